@@ -1,0 +1,193 @@
+//! The EFI system partition: a FAT32 volume with the files it is given.
+//!
+//! Written here, after Microsoft's *FAT32 File System Specification* 1.03, because the crate `fatfs` 0.3.6
+//! gives `.` and `..` long names and `..` the root's cluster: firmware and GRUB do not mind, but `fsck.fat -a`,
+//! which a distribution may run at boot, renames those entries. It also lets every file have pages of the
+//! flash for itself, see [`FILE_CLUSTERS`].
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::fat32::{ROOT, Volume};
+
+/// Bytes of a directory entry.
+const ENTRY: usize = 32;
+/// Files start on multiples of 64 KiB from the start of the data, so that a write to `grubenv` which goes
+/// wrong takes neither `grubenv.bak` nor anything else with it, also on media that rewrite 4 KiB sectors
+/// or whole flash pages for the sake of 512 bytes.
+const FILE_CLUSTERS: usize = 128;
+/// 1 January 1980, FAT's first day, for every entry: a time would tell nothing.
+const FIRST_DAY: u16 = 0x0021;
+
+/// A name as a directory entry has it: eight and three characters, and which of the two are lower case.
+///
+/// The two case bits are Windows NT's; they spare us long names for `grub/grubenv.bak`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ShortName {
+    upper: [u8; 11],
+    case: u8,
+}
+
+impl ShortName {
+    fn parse(name: &str) -> io::Result<Self> {
+        let refused = || io::Error::other(format!("{name:?} is not a name of the form 8.3 in one case"));
+        let (base, extension) = name.split_once('.').unwrap_or((name, ""));
+        if base.is_empty() || base.len() > 8 || extension.len() > 3 || name.ends_with('.') {
+            return Err(refused());
+        }
+        let mut upper = [b' '; 11];
+        let mut case = 0;
+        for (part, place, bit) in [(base, 0, 0x08), (extension, 8, 0x10)] {
+            if !part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+                return Err(refused());
+            }
+            if part.bytes().any(|byte| byte.is_ascii_lowercase()) {
+                case |= bit;
+                if part.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                    return Err(refused());
+                }
+            }
+            upper[place..place + part.len()].copy_from_slice(part.to_ascii_uppercase().as_bytes());
+        }
+        Ok(Self { upper, case })
+    }
+}
+
+/// The bytes of a FAT32 volume of `size` bytes with these files, folders made as needed.
+///
+/// # Errors
+/// A name that is not 8.3, one given twice, or files that do not fit.
+pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
+    let mut volume = Volume::new(size, volume_id)?;
+    // Folder by path, the root's being empty: its entries so far. BTreeMap puts a folder before what is in it.
+    let mut folders: BTreeMap<&str, Vec<(ShortName, u32, u32)>> = BTreeMap::from([("", Vec::new())]);
+    for (path, _) in files {
+        for (slash, _) in path.match_indices('/') {
+            folders.entry(&path[..slash]).or_default();
+        }
+    }
+    let mut clusters = BTreeMap::from([("", ROOT)]);
+    let paths: Vec<&str> = folders.keys().copied().collect();
+    for &path in &paths {
+        let files_in = files.iter().filter(|(file, _)| parent_and_name(file).0 == path).count();
+        let folders_in =
+            paths.iter().filter(|folder| !folder.is_empty() && parent_and_name(folder).0 == path);
+        let length = (2 + files_in + folders_in.count()) * ENTRY;
+        let cluster = volume.allocate(length, 1)?;
+        clusters.insert(path, cluster);
+        if !path.is_empty() {
+            let (parent, name) = parent_and_name(path);
+            add(&mut folders, parent, name, cluster, 0)?;
+        }
+    }
+    for (path, content) in files {
+        let cluster = if content.is_empty() { 0 } else { volume.allocate(content.len(), FILE_CLUSTERS)? };
+        volume.write(cluster, content);
+        let (parent, name) = parent_and_name(path);
+        let length = u32::try_from(content.len()).map_err(io::Error::other)?;
+        add(&mut folders, parent, name, cluster, length)?;
+    }
+    for (path, entries) in &folders {
+        let mut bytes = Vec::new();
+        if !path.is_empty() {
+            let parent = clusters[parent_and_name(path).0];
+            // The root is written as 0 here, whatever its cluster is.
+            let parent = if parent == ROOT { 0 } else { parent };
+            bytes.extend(entry(*b".          ", 0, clusters[path], 0, true));
+            bytes.extend(entry(*b"..         ", 0, parent, 0, true));
+        }
+        for &(name, cluster, length) in entries {
+            let is_folder = clusters.iter().any(|(folder, &at)| !folder.is_empty() && at == cluster);
+            bytes.extend(entry(name.upper, name.case, cluster, length, is_folder));
+        }
+        volume.write(clusters[path], &bytes);
+    }
+    Ok(volume.finish())
+}
+
+fn parent_and_name(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn add<'a>(
+    folders: &mut BTreeMap<&'a str, Vec<(ShortName, u32, u32)>>,
+    parent: &'a str,
+    name: &str,
+    cluster: u32,
+    length: u32,
+) -> io::Result<()> {
+    let short = ShortName::parse(name)?;
+    let entries = folders.entry(parent).or_default();
+    if entries.iter().any(|(other, ..)| other.upper == short.upper) {
+        return Err(io::Error::other(format!("{parent}/{name} is given twice")));
+    }
+    entries.push((short, cluster, length));
+    Ok(())
+}
+
+fn entry(name: [u8; 11], case: u8, cluster: u32, length: u32, is_folder: bool) -> [u8; ENTRY] {
+    let mut bytes = [0; ENTRY];
+    bytes[..11].copy_from_slice(&name);
+    bytes[11] = if is_folder { 0x10 } else { 0x20 };
+    bytes[12] = case;
+    for date in [16, 18, 24] {
+        bytes[date..date + 2].copy_from_slice(&FIRST_DAY.to_le_bytes());
+    }
+    bytes[20..22].copy_from_slice(&((cluster >> 16) as u16).to_le_bytes());
+    bytes[26..28].copy_from_slice(&(cluster as u16).to_le_bytes());
+    bytes[28..32].copy_from_slice(&length.to_le_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Read, Write};
+
+    use super::*;
+
+    const SIZE: u64 = 36 << 20;
+
+    #[test]
+    fn fatfs_reads_every_file_and_can_add_one() {
+        let long = vec![0xa5; 700_001];
+        let many: Vec<String> = (0..40).map(|n| format!("many/deep/f{n}.txt")).collect();
+        let mut files: Vec<(&str, &[u8])> =
+            vec![("EFI/BOOT/BOOTX64.EFI", &long), ("grub/grubenv", b"x"), ("empty", b"")];
+        files.extend(many.iter().map(|path| (path.as_str(), path.as_bytes())));
+        let mut disk = Cursor::new(format(SIZE, 7, &files).unwrap());
+        let volume = fatfs::FileSystem::new(&mut disk, fatfs::FsOptions::new()).unwrap();
+        assert_eq!((volume.fat_type(), volume.volume_id()), (fatfs::FatType::Fat32, 7));
+        let root = volume.root_dir();
+        let read = |path: &str| {
+            let mut content = Vec::new();
+            root.open_file(path).unwrap().read_to_end(&mut content).unwrap();
+            content
+        };
+        for (path, content) in &files {
+            assert!(read(path) == *content, "{path}");
+        }
+        root.create_file("grub/new").unwrap().write_all(b"healed").unwrap();
+        assert_eq!(read("grub/new"), b"healed");
+        assert_eq!(read("grub/grubenv"), b"x");
+    }
+
+    #[test]
+    fn each_file_has_64_kib_for_itself() {
+        let bytes = format(SIZE, 7, &[("a/one", &[1; 1024]), ("a/two", &[2; 1024])]).unwrap();
+        let at = |byte: u8| bytes.windows(1024).position(|window| window.iter().all(|&b| b == byte)).unwrap();
+        assert!(at(2) - at(1) >= 64 << 10);
+        assert_eq!((at(1) % 4096, at(2) % 4096), (0, 0));
+    }
+
+    #[test]
+    fn names_and_sizes_that_fat_cannot_have_are_refused() {
+        for name in ["", "grub/", "a b", "Mixed.cfg", "ninechars", "x.json", ".hidden", "a..b", "dot."] {
+            assert!(format(SIZE, 7, &[(name, b"")]).is_err(), "{name:?}");
+        }
+        assert!(format(SIZE, 7, &[("a/b", b""), ("A/B", b"")]).is_err());
+        assert!(format(SIZE, 7, &[("a/b", b""), ("a/b", b"")]).unwrap_err().to_string().contains("a/b"));
+        assert!(format(SIZE, 7, &[("a", b""), ("a/b", b"")]).is_err());
+        assert!(format(SIZE, 7, &[("big", &vec![1; SIZE as usize])]).is_err());
+        assert!(format(8 << 20, 7, &[]).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! Lets `var` fill a disk that is larger than the image it was made from.
+
+use crate::gpt::{BACKUP_SECTORS, ENTRY_BYTES, Entry, Header, PRIMARY_END, PRIMARY_ENTRIES, SECTOR};
+use crate::table::{reading, writing};
+use crate::{ALIGNMENT, Disk, PartitionTable, TableCopy, TableError, label};
+
+/// How `var` has grown; sizes and the offset are in bytes.
+///
+/// The kernel still has the old size: tell it (`BLKPG_RESIZE_PARTITION` with these numbers), then grow
+/// the filesystem.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewSize {
+    /// GPT number of the partition
+    pub number: u32,
+    /// Its first byte, which stays where it is
+    pub offset: u64,
+    /// Size until now
+    pub old_size: u64,
+    /// Size from now on
+    pub size: u64,
+}
+
+/// Enlarges `var` to the end of the disk and moves the backup table there. `None` when it already reaches it.
+///
+/// A power cut at any moment leaves the table as it was or as it will be, and the next call finishes:
+///
+/// 1. new backup (entries, header) at the end of the disk, in sectors that no partition has; sync
+/// 2. new primary entries in the one of their two places that is not in use; sync
+/// 3. the primary header: one sector, which switches everything at once; sync
+///
+/// Writing the primary entries in place would not do: for as long as header and entries disagree, Linux
+/// sees no partition at all, since without the parameter `gpt` it does not look for the backup.
+/// When it is the primary table that is damaged, 2 and 3 come before 1: what is read is overwritten last.
+///
+/// # Errors
+/// Those of [`PartitionTable::read`]; [`TableError::Invalid`] when the last partition on the disk is not `var`
+/// or the table was made by another tool that left no room for the second place of the entries.
+pub fn grow_last_partition(disk: &impl Disk) -> Result<Option<NewSize>, TableError> {
+    let table = PartitionTable::read(disk)?;
+    let sectors = disk.size().map_err(reading)? / SECTOR;
+    let last = table.partitions.iter().max_by_key(|partition| partition.offset);
+    let Some(var) = last.filter(|partition| partition.label == label::VAR) else {
+        return Err(TableError::Invalid("the last partition on the disk is not var"));
+    };
+    if table.partitions.iter().any(|partition| partition.offset < PRIMARY_END * SECTOR) {
+        return Err(TableError::Invalid("a partition lies in the first 33 kB, where the table needs room"));
+    }
+    let end = (sectors - BACKUP_SECTORS) * SECTOR / ALIGNMENT * ALIGNMENT;
+    let size = end.saturating_sub(var.offset).max(var.size);
+    if (var.offset + size).div_ceil(SECTOR) > sectors - BACKUP_SECTORS {
+        return Err(TableError::Invalid("var leaves no room for the backup table at the end of the disk"));
+    }
+    let grows = size > var.size;
+    if !grows && table.copy == TableCopy::Primary {
+        return Ok(None);
+    }
+
+    let mut entries = table.entries.clone();
+    let place = (var.number as usize - 1) * ENTRY_BYTES;
+    if let Some(mut entry) = Entry::decode(&entries[place..place + ENTRY_BYTES]) {
+        entry.last_lba = (var.offset + size) / SECTOR - 1;
+        // Only the field that changes: a label in another tool's spelling stays as it is.
+        entries[place + 40..place + 48].copy_from_slice(&entry.last_lba.to_le_bytes());
+    }
+    let spare =
+        if table.header.entries_lba == PRIMARY_ENTRIES[0] { PRIMARY_ENTRIES[1] } else { PRIMARY_ENTRIES[0] };
+    let primary = Header {
+        my_lba: 1,
+        alternate_lba: sectors - 1,
+        first_usable: table.header.first_usable.max(PRIMARY_END),
+        last_usable: sectors - BACKUP_SECTORS - 1,
+        disk_guid: table.header.disk_guid,
+        entries_lba: spare,
+        entries_crc: crc32fast::hash(&entries),
+    };
+    let backup = primary.backup();
+    match table.copy {
+        TableCopy::Primary => {
+            write_copy(disk, &backup, &entries)?;
+            write_copy(disk, &primary, &entries)?;
+        }
+        TableCopy::Backup => {
+            write_copy(disk, &primary, &entries)?;
+            write_copy(disk, &backup, &entries)?;
+        }
+    }
+    Ok(grows.then_some(NewSize { number: var.number, offset: var.offset, old_size: var.size, size }))
+}
+
+/// Entries first and durable, then the header that makes them count.
+fn write_copy(disk: &impl Disk, header: &Header, entries: &[u8]) -> Result<(), TableError> {
+    disk.write_at(entries, header.entries_lba * SECTOR).map_err(writing)?;
+    disk.sync().map_err(writing)?;
+    disk.write_at(&header.encode(), header.my_lba * SECTOR).map_err(writing)?;
+    disk.sync().map_err(writing)
+}

@@ -1,0 +1,103 @@
+//! GRUB's images for both firmwares, without grub-install (which wants root and a mounted disk).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::ImageError;
+use crate::aside::Aside;
+use crate::gpt::{SECTOR, protective_mbr};
+use crate::host_tool::{HostTool, require_file};
+
+/// What a core image does before grub.cfg, unless [`crate::FactoryImage::early_grub_cfg`] says otherwise.
+///
+/// It is run by GRUB's rescue parser, which knows commands and variables but no `if`.
+pub const EARLY_GRUB_CFG: &str = include_str!("early.cfg");
+
+/// The ESP on the disk that GRUB was loaded from: the firmware's drive, our partition number. A search by
+/// UUID would find another disk's ESP when a stick with the same image is plugged in.
+const PREFIX: &str = "(,gpt2)/grub";
+
+/// Where Debian's packages (and most others) put GRUB's modules.
+const GRUB_FOLDER: &str = "/usr/lib/grub";
+
+const PURPOSE_BIOS: &str = "make the boot loader for BIOS";
+const PURPOSE_EFI: &str = "make the boot loader for UEFI";
+
+/// Sector 0 and the content of the BIOS boot partition.
+pub(crate) struct BiosLoader {
+    pub(crate) mbr: [u8; SECTOR as usize],
+    pub(crate) core: Vec<u8>,
+}
+
+/// GRUB for BIOS, its core image to lie at byte `core_offset` of the disk.
+pub(crate) fn bios(
+    aside: &Aside,
+    early_cfg: &str,
+    modules: &[&str],
+    core_offset: u64,
+) -> Result<BiosLoader, ImageError> {
+    let folder = Path::new(GRUB_FOLDER).join("i386-pc");
+    let boot_path = folder.join("boot.img");
+    require_file(&boot_path, PURPOSE_BIOS, "grub-pc-bin")?;
+    let boot = fs::read(&boot_path).map_err(ImageError::io("read", &boot_path))?;
+    let core_path = make(aside, "i386-pc", PURPOSE_BIOS, early_cfg, modules)?;
+    let core = fs::read(&core_path).map_err(ImageError::io("read", &core_path))?;
+    patch(&boot, core, core_offset / SECTOR).ok_or_else(|| ImageError::ToolFailed {
+        purpose: PURPOSE_BIOS,
+        command: "grub-mkimage".to_owned(),
+        outcome: "made images of a form that is not known here".to_owned(),
+        stderr: format!("{} and its core image; use GRUB 2.06 or 2.12", boot_path.display()),
+    })
+}
+
+/// `EFI/BOOT/BOOTX64.EFI`.
+pub(crate) fn efi(aside: &Aside, early_cfg: &str, modules: &[&str]) -> Result<Vec<u8>, ImageError> {
+    require_file(&Path::new(GRUB_FOLDER).join("x86_64-efi/modinfo.sh"), PURPOSE_EFI, "grub-efi-amd64-bin")?;
+    let path = make(aside, "x86_64-efi", PURPOSE_EFI, early_cfg, modules)?;
+    fs::read(&path).map_err(ImageError::io("read", &path))
+}
+
+fn make(
+    aside: &Aside,
+    platform: &str,
+    purpose: &'static str,
+    early_cfg: &str,
+    modules: &[&str],
+) -> Result<PathBuf, ImageError> {
+    let early = aside.path("early.cfg");
+    fs::write(&early, early_cfg).map_err(ImageError::io("write", &early))?;
+    let image = aside.path(platform);
+    let folder = Path::new(GRUB_FOLDER).join(platform);
+    let mut args: Vec<&OsStr> =
+        vec![OsStr::new("-O"), OsStr::new(platform), OsStr::new("-d"), folder.as_ref()];
+    args.extend([OsStr::new("-p"), OsStr::new(PREFIX), OsStr::new("-c"), early.as_ref()]);
+    args.extend([OsStr::new("-o"), image.as_ref()]);
+    args.extend(modules.iter().map(OsStr::new));
+    HostTool { name: "grub-mkimage", package: "grub-common", purpose }.run(&args, &[])?;
+    Ok(image)
+}
+
+/// What grub-install would fill in: where the BIOS finds the core image's first sector, and where that
+/// sector finds the rest. `None` when the images do not look as GRUB 2.06 and 2.12 make them.
+fn patch(boot: &[u8], mut core: Vec<u8>, core_lba: u64) -> Option<BiosLoader> {
+    const KERNEL_SECTOR: usize = 0x5c; // boot.S: GRUB_BOOT_MACHINE_KERNEL_SECTOR
+    const BLOCKLIST: usize = 512 - 12; // diskboot.S: start (8), sectors (2), segment (2)
+    const SEGMENT: u16 = 0x820;
+    core.resize(core.len().next_multiple_of(SECTOR as usize), 0);
+    let rest = u16::try_from(core.len() as u64 / SECTOR - 1).ok().filter(|&rest| rest > 0)?;
+    if boot.len() != 512 || boot[KERNEL_SECTOR..KERNEL_SECTOR + 8] != 1_u64.to_le_bytes() {
+        return None;
+    }
+    if core[BLOCKLIST + 10..BLOCKLIST + 12] != SEGMENT.to_le_bytes() {
+        return None;
+    }
+    core[BLOCKLIST..BLOCKLIST + 8].copy_from_slice(&(core_lba + 1).to_le_bytes());
+    core[BLOCKLIST + 8..BLOCKLIST + 10].copy_from_slice(&rest.to_le_bytes());
+
+    let mut mbr = [0; SECTOR as usize];
+    mbr[..440].copy_from_slice(&boot[..440]);
+    mbr[KERNEL_SECTOR..KERNEL_SECTOR + 8].copy_from_slice(&core_lba.to_le_bytes());
+    mbr[446..].copy_from_slice(&protective_mbr());
+    Some(BiosLoader { mbr, core })
+}

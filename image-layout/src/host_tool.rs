@@ -1,0 +1,75 @@
+//! Programs of the build host.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::ImageError;
+
+/// A program, the Debian package that has it, and what it is needed for.
+pub(crate) struct HostTool {
+    pub(crate) name: &'static str,
+    pub(crate) package: &'static str,
+    pub(crate) purpose: &'static str,
+}
+
+impl HostTool {
+    /// Runs the program with these arguments and this environment, of which nothing is inherited but `PATH`:
+    /// what a person has set for their own use must not change the bytes of an image.
+    pub(crate) fn run(&self, args: &[&OsStr], env: &[(&str, &str)]) -> Result<(), ImageError> {
+        let program = self.find()?;
+        let mut command = Command::new(&program);
+        command.args(args).env_clear().env("PATH", search_path()).env("LC_ALL", "C");
+        command.envs(env.iter().copied()).stdin(Stdio::null());
+        let output = command.output().map_err(ImageError::io("run", &program))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(ImageError::ToolFailed {
+            purpose: self.purpose,
+            command: std::iter::once(OsStr::new(self.name))
+                .chain(args.iter().copied())
+                .map(OsStr::to_string_lossy)
+                .collect::<Vec<_>>()
+                .join(" "),
+            outcome: output.status.to_string(),
+            stderr: last_line(&output.stderr),
+        })
+    }
+
+    fn find(&self) -> Result<PathBuf, ImageError> {
+        std::env::split_paths(&search_path())
+            .map(|folder| folder.join(self.name))
+            .find(|path| path.is_file())
+            .ok_or_else(|| ImageError::MissingTool {
+                name: self.name.to_owned(),
+                purpose: self.purpose,
+                package: self.package,
+            })
+    }
+}
+
+/// `PATH`, and the folders that Debian leaves out of an ordinary user's one although mke2fs lies there.
+fn search_path() -> std::ffi::OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(if path.is_empty() { "/usr/bin:/usr/sbin:/sbin" } else { ":/usr/sbin:/sbin" });
+    path
+}
+
+/// Refuses when a file that a package brings is not there.
+pub(crate) fn require_file(
+    path: &Path,
+    purpose: &'static str,
+    package: &'static str,
+) -> Result<(), ImageError> {
+    if path.is_file() {
+        return Ok(());
+    }
+    Err(ImageError::MissingTool { name: path.display().to_string(), purpose, package })
+}
+
+fn last_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    line.trim().to_owned()
+}
