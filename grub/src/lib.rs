@@ -1,0 +1,93 @@
+//! How a device chooses the slot that it boots.
+//!
+//! GRUB runs `grub.cfg` ([`GRUB_CFG`]); [`BootState::select`] is its twin and says for every state what it
+//! does. The state lives in an environment block ([`Env`]), of which the EFI system partition has two copies;
+//! [`EnvStore`] reads and writes them in place, without mounting the partition. When to change the state is for
+//! the agent and daruma-init to decide: the moves that are allowed are methods of [`BootState`].
+//! `docs/boot-protocol.md` tells the whole story.
+
+mod aligned;
+mod choice;
+mod env;
+mod fat;
+mod heal;
+mod state;
+mod store;
+mod transition;
+
+pub use choice::{Choice, Copy, choose};
+pub use env::{Env, EnvError};
+pub use state::{BootState, COMMITTED_TRIES, Selection, SlotState, TRIAL_TRIES};
+pub use store::{EnvStore, Loaded};
+pub use transition::TransitionError;
+
+/// The script that GRUB runs on every boot, from [`GRUB_CFG_PATH`] of the EFI system partition.
+///
+/// It expects `root` to be that partition, such as `hd0,gpt2`, finds the other partitions on the same disk by
+/// their numbers, and needs the modules of [`GRUB_MODULES_BIOS`] or [`GRUB_MODULES_EFI`] in the core image.
+pub const GRUB_CFG: &str = include_str!("grub.cfg");
+
+/// Where [`GRUB_CFG`] lies on the EFI system partition.
+pub const GRUB_CFG_PATH: &str = "grub/grub.cfg";
+/// Where the environment block lies on the EFI system partition.
+pub const GRUBENV_PATH: &str = "grub/grubenv";
+/// Where its second copy lies, which is always written first.
+pub const GRUBENV_BAK_PATH: &str = "grub/grubenv.bak";
+
+/// Modules for `grub-mkimage -O i386-pc`. Everything that `grub.cfg` needs is in the core image, so no module is
+/// ever read from a disk.
+pub const GRUB_MODULES_BIOS: &[&str] = &[
+    "biosdisk",
+    "part_gpt",
+    "fat",
+    "squash4",
+    "gzio",
+    "normal",
+    "configfile",
+    "test",
+    "echo",
+    "eval",
+    "regexp",
+    "loadenv",
+    "hashsum",
+    "gcry_sha256",
+    "datehook",
+    "sleep",
+    "reboot",
+    "boot",
+    "linux",
+    "serial",
+    "terminal",
+    "minicmd",
+    "ls",
+    "cat",
+];
+
+/// Modules for `grub-mkimage -O x86_64-efi`.
+pub const GRUB_MODULES_EFI: &[&str] = &[
+    "part_gpt",
+    "fat",
+    "squash4",
+    "gzio",
+    "normal",
+    "configfile",
+    "test",
+    "echo",
+    "eval",
+    "regexp",
+    "loadenv",
+    "hashsum",
+    "gcry_sha256",
+    "datehook",
+    "sleep",
+    "reboot",
+    "boot",
+    "linux",
+    "serial",
+    "terminal",
+    "minicmd",
+    "ls",
+    "cat",
+    "efi_gop",
+    "efi_uga",
+];

@@ -1,0 +1,237 @@
+//! The two copies of the environment on the EFI system partition.
+
+use std::io;
+
+use image_layout::Disk;
+
+use crate::aligned;
+use crate::choice::{Copy, choose};
+use crate::env::{Env, EnvError};
+use crate::fat::{Extent, Fat, Found};
+use crate::heal;
+use crate::state::BootState;
+
+/// Smallest write that a disk can do at once, unless the FAT or the caller says otherwise.
+const SECTOR: u32 = 512;
+
+/// The environment on an EFI system partition that nobody has mounted for writing.
+///
+/// Files are found through the FAT and overwritten where they lie, so a power cut leaves the old block or the
+/// new one. Open a device with `O_DIRECT | O_DSYNC`: all transfers are whole aligned sectors from aligned memory.
+#[derive(Debug)]
+pub struct EnvStore<D> {
+    esp: D,
+    sector: u32,
+}
+
+/// The environment that GRUB goes by, and what is wrong with the copies.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The block, or one that spells out [`BootState::unknown`] when neither copy can be read.
+    pub env: Env,
+    /// The copy that it comes from.
+    pub copy: Option<Copy>,
+    /// One line for each thing that [`EnvStore::heal`] would mend. Empty on a healthy device.
+    pub damage: Vec<String>,
+}
+
+impl Loaded {
+    /// What the block says.
+    #[must_use]
+    pub fn state(&self) -> BootState {
+        BootState::from_env(&self.env)
+    }
+}
+
+impl<D: Disk> EnvStore<D> {
+    /// Opens the partition; writes are as large as the FAT's own sectors, at least 512 bytes.
+    ///
+    /// # Errors
+    /// [`EnvError::Fat`] when there is no FAT on it. Missing or broken files are no error here.
+    pub fn open(esp: D) -> Result<Self, EnvError> {
+        // 4,096 fits every device; a partition that is no multiple of it belongs to one with small sectors.
+        let size = esp.size().map_err(|error| EnvError::Fat(error.to_string()))?;
+        let probe = if size.is_multiple_of(4096) { 4096 } else { SECTOR };
+        let boot = aligned::read(&esp, 0, 512, probe).map_err(|error| EnvError::Fat(error.to_string()))?;
+        let sector = match u16::from_le_bytes([boot[11], boot[12]]) {
+            large @ (1024 | 2048 | 4096) => u32::from(large),
+            _ => SECTOR,
+        };
+        Self::with_sector_size(esp, sector)
+    }
+
+    /// Opens the partition with the device's own sector size: 512 or 4096 bytes.
+    ///
+    /// # Errors
+    /// As [`EnvStore::open`].
+    pub fn with_sector_size(esp: D, sector_size: u32) -> Result<Self, EnvError> {
+        if !sector_size.is_power_of_two() || !(SECTOR..=4096).contains(&sector_size) {
+            return Err(EnvError::Fat(format!("sectors of {sector_size} bytes")));
+        }
+        let store = Self { esp, sector: sector_size };
+        store.fat()?;
+        Ok(store)
+    }
+
+    /// The partition.
+    pub fn into_disk(self) -> D {
+        self.esp
+    }
+
+    /// Reads both copies and takes the one that GRUB takes: the first that can be read and counted in, else
+    /// the defaults. A boot that the other copy saw and this one did not is no damage: GRUB writes only one.
+    ///
+    /// # Errors
+    /// [`EnvError::Fat`] when the partition's FAT cannot be followed any more.
+    pub fn load(&self) -> Result<Loaded, EnvError> {
+        let fat = self.fat()?;
+        let mut damage = Vec::new();
+        let main = self.read_copy(&fat, Copy::Main, &mut damage);
+        let bak = self.read_copy(&fat, Copy::Bak, &mut damage);
+        let choice = choose(main.as_ref(), bak.as_ref(), None);
+        let copy = choice.copy.or(match (&main, &bak) {
+            (Some(_), _) => Some(Copy::Main),
+            (None, Some(_)) => Some(Copy::Bak),
+            (None, None) => None,
+        });
+        let env = choice.env.unwrap_or_else(|| {
+            let mut env = Env::new();
+            BootState::unknown().apply_to(&mut env);
+            env
+        });
+        Ok(Loaded { env, copy, damage })
+    }
+
+    /// Overwrites both copies in place, the second copy first; each is on stable storage before the next begins.
+    ///
+    /// # Errors
+    /// [`EnvError::BakNotWritten`] when only the second copy failed: the new environment holds all the same. Any
+    /// other error means that GRUB still goes by the old one.
+    pub fn store(&self, env: &Env) -> Result<(), EnvError> {
+        let bak = self.overwrite(Copy::Bak, env);
+        self.overwrite(Copy::Main, env)?;
+        bak.map_err(|error| EnvError::BakNotWritten(error.to_string()))
+    }
+
+    /// Makes both copies whole and equal to `env`, recreating a file that is missing, short or without clusters.
+    ///
+    /// # Errors
+    /// As [`EnvStore::store`]. A file that had to be made anew is not written atomically, but the other copy is
+    /// whole by then or was not touched yet.
+    pub fn heal(&self, env: &Env) -> Result<(), EnvError> {
+        let bak = self.heal_copy(Copy::Bak, env);
+        self.heal_copy(Copy::Main, env)?;
+        bak.map_err(|error| EnvError::BakNotWritten(error.to_string()))
+    }
+
+    fn heal_copy(&self, copy: Copy, env: &Env) -> Result<(), EnvError> {
+        match self.overwrite(copy, env) {
+            Err(EnvError::NotInPlace { .. }) => {}
+            done_or_failed => return done_or_failed,
+        }
+        heal::recreate(&self.esp, self.sector, copy.path(), &env.encode())
+            .map_err(|source| io_error("making", copy, source))?;
+        // Through our own eyes: what was made must be found and hold the block.
+        self.overwrite(copy, env)
+    }
+
+    fn fat(&self) -> Result<Fat<'_, D>, EnvError> {
+        Fat::open(&self.esp, self.sector).map_err(|error| EnvError::Fat(error.to_string()))
+    }
+
+    /// Reads one copy as GRUB would, noting what is wrong with it.
+    fn read_copy(&self, fat: &Fat<'_, D>, copy: Copy, damage: &mut Vec<String>) -> Option<Env> {
+        let path = copy.path();
+        let bytes = match fat.find(path, Env::SIZE).and_then(|found| self.read_found(&found)) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                damage.push(format!("{path} is missing"));
+                return None;
+            }
+            Err(error) => {
+                damage.push(format!("{path} cannot be read: {error}"));
+                return None;
+            }
+        };
+        // GRUB takes a block of any length. Padding decides nothing but how much room is left.
+        let mut padded = [b'#'; Env::SIZE];
+        padded[..bytes.len()].copy_from_slice(&bytes);
+        match Env::parse(&padded) {
+            Ok(env) => {
+                damage.extend(
+                    size_damage(bytes.len())
+                        .into_iter()
+                        .chain(env.flaws())
+                        .map(|flaw| format!("{path} {flaw}")),
+                );
+                Some(env)
+            }
+            Err(error) => {
+                damage.push(format!("{path}: {error}"));
+                None
+            }
+        }
+    }
+
+    fn read_found(&self, found: &Found) -> io::Result<Option<Vec<u8>>> {
+        let Found::File { extents, .. } = found else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(Env::SIZE);
+        for extent in extents {
+            bytes.extend(aligned::read(&self.esp, extent.offset, extent.len, self.sector)?);
+        }
+        Ok(Some(bytes))
+    }
+
+    fn overwrite(&self, copy: Copy, env: &Env) -> Result<(), EnvError> {
+        let path = copy.path();
+        let refuse = |why: String| EnvError::NotInPlace { path, why };
+        let extents =
+            match self.fat()?.find(path, Env::SIZE).map_err(|source| io_error("finding", copy, source))? {
+                Found::Missing => return Err(refuse("it is missing".to_owned())),
+                Found::File { size, .. } if size as usize != Env::SIZE => {
+                    return Err(refuse(format!("it has {size} bytes")));
+                }
+                Found::File { extents, .. } => extents,
+            };
+        if extents.iter().map(|extent| extent.len).sum::<usize>() != Env::SIZE {
+            return Err(refuse("its clusters are not all there".to_owned()));
+        }
+        self.write_extents(&extents, &env.encode()).map_err(|source| io_error("writing", copy, source))
+    }
+
+    /// Writes what differs, sector by sector. The first sector, which has all of Daruma's variables, comes last,
+    /// so that it never stands before the rest of its block.
+    fn write_extents(&self, extents: &[Extent], block: &[u8; Env::SIZE]) -> io::Result<()> {
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        for extent in extents {
+            // Pieces end where the disk's sectors end, so that each is one sector write.
+            let mut done = 0;
+            while done < extent.len {
+                let offset = extent.offset + done as u64;
+                let to_boundary = u64::from(self.sector) - offset % u64::from(self.sector);
+                let len = (extent.len - done).min(to_boundary as usize);
+                pieces.push((offset, at..at + len));
+                (done, at) = (done + len, at + len);
+            }
+        }
+        for (offset, range) in pieces.into_iter().rev() {
+            let wanted = &block[range];
+            if aligned::read(&self.esp, offset, wanted.len(), self.sector).is_ok_and(|now| now == wanted) {
+                continue;
+            }
+            aligned::write(&self.esp, offset, wanted, self.sector)?;
+            self.esp.sync()?;
+        }
+        // What was right already may be so only in a cache, after a write whose sync failed.
+        self.esp.sync()
+    }
+}
+
+fn size_damage(len: usize) -> Option<String> {
+    (len != Env::SIZE).then(|| format!("has {len} bytes instead of {}", Env::SIZE))
+}
+
+fn io_error(doing: &str, copy: Copy, source: io::Error) -> EnvError {
+    EnvError::Io { doing: format!("{doing} {}", copy.path()), source }
+}
