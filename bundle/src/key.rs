@@ -1,0 +1,158 @@
+//! Ed25519 keys as PEM that OpenSSL reads and makes (PKCS#8 for secret, SPKI for public keys; RFC 8410).
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{
+    DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes,
+};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+
+use crate::digest::to_hex;
+use crate::{BundleError, Sha256, Signature, signed_message};
+
+/// Name of a public key: the first 8 bytes of the SHA-256 of its SPKI DER, shown in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub [u8; 8]);
+
+/// A public key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublicKey(VerifyingKey);
+
+/// What precedes the 32 bytes of the key in every SPKI DER of an Ed25519 key (RFC 8410, section 10.1).
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// A secret key; wiped from memory when dropped.
+pub struct SecretKey(SigningKey);
+
+impl PublicKey {
+    /// Reads an SPKI PEM.
+    ///
+    /// # Errors
+    /// The text is not one Ed25519 public key, or a weak one (of small order, that signs anything).
+    pub fn from_pem(pem: &str) -> Result<Self, BundleError> {
+        let key =
+            VerifyingKey::from_public_key_pem(pem).map_err(|e| BundleError::Pem("public", e.to_string()))?;
+        if key.is_weak() {
+            return Err(BundleError::Pem("public", "the key is weak".to_owned()));
+        }
+        Ok(Self(key))
+    }
+
+    /// The key as SPKI PEM.
+    ///
+    /// # Errors
+    /// None in practice: the encoding is of fixed form.
+    pub fn to_pem(&self) -> Result<String, BundleError> {
+        self.0.to_public_key_pem(LineEnding::LF).map_err(|e| BundleError::Pem("public", e.to_string()))
+    }
+
+    /// The key's name.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        let mut id = [0; 8];
+        id.copy_from_slice(&Sha256::of(&[&SPKI[..], self.0.as_bytes()].concat()).0[..8]);
+        KeyId(id)
+    }
+
+    /// Whether `signature` is this key's over `manifest`. Strict: one message and key have no second signature
+    /// that a third party could make of the first.
+    pub(crate) fn has_signed(&self, manifest: &[u8], signature: &Signature) -> bool {
+        let bytes = ed25519_dalek::Signature::from_bytes(&signature.bytes);
+        self.0.verify_strict(&signed_message(manifest), &bytes).is_ok()
+    }
+}
+
+impl SecretKey {
+    /// A new key from the system's random numbers.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn generate() -> Result<Self, BundleError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)
+            .map_err(|e| BundleError::Pem("secret", format!("no random numbers: {e}")))?;
+        Ok(Self::from_seed(seed))
+    }
+
+    /// The key of RFC 8032's 32-byte secret. For tests, which need the same key every time.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(&seed))
+    }
+
+    /// Reads a PKCS#8 PEM.
+    ///
+    /// # Errors
+    /// The text is not one Ed25519 secret key without a passphrase.
+    pub fn from_pem(pem: &str) -> Result<Self, BundleError> {
+        SigningKey::from_pkcs8_pem(pem).map(Self).map_err(|e| BundleError::Pem("secret", e.to_string()))
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds no secret key.
+    pub fn load(path: &Path) -> Result<Self, BundleError> {
+        let pem = std::fs::read_to_string(path).map_err(BundleError::file("read", path))?;
+        Self::from_pem(&pem).map_err(|e| BundleError::Key { path: path.to_owned(), why: e.to_string() })
+    }
+
+    /// Writes a key file that only its owner can read; one that exists is not overwritten.
+    ///
+    /// # Errors
+    /// The file exists or cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), BundleError> {
+        let open = File::options().write(true).create_new(true).mode(0o600).open(path);
+        let write = |mut file: File| {
+            file.write_all(self.to_pem()?.as_bytes()).map_err(BundleError::file("write", path))
+        };
+        open.map_err(BundleError::file("create", path)).and_then(write)
+    }
+
+    /// The key as PKCS#8 PEM.
+    ///
+    /// # Errors
+    /// None in practice: the encoding is of fixed form.
+    pub fn to_pem(&self) -> Result<String, BundleError> {
+        // OpenSSL 3.0 refuses the newer form that carries the public key as well.
+        let bytes = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
+        let pem =
+            bytes.to_pkcs8_pem(LineEnding::LF).map_err(|e| BundleError::Pem("secret", e.to_string()))?;
+        Ok(pem.to_string())
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key())
+    }
+
+    /// Signs a manifest: [`signed_message`] of it.
+    #[must_use]
+    pub fn sign(&self, manifest: &[u8]) -> Signature {
+        Signature { key: self.public().id(), bytes: self.0.sign(&signed_message(manifest)).to_bytes() }
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&to_hex(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,43 @@
+//! The Daruma bundle: one signed update file that is also a SquashFS.
+//!
+//! The file is `[SquashFS][chunk tables][manifest][signatures][footer]`; `docs/bundle-format.md` says
+//! where every byte lies. [`Bundle::open`] turns a [`image_layout::Disk`] and a [`Keyring`] into a
+//! [`Verified`], which is the only way to a payload. [`BundleWriter`] makes the file, and
+//! [`StoredSquashfs`] the uncompressed SquashFS that both it and the boot images use.
+//!
+//! What a slot is and whether it may be overwritten now is left to the agent.
+
+mod aside;
+mod chunk;
+mod digest;
+mod error;
+mod footer;
+mod ini;
+mod key;
+mod keyring;
+pub mod limits;
+mod manifest;
+mod manifest_error;
+mod name;
+mod payload;
+mod policy;
+mod reader;
+mod section;
+mod signature;
+mod squashfs;
+mod squashfs_read;
+mod writer;
+
+pub use chunk::Chunk;
+pub use digest::{Salt, Sha256};
+pub use error::BundleError;
+pub use key::{KeyId, PublicKey, SecretKey};
+pub use keyring::Keyring;
+pub use manifest::{BundleInfo, Image, Manifest, Update, Verity, verity_tree_size};
+pub use manifest_error::ManifestError;
+pub use name::{BuildId, Compatible, FileName, ImageName, InvalidName};
+pub use policy::Policy;
+pub use reader::{Bundle, Verified};
+pub use signature::{Signature, signed_message};
+pub use squashfs::{StoredFile, StoredSquashfs};
+pub use writer::{BundleWriter, ImageInput};
