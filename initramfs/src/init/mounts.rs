@@ -1,0 +1,59 @@
+//! Small steps around mount(2).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sys_mount::{Mount, MountFlags};
+
+/// Mounts `source` at `target`, which is made if need be. `options` may be empty.
+pub(crate) fn mount(
+    kind: &str,
+    source: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+    flags: MountFlags,
+    options: &str,
+) -> Result<()> {
+    let (source, target) = (source.as_ref(), target.as_ref());
+    // A mount point in a read-only image is there or it is not; the mount below says which.
+    let _ = fs::create_dir_all(target);
+    let mount = Mount::builder().fstype(kind).flags(flags);
+    let mount = if options.is_empty() { mount } else { mount.data(options) };
+    let context = || format!("mounting {} ({kind}) on {}", source.display(), target.display());
+    mount.mount(source, target).map(drop).with_context(context)
+}
+
+/// Memory as a file system.
+pub(crate) fn tmpfs(target: &Path) -> Result<()> {
+    mount("tmpfs", "tmpfs", target, MountFlags::empty(), "mode=755")
+}
+
+/// Moves a mount with all that is mounted below it.
+pub(crate) fn move_to(from: &Path, to: &Path) -> Result<()> {
+    let moved = Mount::builder().fstype("none").flags(MountFlags::MOVE).mount(from, to);
+    moved.map(drop).with_context(|| format!("moving the mount {} to {}", from.display(), to.display()))
+}
+
+/// An OverlayFS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Overlay {
+    /// The topmost first.
+    pub lower: Vec<PathBuf>,
+    pub upper: PathBuf,
+    pub work: PathBuf,
+}
+
+impl Overlay {
+    pub(crate) fn mount(&self, target: &Path) -> Result<()> {
+        mount("overlay", "overlay", target, MountFlags::empty(), &self.options())
+    }
+
+    /// None of the paths holds a comma or a colon: all are made in this program. `index` and the like are switched
+    /// off because they tie an upper to one lower, and an upper here outlives its image.
+    fn options(&self) -> String {
+        let lower: Vec<String> = self.lower.iter().map(|path| path.display().to_string()).collect();
+        let (upper, work) = (self.upper.display(), self.work.display());
+        let lower = lower.join(":");
+        format!("lowerdir={lower},upperdir={upper},workdir={work},index=off,metacopy=off,redirect_dir=off")
+    }
+}

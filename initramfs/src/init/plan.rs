@@ -1,0 +1,161 @@
+//! What a boot does, computed from the command line and the disk before anything is done.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use image_layout::{Slot, label};
+
+use crate::cmdline::{Cmdline, OverlayMode, Verity};
+use crate::partitions::LabelledDisk;
+
+/// The file system that becomes `/`.
+pub(crate) const NEW_ROOT: &str = "/sysroot";
+/// The root image, when an overlay covers all of it.
+pub(crate) const IMAGE: &str = "/daruma/image";
+/// The persistent partition, until it takes its place.
+pub(crate) const VAR: &str = "/daruma/var";
+
+/// One thing to do. Each can fail with one readable reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Mounts /var at [`VAR`]; with no device, or when it cannot be mounted, in memory.
+    MountVar { device: Option<PathBuf> },
+    /// Grows the last partition and its file system when the disk has become larger.
+    GrowVar { disk: PathBuf },
+    /// Maps the root partition through dm-verity.
+    OpenRoot { label: &'static str, partition: PathBuf, verity: Verity },
+    /// Mounts the image.
+    MountRoot { label: &'static str, at: &'static str },
+    /// Copies the image's /var to where the partition has none.
+    FillVar { image: &'static str },
+    /// Covers the whole image with the slot's upper.
+    CoverRoot { slot: Slot },
+    /// Covers the whole image with memory.
+    CoverRootWithMemory,
+    /// Moves /var to its place.
+    PlaceVar,
+    /// Covers /etc with the slot's upper.
+    CoverEtc { slot: Slot },
+    /// From here on a corrupt block restarts the machine.
+    Guard,
+    /// Hands over.
+    Start { init: PathBuf },
+}
+
+/// The steps in their order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Plan {
+    pub slot: Slot,
+    /// Which system this is, for uppers and /var.
+    pub root_hash: String,
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// The plan that boots a slot. /var comes first, so that what goes wrong after it can be written down there.
+    pub(crate) fn new(line: &Cmdline, slot: Slot, disk: &LabelledDisk) -> Result<Self> {
+        let verity = line.verity.clone();
+        let verity = verity
+            .context("reading the kernel command line: daruma.verity=ROOTHASH:SALT:BLOCKS is missing")?;
+        let root_hash = verity.root_hash.clone();
+        let label = slot.root_label();
+        let partition =
+            disk.device(label).with_context(|| format!("looking for {label} on {}", disk.name))?;
+        let covered = matches!(line.overlay, OverlayMode::Root | OverlayMode::Tmpfs);
+        let image = if covered { IMAGE } else { NEW_ROOT };
+
+        let mut steps = vec![Step::MountVar { device: disk.device(label::VAR) }];
+        if disk.device(label::VAR).is_some() {
+            steps.push(Step::GrowVar { disk: PathBuf::from("/dev").join(&disk.name) });
+        }
+        steps.push(Step::OpenRoot { label, partition, verity });
+        steps.push(Step::MountRoot { label, at: image });
+        steps.push(Step::FillVar { image });
+        match line.overlay {
+            OverlayMode::Root => steps.push(Step::CoverRoot { slot }),
+            OverlayMode::Tmpfs => steps.push(Step::CoverRootWithMemory),
+            OverlayMode::Etc | OverlayMode::None => {}
+        }
+        if line.overlay == OverlayMode::Etc {
+            steps.push(Step::CoverEtc { slot });
+        }
+        steps.extend([Step::PlaceVar, Step::Guard, Step::Start { init: line.init.clone() }]);
+        Ok(Self { slot, root_hash, steps })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(labels: &[&str]) -> LabelledDisk {
+        let name = |label: &&str| label::ALL.iter().position(|other| other == label).unwrap() + 1;
+        let partitions =
+            labels.iter().map(|label| ((*label).to_owned(), format!("vda{}", name(label)))).collect();
+        LabelledDisk { name: "vda".into(), removable: false, partitions }
+    }
+
+    /// The plan's steps in words.
+    fn steps(arguments: &str, disk: &LabelledDisk) -> Vec<String> {
+        let hash = "00".repeat(32);
+        let line = Cmdline::parse(&format!("daruma.slot=B daruma.verity={hash}:00:8 {arguments}")).unwrap();
+        let plan = Plan::new(&line, Slot::B, disk).unwrap();
+        assert_eq!(plan.root_hash, hash);
+        let word = |step: &Step| match step {
+            Step::MountVar { device: Some(device) } => format!("var {}", device.display()),
+            Step::MountVar { device: None } => "var in memory".to_owned(),
+            Step::GrowVar { disk } => format!("grow {}", disk.display()),
+            Step::OpenRoot { label, partition, .. } => format!("open {label} {}", partition.display()),
+            Step::MountRoot { at, .. } => format!("image {at}"),
+            Step::FillVar { image } => format!("fill from {image}"),
+            Step::CoverRoot { slot } => format!("root over {slot}"),
+            Step::CoverRootWithMemory => "root over memory".to_owned(),
+            Step::PlaceVar => "place var".to_owned(),
+            Step::CoverEtc { slot } => format!("etc over {slot}"),
+            Step::Guard => "guard".to_owned(),
+            Step::Start { init } => format!("start {}", init.display()),
+        };
+        plan.steps.iter().map(word).collect()
+    }
+
+    #[test]
+    fn every_mode_has_its_plan() {
+        let disk = disk(&label::ALL);
+        for (mode, image, cover) in [
+            ("none", "/sysroot", None),
+            ("etc", "/sysroot", Some("etc over B")),
+            ("root", "/daruma/image", Some("root over B")),
+            ("tmpfs", "/daruma/image", Some("root over memory")),
+        ] {
+            let mut expected =
+                vec!["var /dev/vda8".to_owned(), "grow /dev/vda".into(), "open root-b /dev/vda6".into()];
+            expected.extend([format!("image {image}"), format!("fill from {image}")]);
+            expected.extend(cover.map(str::to_owned));
+            expected.extend(["place var".to_owned(), "guard".into(), "start /sbin/init".into()]);
+            assert_eq!(steps(&format!("daruma.overlay={mode}"), &disk), expected, "{mode}");
+        }
+    }
+
+    #[test]
+    fn without_var_it_boots_from_memory() {
+        let steps = steps("", &disk(&["esp", "root-b"]));
+        assert_eq!(steps[..2], ["var in memory", "open root-b /dev/vda6"]);
+    }
+
+    #[test]
+    fn without_the_slots_partition_or_its_hash_there_is_no_plan() {
+        let line = Cmdline::parse("daruma.slot=B").unwrap();
+        let error = Plan::new(&line, Slot::B, &disk(&label::ALL)).unwrap_err();
+        assert!(error.to_string().contains("daruma.verity"), "{error}");
+        let line = Cmdline {
+            verity: Some(crate::cmdline::Verity {
+                root_hash: "0".repeat(64),
+                salt: "00".into(),
+                data_blocks: 1,
+            }),
+            ..line
+        };
+        let error = Plan::new(&line, Slot::B, &disk(&["root-a"])).unwrap_err();
+        assert!(error.to_string().contains("root-b"), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Uppers of overlays: one per slot, each belonging to one system.
+//!
+//! On disk, below `/var/lib/daruma/etc` (or `root`), for each slot `A` and `B`:
+//! `upper` (the changed files), `work` (overlayfs's own), `identity` (root hash of the system whose upper it is).
+//! `A.new` or `B.new` is one in the making, or an old one on its way out; it is removed at the next boot.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use image_layout::Slot;
+
+use crate::tree::{self, TreeCopy};
+
+/// A slot's upper that is ready to be mounted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Upper {
+    pub upper: PathBuf,
+    pub work: PathBuf,
+}
+
+/// Gives the slot's upper, making it first if the slot holds another system than the one that it was for: as a copy
+/// of the other slot's, because an update was installed from there; of its own if the other has none.
+///
+/// `base` is the folder of both slots, `lower` what the upper will cover.
+pub(crate) fn prepare(
+    base: &Path,
+    slot: Slot,
+    root_hash: &str,
+    lower: &Path,
+    tick: &dyn Fn(),
+) -> Result<Upper> {
+    DirBuilder::new().recursive(true).mode(0o700).create(base)?;
+    let own = base.join(slot.name());
+    let aside = base.join(format!("{slot}.new"));
+    tree::remove(&aside)?;
+    let ready = Upper { upper: own.join("upper"), work: own.join("work") };
+    if identity(&own).as_deref() == Some(root_hash) && ready.upper.is_dir() {
+        fs::create_dir_all(&ready.work)?;
+        return Ok(ready);
+    }
+
+    DirBuilder::new().mode(0o700).create(&aside).with_context(|| format!("creating {}", aside.display()))?;
+    fs::create_dir(aside.join("work"))?;
+    let source =
+        [&base.join((!slot).name()), &own].map(|dir| dir.join("upper")).into_iter().find(|dir| dir.is_dir());
+    match source {
+        Some(source) => TreeCopy::new(tick).copy(&source, &aside.join("upper"))?,
+        None => {
+            // An overlay's top folder looks like its upper.
+            fs::create_dir(aside.join("upper"))?;
+            tree::copy_metadata(lower, &fs::metadata(lower)?, &aside.join("upper"))?;
+        }
+    }
+    fs::write(aside.join("identity"), format!("{root_hash}\n"))?;
+    // All of it is durable before it gets its name, and the name before it is used.
+    tree::sync(base)?;
+    tree::put_in_place(&aside, &own)?;
+    tree::sync(base)?;
+    tree::remove(&aside)?;
+    Ok(ready)
+}
+
+/// The upper to show read-only when /var cannot be written.
+pub(crate) fn read_only(base: &Path, slot: Slot, root_hash: &str) -> Option<PathBuf> {
+    let own = base.join(slot.name());
+    let other = base.join((!slot).name()).join("upper");
+    let matches = identity(&own).as_deref() == Some(root_hash);
+    let own = own.join("upper");
+    let order = if matches { [own, other] } else { [other, own] };
+    order.into_iter().find(|dir| dir.is_dir())
+}
+
+fn identity(dir: &Path) -> Option<String> {
+    fs::read_to_string(dir.join("identity")).ok().map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    struct Device {
+        dir: tempfile::TempDir,
+    }
+
+    impl Device {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("etc")).unwrap();
+            fs::set_permissions(dir.path().join("etc"), fs::Permissions::from_mode(0o751)).unwrap();
+            Self { dir }
+        }
+
+        fn base(&self) -> PathBuf {
+            self.dir.path().join("uppers")
+        }
+
+        fn boot(&self, slot: Slot, root_hash: &str) -> Upper {
+            prepare(&self.base(), slot, root_hash, &self.dir.path().join("etc"), &|| {}).unwrap()
+        }
+    }
+
+    fn set(upper: &Upper, text: &str) {
+        fs::write(upper.upper.join("hostname"), text).unwrap();
+    }
+
+    fn get(upper: &Upper) -> Option<String> {
+        fs::read_to_string(upper.upper.join("hostname")).ok()
+    }
+
+    #[test]
+    fn the_first_upper_is_empty_and_looks_like_what_it_covers() {
+        let device = Device::new();
+        let upper = device.boot(Slot::A, "v1");
+        assert_eq!(fs::read_dir(&upper.upper).unwrap().count(), 0);
+        assert_eq!(fs::metadata(&upper.upper).unwrap().permissions().mode() & 0o7777, 0o751);
+        assert!(upper.work.is_dir());
+    }
+
+    #[test]
+    fn an_update_takes_the_settings_along_and_falling_back_restores_them() {
+        let device = Device::new();
+        set(&device.boot(Slot::A, "v1"), "mine");
+        let on_trial = device.boot(Slot::B, "v2");
+        assert_eq!(get(&on_trial).as_deref(), Some("mine"));
+        set(&on_trial, "changed by v2");
+        assert_eq!(get(&device.boot(Slot::A, "v1")).as_deref(), Some("mine"));
+        assert_eq!(get(&device.boot(Slot::B, "v2")).as_deref(), Some("changed by v2"));
+        // The next update overwrites B's system: its upper is made anew from A's.
+        assert_eq!(get(&device.boot(Slot::B, "v3")).as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn a_slot_written_anew_without_another_keeps_its_settings() {
+        let device = Device::new();
+        set(&device.boot(Slot::A, "v1"), "mine");
+        assert_eq!(get(&device.boot(Slot::A, "v2")).as_deref(), Some("mine"));
+        assert_eq!(identity(&device.base().join("A")).as_deref(), Some("v2"));
+    }
+
+    #[test]
+    fn a_copy_that_was_cut_half_way_is_made_anew() {
+        let device = Device::new();
+        set(&device.boot(Slot::A, "v1"), "mine");
+        fs::create_dir_all(device.base().join("B.new/upper")).unwrap();
+        fs::write(device.base().join("B.new/upper/half"), "").unwrap();
+        let upper = device.boot(Slot::B, "v2");
+        assert_eq!(get(&upper).as_deref(), Some("mine"));
+        assert!(!upper.upper.join("half").exists());
+        assert!(!device.base().join("B.new").exists());
+    }
+
+    #[test]
+    fn a_read_only_var_still_shows_the_settings() {
+        let device = Device::new();
+        assert_eq!(read_only(&device.base(), Slot::A, "v1"), None);
+        let upper = device.boot(Slot::A, "v1");
+        assert_eq!(read_only(&device.base(), Slot::A, "v1"), Some(upper.upper.clone()));
+        assert_eq!(read_only(&device.base(), Slot::B, "v2"), Some(upper.upper));
+    }
+}

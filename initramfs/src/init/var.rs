@@ -1,0 +1,97 @@
+//! Mounts the persistent partition, and goes on without it when it cannot be used.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use image_layout::{Disk as _, FileDisk, grow_last_partition};
+use sys_mount::MountFlags;
+
+use crate::console;
+use crate::mounts::{self, Overlay};
+use crate::sys;
+
+/// What /var is in this boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum VarState {
+    /// The partition, writable.
+    Persistent,
+    /// The partition read-only at [`DISK`], covered by memory.
+    ReadOnly,
+    /// Memory only.
+    Memory,
+}
+
+/// Where the partition is mounted when it cannot be written.
+pub(crate) const DISK: &str = "/daruma/var-disk";
+/// Memory for the changes in that case.
+pub(crate) const MEMORY: &str = "/daruma/var-memory";
+
+/// Mounts /var at `at`. A device that cannot keep anything must still boot, and say so.
+pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
+    let Some(device) = device else {
+        console::warn("there is no partition var: /var is in memory, nothing is kept after this boot");
+        mounts::tmpfs(at)?;
+        return Ok(VarState::Memory);
+    };
+    let Err(error) = mounts::mount("ext4", device, at, MountFlags::NOATIME, "errors=remount-ro") else {
+        return Ok(VarState::Persistent);
+    };
+    let device = device.display();
+    // noload: a journal that cannot be replayed is one reason to be here.
+    let read_only = mounts::mount("ext4", device.to_string(), DISK, MountFlags::RDONLY, "noload");
+    mounts::tmpfs(if read_only.is_ok() { Path::new(MEMORY) } else { at })?;
+    if read_only.is_err() {
+        console::warn(&format!("mounting {device} on /var: {error:#}; /var is in memory, nothing is kept"));
+        return Ok(VarState::Memory);
+    }
+    console::warn(&format!("mounting {device} on /var: {error:#}; it is read-only, changes are in memory"));
+    let memory = Path::new(MEMORY).join("var");
+    let cover = Overlay { lower: vec![DISK.into()], upper: memory.join("upper"), work: memory.join("work") };
+    for dir in [&cover.upper, &cover.work] {
+        fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    }
+    cover.mount(at)?;
+    Ok(VarState::ReadOnly)
+}
+
+/// Grows the partition to the end of the disk, and the mounted ext4 to the end of the partition. Either may have been
+/// done by a boot that was cut off in between.
+pub(crate) fn grow(disk: &Path, partition: &Path, mounted: &Path) -> Result<()> {
+    let whole = FileDisk::open(disk).with_context(|| format!("opening {}", disk.display()))?;
+    let grown = grow_last_partition(&whole).with_context(|| format!("growing var on {}", disk.display()))?;
+    if let Some(new) = grown {
+        sys::resize_partition(whole.file(), new.number, new.offset, new.size)
+            .context("telling the kernel so")?;
+    }
+    let device =
+        FileDisk::open_read_only(partition).with_context(|| format!("opening {}", partition.display()))?;
+    let size = device.size()?;
+    let mut superblock = [0; 1024];
+    device.file().read_exact_at(&mut superblock, 1024).context("reading var's superblock")?;
+    let (blocks, block_size) = ext4_size(&superblock);
+    // Less than one block group is not worth it, and mke2fs leaves such a rest too.
+    if size / block_size < blocks + 32768 {
+        return Ok(());
+    }
+    let directory = File::open(mounted)?;
+    sys::resize_ext4(&directory, size / block_size).context("growing var's file system")?;
+    console::say(&format!("var has grown from {} to {} MiB", (blocks * block_size) >> 20, size >> 20));
+    Ok(())
+}
+
+/// Blocks and bytes a block (`Documentation/filesystems/ext4/super.rst`).
+fn ext4_size(superblock: &[u8; 1024]) -> (u64, u64) {
+    let field = |at: usize| {
+        u64::from(u32::from_le_bytes([
+            superblock[at],
+            superblock[at + 1],
+            superblock[at + 2],
+            superblock[at + 3],
+        ]))
+    };
+    let has_64_bits = field(0x60) & 0x80 != 0;
+    let high = if has_64_bits { field(0x150) } else { 0 };
+    ((high << 32) | field(0x04), 1024 << (field(0x18) & 7))
+}

@@ -1,0 +1,146 @@
+//! dm-verity over a root partition, through `/dev/mapper/control` (`linux/dm-ioctl.h`,
+//! `Documentation/admin-guide/device-mapper/verity.rst`).
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cmdline::Verity;
+use crate::sys;
+
+const DEV_CREATE: u8 = 3;
+const DEV_SUSPEND: u8 = 6;
+const TABLE_LOAD: u8 = 9;
+const READ_ONLY: u32 = 1;
+/// Bytes of `struct dm_target_spec`.
+const TARGET: usize = 40;
+const NAME: &str = "daruma-root";
+
+/// What the kernel does when it reads a block that does not match its hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OnCorruption {
+    /// The read fails: as long as `daruma-init` runs, it can say what happened.
+    Fail,
+    /// The machine restarts: half a system must not go on.
+    Restart,
+}
+
+/// The open device.
+pub(crate) struct VerityDevice {
+    control: File,
+    /// `/dev/dm-N`
+    pub path: PathBuf,
+    partition: PathBuf,
+    verity: Verity,
+}
+
+impl VerityDevice {
+    /// Maps the partition. Nothing is checked yet: every block is when it is read.
+    pub(crate) fn open(partition: &Path, verity: &Verity) -> Result<Self> {
+        let control = Path::new("/dev/mapper/control");
+        let control = File::options().read(true).write(true).open(control);
+        let control = control.context("opening /dev/mapper/control")?;
+        let mut create = header(READ_ONLY);
+        sys::device_mapper(&control, DEV_CREATE, &mut create).context("creating the device-mapper device")?;
+        let minor = minor_of(&create);
+        let path = PathBuf::from(format!("/dev/dm-{minor}"));
+        let device = Self { control, path, partition: partition.to_owned(), verity: verity.clone() };
+        device.load(OnCorruption::Fail)?;
+        Ok(device)
+    }
+
+    /// From now on a corrupt block restarts the machine.
+    pub(crate) fn restart_on_corruption(&self) -> Result<()> {
+        self.load(OnCorruption::Restart)
+    }
+
+    fn load(&self, on_corruption: OnCorruption) -> Result<()> {
+        let parameters = parameters(&self.partition, &self.verity, on_corruption);
+        let mut buffer = table(self.verity.data_blocks * 8, &parameters);
+        sys::device_mapper(&self.control, TABLE_LOAD, &mut buffer)
+            .with_context(|| format!("loading the dm-verity table of {}", self.partition.display()))?;
+        // Without DM_SUSPEND_FLAG this means resume, which puts the loaded table in place.
+        sys::device_mapper(&self.control, DEV_SUSPEND, &mut header(0)).context("starting dm-verity")
+    }
+}
+
+/// The table's line, without start and length.
+fn parameters(partition: &Path, verity: &Verity, on_corruption: OnCorruption) -> String {
+    let device = partition.display();
+    let Verity { root_hash, salt, data_blocks } = verity;
+    let options = match on_corruption {
+        OnCorruption::Fail => "",
+        OnCorruption::Restart => " 1 restart_on_corruption",
+    };
+    // Hash version 1; data and tree on one device; the tree's first block comes right after the data.
+    format!("1 {device} {device} 4096 4096 {data_blocks} {data_blocks} sha256 {root_hash} {salt}{options}")
+}
+
+/// A `struct dm_ioctl` with the device's name; the length is filled in at the call.
+fn header(flags: u32) -> Vec<u8> {
+    let mut bytes = vec![0; sys::DM_HEADER];
+    for (at, value) in [(0, 4), (16, sys::DM_HEADER as u32), (28, flags)] {
+        bytes[at..at + 4].copy_from_slice(&u32::to_ne_bytes(value));
+    }
+    bytes[48..48 + NAME.len()].copy_from_slice(NAME.as_bytes());
+    bytes
+}
+
+/// A header followed by one `struct dm_target_spec` and its parameters.
+fn table(sectors: u64, parameters: &str) -> Vec<u8> {
+    let mut bytes = header(READ_ONLY);
+    bytes[20..24].copy_from_slice(&1_u32.to_ne_bytes()); // target_count
+    let mut target = [0; TARGET];
+    target[8..16].copy_from_slice(&sectors.to_ne_bytes());
+    target[24..30].copy_from_slice(b"verity");
+    bytes.extend_from_slice(&target);
+    bytes.extend_from_slice(parameters.as_bytes());
+    bytes.push(0);
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes
+}
+
+/// The minor number in the kernel's 64-bit form (`huge_encode_dev`).
+fn minor_of(header: &[u8]) -> u64 {
+    let device = header[40..48].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    (device & 0xff) | ((device >> 12) & 0xfff00)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verity() -> Verity {
+        Verity { root_hash: "ab".repeat(32), salt: "cd".repeat(32), data_blocks: 1000 }
+    }
+
+    #[test]
+    fn the_table_puts_the_tree_right_behind_the_data() {
+        let text = parameters(Path::new("/dev/vda4"), &verity(), OnCorruption::Restart);
+        let (hash, salt) = ("ab".repeat(32), "cd".repeat(32));
+        let expected =
+            format!("1 /dev/vda4 /dev/vda4 4096 4096 1000 1000 sha256 {hash} {salt} 1 restart_on_corruption");
+        assert_eq!(text, expected);
+        assert!(parameters(Path::new("/dev/vda4"), &verity(), OnCorruption::Fail).ends_with(&salt));
+    }
+
+    #[test]
+    fn the_request_is_laid_out_as_the_kernel_reads_it() {
+        let bytes = table(8000, "abc");
+        assert_eq!(bytes.len(), 312 + 40 + 8);
+        assert_eq!(bytes[..4], 4_u32.to_ne_bytes());
+        assert_eq!(bytes[16..20], 312_u32.to_ne_bytes());
+        assert_eq!(&bytes[48..60], b"daruma-root\0");
+        assert_eq!(bytes[320..328], 8000_u64.to_ne_bytes());
+        assert_eq!(&bytes[336..343], b"verity\0");
+        assert_eq!(&bytes[352..], b"abc\0\0\0\0\0");
+    }
+
+    #[test]
+    fn minors_beyond_255_are_decoded() {
+        let mut bytes = header(0);
+        bytes[40..48].copy_from_slice(&0x0010_fe03_u64.to_ne_bytes());
+        assert_eq!(minor_of(&bytes), 0x103);
+    }
+}

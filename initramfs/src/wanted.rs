@@ -1,0 +1,59 @@
+//! What an initramfs needs by default: the drivers of the disks that appliances have, the file systems of a Daruma
+//! disk, and the watchdogs. A recipe may add to [`DISK`].
+
+use crate::modules::ModuleTree;
+
+/// Buses and disks; loaded only when a device asks for them by its `modalias`.
+pub const DISK: &[&str] = &[
+    // virtual machines
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
+    // SATA, NVMe, old IDE
+    "ahci",
+    "ata_piix",
+    "nvme",
+    // USB: an appliance may boot from a stick, and recovery reads one
+    "xhci_pci",
+    "ehci_pci",
+    "ohci_pci",
+    "uhci_hcd",
+    "usb_storage",
+    "uas",
+    // eMMC and SD cards
+    "mmc_block",
+    "sdhci_pci",
+    "sdhci_acpi",
+];
+
+/// Asked for by the processor's `modalias`; with them dm-verity and ext4's checksums run on the processor's own
+/// instructions.
+pub const CPU: &[&str] = &["sha256_ssse3", "crc32c_intel"];
+
+/// What file systems ask the kernel's crypto for by name, which nobody in the initramfs would answer; always loaded
+/// where the kernel has it as a module.
+pub const CRYPTO: &[&str] = &["crc32c_generic"];
+
+/// File systems and device-mapper; always loaded.
+pub const FILESYSTEM: &[&str] = &["squashfs", "overlay", "ext4", "dm_mod", "dm_verity"];
+
+/// What mounting the ESP or a USB stick takes; loaded by recovery only.
+pub const FAT: &[&str] = &["vfat", "nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8"];
+
+/// Watchdogs, the surest first: the first one that a device asks for is used, and the others are not loaded, so that
+/// `/dev/watchdog0` is the one that runs.
+pub const WATCHDOG: &[&str] = &["i6300esb", "sp5100_tco", "wdat_wdt", "iTCO_wdt"];
+
+/// Drivers that make the device of a watchdog appear.
+pub const WATCHDOG_BUS: &[&str] = &["lpc_ich", "i2c_i801"];
+
+/// All of the above, for [`crate::modules::select`]. What only some hardware needs is left out when this kernel has
+/// no such module; a missing file system is left in, so that `select` refuses.
+#[must_use]
+pub fn default_for(tree: &ModuleTree) -> Vec<&'static str> {
+    let hardware = [DISK, CPU, CRYPTO, FAT, WATCHDOG, WATCHDOG_BUS].concat();
+    let mut wanted: Vec<&str> = hardware.into_iter().filter(|name| tree.has(name)).collect();
+    wanted.extend(FILESYSTEM);
+    wanted
+}

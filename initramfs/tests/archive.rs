@@ -1,0 +1,116 @@
+//! The archive as others read it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use initramfs::archive::Archive;
+use initramfs::index::Index;
+use initramfs::{BuildError, InitramfsInput, Module, build};
+
+/// The smallest that passes for a kernel module.
+fn ko(content: &str) -> Vec<u8> {
+    [b"\x7fELF\x02\x01".as_slice(), &[0; 58], content.as_bytes()].concat()
+}
+
+fn module(name: &str, deps: &[&str], aliases: &[&str]) -> Module {
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let path = format!("kernel/{name}.ko.xz");
+    Module { name: name.to_owned(), path, deps: owned(deps), aliases: owned(aliases), ko_bytes: ko(name) }
+}
+
+fn modules() -> Vec<Module> {
+    vec![
+        module("ext4", &["jbd2", "crc16"], &["fs-ext4"]),
+        module("jbd2", &[], &[]),
+        module("crc16", &[], &[]),
+    ]
+}
+
+fn unpacked(modules: Vec<Module>) -> Vec<u8> {
+    let packed = build(&InitramfsInput { init: b"#!init", modules, epoch: 1_700_000_000 })
+        .expect("the modules fit together");
+    zstd::decode_all(packed.as_slice()).expect("one zstd frame")
+}
+
+#[test]
+fn an_entry_is_laid_out_as_the_kernel_documents_it() {
+    let mut archive = Archive::new(0x6553_f100).unwrap();
+    archive.file("a/b", 0o640, b"hello").unwrap();
+    let bytes = archive.finish().unwrap();
+    let entry = |inode: u32, mode: u32, links: u32, time: u32, size: u32, name: &str| {
+        let fields = [inode, mode, 0, 0, links, time, size, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+        let header: String = fields.iter().map(|field| format!("{field:08x}")).collect();
+        let mut bytes = format!("070701{header}{name}\0").into_bytes();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let expected = [
+        entry(1, 0o040_755, 2, 0x6553_f100, 0, "a"),
+        entry(2, 0o100_640, 1, 0x6553_f100, 5, "a/b"),
+        b"hello\0\0\0".to_vec(),
+        entry(0, 0, 1, 0, 0, "TRAILER!!!"),
+    ]
+    .concat();
+    assert_eq!(String::from_utf8_lossy(&bytes), String::from_utf8_lossy(&expected));
+}
+
+#[test]
+fn cpio_lists_what_was_put_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("archive");
+    std::fs::write(&path, unpacked(modules())).unwrap();
+    let listing = match cpio(&path) {
+        Ok(listing) => listing,
+        // The layout itself is checked above; this is the second opinion, where there is one.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => panic!("running cpio: {error}"),
+    };
+    let find =
+        |name: &str| listing.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap_or_default();
+    assert!(find("init").starts_with("-rwxr-xr-x   1 root     root            6 "), "{listing}");
+    assert!(find("dev/console").starts_with("crw-------   1 root     root       5,   1 "), "{listing}");
+    assert!(find("lib/modules").starts_with("drwxr-xr-x   2 root     root "), "{listing}");
+    assert!(find("lib/modules/ext4.ko").contains("Nov 14  2023"), "{listing}");
+    assert_eq!(listing.lines().count(), 10, "{listing}");
+}
+
+fn cpio(archive: &Path) -> std::io::Result<String> {
+    let mut command = Command::new("cpio");
+    command.args(["-itv", "--quiet"]).env("TZ", "UTC").env("LC_ALL", "C");
+    let output = command.stdin(std::fs::File::open(archive)?).stderr(Stdio::inherit()).output()?;
+    assert!(output.status.success());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn the_order_of_the_modules_changes_no_byte() {
+    let mut reversed = modules();
+    reversed.reverse();
+    let pack = |modules| build(&InitramfsInput { init: b"init", modules, epoch: 1 }).unwrap();
+    assert_eq!(pack(modules()), pack(reversed));
+}
+
+#[test]
+fn what_cannot_boot_is_refused() {
+    let with = |module| build(&InitramfsInput { init: b"", modules: vec![module], epoch: 0 });
+    assert!(matches!(with(module("ext4", &["jbd2"], &[])), Err(BuildError::Missing { .. })));
+    assert!(matches!(with(module("bad name", &[], &[])), Err(BuildError::Name(_))));
+    let packed = Module { ko_bytes: b"\xfd7zXZ".to_vec(), ..module("ext4", &[], &[]) };
+    assert!(matches!(with(packed), Err(BuildError::NotElf(path)) if path == "kernel/ext4.ko.xz"));
+    let twice = vec![module("ext4", &[], &[]), module("ext4", &[], &[])];
+    let twice = build(&InitramfsInput { init: b"", modules: twice, epoch: 0 });
+    assert!(matches!(twice, Err(BuildError::Twice(_))));
+    let late = build(&InitramfsInput { init: b"", modules: vec![], epoch: 1 << 32 });
+    assert!(matches!(late, Err(BuildError::Field(_))));
+}
+
+#[test]
+fn the_index_inside_says_what_to_load_first() {
+    let archive = unpacked(modules());
+    let text = String::from_utf8_lossy(&archive).into_owned();
+    let index = text.split("lib/modules/index\0").nth(1).unwrap();
+    let index: String = index.trim_start_matches('\0').split('\0').next().unwrap().to_owned();
+    let index = Index::parse(&index);
+    assert_eq!(index.load_order("ext4"), ["jbd2", "crc16", "ext4"]);
+    assert_eq!(index.matching("fs-ext4").collect::<Vec<_>>(), ["ext4"]);
+}
