@@ -1,0 +1,218 @@
+//! The daemon: one boot's verdict. See `docs/operating.md`, "What the daemon does at every boot".
+
+use std::fs;
+use std::time::Duration;
+
+use image_layout::Slot;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+
+use crate::arrival;
+use crate::cmdline::Booted;
+use crate::config::Config;
+use crate::console::{say, warn};
+use crate::device::Device;
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::health::{Checks, Failed};
+use crate::keepalive::Keepalive;
+use crate::lock::Lock;
+use crate::notify::Notify;
+use crate::reboot;
+use crate::state::Kind;
+
+/// Exists once this boot's health checks have passed; the trial-deadline unit looks for it.
+pub const HEALTHY: &str = "/run/daruma/healthy";
+/// Exists while the system runs without being healthy because there is nothing better to boot; says why.
+pub const DEGRADED: &str = "/run/daruma/degraded";
+/// Exists while the daemon runs this boot's health checks.
+pub const CHECKING: &str = "/run/daruma/checking";
+/// How often a lock that somebody else holds is asked for again.
+const LOCK_RETRY: Duration = Duration::from_millis(500);
+/// After the reboot was asked for, this is how long the system may take to go down before it is forced.
+const REBOOT_GRACE: Duration = Duration::from_secs(120);
+
+/// Runs until SIGTERM or SIGINT, or until it has asked for a reboot.
+///
+/// # Errors
+/// The environment cannot be read or written, or the reboot fails. systemd starts the daemon again.
+pub fn run(device: &Device, config: &Config) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("starting the daemon: {error}")))?;
+    let result = runtime.block_on(serve(device, config));
+    // A name that never resolves must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(device: &Device, config: &Config) -> Result<(), Failure> {
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let notify = Notify::from_environment();
+    let mut keepalive = Keepalive::start(&notify, device, &config.watchdog);
+    notify.ready();
+    let result = tokio::select! {
+        _ = terminate.recv() => Ok(Ended::Stopped),
+        _ = interrupt.recv() => Ok(Ended::Stopped),
+        result = live(device, config, &notify) => result,
+        never = keepalive.run(&notify) => match never {},
+    };
+    notify.stopping();
+    match result {
+        Ok(Ended::Stopped) => {
+            keepalive.disarm();
+            say("stopped");
+            Ok(())
+        }
+        // The hardware watchdog, if it is ours, keeps running: it ends a shutdown that hangs.
+        Ok(Ended::Rebooting) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+enum Ended {
+    Stopped,
+    Rebooting,
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(Exit::Unexpected, format!("listening for signals: {error}")))
+}
+
+async fn live(device: &Device, config: &Config, notify: &Notify) -> Result<Ended, Failure> {
+    let tell = |line: &str| {
+        say(line);
+        notify.status(line);
+    };
+    let Booted::Slot(running) = device.command_line().booted else {
+        tell("this is the recovery image: nothing to do");
+        return std::future::pending().await;
+    };
+    {
+        let _lock = wait_for_lock(device).await?;
+        if let Some(fall_back) = arrival::settle(device)? {
+            tell(&fall_back);
+        }
+    }
+    if device.path(HEALTHY).exists() {
+        tell(&format!("slot {running} is healthy"));
+        return std::future::pending().await;
+    }
+    let checks = Checks::of(device, &config.health);
+    // A restarted daemon of a degraded system must not reboot it after all.
+    if !device.path(DEGRADED).exists() {
+        tell(&format!("slot {running}: {} health checks", checks.count()));
+        mark_file(device, CHECKING, "");
+        let outcome = checks.until_deadline().await;
+        let _ = fs::remove_file(device.path(CHECKING));
+        match outcome {
+            Ok(()) => {
+                tell(&commit(device, running).await?);
+                return std::future::pending().await;
+            }
+            Err(failed) => {
+                let lock = wait_for_lock(device).await?;
+                match give_up(device, running, &failed)? {
+                    Verdict::Reboot(line) => {
+                        tell(&line);
+                        reboot::ask(device, config)?;
+                        drop(lock);
+                        return see_it_go_down(device).await;
+                    }
+                    Verdict::Degraded(line) => tell(&line),
+                }
+            }
+        }
+    }
+    checks.until_passed().await;
+    let _ = fs::remove_file(device.path(DEGRADED));
+    tell(&commit(device, running).await?);
+    std::future::pending().await
+}
+
+/// Waits for an install or a person's command to finish: neither is to be cut off, or overwritten.
+async fn wait_for_lock(device: &Device) -> Result<Lock, Failure> {
+    loop {
+        match device.lock() {
+            Err(failure) if failure.exit == Exit::Locked => sleep(LOCK_RETRY).await,
+            result => return result,
+        }
+    }
+}
+
+/// All checks have passed: commits the slot if it was on trial, and starts its count of boots anew. The lock is free
+/// again when this returns: the daemon idles for ever after it, and an install must be possible then.
+async fn commit(device: &Device, running: Slot) -> Result<String, Failure> {
+    let _lock = wait_for_lock(device).await?;
+    let mut environment = Environment::load(device)?;
+    let mut boot = environment.state();
+    let was_trial = boot.trial == Some(running);
+    boot.mark_good(running);
+    environment.write(&boot)?;
+    let line = if was_trial {
+        format!("slot {running} is healthy and committed")
+    } else {
+        format!("slot {running} is healthy")
+    };
+    device.state_file().change(|state| {
+        state.release(running);
+        let version = device.slot_config(running).ok().map(|config| config.version);
+        let was_degraded = state.events.iter().rfind(|event| event.slot == running.name());
+        if was_trial {
+            state.record(Kind::Committed, running, version.as_ref(), "all health checks passed");
+        } else if was_degraded.is_some_and(|event| matches!(event.kind, Kind::Degraded | Kind::HealthFailed))
+        {
+            state.record(Kind::Recovered, running, version.as_ref(), "all health checks passed");
+        }
+    });
+    mark_file(device, HEALTHY, &line);
+    Ok(line)
+}
+
+enum Verdict {
+    Reboot(String),
+    Degraded(String),
+}
+
+/// The checks have not passed in time. A reboot makes sense only when it can lead to another system: while GRUB
+/// still has the other slot to go to. After a fall-back it has none, because the failed slot is marked bad.
+fn give_up(device: &Device, running: Slot, failed: &Failed) -> Result<Verdict, Failure> {
+    let boot = Environment::load(device)?.state();
+    let version = device.slot_config(running).ok().map(|config| config.version);
+    let verdict = if boot.may_boot(!running) {
+        let (tries, limit) = (boot.slot(running).tries, boot.limit(running));
+        Verdict::Reboot(format!("slot {running} failed (boot {tries} of {limit}): {failed}; rebooting"))
+    } else {
+        Verdict::Degraded(format!(
+            "slot {running} is degraded, and there is nothing better to boot: {failed}"
+        ))
+    };
+    device.state_file().change(|state| {
+        state.record(Kind::HealthFailed, running, version.as_ref(), failed.to_string());
+        if let Verdict::Degraded(_) = verdict {
+            state.record(Kind::Degraded, running, version.as_ref(), failed.to_string());
+        }
+    });
+    if let Verdict::Degraded(_) = verdict {
+        mark_file(device, DEGRADED, &failed.to_string());
+    }
+    Ok(verdict)
+}
+
+/// Waits for the shutdown that was asked for; forces it when it does not come.
+async fn see_it_go_down(device: &Device) -> Result<Ended, Failure> {
+    if device.is_real() {
+        sleep(REBOOT_GRACE).await;
+        reboot::now()?;
+    }
+    Ok(Ended::Rebooting)
+}
+
+fn mark_file(device: &Device, name: &str, line: &str) {
+    let path = device.path(name);
+    if let Err(error) = fs::write(&path, format!("{line}\n")) {
+        warn(format_args!("writing {}: {error}", path.display()));
+    }
+}

@@ -1,0 +1,178 @@
+//! The device: where its partitions, files and runtime folder are. Nothing else looks at the running system.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use grub_env::EnvStore;
+use image_layout::{FileDisk, Slot, label};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::cmdline::{Booted, CommandLine};
+use crate::exit::{Exit, Failure};
+use crate::lock::Lock;
+use crate::partitions::{self, Partitions};
+use crate::slot_config::SlotConfig;
+use crate::state::StateFile;
+
+/// A device, running or laid out in a folder.
+#[derive(Clone, Debug)]
+pub struct Device {
+    root: PathBuf,
+    is_real: bool,
+    partitions: Partitions,
+    command_line: CommandLine,
+}
+
+impl Device {
+    /// The machine that this program runs on.
+    ///
+    /// # Errors
+    /// [`Exit::NotADevice`] when it was not booted by Daruma's grub.cfg or lacks partitions.
+    pub fn discover() -> Result<Self, Failure> {
+        let command_line = read_command_line(Path::new("/proc/cmdline"))?;
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let partitions =
+            partitions::find(Path::new("/sys"), &mountinfo, Path::new("/dev")).map_err(|cause| {
+                Failure::new(Exit::NotADevice, format!("looking for the device's partitions: {cause}"))
+            })?;
+        Ok(Self { root: PathBuf::from("/"), is_real: true, partitions, command_line })
+    }
+
+    /// A device laid out in `folder`: files named like the partitions, folders `etc`, `var`, `run` (and `proc`, for
+    /// health checks), and the file `cmdline`.
+    ///
+    /// # Errors
+    /// [`Exit::NotADevice`] when one of them is missing.
+    pub fn at(folder: &Path) -> Result<Self, Failure> {
+        let command_line = read_command_line(&folder.join("cmdline"))?;
+        let mut partitions = Partitions::new();
+        for label in label::ALL {
+            let path = folder.join(label);
+            // bios, recovery and var are not needed for anything that the agent does itself.
+            // A file that stands for a partition, or the block device itself.
+            if path.exists() && !path.is_dir() {
+                partitions.insert(label.to_owned(), path);
+            }
+        }
+        let device = Self { root: folder.to_path_buf(), is_real: false, partitions, command_line };
+        for label in [label::ESP, "boot-a", "root-a", "boot-b", "root-b"] {
+            device.partition(label)?;
+        }
+        Ok(device)
+    }
+
+    /// Whether this is the machine that the program runs on: only that one can be rebooted.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        self.is_real
+    }
+
+    /// What grub.cfg told the kernel.
+    #[must_use]
+    pub fn command_line(&self) -> &CommandLine {
+        &self.command_line
+    }
+
+    /// The slot that runs.
+    ///
+    /// # Errors
+    /// [`Exit::NotADevice`] in the recovery image, where no slot runs.
+    pub fn running(&self) -> Result<Slot, Failure> {
+        match self.command_line.booted {
+            Booted::Slot(slot) => Ok(slot),
+            Booted::Recovery => Err(Failure::new(
+                Exit::NotADevice,
+                "this is the recovery image, in which no slot runs; put a bundle on a USB stick instead",
+            )),
+        }
+    }
+
+    /// The block device or file of the partition `label`.
+    ///
+    /// # Errors
+    /// [`Exit::NotADevice`] when there is none.
+    pub fn partition(&self, label: &str) -> Result<&Path, Failure> {
+        self.partitions.get(label).map(PathBuf::as_path).ok_or_else(|| {
+            let at = self.root.display();
+            Failure::new(
+                Exit::NotADevice,
+                format!("looking for the partition {label:?} of {at}: there is none"),
+            )
+        })
+    }
+
+    /// An absolute path of the device, such as `/etc/daruma/daruma.toml`, as a path of this process.
+    #[must_use]
+    pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
+        let absolute = absolute.as_ref();
+        self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
+    }
+
+    /// The file `/var/lib/daruma/state.json`.
+    #[must_use]
+    pub fn state_file(&self) -> StateFile {
+        StateFile::in_folder(&self.path("/var/lib/daruma"))
+    }
+
+    /// Takes the lock of everything that changes the device, without waiting.
+    ///
+    /// # Errors
+    /// [`Exit::Locked`] when another process holds it.
+    pub fn lock(&self) -> Result<Lock, Failure> {
+        Lock::take(&self.path("/run/daruma/lock"))
+    }
+
+    /// The boot environment, for reading and writing.
+    ///
+    /// # Errors
+    /// [`Exit::Environment`] when the ESP cannot be opened or is not the FAT that it should be.
+    pub fn environment(&self) -> Result<EnvStore<FileDisk>, Failure> {
+        self.open_environment(FileDisk::open)
+    }
+
+    /// The boot environment, for reading only.
+    ///
+    /// # Errors
+    /// Like [`Device::environment`].
+    pub fn environment_read_only(&self) -> Result<EnvStore<FileDisk>, Failure> {
+        self.open_environment(FileDisk::open_read_only)
+    }
+
+    fn open_environment(
+        &self,
+        open: impl Fn(&Path) -> std::io::Result<FileDisk>,
+    ) -> Result<EnvStore<FileDisk>, Failure> {
+        let path = self.partition(label::ESP)?;
+        let failure = |cause: &dyn std::fmt::Display| {
+            Failure::new(
+                Exit::Environment,
+                format!("opening the boot environment on {}: {cause}", path.display()),
+            )
+        };
+        let disk = open(path).map_err(|error| failure(&error))?;
+        // Past the page cache, so that what is read is what GRUB reads. A test's filesystem may not have it.
+        let _ = fcntl(disk.file(), FcntlArg::F_SETFL(OFlag::O_DIRECT));
+        EnvStore::open(disk).map_err(|error| failure(&error))
+    }
+
+    /// What lies in a slot, by the `slot.cfg` of its boot image.
+    ///
+    /// # Errors
+    /// The cause, for one line: the slot is empty or its boot image is damaged.
+    pub fn slot_config(&self, slot: Slot) -> Result<SlotConfig, String> {
+        let path = self.partition(slot.boot_label()).map_err(|failure| failure.message)?;
+        SlotConfig::read(path)
+    }
+}
+
+fn read_command_line(path: &Path) -> Result<CommandLine, Failure> {
+    let failure = |cause: String| Failure::new(Exit::NotADevice, cause);
+    let text =
+        fs::read_to_string(path).map_err(|error| failure(format!("reading {}: {error}", path.display())))?;
+    CommandLine::parse(&text).ok_or_else(|| {
+        failure(format!(
+            "reading {}: there is no daruma.slot= in it; this machine was not booted by Daruma's GRUB script",
+            path.display()
+        ))
+    })
+}

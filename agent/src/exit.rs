@@ -1,0 +1,101 @@
+//! How `daruma` ends: one table of exit codes, and the error that carries one.
+
+use std::fmt;
+
+use bundle::BundleError;
+
+/// The exit codes of `daruma`. Documented for users in `docs/operating.md`; numbers never change meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// Something that no other code names.
+    Unexpected = 1,
+    /// The command line was not understood.
+    Usage = 2,
+    /// The file is no bundle, or it is torn or over-long.
+    NotABundle = 10,
+    /// No signature of a trusted key, or too few of them.
+    Signature = 11,
+    /// The content does not match its hashes.
+    Content = 12,
+    /// The bundle is for other devices.
+    Compatible = 13,
+    /// The version is below the floor.
+    Floor = 14,
+    /// An image is larger than its partition.
+    TooLarge = 15,
+    /// The manifest is invalid or contradicts the bundle.
+    Manifest = 16,
+    /// Refused because the running system is on trial.
+    OnTrial = 17,
+    /// Another process holds the lock.
+    Locked = 18,
+    /// Reading or writing the slot failed.
+    SlotIo = 19,
+    /// The boot environment cannot be read or written.
+    Environment = 20,
+    /// This very bundle failed on this device before.
+    Quarantined = 21,
+    /// The machine is not a Daruma device, or not a whole one.
+    NotADevice = 22,
+    /// The configuration is invalid.
+    Config = 23,
+    /// Stopped by Ctrl-C (128 + SIGINT).
+    Interrupted = 130,
+    /// Stopped by SIGTERM (128 + SIGTERM).
+    Terminated = 143,
+}
+
+/// Why a command did not do what it was asked: an exit code and one line for a person.
+///
+/// The line names what was being done, to which path, the cause, and the remedy where there is one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What the process exits with.
+    pub exit: Exit,
+    /// One line, without a newline at its end.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure whose message is `message`, forced into one line.
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        let message = message.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        Self { exit, message }
+    }
+
+    /// The failure that a bundle's error is, while `doing` something.
+    pub(crate) fn from_bundle(doing: &str, error: &BundleError) -> Self {
+        let exit = match error.exit_code() {
+            10 => Exit::NotABundle,
+            11 => Exit::Signature,
+            12 => Exit::Content,
+            13 => Exit::Compatible,
+            14 => Exit::Floor,
+            15 => Exit::TooLarge,
+            16 => Exit::Manifest,
+            23 => Exit::Config,
+            _ => Exit::Unexpected,
+        };
+        Self::new(exit, format!("{doing}: {error}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_always_one_line() {
+        let failure = Failure::new(Exit::Config, "bad\n  thing\n");
+        assert_eq!(failure.to_string(), "bad thing");
+    }
+}

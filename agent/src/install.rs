@@ -1,0 +1,193 @@
+//! `daruma install`: reads from top to bottom in the order of `docs/boot-protocol.md`, "Install". Everything that can
+//! be refused is refused before the first byte of the idle slot is touched.
+
+use std::path::Path;
+use std::time::Instant;
+
+use bundle::{Bundle, BundleError, Compatible, ImageName, Keyring, Policy, Verified};
+use grub_env::TransitionError;
+use image_layout::{Disk, FileDisk, Slot};
+
+use crate::config::Config;
+use crate::console::{say, warn};
+use crate::device::Device;
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::progress::{Progress, megabytes};
+use crate::slot_target::SlotTarget;
+use crate::slot_writer::{Job, write_images};
+use crate::state::Kind;
+
+/// What a person may ask for besides the bundle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Install a bundle that failed on this device before.
+    pub allow_quarantined: bool,
+}
+
+/// Installs the bundle `file` into the slot that does not run. Returns what to tell the person.
+///
+/// # Errors
+/// Every refusal has its own [`Exit`]; all up to [`Exit::Locked`] leave slot and environment as they were. After that
+/// the idle slot is marked bad until an install succeeds.
+pub fn install(
+    device: &Device,
+    config: &Config,
+    file: &Path,
+    options: Options,
+    interrupt: &Interrupt,
+) -> Result<String, Failure> {
+    let started = Instant::now();
+    let target = !device.running()?;
+    let doing = format!("installing {}", file.display());
+
+    // Nothing of this touches the slot: signature, fitness for this device, and every byte of the payload.
+    let verified = open(config, device, file, &doing)?;
+    check_fitness(device, config, &verified, target, options, &doing)?;
+    interrupt.check()?;
+    verify_payload(&verified, interrupt, &doing)?;
+    let partitions = [(ImageName::BOOT, target.boot_label()), (ImageName::ROOT, target.root_label())];
+    let mut jobs = Vec::new();
+    for (image, label) in partitions {
+        let path = device.partition(label)?;
+        let target = SlotTarget::open(path).map_err(|error| {
+            Failure::new(Exit::SlotIo, format!("{doing}: opening {}: {error}", path.display()))
+        })?;
+        jobs.push(Job { image, target });
+    }
+
+    let _lock = device.lock()?;
+    let mut environment = Environment::load(device)?;
+    let mut boot = environment.state();
+    boot.begin_install(target).map_err(|error| refusal(&doing, error))?;
+    let update = &verified.manifest().update;
+    let (version, build) = (&update.version, update.build.as_str());
+    let size = |image: &str| verified.manifest().image(image).map_or(0, |image| image.size);
+    let bytes: u64 = partitions.iter().map(|(image, _)| size(image)).sum();
+    let place = partitions.map(|(image, label)| format!("{label} {}", megabytes(size(image)))).join(", ");
+    say(format_args!(
+        "{} {version} into slot {target}: {} to write ({place})",
+        update.compatible,
+        megabytes(bytes)
+    ));
+
+    // Step 1: the idle slot is not bootable any more.
+    environment.write(&boot)?;
+    forget_settings(device, target);
+    // Steps 2 and 3: written, synced, read back and compared.
+    write_images(&verified, &jobs, interrupt, &mut Progress::start("writing", bytes))?;
+    interrupt.check()?;
+    // Before the flip: were the slot to fail, its manifest must be known, to be put into quarantine.
+    device.state_file().change(|state| {
+        state.remember(target, version, build, &verified.manifest_sha256().to_string());
+        state.record(Kind::Installed, target, Some(version), "");
+    });
+    // Step 4: one write flips it all.
+    boot.begin_trial(target).map_err(|error| refusal(&doing, error))?;
+    environment.write(&boot)?;
+    let elapsed = started.elapsed().as_secs_f64();
+    Ok(format!(
+        "installed {version} into slot {target} in {elapsed:.1} s; it is on trial from the next boot: reboot to start it"
+    ))
+}
+
+/// The slot's uppers belong to the system that is being overwritten. Without its name on them, daruma-init starts from a
+/// copy of the running slot's, also when the very same image is installed again.
+fn forget_settings(device: &Device, target: Slot) {
+    for kind in ["etc", "root"] {
+        let path = device.path(Path::new(&format!("/var/lib/daruma/{kind}/{target}/identity")));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                warn(format_args!(
+                    "removing {}: {error}; if this bundle was in slot {target} before, its settings come back with it",
+                    path.display()
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn open(config: &Config, device: &Device, file: &Path, doing: &str) -> Result<Verified<FileDisk>, Failure> {
+    let keyring = load_keyring(config, device)?;
+    let disk = FileDisk::open_read_only(file)
+        .map_err(|error| Failure::new(Exit::NotABundle, format!("{doing}: opening it: {error}")))?;
+    Bundle::open(disk, &keyring).map_err(|error| Failure::from_bundle(doing, &error))
+}
+
+/// The keyring, with the higher of its own threshold and the configuration's.
+fn load_keyring(config: &Config, device: &Device) -> Result<Keyring, Failure> {
+    let path = device.path(&config.keyring);
+    let failure = |error: BundleError| {
+        Failure::new(Exit::Config, format!("loading the keyring {}: {error}", path.display()))
+    };
+    let keyring = Keyring::load(&path).map_err(failure)?;
+    let threshold = keyring.threshold().max(config.keyring_threshold as usize);
+    Keyring::new(keyring.keys().cloned(), threshold).map_err(failure)
+}
+
+fn check_fitness(
+    device: &Device,
+    config: &Config,
+    verified: &Verified<FileDisk>,
+    target: Slot,
+    options: Options,
+    doing: &str,
+) -> Result<(), Failure> {
+    let running = device.running()?;
+    let here = device.slot_config(running).map_err(|cause| {
+        Failure::new(Exit::NotADevice, format!("{doing}: cannot tell what this device is: {cause}"))
+    })?;
+    let compatible: Compatible = here.compatible.parse().map_err(|error| {
+        Failure::new(Exit::NotADevice, format!("{doing}: cannot tell what this device is: {error}"))
+    })?;
+    let capacity = |label: &str| -> Result<u64, Failure> {
+        let path = device.partition(label)?;
+        let size = FileDisk::open_read_only(path).and_then(|disk| disk.size());
+        size.map_err(|error| {
+            Failure::new(Exit::SlotIo, format!("{doing}: looking at {}: {error}", path.display()))
+        })
+    };
+    let policy = Policy {
+        compatible: &compatible,
+        floor: (&config.min_version).max(&here.min_version),
+        // A person who names a file may go back as far as the floor.
+        current: None,
+        boot_capacity: capacity(target.boot_label())?,
+        root_capacity: capacity(target.root_label())?,
+    };
+    verified.check(&policy).map_err(|error| Failure::from_bundle(doing, &error))?;
+    let (state, _) = device.state_file().load();
+    match state.quarantined(&verified.manifest_sha256().to_string()) {
+        Some(entry) if !options.allow_quarantined => Err(Failure::new(
+            Exit::Quarantined,
+            format!(
+                "{doing}: this very bundle failed on this device before ({}); build a new one, or say --allow-quarantined to try again",
+                entry.reason
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn verify_payload(verified: &Verified<FileDisk>, interrupt: &Interrupt, doing: &str) -> Result<(), Failure> {
+    let mut progress = Progress::start("checking", verified.manifest().bundle.size);
+    verified
+        .verify_payload(&mut |done| progress.at(done))
+        .map_err(|error| Failure::from_bundle(doing, &error))?;
+    interrupt.check()
+}
+
+fn refusal(doing: &str, error: TransitionError) -> Failure {
+    let line = match error {
+        TransitionError::OnTrial(running) => format!(
+            "{doing}: slot {running} is on trial and the other slot holds the only proven system; wait until it is committed, or say 'daruma mark good'"
+        ),
+        TransitionError::OnlyGood(target) => format!(
+            "{doing}: slot {target} is the only one that may be booted, because the running one is marked bad; say 'daruma mark good' if it is not"
+        ),
+        other => format!("{doing}: {other}"),
+    };
+    Failure::new(Exit::OnTrial, line)
+}

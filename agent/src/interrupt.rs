@@ -1,0 +1,51 @@
+//! Ctrl-C and SIGTERM during an install: asked for between two pieces, so that every end is a clean one.
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::exit::{Exit, Failure};
+
+/// Whether somebody asked to stop.
+#[derive(Debug)]
+pub struct Interrupt {
+    pending: Option<SignalFd>,
+}
+
+impl Interrupt {
+    /// Keeps SIGINT and SIGTERM from killing this thread and those that it starts from now on; they are only
+    /// seen by [`Interrupt::check`].
+    ///
+    /// # Errors
+    /// [`Exit::Unexpected`] when the kernel refuses.
+    pub fn on_signals() -> Result<Self, Failure> {
+        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+        let fd = signals
+            .thread_block()
+            .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+            .map_err(|error| {
+                Failure::new(Exit::Unexpected, format!("taking over SIGINT and SIGTERM: {error}"))
+            })?;
+        Ok(Self { pending: Some(fd) })
+    }
+
+    /// Nobody will ask.
+    #[must_use]
+    pub fn never() -> Self {
+        Self { pending: None }
+    }
+
+    /// # Errors
+    /// [`Exit::Interrupted`] or [`Exit::Terminated`] once a signal has come.
+    pub fn check(&self) -> Result<(), Failure> {
+        let Some(pending) = &self.pending else { return Ok(()) };
+        match pending.read_signal() {
+            Ok(None) | Err(Errno::EAGAIN) => Ok(()),
+            Ok(Some(info)) if info.ssi_signo == Signal::SIGINT as u32 => {
+                Err(Failure::new(Exit::Interrupted, "stopped by Ctrl-C"))
+            }
+            Ok(Some(_)) => Err(Failure::new(Exit::Terminated, "stopped by SIGTERM")),
+            Err(error) => Err(Failure::new(Exit::Unexpected, format!("looking for signals: {error}"))),
+        }
+    }
+}

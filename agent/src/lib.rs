@@ -1,0 +1,44 @@
+//! The device side of Daruma: installs bundles into the idle slot, checks health after the reboot, commits or falls
+//! back, and tells what happened.
+//!
+//! [`Device`] says where everything is; the verbs are [`install`], [`mark`], [`roll_back`], [`Status::gather`] and
+//! [`daemon::run`]. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
+
+mod arrival;
+mod cmdline;
+pub mod config;
+pub mod console;
+pub mod daemon;
+mod device;
+mod environment;
+mod exit;
+pub mod health;
+mod init_report;
+mod install;
+mod interrupt;
+mod keepalive;
+mod lock;
+mod notify;
+mod partitions;
+mod progress;
+mod reboot;
+mod slot_config;
+mod slot_target;
+mod slot_writer;
+pub mod state;
+mod status;
+mod status_text;
+mod sys;
+mod verbs;
+mod watchdog;
+
+pub use cmdline::{Booted, CommandLine};
+pub use config::Config;
+pub use device::Device;
+pub use exit::{Exit, Failure};
+pub use install::{Options as InstallOptions, install};
+pub use interrupt::Interrupt;
+pub use lock::Lock;
+pub use slot_config::SlotConfig;
+pub use status::{SlotStatus, Status};
+pub use verbs::{Mark, mark, roll_back};

@@ -1,0 +1,106 @@
+//! The program `daruma`: a table from verb to function, and the one place that prints an error.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use agent::console::{say, warn};
+use agent::{Config, Device, Exit, Failure, InstallOptions, Interrupt, Mark, Status};
+use clap::{Parser, Subcommand};
+use image_layout::Slot;
+
+/// Keeps a device with two copies of its system, A and B, up to date and on its feet.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// Work on the device laid out in this folder instead of on this machine
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say what runs, what lies in the slots, what boots next and what happened
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Install a bundle into the slot that does not run; it is on trial from the next boot
+    Install {
+        /// The bundle
+        file: PathBuf,
+        /// Install it even though this very bundle failed on this device before
+        #[arg(long)]
+        allow_quarantined: bool,
+    },
+    /// Mark a slot good (boot it; commit it if it is on trial) or bad (do not boot it again)
+    Mark {
+        /// The verdict
+        #[arg(value_enum)]
+        verdict: Verdict,
+        /// A or B; the running one if none is given
+        slot: Option<Slot>,
+    },
+    /// Put the other slot on trial again, like an update
+    Rollback,
+    /// Check this boot's health, then commit the system or reboot; runs as a service
+    Daemon,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Verdict {
+    Good,
+    Bad,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(arguments) {
+        Ok(line) => {
+            if !line.is_empty() {
+                say(format_args!("{}", line.trim_end()));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            warn(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<String, Failure> {
+    let device = match &arguments.root {
+        Some(folder) => Device::at(folder)?,
+        None => Device::discover()?,
+    };
+    let config = || Config::load(&device.path("/etc/daruma/daruma.toml"));
+    match arguments.verb {
+        Verb::Status { json } => status(&device, json),
+        Verb::Install { file, allow_quarantined } => {
+            let interrupt = Interrupt::on_signals()?;
+            agent::install(&device, &config()?, &file, InstallOptions { allow_quarantined }, &interrupt)
+        }
+        Verb::Mark { verdict: Verdict::Good, slot } => agent::mark(&device, Mark::Good, slot),
+        Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
+        Verb::Rollback => agent::roll_back(&device),
+        Verb::Daemon => agent::daemon::run(&device, &config()?).map(|()| String::new()),
+    }
+}
+
+fn status(device: &Device, json: bool) -> Result<String, Failure> {
+    let status = Status::gather(device)?;
+    if !json {
+        return Ok(status.to_string());
+    }
+    serde_json::to_string_pretty(&status)
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("writing the status as JSON: {error}")))
+}

@@ -1,0 +1,123 @@
+//! Finding the device's partitions: by GPT label, all on one disk, and on the right one.
+//!
+//! A second disk may carry the same labels (a spare, a USB stick with a factory image). The one that
+//! counts is the disk that carries the mounted /var.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image_layout::label;
+
+/// The labels without which a machine is no Daruma device. (BIOS's core image is GRUB's own business.)
+const NEEDED: [&str; 6] = [label::ESP, "boot-a", "root-a", "boot-b", "root-b", label::VAR];
+
+/// Device nodes by label.
+pub(crate) type Partitions = BTreeMap<String, PathBuf>;
+
+/// Looks through `sys` (normally `/sys`) for the disk that holds Daruma's partitions. `mountinfo` is the text of
+/// `/proc/self/mountinfo`, `dev` normally `/dev`. The error is the cause, for one line.
+pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions, String> {
+    let mut disks: BTreeMap<PathBuf, Partitions> = BTreeMap::new();
+    let mut var_disk = None;
+    let var_number = mounted_number(mountinfo, "/var");
+    let block = sys.join("class/block");
+    let entries = fs::read_dir(&block).map_err(|error| format!("{}: {error}", block.display()))?;
+    for entry in entries.flatten() {
+        // A partition's folder lies inside its disk's: …/sda/sda3.
+        let Ok(folder) = entry.path().canonicalize() else { continue };
+        let Ok(uevent) = fs::read_to_string(folder.join("uevent")) else { continue };
+        let value = |key: &str| uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let (Some(name), Some(disk)) = (value("DEVNAME"), folder.parent()) else { continue };
+        let number = format!("{}:{}", value("MAJOR").unwrap_or("-"), value("MINOR").unwrap_or("-"));
+        if var_number.as_deref() == Some(number.as_str()) {
+            var_disk = Some(disk.to_path_buf());
+        }
+        if let Some(label) = value("PARTNAME").filter(|label| label::ALL.contains(label)) {
+            disks.entry(disk.to_path_buf()).or_default().insert(label.to_owned(), dev.join(name));
+        }
+    }
+    let is_whole = |partitions: &Partitions| NEEDED.iter().all(|label| partitions.contains_key(*label));
+    if let Some(partitions) = var_disk.and_then(|disk| disks.remove(&disk)) {
+        return match NEEDED.iter().find(|label| !partitions.contains_key(**label)) {
+            None => Ok(partitions),
+            Some(label) => Err(format!("the disk that carries /var has no partition {label:?}")),
+        };
+    }
+    disks.retain(|_, partitions| is_whole(partitions));
+    match disks.len() {
+        0 => Err("no disk has the partitions esp, boot-a, root-a, boot-b, root-b and var".to_owned()),
+        1 => Ok(disks.into_values().next().unwrap_or_default()),
+        count => {
+            Err(format!("{count} disks have Daruma's partitions and /var lies on none; unplug all but one"))
+        }
+    }
+}
+
+/// `major:minor` of what is mounted at `point`; of several mounts the last one is on top.
+fn mounted_number(mountinfo: &str, point: &str) -> Option<String> {
+    // proc(5): 36 35 98:0 /mnt1 /mnt2 rw,noatime … - ext3 /dev/root rw
+    mountinfo.lines().rev().find_map(|line| {
+        let mut fields = line.split(' ').skip(2);
+        let number = fields.next()?;
+        (fields.nth(1)? == point).then(|| number.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A `/sys` with one disk per letter, each with all eight partitions.
+    fn sys_with(letters: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let class = root.path().join("class/block");
+        fs::create_dir_all(&class).unwrap();
+        for (disk_index, letter) in letters.chars().enumerate() {
+            for (index, label) in label::ALL.iter().enumerate() {
+                let name = format!("sd{letter}{}", index + 1);
+                let folder = root.path().join(format!("devices/sd{letter}/{name}"));
+                fs::create_dir_all(&folder).unwrap();
+                let minor = disk_index * 16 + index + 1;
+                let uevent =
+                    format!("MAJOR=8\nMINOR={minor}\nDEVNAME={name}\nDEVTYPE=partition\nPARTNAME={label}\n");
+                fs::write(folder.join("uevent"), uevent).unwrap();
+                symlink(&folder, class.join(&name)).unwrap();
+            }
+        }
+        root
+    }
+
+    const VAR_ON_SDB: &str =
+        "20 1 0:5 / /proc rw - proc proc rw\n25 1 8:24 / /var rw,noatime - ext4 /dev/sdb8 rw\n";
+
+    #[test]
+    fn the_disk_that_carries_var_is_taken() {
+        let sys = sys_with("ab");
+        let found = find(sys.path(), VAR_ON_SDB, Path::new("/dev")).unwrap();
+        assert_eq!(found["root-b"], Path::new("/dev/sdb6"));
+        assert_eq!(found.len(), 8);
+    }
+
+    #[test]
+    fn the_only_disk_is_taken_even_without_var() {
+        let sys = sys_with("a");
+        assert_eq!(find(sys.path(), "", Path::new("/dev")).unwrap()["esp"], Path::new("/dev/sda2"));
+    }
+
+    #[test]
+    fn two_disks_without_var_are_refused() {
+        let sys = sys_with("ab");
+        assert!(find(sys.path(), "", Path::new("/dev")).unwrap_err().contains("2 disks"));
+    }
+
+    #[test]
+    fn a_disk_that_lacks_a_partition_is_refused() {
+        let sys = sys_with("b");
+        let number = VAR_ON_SDB.replace("8:24", "8:8");
+        fs::remove_dir_all(sys.path().join("devices/sdb/sdb6")).unwrap();
+        assert!(find(sys.path(), &number, Path::new("/dev")).unwrap_err().contains("\"root-b\""));
+        assert!(find(sys.path(), "", Path::new("/dev")).unwrap_err().contains("no disk"));
+    }
+}

@@ -1,0 +1,89 @@
+//! `slot.cfg`, the file in a boot image that only sets variables: what a slot holds.
+
+use std::path::Path;
+
+use image_layout::FileDisk;
+use semver::Version;
+
+/// The name of the file in a boot image.
+const FILE: &str = "slot.cfg";
+
+/// The variables that the agent wants to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlotConfig {
+    /// What kind of device the system is for; a bundle must name the same.
+    pub compatible: String,
+    /// The system's version.
+    pub version: Version,
+    /// The build id.
+    pub build: String,
+    /// Versions below this one must not follow it (the anti-rollback floor).
+    pub min_version: Version,
+}
+
+impl SlotConfig {
+    /// Reads it out of the boot image on the partition `path`. The error is the cause, for one line.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let disk = FileDisk::open_read_only(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes = bundle::StoredSquashfs::read_file(&disk, FILE)
+            .map_err(|error| format!("{} of {}: {error}", FILE, path.display()))?;
+        Self::parse(&String::from_utf8_lossy(&bytes))
+            .map_err(|error| format!("{FILE} of {}: {error}", path.display()))
+    }
+
+    /// Parses the text.
+    ///
+    /// # Errors
+    /// Says which variable is missing or is not a version.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let value = |name: &str| {
+            text.lines()
+                .filter_map(|line| {
+                    line.trim().strip_prefix("set ")?.trim_start().strip_prefix(name)?.strip_prefix('=')
+                })
+                .next_back()
+                .map(|value| value.trim().trim_matches('"'))
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| format!("{name} is missing"))
+        };
+        let version = |name: &str| {
+            value(name)?.parse::<Version>().map_err(|error| format!("{name} is no version: {error}"))
+        };
+        Ok(Self {
+            compatible: value("daruma_compatible")?.to_owned(),
+            version: version("daruma_version")?,
+            build: value("daruma_build").unwrap_or_default().to_owned(),
+            // No floor is a floor of nothing.
+            min_version: if value("daruma_min_version").is_ok() {
+                version("daruma_min_version")?
+            } else {
+                Version::new(0, 0, 0)
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "set daruma_compatible=router\nset daruma_version=1.2.3\nset daruma_build=b7\n\
+                        set daruma_min_version=1.0.0\nset daruma_args=\"quiet console=ttyS0\"\n";
+
+    #[test]
+    fn the_variables_are_read() {
+        let config = SlotConfig::parse(TEXT).unwrap();
+        assert_eq!((config.compatible.as_str(), config.build.as_str()), ("router", "b7"));
+        assert_eq!((config.version, config.min_version), (Version::new(1, 2, 3), Version::new(1, 0, 0)));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(
+            SlotConfig::parse("set daruma_version=1.0.0\n").unwrap_err(),
+            "daruma_compatible is missing"
+        );
+        let error = SlotConfig::parse(&TEXT.replace("1.2.3", "one")).unwrap_err();
+        assert!(error.starts_with("daruma_version is no version"), "{error}");
+    }
+}

@@ -1,0 +1,268 @@
+//! Writing a slot's images: read and verify | write | sync and read back | compare. Each stage is a thread, so that
+//! hashing and the disk work at the same time, and one image's end does not hold up the next one's beginning.
+
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, ScopedJoinHandle};
+
+use bundle::{Chunk, Verified};
+use image_layout::FileDisk;
+use sha2::{Digest, Sha256};
+
+use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::slot_target::{PIECE, Piece, SlotTarget};
+
+/// Pieces in each half of the pipeline: one being filled, one waiting, one being emptied.
+const PIECES: usize = 3;
+/// What is written is synced, and then read back, in steps of this many bytes.
+const STEP: u64 = 8 << 20;
+
+/// An image and the partition that it goes to.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) image: &'static str,
+    pub(crate) target: SlotTarget,
+}
+
+/// A piece of a job's image, of which the first `length` bytes are used.
+struct Filled {
+    job: usize,
+    piece: Piece,
+    length: usize,
+}
+
+/// Writes the images of `jobs`, syncs them, reads them back from the disk and compares them with the signed hashes.
+/// Needs about 8 MiB of memory whatever the size of the images.
+///
+/// # Errors
+/// [`Exit::Content`] when the bundle changes under our hands, [`Exit::SlotIo`] when a partition cannot be written or
+/// does not give back what was written, or what `interrupt` says.
+pub(crate) fn write_images(
+    bundle: &Verified<FileDisk>,
+    jobs: &[Job],
+    interrupt: &Interrupt,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let tables: Vec<&[Chunk]> = jobs.iter().map(|job| bundle.chunks(job.image)).collect();
+    let (filled, to_write) = sync_channel(PIECES);
+    let (free, to_fill) = channel();
+    let (written, to_read_back) = channel();
+    for _ in 0..PIECES {
+        // Cannot fail: the receiver is alive.
+        let _ = free.send(Piece::new());
+    }
+    thread::scope(|scope| {
+        let reader = scope.spawn(move || read(bundle, jobs, &to_fill, &filled));
+        let comparer = scope.spawn(move || compare(jobs, &tables, &to_read_back));
+        let outcome = write(jobs, &to_write, free, written, interrupt, progress);
+        // A stage that fails closes its channels, which ends its neighbours without an error of their own.
+        drop(to_write);
+        outcome.and(join(reader)).and(join(comparer))
+    })
+}
+
+fn join(stage: ScopedJoinHandle<'_, Result<(), Failure>>) -> Result<(), Failure> {
+    stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// First stage: chunks, each verified as it is read, into pieces.
+fn read(
+    bundle: &Verified<FileDisk>,
+    jobs: &[Job],
+    to_fill: &Receiver<Piece>,
+    filled: &SyncSender<Filled>,
+) -> Result<(), Failure> {
+    let mut chunk = Vec::new();
+    for (job, Job { image, .. }) in jobs.iter().enumerate() {
+        let mut current: Option<Filled> = None;
+        for index in 0..bundle.chunks(image).len() {
+            bundle.read_chunk(image, index, &mut chunk).map_err(|error| {
+                Failure::from_bundle("reading the bundle again while installing it", &error)
+            })?;
+            let mut rest = chunk.as_slice();
+            while !rest.is_empty() {
+                let mut next = match current.take() {
+                    Some(current) => current,
+                    None => match to_fill.recv() {
+                        Ok(piece) => Filled { job, piece, length: 0 },
+                        Err(_) => return Ok(()), // the writer has given up, and says why
+                    },
+                };
+                let count = rest.len().min(PIECE - next.length);
+                next.piece.bytes_mut()[next.length..next.length + count].copy_from_slice(&rest[..count]);
+                next.length += count;
+                rest = &rest[count..];
+                if next.length < PIECE {
+                    current = Some(next);
+                } else if filled.send(next).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(last) = current
+            && filled.send(last).is_err()
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Second stage: pieces to the disk.
+fn write(
+    jobs: &[Job],
+    to_write: &Receiver<Filled>,
+    free: Sender<Piece>,
+    written: Sender<(usize, Range<u64>)>,
+    interrupt: &Interrupt,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let (mut job, mut offset, mut announced, mut done) = (0, 0, 0, 0);
+    for filled in to_write {
+        interrupt.check()?;
+        if filled.job != job {
+            let _ = written.send((job, announced..offset));
+            (job, offset, announced) = (filled.job, 0, 0);
+        }
+        let (target, length) = (&jobs[job].target, filled.length);
+        target.write(&filled.piece.bytes()[..length], offset).map_err(|error| {
+            let path = target.path().display();
+            Failure::new(
+                Exit::SlotIo,
+                format!("writing {path} at byte {offset}: {error}; is the disk failing?"),
+            )
+        })?;
+        offset += length as u64;
+        done += length as u64;
+        progress.at(done);
+        let _ = free.send(filled.piece);
+        if offset - announced >= STEP {
+            if written.send((job, announced..offset)).is_err() {
+                return Ok(()); // the comparer has found a difference, and says so
+            }
+            announced = offset;
+        }
+    }
+    let _ = written.send((job, announced..offset));
+    Ok(())
+}
+
+/// Third stage: what is written is synced and read from the disk; and the fourth, on a thread of its own: it is
+/// hashed against the signed chunks. When both are done, all of it is durable.
+fn compare(
+    jobs: &[Job],
+    tables: &[&[Chunk]],
+    to_read_back: &Receiver<(usize, Range<u64>)>,
+) -> Result<(), Failure> {
+    let (filled, to_hash) = sync_channel(PIECES);
+    let (free, to_fill) = channel();
+    for _ in 0..PIECES {
+        let _ = free.send(Piece::new());
+    }
+    thread::scope(|scope| {
+        let hasher = scope.spawn(move || hash(jobs, tables, &to_hash, &free));
+        let outcome = read_back(jobs, to_read_back, &to_fill, filled);
+        outcome.and(join(hasher))
+    })
+}
+
+fn read_back(
+    jobs: &[Job],
+    to_read_back: &Receiver<(usize, Range<u64>)>,
+    to_fill: &Receiver<Piece>,
+    filled: SyncSender<Filled>,
+) -> Result<(), Failure> {
+    for (job, range) in to_read_back {
+        let target = &jobs[job].target;
+        let failure = |doing: &str, offset: u64, error: std::io::Error| {
+            let path = target.path().display();
+            Failure::new(
+                Exit::SlotIo,
+                format!("{doing} {path} at byte {offset}: {error}; is the disk failing?"),
+            )
+        };
+        target.sync().map_err(|error| failure("syncing", range.start, error))?;
+        target.forget(&range);
+        for offset in range.clone().step_by(PIECE) {
+            let Ok(mut piece) = to_fill.recv() else { return Ok(()) }; // the hasher says why
+            let length = usize::try_from(range.end - offset).map_or(PIECE, |left| left.min(PIECE));
+            let bytes = &mut piece.bytes_mut()[..length];
+            target.read(bytes, offset).map_err(|error| failure("reading back", offset, error))?;
+            if filled.send(Filled { job, piece, length }).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hash(
+    jobs: &[Job],
+    tables: &[&[Chunk]],
+    to_hash: &Receiver<Filled>,
+    free: &Sender<Piece>,
+) -> Result<(), Failure> {
+    let mut chunks =
+        tables.iter().enumerate().flat_map(|(job, table)| table.iter().map(move |chunk| (job, chunk)));
+    let mut next = chunks.next();
+    let mut hash = Sha256::new();
+    let mut hashed = 0;
+    for filled in to_hash {
+        let mut rest = &filled.piece.bytes()[..filled.length];
+        while let Some((job, chunk)) = next.filter(|_| !rest.is_empty()) {
+            let count = rest.len().min(chunk.len as usize - hashed);
+            hash.update(&rest[..count]);
+            rest = &rest[count..];
+            hashed += count;
+            if hashed == chunk.len as usize {
+                if hash.finalize_reset()[..] != chunk.sha256.0 {
+                    let (path, offset) = (jobs[job].target.path().display(), chunk.offset);
+                    let line = format!(
+                        "reading back {path} at byte {offset}: the disk does not give back what was written; it is failing, replace it"
+                    );
+                    return Err(Failure::new(Exit::SlotIo, line));
+                }
+                hashed = 0;
+                next = chunks.next();
+            }
+        }
+        let _ = free.send(filled.piece);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(offset: u64, bytes: &[u8]) -> Chunk {
+        Chunk { offset, len: u32::try_from(bytes.len()).unwrap(), sha256: bundle::Sha256::of(bytes) }
+    }
+
+    #[test]
+    fn a_disk_that_does_not_keep_what_was_written_is_found_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root-b");
+        let bytes: Vec<u8> = (0..3 * PIECE + 8192).map(|i| (i % 251) as u8).collect();
+        let (first, second) = bytes.split_at(PIECE + 100);
+        let chunks = [chunk(0, first), chunk(first.len() as u64, second)];
+        std::fs::write(&path, &bytes).unwrap();
+        let compare_file = || {
+            let jobs = [Job { image: "root", target: SlotTarget::open(&path).unwrap() }];
+            let (written, to_read_back) = channel();
+            written.send((0, 0..PIECE as u64)).unwrap();
+            written.send((0, PIECE as u64..bytes.len() as u64)).unwrap();
+            drop(written);
+            compare(&jobs, &[&chunks], &to_read_back)
+        };
+        compare_file().unwrap();
+        let mut damaged = bytes.clone();
+        damaged[2 * PIECE] ^= 4;
+        std::fs::write(&path, damaged).unwrap();
+        let failure = compare_file().unwrap_err();
+        assert_eq!(failure.exit, Exit::SlotIo);
+        assert!(failure.message.contains("at byte 1048676"), "{failure}");
+    }
+}

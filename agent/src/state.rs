@@ -1,0 +1,332 @@
+//! `/var/lib/daruma/state.json`: what the agent remembers between boots. Both slots share it.
+//!
+//! It explains; it decides nothing about booting (the GRUB environment does). So a missing, damaged or
+//! unwritable file never stops an install, a commit or a fall-back: what is lost is the story, and the
+//! quarantine of bundles that failed before.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use image_layout::Slot;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::console::warn;
+
+/// How many events are kept; the oldest go first.
+const EVENTS_KEPT: usize = 64;
+/// How many manifests stay in quarantine; the oldest go first.
+const QUARANTINED_KEPT: usize = 64;
+
+/// The content of the file. Unknown fields are ignored on purpose: an older agent must be able to read what a
+/// newer one wrote, because a fall-back brings the older one back.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// What was last installed into each slot, by slot name.
+    pub installed: BTreeMap<String, Installed>,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+    /// Bundles that failed on this device and are not installed again by themselves.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// One installation that was written and read back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Installed {
+    /// The bundle's version.
+    pub version: String,
+    /// The bundle's build id.
+    pub build: String,
+    /// SHA-256 of the signed manifest, hex.
+    pub manifest_sha256: String,
+    /// Seconds since 1970 by the device's clock, which may be wrong.
+    pub time_s: u64,
+}
+
+/// Something that happened to this device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Seconds since 1970 by the device's clock, which may be wrong.
+    pub time_s: u64,
+    /// What kind of thing.
+    pub kind: Kind,
+    /// The slot that it happened to.
+    pub slot: String,
+    /// The version in that slot, when it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Why, or what exactly; one line, may be empty.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// The kinds of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A bundle was written into the slot, which is now on trial.
+    Installed,
+    /// The slot was on trial, became healthy and is committed now.
+    Committed,
+    /// The health checks of the slot did not pass in time.
+    HealthFailed,
+    /// daruma-init gave up the slot's boot.
+    InitFailed,
+    /// The other slot runs because this one failed.
+    FellBack,
+    /// The slot runs without having become healthy, because there is nothing better to boot.
+    Degraded,
+    /// A degraded system became healthy.
+    Recovered,
+    /// A person marked the slot good.
+    MarkedGood,
+    /// A person marked the slot bad.
+    MarkedBad,
+    /// A person made the slot the next trial.
+    RollBack,
+    /// The boot environment was damaged and has been rebuilt.
+    EnvironmentHealed,
+    /// An event of a newer agent.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A bundle that failed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// SHA-256 of its signed manifest, hex.
+    pub manifest_sha256: String,
+    /// Its version.
+    pub version: String,
+    /// Why it failed; one line.
+    pub reason: String,
+    /// When it was quarantined, in seconds since 1970.
+    pub time_s: u64,
+}
+
+impl State {
+    /// Adds an event that happens now.
+    pub fn record(&mut self, kind: Kind, slot: Slot, version: Option<&Version>, reason: impl Into<String>) {
+        self.events.push(Event {
+            time_s: now_s(),
+            kind,
+            slot: slot.name().to_owned(),
+            version: version.map(Version::to_string),
+            reason: reason.into(),
+        });
+        let surplus = self.events.len().saturating_sub(EVENTS_KEPT);
+        self.events.drain(..surplus);
+    }
+
+    /// Remembers what now lies in `slot`.
+    pub fn remember(&mut self, slot: Slot, version: &Version, build: &str, manifest_sha256: &str) {
+        self.installed.insert(
+            slot.name().to_owned(),
+            Installed {
+                version: version.to_string(),
+                build: build.to_owned(),
+                manifest_sha256: manifest_sha256.to_owned(),
+                time_s: now_s(),
+            },
+        );
+    }
+
+    /// Puts what lies in `slot` into quarantine. `None`: it is not known what lies there (a factory image, or
+    /// the file was lost).
+    pub fn quarantine(&mut self, slot: Slot, reason: &str) -> Option<&Quarantined> {
+        let installed = self.installed.get(slot.name())?;
+        let entry = Quarantined {
+            manifest_sha256: installed.manifest_sha256.clone(),
+            version: installed.version.clone(),
+            reason: reason.to_owned(),
+            time_s: now_s(),
+        };
+        self.quarantined.retain(|other| other.manifest_sha256 != entry.manifest_sha256);
+        self.quarantined.push(entry);
+        let surplus = self.quarantined.len().saturating_sub(QUARANTINED_KEPT);
+        self.quarantined.drain(..surplus);
+        self.quarantined.last()
+    }
+
+    /// The quarantine entry of a manifest.
+    #[must_use]
+    pub fn quarantined(&self, manifest_sha256: &str) -> Option<&Quarantined> {
+        self.quarantined.iter().find(|entry| entry.manifest_sha256 == manifest_sha256)
+    }
+
+    /// Takes what lies in `slot` out of quarantine: it has proved itself after all, or a person says so.
+    pub fn release(&mut self, slot: Slot) {
+        if let Some(installed) = self.installed.get(slot.name()) {
+            self.quarantined.retain(|entry| entry.manifest_sha256 != installed.manifest_sha256);
+        }
+    }
+
+    /// The failures of `slot` since something was last installed into it or it was last healthy, oldest first.
+    #[must_use]
+    pub fn failures(&self, slot: Slot) -> Vec<&Event> {
+        let of_slot = self.events.iter().filter(|event| event.slot == slot.name());
+        let mut failures = Vec::new();
+        for event in of_slot {
+            match event.kind {
+                Kind::HealthFailed | Kind::InitFailed => failures.push(event),
+                Kind::Installed | Kind::Committed | Kind::RollBack | Kind::FellBack | Kind::MarkedGood => {
+                    failures.clear();
+                }
+                _ => {}
+            }
+        }
+        failures
+    }
+}
+
+/// Where the state lies.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    path: PathBuf,
+}
+
+impl StateFile {
+    /// The file `state.json` in `folder`.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        Self { path: folder.join("state.json") }
+    }
+
+    /// The state, and a line for the person when the file was there but could not be used.
+    #[must_use]
+    pub fn load(&self) -> (State, Option<String>) {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return (State::default(), None),
+            Err(error) => return (State::default(), Some(self.complaint("reading", &error))),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(state) => (state, None),
+            Err(error) => {
+                let line =
+                    format!("{}; going on without what it remembered", self.complaint("reading", &error));
+                (State::default(), Some(line))
+            }
+        }
+    }
+
+    /// Replaces the file: written aside, synced, renamed, the folder synced. A power cut leaves the old or the
+    /// new one. The error is a line for the person.
+    pub fn store(&self, state: &State) -> Result<(), String> {
+        self.write(state).map_err(|error| self.complaint("writing", &error))
+    }
+
+    /// Loads, changes and stores. What goes wrong is printed and does not count: the environment decides, and this
+    /// file only explains.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        let (mut state, complaint) = self.load();
+        change(&mut state);
+        complaint.into_iter().chain(self.store(&state).err()).for_each(warn);
+    }
+
+    fn write(&self, state: &State) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let aside = self.path.with_extension("json.new");
+        let mut text = serde_json::to_vec_pretty(state)?;
+        text.push(b'\n');
+        let written = (|| {
+            let mut file = File::create(&aside)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        })();
+        if let Err(error) = written {
+            // On a full disk the half-written file would only take more of what is missing.
+            let _ = fs::remove_file(&aside);
+            return Err(error);
+        }
+        fs::rename(&aside, &self.path)?;
+        File::open(folder)?.sync_all()
+    }
+
+    fn complaint(&self, doing: &str, error: &dyn std::fmt::Display) -> String {
+        format!("{doing} {}: {error}", self.path.display())
+    }
+}
+
+/// Seconds since 1970; 0 when the clock stands before that.
+#[must_use]
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_stored_is_loaded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::in_folder(&folder.path().join("lib/daruma"));
+        let mut state = State::default();
+        state.remember(Slot::B, &version("2.0.0"), "b2", "ab");
+        state.record(Kind::Installed, Slot::B, Some(&version("2.0.0")), "");
+        state.quarantine(Slot::B, "it hung");
+        file.store(&state).unwrap();
+        assert_eq!(file.load(), (state, None));
+    }
+
+    #[test]
+    fn a_damaged_file_is_reported_and_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("state.json"), "{\"events\": [").unwrap();
+        let file = StateFile::in_folder(folder.path());
+        let (state, warning) = file.load();
+        assert_eq!(state, State::default());
+        assert!(warning.unwrap().contains("going on without"));
+        file.store(&state).unwrap();
+        assert_eq!(file.load().1, None);
+    }
+
+    #[test]
+    fn an_older_agent_reads_what_a_newer_one_wrote() {
+        let text = r#"{"new-field": 1, "events": [{"time_s": 1, "kind": "levitated", "slot": "A", "x": 2}]}"#;
+        let state: State = serde_json::from_str(text).unwrap();
+        assert_eq!(state.events[0].kind, Kind::Unknown);
+    }
+
+    #[test]
+    fn old_events_make_room_for_new_ones() {
+        let mut state = State::default();
+        for number in 0..EVENTS_KEPT + 10 {
+            state.record(Kind::Degraded, Slot::A, None, number.to_string());
+        }
+        assert_eq!(state.events.len(), EVENTS_KEPT);
+        assert_eq!(state.events[0].reason, "10");
+    }
+
+    #[test]
+    fn failures_before_the_last_install_do_not_count() {
+        let mut state = State::default();
+        state.record(Kind::HealthFailed, Slot::B, None, "old");
+        state.record(Kind::Installed, Slot::B, None, "");
+        state.record(Kind::InitFailed, Slot::B, None, "new");
+        state.record(Kind::HealthFailed, Slot::A, None, "other");
+        let reasons: Vec<_> = state.failures(Slot::B).iter().map(|event| event.reason.as_str()).collect();
+        assert_eq!(reasons, ["new"]);
+    }
+
+    #[test]
+    fn what_proved_itself_leaves_the_quarantine() {
+        let mut state = State::default();
+        assert!(state.quarantine(Slot::B, "x").is_none(), "nothing is known about B");
+        state.remember(Slot::B, &version("2.0.0"), "b2", "ab");
+        state.quarantine(Slot::B, "x").unwrap();
+        assert!(state.quarantined("ab").is_some());
+        state.release(Slot::B);
+        assert!(state.quarantined("ab").is_none());
+    }
+}

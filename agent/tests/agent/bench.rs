@@ -1,0 +1,303 @@
+//! A device in a folder, bundles for it, and GRUB's part of a boot.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use bundle::{BundleWriter, ImageInput, SecretKey, Sha256, StoredSquashfs, Update, Verity};
+use grub_env::{BootState, Env, EnvStore, GRUBENV_BAK_PATH, GRUBENV_PATH};
+use image_layout::{FileDisk, Slot};
+
+const BOOT_PARTITION: u64 = 2 << 20;
+const ROOT_PARTITION: u64 = 32 << 20;
+
+/// A device that runs 1.0.0 from slot A; slot B is empty.
+pub(crate) struct Bench {
+    folder: tempfile::TempDir,
+}
+
+/// What ended a run of `daruma`.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// What a bundle is to be; every field has the value of a good one.
+pub(crate) struct Spec<'a> {
+    pub(crate) version: &'a str,
+    pub(crate) compatible: &'a str,
+    pub(crate) min_version: &'a str,
+    pub(crate) boot_padding: usize,
+    pub(crate) root_size: usize,
+    pub(crate) keys: &'a [u8],
+}
+
+impl Default for Spec<'_> {
+    fn default() -> Self {
+        Self {
+            version: "2.0.0",
+            compatible: "router",
+            min_version: "0.0.0",
+            boot_padding: 1 << 20,
+            root_size: 5 << 20,
+            keys: &[1],
+        }
+    }
+}
+
+/// The key that everybody knows by its number. The device trusts 1 and 2.
+fn key(number: u8) -> SecretKey {
+    SecretKey::from_seed([number; 32])
+}
+
+/// Bytes that differ from each other and from one `seed` to the next (xorshift64).
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        bytes.extend(x.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+fn seed_of(version: &str) -> u64 {
+    version.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte))
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        for folder in ["var/lib/daruma", "etc/daruma/keyring", "etc/daruma/health.d", "run/daruma", "proc"] {
+            fs::create_dir_all(bench.path(folder)).unwrap();
+        }
+        for number in [1, 2] {
+            let pem = key(number).public().to_pem().unwrap();
+            fs::write(bench.path(&format!("etc/daruma/keyring/{number}.pem")), pem).unwrap();
+        }
+        for (label, size) in [
+            ("boot-a", BOOT_PARTITION),
+            ("boot-b", BOOT_PARTITION),
+            ("root-a", ROOT_PARTITION),
+            ("root-b", ROOT_PARTITION),
+        ] {
+            File::create(bench.path(label)).unwrap().set_len(size).unwrap();
+        }
+        let spec = Spec { version: "1.0.0", ..Spec::default() };
+        let image = bench.boot_image(&spec);
+        File::options().write(true).open(bench.path("boot-a")).unwrap().write_all(&image).unwrap();
+        bench.make_esp();
+        bench.set_cmdline("daruma.slot=A daruma.try=1 panic=5");
+        bench.config("[health]\nretry-s = 1\n");
+        bench
+    }
+
+    fn make_esp(&self) {
+        let mut esp = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.path("esp"))
+            .unwrap();
+        esp.set_len(2 << 20).unwrap();
+        fatfs::format_volume(&mut esp, fatfs::FormatVolumeOptions::new()).unwrap();
+        let volume = fatfs::FileSystem::new(esp, fatfs::FsOptions::new()).unwrap();
+        let mut env = Env::new();
+        BootState::factory().apply_to(&mut env);
+        volume.root_dir().create_dir("grub").unwrap();
+        for path in [GRUBENV_PATH, GRUBENV_BAK_PATH] {
+            volume.root_dir().create_file(path).unwrap().write_all(&env.encode()).unwrap();
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn set_cmdline(&self, text: &str) {
+        fs::write(self.path("cmdline"), text).unwrap();
+    }
+
+    pub(crate) fn config(&self, text: &str) {
+        fs::write(self.path("etc/daruma/daruma.toml"), text).unwrap();
+    }
+
+    /// A configuration whose reboot leaves a file behind, and whose health has these extra lines.
+    pub(crate) fn config_with_reboot(&self, health: &str) {
+        let touched = self.path("rebooted");
+        self.config(&format!("reboot-command = [\"touch\", {touched:?}]\n[health]\nretry-s = 1\n{health}"));
+    }
+
+    pub(crate) fn check(&self, name: &str, script: &str) {
+        let path = self.path(&format!("etc/daruma/health.d/{name}"));
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn boot_image(&self, spec: &Spec<'_>) -> Vec<u8> {
+        let slot_cfg = format!(
+            "set daruma_compatible={}\nset daruma_version={}\nset daruma_build=build-{}\nset daruma_min_version={}\n",
+            spec.compatible, spec.version, spec.version, spec.min_version
+        );
+        let mut squashfs = StoredSquashfs::new();
+        squashfs.add_bytes("vmlinuz", noise(seed_of(spec.version), spec.boot_padding)).unwrap();
+        squashfs.add_bytes("slot.cfg", slot_cfg.into_bytes()).unwrap();
+        let mut image = Vec::new();
+        squashfs.write(&mut image).unwrap();
+        image
+    }
+
+    /// Puts a boot image straight into a slot, as the factory does.
+    pub(crate) fn put_boot_image(&self, slot: Slot, spec: &Spec<'_>) {
+        let image = self.boot_image(spec);
+        File::options().write(true).open(self.path(slot.boot_label())).unwrap().write_all(&image).unwrap();
+    }
+
+    /// Makes a bundle; also gives what the slot's partitions must begin with after it was installed.
+    pub(crate) fn bundle(&self, spec: &Spec<'_>) -> Made {
+        let boot = self.boot_image(spec);
+        let root = noise(seed_of(spec.version) + 1, spec.root_size);
+        let paths =
+            [self.path(&format!("{}.boot", spec.version)), self.path(&format!("{}.root", spec.version))];
+        fs::write(&paths[0], &boot).unwrap();
+        fs::write(&paths[1], &root).unwrap();
+        let data = (spec.root_size as u64 * 9 / 10) / 4096 * 4096;
+        let verity = Verity { hash: Sha256([3; 32]), salt: bundle::Salt([4; 32]), size: data };
+        let keys: Vec<_> = spec.keys.iter().map(|number| key(*number)).collect();
+        let path = self.path(&format!("{}.daruma", spec.version));
+        let writer = BundleWriter {
+            update: Update {
+                compatible: spec.compatible.parse().unwrap(),
+                version: spec.version.parse().unwrap(),
+                build: format!("build-{}", spec.version).parse().unwrap(),
+                description: String::new(),
+                min_version: spec.min_version.parse().unwrap(),
+            },
+            images: vec![
+                ImageInput { name: "boot".parse().unwrap(), path: &paths[0], verity: None },
+                ImageInput { name: "root".parse().unwrap(), path: &paths[1], verity: Some(verity) },
+            ],
+            meta: BTreeMap::new(),
+            keys: &keys,
+        };
+        writer.write(&path).unwrap();
+        Made { path, boot, root }
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_daruma"));
+        command.arg("--root").arg(self.folder.path()).args(arguments).stdin(Stdio::null());
+        command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    pub(crate) fn install(&self, bundle: &Path) -> Ended {
+        self.run(&["install", bundle.to_str().unwrap()])
+    }
+
+    /// The status as JSON.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let ended = self.run(&["status", "--json"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        serde_json::from_str(&ended.stdout).unwrap()
+    }
+
+    fn store(&self) -> EnvStore<FileDisk> {
+        EnvStore::open(FileDisk::open(&self.path("esp")).unwrap()).unwrap()
+    }
+
+    pub(crate) fn state(&self) -> BootState {
+        self.store().load().unwrap().state()
+    }
+
+    pub(crate) fn set_state(&self, state: &BootState) {
+        let mut env = self.store().load().unwrap().env;
+        state.apply_to(&mut env);
+        self.store().store(&env).unwrap();
+    }
+
+    /// One boot as GRUB does it. `loads` says which slots' boot images can be loaded.
+    pub(crate) fn boot_unless(&self, cannot_load: impl Fn(Slot) -> bool) -> Option<Slot> {
+        let before = self.state();
+        let selection = before.select_unless(cannot_load);
+        self.set_state(&selection.after);
+        fs::remove_dir_all(self.path("run/daruma")).unwrap();
+        fs::create_dir_all(self.path("run/daruma")).unwrap();
+        let _ = fs::remove_file(self.path("rebooted"));
+        self.set_cmdline(&match selection.slot {
+            Some(slot) => {
+                let trial = if before.trial == Some(slot) { "daruma.trial=1 " } else { "" };
+                format!("daruma.slot={slot} {trial}daruma.try={} panic=5", selection.after.slot(slot).tries)
+            }
+            None => "daruma.slot=recovery".to_owned(),
+        });
+        selection.slot
+    }
+
+    pub(crate) fn boot(&self) -> Option<Slot> {
+        self.boot_unless(|_| false)
+    }
+
+    /// Everything that a refusal must leave as it was.
+    pub(crate) fn untouchables(&self) -> Vec<Vec<u8>> {
+        ["esp", "boot-a", "root-a", "boot-b", "root-b"].map(|label| self.bytes(label)).to_vec()
+    }
+}
+
+/// A bundle and its images.
+pub(crate) struct Made {
+    pub(crate) path: PathBuf,
+    pub(crate) boot: Vec<u8>,
+    pub(crate) root: Vec<u8>,
+}
+
+impl Made {
+    /// Whether slot B holds exactly this.
+    pub(crate) fn is_in_slot_b(&self, bench: &Bench) -> bool {
+        bench.bytes("boot-b").starts_with(&self.boot) && bench.bytes("root-b").starts_with(&self.root)
+    }
+}
+
+impl Ended {
+    pub(crate) fn of(child: Child) -> Self {
+        let output = child.wait_with_output().unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Asserts that it ended with `code` and exactly one line, which has `part` in it.
+    #[track_caller]
+    pub(crate) fn refused(&self, code: i32, part: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        assert!(
+            self.stderr.starts_with("daruma: ") && self.stderr.contains(part),
+            "{part:?} is not in {self:?}"
+        );
+    }
+
+    #[track_caller]
+    pub(crate) fn succeeded(&self) {
+        assert_eq!(self.code, Some(0), "{self:?}");
+    }
+}
