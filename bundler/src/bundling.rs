@@ -1,0 +1,203 @@
+//! From the tar of a root filesystem to a signed bundle: root image with its dm-verity tree, boot image
+//! with kernel, initramfs and the variables that GRUB reads.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bundle::{
+    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Keyring, Manifest, SecretKey, StoredSquashfs,
+    Update, Verity,
+};
+use semver::Version;
+use sha2::{Digest, Sha256};
+
+use crate::cache::hex;
+use crate::clean::{self, PACKAGE_DATABASE};
+use crate::device::{self, DevicePrograms};
+use crate::kernel::{self, KernelImage};
+use crate::progress::{Progress, size};
+use crate::recipe::{BundleSettings, Recipe};
+use crate::tree::{Kind, Tree};
+use crate::{squash, tree_tar, verity};
+
+/// Bytes of a dm-verity block.
+const BLOCK: u64 = 4096;
+
+/// What becomes a bundle.
+#[derive(Debug)]
+pub struct Bundling<'a> {
+    /// The recipe that the root filesystem was built from.
+    pub recipe: &'a Recipe,
+    /// The tar.
+    pub rootfs: &'a Path,
+    /// Who signs.
+    pub key: &'a SecretKey,
+    /// The keys that the device will accept.
+    pub keyring: &'a Keyring,
+    /// Version of the system.
+    pub version: &'a Version,
+    /// The agent and the initramfs's program.
+    pub programs: DevicePrograms,
+    /// `SOURCE_DATE_EPOCH` in seconds.
+    pub epoch: u64,
+}
+
+impl Bundling<'_> {
+    /// Writes the bundle; big intermediate files lie beside it until it is done.
+    ///
+    /// # Errors
+    /// A root filesystem without a kernel, a host tool that is missing or fails, a file that cannot be written.
+    pub fn write(self, out: &Path) -> Result<Manifest> {
+        let settings = &self.recipe.bundle;
+        let epoch =
+            u32::try_from(self.epoch).context("SOURCE_DATE_EPOCH does not fit into SquashFS's 32 bits")?;
+        let tree_tar::Loaded { mut tree, left_out } = tree_tar::load(self.rootfs, epoch)?;
+        for attribute in &left_out {
+            eprintln!("warning: SquashFS cannot hold the extended attribute {attribute}; it is left out");
+        }
+        let kernel = kernel::take(&mut tree, &self.recipe.kernel, epoch)?;
+        let KernelImage { version: kernel_version, vmlinuz, initramfs_modules, modules } = kernel;
+        let initrd = initramfs::build(&initramfs::InitramfsInput {
+            init: &self.programs.init,
+            modules: initramfs_modules,
+            epoch: self.epoch,
+        })?;
+        eprintln!("Initramfs: {}", size(initrd.len() as u64));
+        device::add(&mut tree, self.programs.agent, self.keyring)?;
+        clean::clean(&mut tree, settings)?;
+        let build = build_id(
+            &tree,
+            &[&vmlinuz, &initrd, self.version.to_string().as_bytes(), settings.args.as_bytes()],
+        )?;
+        clean::name_image(&mut tree, settings, self.version, &build)?;
+        let packages = count_packages(&tree);
+
+        let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let work = tempfile::Builder::new().prefix(".daruma-bundle-").tempdir_in(dir);
+        let work = work.with_context(|| format!("making a temporary folder in {}", dir.display()))?;
+        let (root, boot) = (work.path().join("root.img"), work.path().join("boot.img"));
+        squash::pack(&tree, &root, epoch)?;
+        drop(tree);
+        let verity = verity::append(&root)?;
+
+        let build: BuildId = build.parse().context("the build id")?;
+        let update = Update {
+            compatible: settings.compatible.parse::<Compatible>().context("`compatible` of the recipe")?,
+            version: self.version.clone(),
+            build,
+            description: settings.description.clone(),
+            min_version: settings.min_version.clone(),
+        };
+        write_boot(&boot, &vmlinuz, &initrd, &slot_cfg(&update, &verity, settings))?;
+
+        let size_of = |path: &Path| fs::metadata(path).map(|m| m.len()).unwrap_or(0);
+        let progress = Progress::steps(&format!("Writing {}", out.display()), 0);
+        let facts = BTreeMap::from([
+            ("packages".to_owned(), packages.to_string()),
+            ("kernel".to_owned(), kernel_version),
+            ("modules".to_owned(), format!("{} of {}", modules.0, modules.1)),
+            ("initramfs-bytes".to_owned(), initrd.len().to_string()),
+            ("suites".to_owned(), suites(self.recipe)),
+        ]);
+        let writer = BundleWriter {
+            update,
+            images: vec![
+                ImageInput { name: "boot".parse::<ImageName>()?, path: &boot, verity: None },
+                ImageInput { name: "root".parse::<ImageName>()?, path: &root, verity: Some(verity) },
+            ],
+            meta: BTreeMap::from([("system".to_owned(), facts)]),
+            keys: std::slice::from_ref(self.key),
+        };
+        let manifest = writer.write(out)?;
+        progress.done(&format!(
+            "{} (boot {}, root {})",
+            size(size_of(out)),
+            size(size_of(&boot)),
+            size(size_of(&root))
+        ));
+        Ok(manifest)
+    }
+}
+
+/// Everything that decides what a device runs, in 16 hexadecimal digits.
+fn build_id(tree: &Tree, rest: &[&[u8]]) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut put = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for (path, id) in tree.iter() {
+        let inode = tree.inode(id);
+        put(path.as_bytes());
+        let kind = match &inode.kind {
+            Kind::File(content) => {
+                let mut hash = Sha256::new();
+                std::io::copy(&mut content.reader(), &mut HashWriter(&mut hash))
+                    .with_context(|| format!("reading {path}"))?;
+                hex(&hash.finalize())
+            }
+            other => format!("{other:?}"),
+        };
+        put(format!("{kind} {} {} {} {} {:?}", inode.mode, inode.uid, inode.gid, inode.mtime, inode.xattrs)
+            .as_bytes());
+    }
+    for bytes in rest {
+        put(bytes);
+    }
+    Ok(hex(&hash.finalize()[..8]))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.0.update(buf);
+        Ok(buf.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Installed packages by dpkg's database.
+fn count_packages(tree: &Tree) -> usize {
+    let status = tree.read(&format!("{PACKAGE_DATABASE}/status")).unwrap_or_default();
+    status.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"Package: ")).count()
+}
+
+fn suites(recipe: &Recipe) -> String {
+    let extra = recipe.bootstrap.extra_suites.iter().map(String::as_str);
+    std::iter::once(recipe.bootstrap.suite.as_str()).chain(extra).collect::<Vec<_>>().join(" ")
+}
+
+/// The variables of a slot; grub.cfg makes the kernel command line of them (docs/boot-protocol.md).
+fn slot_cfg(update: &Update, verity: &Verity, settings: &BundleSettings) -> String {
+    let Update { compatible, version, build, min_version, .. } = update;
+    format!(
+        "set daruma_compatible={compatible}\n\
+         set daruma_version={version}\n\
+         set daruma_build={build}\n\
+         set daruma_min_version={min_version}\n\
+         set daruma_verity={}:{}:{}\n\
+         set daruma_args=\"{}\"\n",
+        verity.hash,
+        verity.salt,
+        verity.size / BLOCK,
+        settings.args,
+    )
+}
+
+fn write_boot(out: &Path, vmlinuz: &[u8], initrd: &[u8], slot_cfg: &str) -> Result<()> {
+    let sums = [("vmlinuz", vmlinuz), ("initrd", initrd)]
+        .map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))))
+        .concat();
+    let mut boot = StoredSquashfs::new();
+    boot.add_bytes("vmlinuz", vmlinuz)?;
+    boot.add_bytes("initrd", initrd)?;
+    boot.add_bytes("slot.cfg", slot_cfg.as_bytes())?;
+    boot.add_bytes("SHA256SUMS", sums.as_bytes())?;
+    boot.write_to(out).with_context(|| format!("writing {}", out.display()))?;
+    Ok(())
+}

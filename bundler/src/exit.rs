@@ -1,0 +1,46 @@
+//! Exit codes, the same as those of `daruma` (docs/operating.md has the table).
+
+use bundle::BundleError;
+use image_layout::ImageError;
+
+use crate::mirror::MirrorError;
+use crate::recipe::RecipeError;
+use crate::tool::ToolError;
+
+/// Anything without a code of its own.
+pub const UNEXPECTED: u8 = 1;
+/// An image does not fit its partition.
+pub const TOO_LARGE: u8 = 15;
+/// The recipe is wrong.
+pub const RECIPE: u8 = 23;
+/// A program of the build host is missing or failed.
+pub const TOOL: u8 = 24;
+
+/// The code of the first cause that has one.
+#[must_use]
+pub fn code(error: &anyhow::Error) -> u8 {
+    error
+        .chain()
+        .find_map(|cause| {
+            if let Some(error) = cause.downcast_ref::<BundleError>() {
+                return Some(error.exit_code());
+            }
+            if cause.is::<RecipeError>() || matches!(cause.downcast_ref(), Some(MirrorError::Missing(_))) {
+                return Some(RECIPE);
+            }
+            if cause.is::<ToolError>() || matches!(cause.downcast_ref(), Some(MirrorError::Tool(_))) {
+                return Some(TOOL);
+            }
+            image_code(cause.downcast_ref()?)
+        })
+        .unwrap_or(UNEXPECTED)
+}
+
+fn image_code(error: &ImageError) -> Option<u8> {
+    match error {
+        ImageError::Layout(_) => Some(RECIPE),
+        ImageError::TooLarge { .. } => Some(TOO_LARGE),
+        ImageError::MissingTool { .. } | ImageError::ToolFailed { .. } => Some(TOOL),
+        ImageError::Io { .. } => None,
+    }
+}

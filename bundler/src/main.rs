@@ -1,0 +1,181 @@
+//! `daruma-bundler`: from a verb to the function that does it. Errors are printed in one place, as one line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use bundle::{Keyring, SecretKey};
+use bundler::bundling::Bundling;
+use bundler::device::DevicePrograms;
+use bundler::inspect::Inspection;
+use bundler::recipe::Recipe;
+use bundler::{exit, image, rootfs};
+use clap::{Parser, Subcommand};
+use image_layout::Layout;
+use semver::Version;
+
+/// Builds Debian-based system images and signs them as updates for Daruma devices.
+#[derive(Parser, Debug)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Make a key pair for signing: NAME.key.pem stays secret, NAME.pub.pem goes onto devices
+    Keygen {
+        /// Folder for the two files
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Name of the key
+        #[arg(long, default_value = "daruma")]
+        name: String,
+    },
+    /// Build the root filesystem of a recipe as a tar
+    Build {
+        /// The recipe (YAML)
+        recipe: PathBuf,
+        /// The tar to write
+        #[arg(short, value_name = "ROOTFS.tar")]
+        output: PathBuf,
+        /// Folder that keeps root filesystems; one is taken from it when nothing it depends on has changed
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
+    /// Make a signed bundle of a root filesystem
+    Bundle {
+        /// The recipe that the root filesystem was built from
+        recipe: PathBuf,
+        /// The tar that `build` wrote
+        #[arg(long, value_name = "ROOTFS.tar")]
+        rootfs: PathBuf,
+        /// Secret key that signs
+        #[arg(long, value_name = "KEY.pem")]
+        key: PathBuf,
+        /// Folder of the public keys that the device will accept
+        #[arg(long, value_name = "DIR")]
+        keyring: PathBuf,
+        /// Version of the system, for instance 1.2.3
+        #[arg(long, value_name = "X.Y.Z")]
+        version: Version,
+        /// The bundle to write
+        #[arg(short, value_name = "OUT.daruma")]
+        output: PathBuf,
+        /// Folder with the programs daruma and daruma-init; else they are looked for beside this program
+        #[arg(long, value_name = "DIR")]
+        device_programs: Option<PathBuf>,
+    },
+    /// Make a bootable disk image of a bundle: raw or qcow2, by the name of the output
+    Image {
+        /// The bundle
+        bundle: PathBuf,
+        /// Folder of public keys, one of which must have signed the bundle
+        #[arg(long, value_name = "DIR")]
+        keyring: PathBuf,
+        /// Recipe whose image action gives the sizes of the partitions
+        #[arg(long, value_name = "RECIPE")]
+        recipe: Option<PathBuf>,
+        /// The disk image to write
+        #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
+        output: PathBuf,
+    },
+    /// Show what a bundle says of itself (verifies nothing)
+    Inspect {
+        /// The bundle
+        bundle: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the signature and every byte of a bundle
+    Verify {
+        /// The bundle
+        bundle: PathBuf,
+        /// Folder of public keys
+        #[arg(long, value_name = "DIR")]
+        keyring: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("daruma-bundler: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::from(exit::code(&error))
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Keygen { out, name } => keygen(&out, &name),
+        Verb::Build { recipe, output, cache } => {
+            rootfs::build(Recipe::load(&recipe)?, &output, cache.as_deref(), rootfs::source_date_epoch()?)
+        }
+        Verb::Bundle { recipe, rootfs, key, keyring, version, output, device_programs } => {
+            // Everything that can be wrong with the arguments, before the long work.
+            let recipe = Recipe::load(&recipe)?;
+            let (key, keyring) = (SecretKey::load(&key)?, Keyring::load(&keyring)?);
+            let programs = DevicePrograms::find(device_programs.as_deref())?;
+            let epoch = rootfs::source_date_epoch()?;
+            let (rootfs, version) = (rootfs.as_path(), &version);
+            let bundling =
+                Bundling { recipe: &recipe, rootfs, key: &key, keyring: &keyring, version, programs, epoch };
+            bundling.write(&output)?;
+            print!("{}", Inspection::read(&output)?.to_text());
+            Ok(())
+        }
+        Verb::Image { bundle, keyring, recipe, output } => {
+            let layout = match recipe {
+                Some(recipe) => Recipe::load(&recipe)?.layout,
+                None => Layout::default(),
+            };
+            image::write(&bundle, &Keyring::load(&keyring)?, layout, rootfs::source_date_epoch()?, &output)
+        }
+        Verb::Inspect { bundle, json } => {
+            let inspection = Inspection::read(&bundle)?;
+            if json {
+                println!("{:#}", inspection.to_json());
+            } else {
+                print!("{}", inspection.to_text());
+            }
+            Ok(())
+        }
+        Verb::Verify { bundle, keyring } => {
+            let verified = image::open_verified(&bundle, &Keyring::load(&keyring)?)?;
+            let update = &verified.manifest().update;
+            println!("{} {} ({}): good", update.compatible, update.version, update.build);
+            Ok(())
+        }
+    }
+}
+
+fn keygen(out: &Path, name: &str) -> Result<()> {
+    if name.is_empty() || name.contains(['/', '\0']) {
+        bail!("--name {name:?} cannot be the name of a file");
+    }
+    std::fs::create_dir_all(out).with_context(|| format!("making the folder {}", out.display()))?;
+    let (secret_path, public_path) =
+        (out.join(format!("{name}.key.pem")), out.join(format!("{name}.pub.pem")));
+    // Devices trust the old key; a new one under its name could not be told from it.
+    for path in [&secret_path, &public_path] {
+        if path.symlink_metadata().is_ok() {
+            bail!("{} is there already and is not overwritten; choose another --name", path.display());
+        }
+    }
+    let secret = SecretKey::generate()?;
+    let public = secret.public();
+    secret.save(&secret_path)?;
+    std::fs::write(&public_path, public.to_pem()?)
+        .with_context(|| format!("writing {}", public_path.display()))?;
+    println!(
+        "key {}: {} signs, {} goes onto devices",
+        public.id(),
+        secret_path.display(),
+        public_path.display()
+    );
+    Ok(())
+}

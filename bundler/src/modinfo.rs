@@ -1,0 +1,67 @@
+//! What a kernel module says of itself, in the section `.modinfo` of its ELF file.
+
+/// Modules that this one needs: `depends=`, and those that it would like: `softdep=`.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct ModInfo {
+    /// Names, with `_`.
+    pub depends: Vec<String>,
+    /// Names, with `_`; they may be missing.
+    pub soft: Vec<String>,
+}
+
+impl ModInfo {
+    /// Reads an unpacked module. `None`: not a 64-bit little-endian ELF file with that section.
+    #[must_use]
+    pub fn parse(elf: &[u8]) -> Option<Self> {
+        let mut info = Self::default();
+        for record in section(elf, b".modinfo")?.split(|byte| *byte == 0) {
+            let Ok(record) = std::str::from_utf8(record) else { continue };
+            if let Some(names) = record.strip_prefix("depends=") {
+                info.depends.extend(names.split(',').filter(|name| !name.is_empty()).map(normal));
+            } else if let Some(names) = record.strip_prefix("softdep=") {
+                let words = names.split_ascii_whitespace().filter(|word| !matches!(*word, "pre:" | "post:"));
+                info.soft.extend(words.map(normal));
+            }
+        }
+        Some(info)
+    }
+}
+
+/// `-` and `_` are the same in a module's name.
+#[must_use]
+pub fn normal(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// ELF64's section header table (elf(5)): e_shoff at 0x28, e_shentsize, e_shnum, e_shstrndx from 0x3a; in each
+/// header sh_name at 0, sh_offset at 0x18, sh_size at 0x20.
+fn section<'a>(elf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    if elf.get(..6)? != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    let table = usize::try_from(u64_at(elf, 0x28)?).ok()?;
+    let [entry, count, names] = [u16_at(elf, 0x3a)?, u16_at(elf, 0x3c)?, u16_at(elf, 0x3e)?].map(usize::from);
+    let header = |index: usize| elf.get(table + index * entry..table + (index + 1) * entry);
+    let content = |header: &[u8]| {
+        let (start, size) =
+            (usize::try_from(u64_at(header, 0x18)?).ok()?, usize::try_from(u64_at(header, 0x20)?).ok()?);
+        elf.get(start..start.checked_add(size)?)
+    };
+    let strings = content(header(names)?)?;
+    for index in 0..count {
+        let header = header(index)?;
+        let at = u32::from_le_bytes(header.get(..4)?.try_into().ok()?) as usize;
+        if strings.get(at..)?.split(|byte| *byte == 0).next()? == name {
+            return content(header);
+        }
+    }
+    None
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}

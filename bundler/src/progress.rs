@@ -1,0 +1,96 @@
+//! What a person sees while a long step runs: a bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// One long step. Dropping it clears the bar.
+#[derive(Debug)]
+pub struct Progress {
+    what: String,
+    total: u64,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    /// Tenths of the work that a plain log has already reported, and the work done.
+    plain: Mutex<(u64, u64)>,
+}
+
+impl Progress {
+    /// A step over `total` bytes.
+    #[must_use]
+    pub fn bytes(what: &str, total: u64) -> Self {
+        Self::new(what, total, "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}")
+    }
+
+    /// A step of `total` pieces; 0 when nobody knows how many.
+    #[must_use]
+    pub fn steps(what: &str, total: u64) -> Self {
+        Self::new(what, total, if total == 0 { "{spinner} {msg}" } else { "{msg} {wide_bar} {pos}/{len}" })
+    }
+
+    fn new(what: &str, total: u64, template: &str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::new(total).with_style(style).with_message(what.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("{what} …");
+        }
+        Self { what: what.to_owned(), total, started: Instant::now(), bar, plain: Mutex::new((0, 0)) }
+    }
+
+    /// Some more is done.
+    pub fn advance(&self, by: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(by);
+            return;
+        }
+        let Ok(mut plain) = self.plain.lock() else { return };
+        plain.1 += by;
+        // A line every quarter, and only for what takes long enough to wonder.
+        let quarter = (plain.1 * 4).checked_div(self.total).unwrap_or(0);
+        if quarter > plain.0 && quarter < 4 && self.started.elapsed() > Duration::from_secs(5) {
+            plain.0 = quarter;
+            eprintln!("{}: {} %", self.what, quarter * 25);
+        }
+    }
+
+    /// What the step is doing at the moment; only a bar shows it.
+    pub fn say(&self, doing: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{}: {doing}", self.what));
+        }
+    }
+
+    /// The step is over; `result` is what came of it.
+    pub fn done(self, result: &str) {
+        let took = self.started.elapsed().as_secs_f64();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("{}: {result} ({took:.1} s)", self.what);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Bytes as a person reads them.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} bytes"),
+        10_000..=9_999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

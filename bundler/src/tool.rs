@@ -1,0 +1,124 @@
+//! Child processes. Every program of the build host that the bundler needs is named here, so that a
+//! missing one is reported with the Debian package that has it, and a failing one with its last words.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+/// A program of the build host that is missing or failed (exit code 24).
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ToolError(pub String);
+
+/// Program and Debian package.
+const PACKAGES: &[(&str, &str)] = &[
+    ("mmdebstrap", "mmdebstrap"),
+    ("apt-get", "apt"),
+    ("/usr/lib/apt/apt-helper", "apt"),
+    ("depmod", "kmod"),
+    ("veritysetup", "cryptsetup-bin"),
+    ("newuidmap", "uidmap"),
+];
+
+/// Lines of stderr that go into the error.
+const LAST_WORDS: usize = 12;
+
+/// A command for one of the build host's programs, in a locale whose messages we can rely on.
+///
+/// Debian keeps `depmod` and `veritysetup` in /usr/sbin, which an ordinary user's PATH does not have.
+#[must_use]
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
+    dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
+    if let Ok(path) = std::env::join_paths(dirs) {
+        command.env("PATH", path);
+    }
+    command.env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end and gives stdout.
+///
+/// # Errors
+/// The program is missing, cannot be started, or ends with anything but 0.
+pub fn run(command: &mut Command) -> Result<String, ToolError> {
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let Output { status, stdout, stderr } = output.map_err(|e| not_started(command, &e))?;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&stderr);
+    Err(failed(command, &status.to_string(), &stderr.lines().collect::<Vec<_>>()))
+}
+
+/// Runs to the end and shows each line of stderr to `on_line` as it comes.
+///
+/// # Errors
+/// As for [`run`].
+pub fn run_watched(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<(), ToolError> {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|e| not_started(command, &e))?;
+    let mut lines = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            on_line(&line);
+            lines.push(line);
+        }
+    }
+    let status = child.wait().map_err(|e| not_started(command, &e))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(failed(command, &status.to_string(), &lines.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+fn not_started(command: &Command, error: &std::io::Error) -> ToolError {
+    let program = command.get_program().to_string_lossy();
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return ToolError(format!("starting {program}: {error}"));
+    }
+    let package =
+        PACKAGES.iter().find(|(name, _)| *name == program).map_or(&*program, |(_, package)| package);
+    ToolError(format!("{program} is not installed; install the Debian package {package}"))
+}
+
+fn failed(command: &Command, status: &str, stderr: &[&str]) -> ToolError {
+    let shown = stderr.iter().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
+    let last = &shown[shown.len().saturating_sub(LAST_WORDS)..];
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word: &OsStr| shortened(&word.to_string_lossy()))
+        .collect();
+    let said = last.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" | ");
+    ToolError(format!("{} ended with {status}: {said}", words.join(" ")))
+}
+
+/// A package list of 2 kB would bury the reason.
+fn shortened(word: &str) -> String {
+    match word.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", &word[..end]),
+        None => word.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_names_its_package() {
+        let error = not_started(&command("veritysetup"), &std::io::ErrorKind::NotFound.into());
+        assert_eq!(error.0, "veritysetup is not installed; install the Debian package cryptsetup-bin");
+    }
+
+    #[test]
+    fn a_failing_tool_is_quoted_with_its_command() {
+        let error =
+            run(command("sh").args(["-c", "echo first >&2; echo the reason >&2; exit 3"])).unwrap_err();
+        assert!(error.0.ends_with("ended with exit status: 3: first | the reason"), "{error}");
+        assert!(error.0.starts_with("sh -c "), "{error}");
+    }
+}

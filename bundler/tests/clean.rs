@@ -1,0 +1,147 @@
+//! What is left out of an image and what is put into it.
+
+#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+
+use bundler::clean;
+use bundler::recipe::{BundleSettings, Recipe};
+use bundler::tree::{Inode, Kind, Tree};
+
+fn settings(rest: &str) -> BundleSettings {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.yaml");
+    let text = format!(
+        "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: bundle\n    compatible: Box\n{rest}"
+    );
+    std::fs::write(&path, text).unwrap();
+    Recipe::load(&path).unwrap().bundle
+}
+
+fn tree(paths: &[&str]) -> Tree {
+    let mut tree = Tree::new(1);
+    for path in paths {
+        tree.put(path, 0o644, path.as_bytes());
+    }
+    tree
+}
+
+fn names(tree: &Tree) -> Vec<&str> {
+    tree.iter().filter(|(_, id)| !matches!(tree.inode(*id).kind, Kind::Dir)).map(|(path, _)| path).collect()
+}
+
+#[test]
+fn the_machine_and_the_build_leave_no_trace() {
+    let mut tree = tree(&[
+        "boot/vmlinuz-6",
+        "etc/machine-id",
+        "etc/passwd",
+        "etc/passwd-",
+        "etc/ssh/ssh_host_rsa_key",
+        "etc/ssh/sshd_config",
+        "initrd.img",
+        "tmp/x",
+        "usr/bin/sh",
+        "var/cache/apt/pkgcache.bin",
+        "var/log/apt/history.log",
+        "var/lib/app/seed",
+    ]);
+    clean::clean(&mut tree, &settings("")).unwrap();
+    let wanted = [
+        "etc/hostname",
+        "etc/machine-id",
+        "etc/passwd",
+        "etc/ssh/sshd_config",
+        "usr/bin/sh",
+        "var/lib/app/seed",
+    ];
+    assert_eq!(names(&tree), wanted);
+    assert_eq!(tree.read("etc/machine-id").unwrap(), b"");
+    assert_eq!(tree.read("etc/hostname").unwrap(), b"Box\n");
+    // A service may expect the folders of its logs.
+    assert!(tree.get("var/log/apt").is_some());
+    for mount_point in ["dev", "proc", "run", "sys", "tmp", "var"] {
+        assert!(tree.get(mount_point).is_some(), "{mount_point}");
+    }
+    assert_eq!(tree.get("tmp").unwrap().mode, 0o1777);
+}
+
+#[test]
+fn the_package_list_belongs_to_the_image_and_not_to_var() {
+    let mut tree = tree(&["var/lib/dpkg/status", "var/lib/dpkg/info/bash.list", "var/lib/dpkg/lock"]);
+    clean::clean(&mut tree, &settings("")).unwrap();
+    assert!(
+        matches!(&tree.get("var/lib/dpkg").unwrap().kind, Kind::Symlink(to) if to == "../../usr/lib/sysimage/dpkg")
+    );
+    assert_eq!(tree.read("usr/lib/sysimage/dpkg/status").unwrap(), b"var/lib/dpkg/status");
+    assert!(tree.get("usr/lib/sysimage/dpkg/info/bash.list").is_some());
+    assert!(tree.get("usr/lib/sysimage/dpkg/lock").is_none());
+}
+
+const DOCUMENTATION: &[&str] = &[
+    "usr/share/doc/bash/README",
+    "usr/share/doc/bash/copyright",
+    "usr/share/doc/empty/changelog.gz",
+    "usr/share/locale/de/LC_MESSAGES/bash.mo",
+    "usr/share/locale/fr/LC_MESSAGES/bash.mo",
+    "usr/share/locale/locale.alias",
+    "usr/share/man/man1/bash.1.gz",
+];
+
+#[test]
+fn documentation_goes_but_licences_stay() {
+    let mut tree = tree(DOCUMENTATION);
+    clean::clean(&mut tree, &settings("    locales: [de]\n")).unwrap();
+    let left: Vec<_> = names(&tree).into_iter().filter(|path| path.starts_with("usr")).collect();
+    assert_eq!(
+        left,
+        [
+            "usr/share/doc/bash/copyright",
+            "usr/share/locale/de/LC_MESSAGES/bash.mo",
+            "usr/share/locale/locale.alias"
+        ]
+    );
+    assert!(tree.get("usr/share/doc/empty").is_none());
+}
+
+#[test]
+fn a_recipe_can_keep_documentation_and_drop_more() {
+    let mut tree = tree(DOCUMENTATION);
+    let keep = settings(
+        "    docs: true\n    man: true\n    drop: [/usr/share/doc/empty/, '/usr/share/locale/**.alias']\n",
+    );
+    clean::clean(&mut tree, &keep).unwrap();
+    let left: Vec<_> = names(&tree).into_iter().filter(|path| path.starts_with("usr")).collect();
+    assert_eq!(
+        left,
+        ["usr/share/doc/bash/README", "usr/share/doc/bash/copyright", "usr/share/man/man1/bash.1.gz"]
+    );
+}
+
+#[test]
+fn a_drop_pattern_that_matches_nothing_is_an_error_with_its_line() {
+    let error = clean::clean(&mut tree(&["usr/bin/sh"]), &settings("    drop:\n      - /usr/bin/bash\n"))
+        .unwrap_err();
+    assert!(error.to_string().ends_with("r.yaml:8: `drop: /usr/bin/bash` matches nothing"), "{error}");
+    assert_eq!(bundler::exit::code(&error), bundler::exit::RECIPE);
+}
+
+#[test]
+fn os_release_says_which_image_it_is() {
+    let mut tree = Tree::new(1);
+    tree.put("usr/lib/os-release", 0o644, *b"ID=debian\nBUILD_ID=old\n");
+    clean::name_image(&mut tree, &settings(""), &"1.2.3".parse().unwrap(), "abc").unwrap();
+    assert_eq!(
+        String::from_utf8(tree.read("usr/lib/os-release").unwrap()).unwrap(),
+        "ID=debian\nIMAGE_ID=box\nIMAGE_VERSION=1.2.3\nBUILD_ID=abc\n"
+    );
+}
+
+#[test]
+fn removing_and_renaming_take_only_what_is_below() {
+    let mut tree = tree(&["a/x", "a/y/z", "a-b", "ab"]);
+    tree.insert("a/y/dir", Inode::new(Kind::Dir, 0o700, 1));
+    tree.rename("a/y", "c/d").unwrap();
+    assert_eq!(names(&tree), ["a-b", "a/x", "ab", "c/d/z"]);
+    assert_eq!(tree.get("c/d/dir").unwrap().mode, 0o700);
+    tree.remove("a");
+    assert_eq!(names(&tree), ["a-b", "ab", "c/d/z"]);
+}

@@ -1,0 +1,213 @@
+//! Recipes: what is read, what is refused, and in which words.
+
+#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+
+use std::fs;
+use std::path::Path;
+
+use bundler::recipe::{Recipe, Run, Step};
+use tempfile::TempDir;
+
+const HEAD: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: bundle\n    compatible: box\n";
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn load(text: &str) -> Result<Recipe, String> {
+    let dir = folder(&[("r.yaml", text), ("overlay/etc/x", "x"), ("s.sh", "#!/bin/sh\n")]);
+    message(dir.path(), "r.yaml")
+}
+
+fn message(dir: &Path, name: &str) -> Result<Recipe, String> {
+    let prefix = format!("{}/", dir.display());
+    Recipe::load(&dir.join(name)).map_err(|e| e.to_string().replace(&prefix, ""))
+}
+
+#[test]
+fn every_mistake_is_named_with_its_line_and_a_remedy() {
+    let with = |rest: &str| format!("{HEAD}{rest}");
+    let cases = [
+        (
+            with("  - action: apt\n    pakages: [bash]\n"),
+            "r.yaml:8: unknown key `pakages` in the apt action; did you mean `packages`?",
+        ),
+        (
+            with("  - action: apt\n    packages: bash\n"),
+            "r.yaml:8: `packages` of the apt action must be a list (`- a`), not text",
+        ),
+        (
+            with("  - action: apt\n    packages: [1.5]\n"),
+            "r.yaml:8: a number with a point: put it in quotes, so that it stays as it is",
+        ),
+        (with("  - action: apt\n"), "r.yaml:7: the apt action needs `packages`"),
+        (
+            with("  - action: overlya\n    source: overlay\n"),
+            "r.yaml:7: unknown action `overlya`; did you mean `overlay`?",
+        ),
+        (
+            with("  - action: download\n"),
+            "r.yaml:7: unknown action `download`; known actions: mmdebstrap, apt, overlay, run, recipe, kernel, bundle, image",
+        ),
+        (with("  - action: overlay\n    source: nowhere\n"), "r.yaml:8: `source: nowhere` is not a folder"),
+        (
+            with("  - action: overlay\n    source: overlay\n    destination: etc\n"),
+            "r.yaml:9: `destination` must be an absolute path",
+        ),
+        (
+            with("  - action: run\n    chroot: yes please\n    command: ls\n"),
+            "r.yaml:8: `chroot` of the run action must be true or false, not text",
+        ),
+        (
+            with("  - action: run\n    command: ls\n    script: s.sh\n"),
+            "r.yaml:7: the run action needs either `command` or `script`",
+        ),
+        (with("  - action: run\n    script: no.sh\n"), "r.yaml:8: `script: no.sh` is not a file"),
+        (
+            with("  - action: run\n    postprocess: true\n    command: ls\n"),
+            "r.yaml:7: `postprocess: true` is not supported; run the program after daruma-bundler",
+        ),
+        (
+            with("  - action: image\n    root: 12 apples\n"),
+            "r.yaml:8: `root: 12 apples` is not a size; write bytes, or 64M, 1G, 512K",
+        ),
+        (
+            with("  - action: bundle\n    min-version: 1.2\n"),
+            "r.yaml:8: a number with a point: put it in quotes, so that it stays as it is",
+        ),
+        (
+            with("  - action: bundle\n    min-version: one\n"),
+            "r.yaml:8: `min-version: one` is not a version like 1.2.3: unexpected character 'o' while parsing major version number",
+        ),
+        (
+            with("  - action: bundle\n    args: \"a=$x\"\n"),
+            "r.yaml:8: `args` cannot hold quotes, `$`, `\\` or line breaks",
+        ),
+        (
+            with("  - action: bundle\n    compatible: two words\n"),
+            "r.yaml:8: `compatible` is one word of letters, digits, `-`, `_` and `.`",
+        ),
+        (with("  - apt\n"), "r.yaml:7: an action must be a mapping, not text"),
+        (with("  - packages: [bash]\n"), "r.yaml:7: an action needs the key `action`"),
+        (
+            with("colour: red\n"),
+            "r.yaml:7: unknown key `colour` in the recipe; known keys: architecture, extends, actions",
+        ),
+        (with("extends: gone.yaml\n"), "r.yaml:7: reading gone.yaml: No such file or directory (os error 2)"),
+        (HEAD.replace("amd64", "arm64"), "r.yaml:1: architecture `arm64` is not supported; only amd64 is"),
+        (HEAD.replace("architecture: amd64\n", ""), "r.yaml:1: the recipe needs the key `architecture`"),
+        (HEAD.replace("    suite: trixie\n", ""), "r.yaml:3: the mmdebstrap action needs the key `suite`"),
+        (HEAD.replace("    compatible: box\n", ""), "r.yaml:5: the bundle action needs the key `compatible`"),
+        ("architecture: amd64\n".to_owned(), "r.yaml:1: the recipe needs an mmdebstrap action"),
+        (
+            format!("{{{{ $suite := or .suite \"trixie\" }}}}\n{HEAD}"),
+            "r.yaml:1: Go templates (`{{ … }}`) are not supported; write the value, or a variant with `extends`",
+        ),
+        (String::new(), "r.yaml:1: the recipe is empty"),
+        (
+            format!("{HEAD}---\na: b\n"),
+            "r.yaml:8: a recipe is one YAML document, and here a second one begins",
+        ),
+    ];
+    for (text, wanted) in cases {
+        assert_eq!(load(&text).unwrap_err(), wanted, "for:\n{text}");
+    }
+}
+
+#[test]
+fn a_key_twice_and_broken_yaml_are_refused_with_their_line() {
+    let twice =
+        load(&HEAD.replace("    suite: trixie\n", "    suite: trixie\n    suite: sid\n")).unwrap_err();
+    assert!(twice.starts_with("r.yaml:5: not YAML: duplicated key"), "{twice}");
+    let broken = load(&format!("{HEAD}  - action: [apt\n")).unwrap_err();
+    assert!(broken.starts_with("r.yaml:") && broken.contains("not YAML"), "{broken}");
+}
+
+#[test]
+fn a_variant_changes_keys_of_once_only_actions_and_appends_the_others() {
+    let parent = format!(
+        "{HEAD}    description: parent\n    args: quiet\n  - action: apt\n    packages: [bash]\n  - action: image\n    root: 100M\n"
+    );
+    let child = "extends: base/parent.yaml\nactions:\n  - action: mmdebstrap\n    extra-suites: [trixie-updates]\n\
+                 \x20 - action: apt\n    packages: [curl]\n  - action: bundle\n    description: child\n  - action: image\n    var: 1G\n";
+    let dir = folder(&[("base/parent.yaml", &parent), ("child.yaml", child)]);
+    let recipe = message(dir.path(), "child.yaml").unwrap();
+    assert_eq!(
+        (recipe.bootstrap.suite.as_str(), recipe.bootstrap.extra_suites.as_slice()),
+        ("trixie", &["trixie-updates".to_owned()][..])
+    );
+    assert_eq!(
+        (recipe.bundle.compatible.as_str(), recipe.bundle.description.as_str(), recipe.bundle.args.as_str()),
+        ("box", "child", "quiet")
+    );
+    assert_eq!((recipe.layout.root, recipe.layout.var), (100 << 20, 1 << 30));
+    let packages: Vec<_> = recipe
+        .steps
+        .iter()
+        .map(|step| match step {
+            Step::Apt { packages, recommends: false } => packages[0].as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(packages, ["bash", "curl"]);
+}
+
+#[test]
+fn an_included_recipe_stands_where_it_is_named_and_its_paths_are_its_own() {
+    let part = "actions:\n  - action: overlay\n    source: files\n";
+    let main = format!(
+        "{HEAD}  - action: run\n    command: one\n  - action: recipe\n    recipe: part/part.yaml\n  - action: run\n    chroot: true\n    command: two\n"
+    );
+    let dir = folder(&[("main.yaml", &main), ("part/part.yaml", part), ("part/files/etc/x", "x")]);
+    let recipe = message(dir.path(), "main.yaml").unwrap();
+    let [
+        Step::Run { chroot: false, .. },
+        Step::Overlay { source, destination },
+        Step::Run { chroot: true, run },
+    ] = recipe.steps.as_slice()
+    else {
+        panic!("{:?}", recipe.steps)
+    };
+    assert_eq!((source.as_path(), destination.as_str()), (dir.path().join("part/files").as_path(), "/"));
+    assert_eq!(*run, Run::Command("two".to_owned()));
+}
+
+#[test]
+fn a_mistake_in_a_parent_is_shown_in_the_parent() {
+    let dir = folder(&[("p.yaml", &HEAD.replace("suite:", "suit:")), ("c.yaml", "extends: p.yaml\n")]);
+    assert_eq!(
+        message(dir.path(), "c.yaml").unwrap_err(),
+        "p.yaml:4: unknown key `suit` in the mmdebstrap action; did you mean `suite`?"
+    );
+    let dir = folder(&[("p.yaml", &format!("{HEAD}    variannt: x\n")), ("c.yaml", "extends: p.yaml\n")]);
+    assert_eq!(
+        message(dir.path(), "c.yaml").unwrap_err(),
+        "p.yaml:7: unknown key `variannt` in the bundle action; known keys: compatible, description, min-version, args, docs, man, locales, drop"
+    );
+}
+
+#[test]
+fn a_circle_of_recipes_is_refused() {
+    let dir = folder(&[("a.yaml", "extends: b.yaml\n"), ("b.yaml", "extends: a.yaml\n")]);
+    let error = message(dir.path(), "a.yaml").unwrap_err();
+    assert_eq!(error, "b.yaml:1: a.yaml leads back to itself");
+}
+
+#[test]
+fn the_recipes_that_ship_are_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for dir in [root.join("recipes"), root.join("../tests/recipes")] {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                Recipe::load(&path).unwrap();
+            }
+        }
+    }
+}
