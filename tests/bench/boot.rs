@@ -1,0 +1,192 @@
+//! Row 4: from the start of the kernel to the real init, with our initramfs and with initramfs-tools' initrd.
+//!
+//! Both start the same kernel on the same disk, the settled factory image, and end in the same program of
+//! the same root image: `/bin/sh`, which says how long the kernel has been up. QEMU loads kernel and initramfs
+//! itself, so that no firmware and no GRUB is in the figure.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bundle::StoredSquashfs;
+use image_layout::{Disk, FileDisk, PartitionTable};
+use tests::vm::overlay_disk;
+
+use crate::process;
+use crate::sample::{Sample, in_turns};
+use crate::table::{Row, Target};
+
+/// How often each of the two boots.
+const ROUNDS: usize = 5;
+/// Seconds until a boot counts as failed; QEMU emulates, and the machine may be busy.
+const BOOT: u64 = 240;
+/// How the program in place of the real init begins its line; followed by the seconds.
+const ARRIVED: &str = "bench: real init after ";
+
+/// What slot A of a factory image boots with.
+#[derive(Debug)]
+pub(crate) struct BootFiles {
+    disk: PathBuf,
+    kernel: PathBuf,
+    ours: PathBuf,
+    /// From slot.cfg.
+    verity: String,
+}
+
+impl BootFiles {
+    /// Takes kernel and initramfs out of slot A of the raw image `disk`.
+    pub(crate) fn of(disk: &Path, dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let raw = FileDisk::open_read_only(disk)?;
+        let table = PartitionTable::read(&raw)?;
+        let slot = table.find("boot-a").context("no partition boot-a")?;
+        let image = dir.join("boot.img");
+        copy_range(&raw, slot.offset, slot.size, &image)?;
+        let image = FileDisk::open_read_only(&image)?;
+        let files = StoredSquashfs::list(&image)?;
+        let take = |name: &str| -> Result<PathBuf> {
+            let file = files.iter().find(|file| file.name.as_str() == name);
+            let file = file.with_context(|| format!("no {name} in the boot image"))?;
+            let path = dir.join(name);
+            copy_range(&image, file.offset, file.size, &path)?;
+            Ok(path)
+        };
+        let slot_cfg = String::from_utf8(StoredSquashfs::read_file(&image, "slot.cfg")?)?;
+        let verity = slot_cfg.lines().find_map(|line| line.strip_prefix("set daruma_verity="));
+        let verity = verity.context("no daruma_verity in slot.cfg")?.to_owned();
+        Ok(Self { disk: disk.to_owned(), kernel: take("vmlinuz")?, ours: take("initrd")?, verity })
+    }
+
+    /// Size of our initramfs and time to the real init, against Debian's initrd, whose root filesystem is `peer`.
+    pub(crate) fn rows(&self, peer: &Path, dir: &Path) -> Result<Vec<Row>> {
+        let theirs = self.debian_initrd(peer, dir)?;
+        let size = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
+        let mut rows = vec![Row::sizes(
+            "initramfs",
+            size(&self.ours)?,
+            "initramfs-tools",
+            Some(size(&theirs)?),
+            Target::Mib(2.5),
+        )];
+        // The first boot fills and grows /var; that happens once in a device's life and is not measured.
+        let settled = dir.join("settled.qcow2");
+        overlay_disk(&self.disk, &settled)?;
+        let daruma = format!("daruma.slot=A daruma.try=1 daruma.verity={} daruma.init=/bin/sh", self.verity);
+        self.boot(&settled, &self.ours, &daruma, "mount -o remount,ro /var; sync", &[])?;
+        let debian = "root=PARTLABEL=root-a rootfstype=squashfs ro init=/bin/sh";
+        let boots = [(&self.ours, daruma.as_str()), (&theirs, debian)];
+        let seconds = in_turns(ROUNDS, boots.len(), |index| {
+            let (initrd, args) = boots[index];
+            self.boot(&settled, initrd, args, "true", &["-snapshot"])
+        })?;
+        let samples: Vec<Sample> = seconds
+            .into_iter()
+            .map(|values| {
+                let mut sample = Sample::default();
+                values.into_iter().for_each(|value| sample.push(value));
+                sample
+            })
+            .collect();
+        rows.push(Row {
+            what: "kernel start to real init (QEMU, TCG)".to_owned(),
+            ours: samples[0].to_string(),
+            peer: "initramfs-tools".to_owned(),
+            theirs: samples[1].to_string(),
+            ratio: Some(samples[0].median() / samples[1].median()),
+            target: Target::Ratio(1.0 / 3.0),
+            mib: 0.0,
+        });
+        Ok(rows)
+    }
+
+    /// Debian's initrd, from a tar of a root filesystem with the same kernel.
+    fn debian_initrd(&self, tar: &Path, dir: &Path) -> Result<PathBuf> {
+        process::run(process::command("tar").arg("-xf").arg(tar).arg("-C").arg(dir).arg("./boot"))?;
+        let find = |prefix: &str| -> Result<PathBuf> {
+            let entries = fs::read_dir(dir.join("boot"))?.collect::<std::io::Result<Vec<_>>>()?;
+            let entry = entries.iter().find(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+            Ok(entry.with_context(|| format!("no {prefix}* in {}", tar.display()))?.path())
+        };
+        ensure!(
+            fs::read(find("vmlinuz-")?)? == fs::read(&self.kernel)?,
+            "the router and initramfs-tools.yaml do not have the same kernel; their recipes must name the same suites"
+        );
+        find("initrd.img-")
+    }
+
+    /// Boots and gives the kernel's uptime, in seconds, when the real init ran. Ends when that has run `then`.
+    fn boot(&self, disk: &Path, initrd: &Path, args: &str, then: &str, qemu: &[&str]) -> Result<f64> {
+        let script =
+            format!("read up rest < /proc/uptime; echo {ARRIVED}$up; {then}; echo bench: done; exec cat");
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "768"]);
+        command.args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"]);
+        command.args(["-device", "i6300esb", "-device", "virtio-rng-pci"]).args(qemu);
+        command.arg("-drive").arg(format!("file={},if=virtio,format=qcow2", disk.display()));
+        command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(initrd);
+        command.arg("-append").arg(format!("quiet console=ttyS0 panic=5 {args} -- -c \"{script}\""));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
+        let child = child.context("starting qemu-system-x86_64 (package qemu-system-x86)")?;
+        let text = Machine(child).console_until("bench: done\r\n")?;
+        let seconds =
+            text.split(ARRIVED).nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        seconds.with_context(|| format!("the console shows no uptime:\n{text}"))
+    }
+}
+
+/// A QEMU that does not outlive its owner.
+struct Machine(Child);
+
+impl Machine {
+    fn console_until(&mut self, wanted: &str) -> Result<String> {
+        let mut stdout = self.0.stdout.take().context("QEMU's stdout")?;
+        let (sender, console) = channel();
+        std::thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = stdout.read(&mut buf) {
+                if sender.send(buf[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let deadline = Instant::now() + Duration::from_secs(BOOT);
+        let mut text = String::new();
+        while !text.contains(wanted) {
+            match console.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => text += &String::from_utf8_lossy(&bytes),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("{wanted:?} not seen in {BOOT} s; the console:\n{text}")
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("QEMU ended before {wanted:?}; the console:\n{text}")
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Already gone is fine here.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn copy_range(disk: &impl Disk, offset: u64, size: u64, out: &Path) -> Result<()> {
+    let mut file = File::create(out).with_context(|| format!("creating {}", out.display()))?;
+    let mut buf = vec![0; 1 << 20];
+    let mut done = 0;
+    while done < size {
+        let piece = buf.len().min(usize::try_from(size - done)?);
+        disk.read_at(&mut buf[..piece], offset + done)?;
+        std::io::Write::write_all(&mut file, &buf[..piece])?;
+        done += piece as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! What a program needs on disk: itself and every library that it loads.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process;
+
+/// A program with its libraries.
+#[derive(Debug)]
+pub(crate) struct Footprint {
+    /// Size of all files together, bytes.
+    pub(crate) bytes: u64,
+    /// How many libraries (the dynamic loader is one).
+    pub(crate) libraries: usize,
+}
+
+impl Footprint {
+    /// Of `program`, a path as seen in the root filesystem `root`, whose own `ldd` says what it loads.
+    pub(crate) fn of(program: &Path, root: &Path) -> Result<Self> {
+        let mut command = if root == Path::new("/") {
+            process::command("ldd")
+        } else {
+            let mut command: Command = process::command("chroot");
+            command.arg(root).arg("ldd");
+            command
+        };
+        let text = process::run(command.arg(program))?;
+        let mut files = BTreeSet::new();
+        for path in paths(&text) {
+            files.insert(resolve(root, &path)?);
+        }
+        let libraries = files.len();
+        files.insert(resolve(root, program)?);
+        let mut bytes = 0;
+        for file in &files {
+            bytes += fs::metadata(file).with_context(|| format!("looking at {}", file.display()))?.len();
+        }
+        Ok(Self { bytes, libraries })
+    }
+}
+
+/// The files that ldd names: `libc.so.6 => /lib/… (0x…)` and `/lib64/ld-… (0x…)`; the vDSO has none.
+fn paths(text: &str) -> Vec<PathBuf> {
+    let word = |line: &str| {
+        line.split(" (0x").next().map(str::trim).filter(|w| w.starts_with('/')).map(PathBuf::from)
+    };
+    text.lines().filter_map(|line| word(line.split_once("=> ").map_or(line, |(_, rest)| rest))).collect()
+}
+
+/// The file behind an absolute path in `root`, links followed within it (merged /usr links are relative).
+fn resolve(root: &Path, path: &Path) -> Result<PathBuf> {
+    let path = root.join(path.strip_prefix("/").unwrap_or(path));
+    path.canonicalize().with_context(|| format!("finding {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_that_ldd_names_is_found() {
+        let text = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+                    \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f1)\n\
+                    \t/lib64/ld-linux-x86-64.so.2 (0x00007f2)\n";
+        let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
+        assert_eq!(paths(text), expected);
+        assert!(paths("\tstatically linked\n").is_empty());
+    }
+}

@@ -1,0 +1,135 @@
+//! `make bench`: measurements side by side with `dd`, Debian's RAUC and initramfs-tools, all in one run.
+//!
+//! Only ratios and sizes are judged, because times depend on the machine. docs/benchmarks.md says what each row
+//! is and keeps the last published run.
+
+mod boot;
+mod daruma;
+mod footprint;
+mod install;
+mod medium;
+mod process;
+mod rauc;
+mod sample;
+mod sandbox;
+mod slots;
+mod sys;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tests::fixture::Fixture;
+
+use boot::BootFiles;
+use daruma::Daruma;
+use footprint::Footprint;
+use install::{Contest, Workload};
+use rauc::Rauc;
+use sandbox::Sandbox;
+use slots::Kind;
+use table::{Row, Table, Target};
+
+/// The system that runs, and the one that is installed.
+const RUNNING: (&str, &str) = ("tests/recipes/demo-1.yaml", "1.0.0");
+const INSTALLED: (&str, &str) = ("tests/recipes/demo-2.yaml", "2.0.0");
+
+fn main() -> Result<ExitCode> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if words.first().is_some_and(|word| word == process::METER) {
+        return process::meter(&words[1..]).map(|()| ExitCode::SUCCESS);
+    }
+    let cache = match std::env::var_os("DARUMA_CACHE") {
+        Some(dir) => PathBuf::from(dir),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache/daruma"),
+    };
+    sandbox::run(&cache, |sandbox| bench(&cache, sandbox))
+}
+
+fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
+    let fixture = Fixture::open()?;
+    say("building or finding what is measured");
+    let running = fixture.bundle(RUNNING.0, RUNNING.1)?;
+    let disk = fixture.disk(&running, RUNNING.0)?;
+    let bundle = fixture.bundle(INSTALLED.0, INSTALLED.1)?;
+    let debian = root_filesystem(&fixture, cache, "initramfs-tools")?;
+    let rauc_tar = sandbox.is_root.then(|| root_filesystem(&fixture, cache, "rauc")).transpose()?;
+
+    let small = Workload::of(&fixture, &bundle, &sandbox.work.join("small"))?;
+    let large = small.large(&fixture, &sandbox.work.join("large"))?;
+    let (boot_b, small_root) = small.images.sizes()?;
+    let (_, large_root) = large.images.sizes()?;
+    let device = |name: &str, root_b, kind| {
+        Daruma::new(&fixture, &sandbox.work.join(name), &disk, boot_b, root_b, kind)
+    };
+    let kind = if sandbox.is_root { Kind::Loops } else { Kind::Files };
+    let daruma = device("device", large_root, kind)?;
+    let rauc = match &rauc_tar {
+        Some(tar) => Some(Rauc::start(tar, &sandbox.work.join("rauc"), daruma.slots())?),
+        None => None,
+    };
+    let mut table = Table::default();
+
+    let rauc_idle = rauc.as_ref().map(Rauc::resident).transpose()?;
+    let idle = daruma.idle_daemon()?;
+    table.0.push(Row::sizes("idle daemon, resident", idle, "RAUC's service", rauc_idle, Target::Mib(8.0)));
+    table.0.extend(footprint(&fixture, rauc.as_ref())?);
+    say("installing");
+    let contest = Contest { sandbox, daruma: &daruma, rauc: rauc.as_ref() };
+    table.0.extend(contest.rows(&small, &large)?);
+    if sandbox.is_root {
+        say("installing to a slow medium");
+        let daruma = device("slow", small_root, Kind::Slow)?;
+        table.0.extend(Contest { sandbox, daruma: &daruma, rauc: None }.slow_rows(&small)?);
+    }
+    say("booting");
+    let boot = BootFiles::of(&disk, &sandbox.work.join("boot"))?;
+    table.0.extend(boot.rows(&debian, &sandbox.work.join("boot"))?);
+
+    if let Some(rauc) = &rauc {
+        println!("Peer: {} of Debian trixie.\n", rauc.version()?);
+    }
+    println!("{table}");
+    println!("Median (least–most) of runs that were taken in turns.");
+    Ok(())
+}
+
+/// The tar of a peer's root filesystem; the bundler keeps it by the state of the archive and the recipe.
+fn root_filesystem(fixture: &Fixture, cache: &Path, name: &str) -> Result<PathBuf> {
+    let tar = cache.join(format!("rootfs/bench-{name}.tar"));
+    std::fs::create_dir_all(cache.join("rootfs"))?;
+    let recipe = fixture.repo(&format!("tests/bench/recipes/{name}.yaml"));
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
+    fixture.bundler(&[
+        "build",
+        &text(&recipe)?,
+        "-o",
+        &text(&tar)?,
+        "--cache",
+        &text(&cache.join("build"))?,
+    ])?;
+    Ok(tar)
+}
+
+/// The agent with its libraries against RAUC with its own; in the same root filesystem, when there is one.
+fn footprint(fixture: &Fixture, rauc: Option<&Rauc>) -> Result<Vec<Row>> {
+    let agent = fixture.program("daruma");
+    let (ours, theirs) = match rauc {
+        None => (Footprint::of(&agent, Path::new("/"))?, None),
+        Some(rauc) => {
+            std::fs::copy(&agent, rauc.root().join("usr/bin/daruma"))?;
+            let ours = Footprint::of(Path::new("/usr/bin/daruma"), rauc.root())?;
+            (ours, Some(Footprint::of(Path::new("/usr/bin/rauc"), rauc.root())?))
+        }
+    };
+    let what = match &theirs {
+        Some(theirs) => format!("agent with its {} libraries (RAUC: {})", ours.libraries, theirs.libraries),
+        None => format!("agent with its {} libraries", ours.libraries),
+    };
+    Ok(vec![Row::sizes(&what, ours.bytes, "RAUC", theirs.map(|theirs| theirs.bytes), Target::Mib(6.0))])
+}
+
+fn say(text: &str) {
+    eprintln!("bench: {text}");
+}

@@ -1,0 +1,72 @@
+//! A slow medium: files that QEMU's storage daemon serves through FUSE, held to the speed of an eMMC chip.
+//!
+//! On a fast disk an install is bound by the processor and says little about a router, whose flash is slower than its
+//! hashing. Reads and writes have a limit each and do not slow each other down, as they would on one chip.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::process;
+use crate::rauc::wait_for;
+
+/// Bytes per second that can be written.
+pub(crate) const WRITE_BPS: u64 = 100_000_000;
+/// Bytes per second that can be read.
+pub(crate) const READ_BPS: u64 = 250_000_000;
+
+/// The daemon; the files are gone when it is dropped.
+#[derive(Debug)]
+pub(crate) struct SlowMedium(Child);
+
+impl SlowMedium {
+    /// Serves each file of `files` as `FILE.slow`, all with one budget; gives those paths.
+    pub(crate) fn start(files: &[PathBuf]) -> Result<(Self, Vec<PathBuf>)> {
+        let mut command = process::command("qemu-storage-daemon");
+        command.args([
+            "--object",
+            &format!("throttle-group,id=chip,x-bps-read={READ_BPS},x-bps-write={WRITE_BPS}"),
+        ]);
+        let mut served = Vec::new();
+        for (index, file) in files.iter().enumerate() {
+            let point = file.with_extension("slow");
+            File::create(&point)?;
+            let (file, mountpoint) = (file.display(), point.display());
+            for (option, value) in [
+                ("--blockdev", format!("driver=file,filename={file},node-name=file{index},cache.direct=on")),
+                (
+                    "--blockdev",
+                    format!("driver=throttle,node-name=slow{index},throttle-group=chip,file=file{index}"),
+                ),
+                (
+                    "--export",
+                    format!(
+                        "type=fuse,id=fuse{index},node-name=slow{index},mountpoint={mountpoint},writable=on"
+                    ),
+                ),
+            ] {
+                command.args([option, &value]);
+            }
+            served.push(point);
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let this = Self(child.context("starting qemu-storage-daemon (package qemu-system-common)")?);
+        wait_for("the slow medium", || served.iter().all(|point| is_mounted(point)))?;
+        Ok((this, served))
+    }
+}
+
+impl Drop for SlowMedium {
+    fn drop(&mut self) {
+        // Already gone is fine here.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn is_mounted(point: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(1).is_some_and(|path| Path::new(path) == point))
+}

@@ -1,0 +1,28 @@
+//! The one call that std and nix do not have.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use nix::libc;
+use nix::unistd::Pid;
+
+/// Waits for a child to end; gives its status and the most memory that it ever had resident, in bytes.
+///
+/// The peak is never below that of this program (see [`crate::process::measure`]).
+///
+/// # Errors
+/// Those of wait4(2).
+pub(crate) fn wait(pid: Pid) -> io::Result<(ExitStatus, u64)> {
+    let mut status = 0;
+    // SAFETY: rusage is plain integers, for which all zeros is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live, writable values of the types that wait4 wants.
+    let waited = unsafe { libc::wait4(pid.as_raw(), &raw mut status, 0, &raw mut usage) };
+    if waited != pid.as_raw() {
+        return Err(io::Error::last_os_error());
+    }
+    // ru_maxrss is in KiB (getrusage(2)).
+    Ok((ExitStatus::from_raw(status), usage.ru_maxrss.unsigned_abs() * 1024))
+}

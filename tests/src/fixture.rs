@@ -1,0 +1,230 @@
+//! Real bundles and disks for the tests, built once and kept by content.
+//!
+//! Everything lies in `$DARUMA_CACHE` (default `~/.cache/daruma`), outside the repo. The name of a kept file
+//! is the hash of all that went into it (root filesystem, recipes, programs, keys, version), so a stale
+//! one cannot be found.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+/// The programs under test, the cache, and the keys that the tests sign with.
+#[derive(Clone, Debug)]
+pub struct Fixture {
+    repo: PathBuf,
+    programs: PathBuf,
+    cache: PathBuf,
+}
+
+impl Fixture {
+    /// Finds the programs that `make build` made.
+    ///
+    /// # Errors
+    /// When they are not there: run `make build`.
+    pub fn open() -> Result<Self> {
+        let repo =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's folder")?.to_owned();
+        let programs = repo.join("target/daruma");
+        for name in ["daruma-bundler", "daruma", "daruma-init"] {
+            let path = programs.join(name);
+            ensure!(path.exists(), "{} is missing: run `make build`", path.display());
+        }
+        let cache = match std::env::var_os("DARUMA_CACHE") {
+            Some(dir) => PathBuf::from(dir),
+            None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache/daruma"),
+        };
+        fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
+        let this = Self { repo, programs, cache };
+        this.keep("keys-1", |dir| {
+            fs::create_dir_all(dir.join("keyring"))?;
+            for name in ["release", "stranger"] {
+                this.bundler(&["keygen", "--out", path_str(dir)?, "--name", name])?;
+            }
+            fs::copy(dir.join("release.pub.pem"), dir.join("keyring/release.pub.pem"))?;
+            Ok(())
+        })?;
+        Ok(this)
+    }
+
+    /// Path of a file of the repo.
+    #[must_use]
+    pub fn repo(&self, path: &str) -> PathBuf {
+        self.repo.join(path)
+    }
+
+    /// Path of a program that `make build` made.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    /// Path of a test key: `release.key.pem`, `release.pub.pem`, `stranger.*`, or the folder `keyring`.
+    #[must_use]
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.cache.join("keys-1").join(name)
+    }
+
+    /// Runs `daruma-bundler` and shows what it says when it fails.
+    pub fn bundler(&self, args: &[&str]) -> Result<()> {
+        let output = Command::new(self.program("daruma-bundler"))
+            .args(args)
+            .output()
+            .with_context(|| format!("starting {}", self.program("daruma-bundler").display()))?;
+        ensure!(
+            output.status.success(),
+            "daruma-bundler {}: {}\n{}",
+            args.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    /// The bundle of a recipe (a path in the repo) at a version.
+    pub fn bundle(&self, recipe: &str, version: &str) -> Result<PathBuf> {
+        let recipe_path = self.repo(recipe);
+        let stem = recipe_path.file_stem().context("recipe without a name")?.to_string_lossy().into_owned();
+        let rootfs_dir = self.cache.join("rootfs");
+        fs::create_dir_all(&rootfs_dir)?;
+        let _lock = self.lock(&stem)?;
+        // The bundler has its own key over recipe, overlays and the archive's state (--cache).
+        let tar = rootfs_dir.join(format!("{stem}.tar"));
+        self.bundler(&[
+            "build",
+            path_str(&recipe_path)?,
+            "-o",
+            path_str(&tar)?,
+            "--cache",
+            path_str(&self.cache.join("build"))?,
+        ])?;
+        let mut key = Sha256::new();
+        hash_file(&mut key, &tar)?;
+        hash_tree(&mut key, &self.repo("bundler/recipes"))?;
+        hash_tree(&mut key, &self.repo("tests/recipes"))?;
+        hash_tree(&mut key, &self.programs)?;
+        hash_tree(&mut key, &self.key("keyring"))?;
+        key.update(recipe);
+        key.update(version);
+        let name = format!("{stem}-{version}-{}", short(&key.finalize()));
+        let dir = self.keep(&name, |dir| {
+            self.bundler(&[
+                "bundle",
+                path_str(&recipe_path)?,
+                "--rootfs",
+                path_str(&tar)?,
+                "--key",
+                path_str(&self.key("release.key.pem"))?,
+                "--keyring",
+                path_str(&self.key("keyring"))?,
+                "--version",
+                version,
+                "-o",
+                path_str(&dir.join("bundle.daruma"))?,
+            ])
+        })?;
+        self.forget_older(&format!("{stem}-{version}-"), &name)?;
+        Ok(dir.join("bundle.daruma"))
+    }
+
+    /// The factory disk (raw, sparse) with this bundle in slot A, sized as the recipe says.
+    pub fn disk(&self, bundle: &Path, recipe: &str) -> Result<PathBuf> {
+        let disk = bundle.with_file_name("disk.raw");
+        let _lock = self.lock("disk")?;
+        if !disk.exists() {
+            let part = bundle.with_file_name("disk-part.raw");
+            self.bundler(&[
+                "image",
+                path_str(bundle)?,
+                "--keyring",
+                path_str(&self.key("keyring"))?,
+                "--recipe",
+                path_str(&self.repo(recipe))?,
+                "-o",
+                path_str(&part)?,
+            ])?;
+            fs::rename(&part, &disk)?;
+        }
+        Ok(disk)
+    }
+
+    /// A folder in the cache, made by `build` if it is not there; made aside, then renamed.
+    fn keep(&self, name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let dir = self.cache.join(name);
+        let _lock = self.lock(&format!("keep-{name}"))?;
+        if !dir.exists() {
+            let part = self.cache.join(format!("{name}.part"));
+            if part.exists() {
+                fs::remove_dir_all(&part)?;
+            }
+            fs::create_dir_all(&part)?;
+            build(&part)?;
+            fs::rename(&part, &dir)?;
+        }
+        Ok(dir)
+    }
+
+    /// Removes what an older state of the sources left under the same name.
+    fn forget_older(&self, prefix: &str, keep: &str) -> Result<()> {
+        for entry in fs::read_dir(&self.cache)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(prefix) && name != keep && entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Held while a fixture is being made, so that two tests make it once.
+    fn lock(&self, name: &str) -> Result<File> {
+        let dir = self.cache.join("locks");
+        fs::create_dir_all(&dir)?;
+        let file = File::create(dir.join(name))?;
+        file.lock()?;
+        Ok(file)
+    }
+}
+
+fn path_str(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn short(hash: &[u8]) -> String {
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hash_file(key: &mut Sha256, path: &Path) -> Result<()> {
+    let mut file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut buf = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buf)? {
+            0 => return Ok(()),
+            n => key.update(&buf[..n]),
+        }
+    }
+}
+
+fn hash_tree(key: &mut Sha256, dir: &Path) -> Result<()> {
+    let mut entries = fs::read_dir(dir)
+        .with_context(|| format!("reading {}", dir.display()))?
+        .collect::<std::io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        key.update(entry.file_name().as_encoded_bytes());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            hash_tree(key, &entry.path())?;
+        } else if kind.is_symlink() {
+            key.update(fs::read_link(entry.path())?.as_os_str().as_encoded_bytes());
+        } else if kind.is_file() {
+            hash_file(key, &entry.path())?;
+        } else {
+            bail!("{} is neither a file, a folder nor a link", entry.path().display());
+        }
+    }
+    Ok(())
+}

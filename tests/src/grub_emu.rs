@@ -1,0 +1,375 @@
+//! The real `grub.cfg` under Debian's `grub-emu`, many states of the environment in one start.
+//!
+//! `grub-emu` is GRUB built as a program: the same script interpreter, `load_env`, `save_env`, FAT, SquashFS and
+//! hashes, on disk images instead of disks. It cannot start a kernel, and a state that ended it would cost a start
+//! each. So five words of `grub.cfg` are replaced, see [`REPLACED`]: the commands that load, boot, wait and restart
+//! become functions that print what they were given and fail when the file is not there. (GRUB 2.06's grub-emu has no
+//! `linux`, where a function could stand without that; the one of 2.12 has, and it means the host's files.)
+//! Everything else is the file that ships, to the letter.
+//!
+//! Every state has an EFI system partition of its own: a GPT has room for 125 next to the three boot images, and
+//! `grub.cfg` takes its partition from `root`.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+/// GPT numbers of boot-a, boot-b and recovery.
+const BOOT_IMAGES: [usize; 3] = [3, 5, 7];
+/// Bytes of every partition of the test disk.
+const PARTITION: usize = 64 << 10;
+const FIRST_BYTE: usize = 1 << 20;
+const PARTITIONS: usize = 128;
+
+/// One copy of the environment as it lies on the partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EnvFile {
+    /// No directory entry.
+    Missing,
+    /// A file of these bytes, at most 1,024.
+    Bytes(Vec<u8>),
+}
+
+/// Both copies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EnvFiles {
+    /// `grub/grubenv`
+    pub main: EnvFile,
+    /// `grub/grubenv.bak`
+    pub bak: EnvFile,
+}
+
+/// What `grub.cfg` did with one state.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Kernel and command line of what was started, if anything was.
+    pub command_line: Option<Vec<String>>,
+    /// Both copies afterwards.
+    pub files: EnvFiles,
+    /// Everything that GRUB printed.
+    pub screen: String,
+}
+
+impl Outcome {
+    /// The value of `daruma.slot` on the command line: `A`, `B` or `recovery`.
+    #[must_use]
+    pub fn slot(&self) -> Option<&str> {
+        self.argument("daruma.slot")
+    }
+
+    /// The value of an argument of the kernel command line.
+    #[must_use]
+    pub fn argument(&self, name: &str) -> Option<&str> {
+        self.command_line.as_ref()?.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
+/// What a boot partition holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BootImage {
+    /// A boot image that loads.
+    Good,
+    /// One whose kernel is not the one that was hashed.
+    CorruptKernel,
+    /// One whose hashes are right and whose `slot.cfg` is read, but that lacks the initramfs.
+    NoInitrd,
+    /// Nothing.
+    Empty,
+}
+
+/// A disk with boot images and up to [`Machine::STATES`] EFI system partitions.
+#[derive(Debug)]
+pub struct Machine {
+    dir: TempDir,
+    disk: File,
+    esp: Vec<u8>,
+}
+
+impl Machine {
+    /// States that one start of `grub-emu` can try.
+    pub const STATES: usize = PARTITIONS - BOOT_IMAGES.len();
+
+    /// Makes the disk, with `grub_cfg` on every EFI system partition, and `[boot-a, boot-b, recovery]`.
+    pub fn new(grub_cfg: &str, images: [BootImage; 3]) -> Result<Self> {
+        // grub-emu opens the disk O_SYNC: in memory that costs nothing.
+        let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())?;
+        let disk_path = dir.path().join("disk.img");
+        let disk = File::options().read(true).write(true).create_new(true).open(&disk_path)?;
+        disk.set_len((2 * FIRST_BYTE + PARTITIONS * PARTITION) as u64)?;
+        let mut table = String::from("label: gpt\nfirst-lba: 64\n");
+        for number in 1..=PARTITIONS {
+            table += &format!("{number}: start={}, size={}\n", offset(number) / 512, PARTITION / 512);
+        }
+        let table_path = dir.path().join("table");
+        fs::write(&table_path, table)?;
+        run(Command::new("sfdisk")
+            .arg("-q")
+            .arg("--no-reread")
+            .arg("--no-tell-kernel")
+            .arg(&disk_path)
+            .stdin(File::open(table_path)?))?;
+        for (number, (name, image)) in
+            BOOT_IMAGES.into_iter().zip(["A", "B", "recovery"].into_iter().zip(images))
+        {
+            disk.write_all_at(&boot_image(dir.path(), name, image)?, offset(number) as u64)?;
+        }
+        let esp = esp_template(dir.path(), &replace_words(grub_cfg)?)?;
+        fs::create_dir(dir.path().join("emu"))?;
+        fs::write(dir.path().join("device.map"), format!("(hd0) {}\n", disk_path.display()))?;
+        Ok(Self { dir, disk, esp })
+    }
+
+    /// Boots once from each of `states`.
+    pub fn boot(&self, states: &[EnvFiles]) -> Result<Vec<Outcome>> {
+        self.boot_at(states, None)
+    }
+
+    /// [`Machine::boot`], with a clock that stands at this minute of an hour.
+    pub fn boot_at(&self, states: &[EnvFiles], minute: Option<u8>) -> Result<Vec<Outcome>> {
+        ensure!(states.len() <= Self::STATES, "at most {} states at once", Self::STATES);
+        let numbers = || (1..=PARTITIONS).filter(|number| !BOOT_IMAGES.contains(number));
+        let mut script = String::from(DRIVER);
+        for (number, state) in numbers().zip(states) {
+            let mut esp = self.esp.clone();
+            put(&mut esp, b"GRUBENV    ", &state.main)?;
+            put(&mut esp, b"GRUBENV BAK", &state.bak)?;
+            self.disk.write_all_at(&esp, offset(number) as u64)?;
+            script += &format!(
+                "echo '@state'\nset root=hd0,gpt{number}\nconfigfile (hd0,gpt{number})/grub/grub.cfg\n"
+            );
+        }
+        script += "echo '@state'\nexit\n";
+        let emu_dir = self.dir.path().join("emu");
+        fs::write(emu_dir.join("grub.cfg"), script)?;
+        let screen = self.run_emu(&emu_dir, minute)?;
+        let screens: Vec<_> = screen.split("@state").collect();
+        ensure!(
+            screens.len() == states.len() + 2,
+            "grub-emu stopped early; its last words: {}",
+            tail(&screen)
+        );
+        let mut outcomes = Vec::with_capacity(states.len());
+        for (number, screen) in numbers().zip(&screens[1..=states.len()]) {
+            let mut esp = vec![0; PARTITION];
+            self.disk.read_exact_at(&mut esp, offset(number) as u64)?;
+            let files = EnvFiles { main: take(&esp, b"GRUBENV    ")?, bak: take(&esp, b"GRUBENV BAK")? };
+            let command_line = started(screen);
+            outcomes.push(Outcome { command_line, files, screen: (*screen).to_owned() });
+        }
+        Ok(outcomes)
+    }
+
+    fn run_emu(&self, emu_dir: &Path, minute: Option<u8>) -> Result<String> {
+        let mut command = Command::new("grub-emu");
+        if let Some(minute) = minute {
+            command = Command::new("faketime");
+            command.args(["-f", &format!("2026-01-01 12:{minute:02}:00"), "grub-emu"]);
+        }
+        command.arg("-m").arg(self.dir.path().join("device.map")).arg("-d").arg(emu_dir);
+        let out = command.env("TERM", "dumb").stdin(Stdio::null()).output();
+        let out = out.context("grub-emu does not start: install the packages grub-emu and faketime")?;
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        ensure!(out.status.success(), "grub-emu failed: {}", tail(&stderr));
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+}
+
+/// Commands of `grub.cfg` and the functions of [`DRIVER`] that stand for them. Each occurs once.
+const REPLACED: [(&str, &str); 5] = [
+    ("if linux \"", "if emu_linux \""),
+    ("if initrd \"", "if emu_initrd \""),
+    ("\n    boot\n", "\n    emu_boot\n"),
+    ("\nsleep 3\n", "\nemu_sleep\n"),
+    ("\nreboot\n", "\nemu_reboot\n"),
+];
+
+/// What stands for the machine around `grub.cfg`. One argument a line, because the terminal breaks long lines.
+const DRIVER: &str = r#"
+function emu_linux {
+    if [ -f "$1" ]; then
+        echo "@linux"
+        for word in "$@"; do echo "@ $word"; done
+        return 0
+    fi
+    return 1
+}
+function emu_initrd { if [ -f "$1" ]; then echo "@initrd"; return 0; fi; return 1; }
+function emu_boot { echo "@boot"; }
+function emu_sleep { true; }
+function emu_reboot { true; }
+set enable_progress_indicator=0
+export enable_progress_indicator
+"#;
+
+fn replace_words(grub_cfg: &str) -> Result<String> {
+    let mut text = grub_cfg.to_owned();
+    for (word, function) in REPLACED {
+        ensure!(text.matches(word).count() == 1, "{word:?} is not in grub.cfg exactly once");
+        text = text.replace(word, function);
+    }
+    Ok(text)
+}
+
+/// The arguments of the last `linux` that an `initrd` and `boot` followed.
+fn started(screen: &str) -> Option<Vec<String>> {
+    let (before, _) = screen.split_once("@boot")?.0.rsplit_once("@initrd")?;
+    let (_, linux) = before.rsplit_once("@linux")?;
+    Some(linux.lines().filter_map(|line| line.trim().strip_prefix("@ ")).map(str::to_owned).collect())
+}
+
+fn offset(number: usize) -> usize {
+    FIRST_BYTE + (number - 1) * PARTITION
+}
+
+/// A FAT12 with `grub.cfg` and two environment files of 1,024 bytes.
+fn esp_template(dir: &Path, grub_cfg: &str) -> Result<Vec<u8>> {
+    let image = dir.join("esp.img");
+    let file = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
+        let path = dir.join(name);
+        fs::write(&path, bytes)?;
+        Ok(path)
+    };
+    file("esp.img", &[0; PARTITION])?;
+    run(Command::new("mkfs.vfat").args(["-F", "12", "-r", "16", "-s", "1", "-i", "da12da12"]).arg(&image))?;
+    run(Command::new("mmd").arg("-i").arg(&image).arg("::GRUB"))?;
+    let block = [b'#'; 1024];
+    for (name, path) in [
+        ("GRUB.CFG", file("cfg", grub_cfg.as_bytes())?),
+        ("GRUBENV", file("env", &block)?),
+        ("GRUBENV.BAK", file("bak", &block)?),
+    ] {
+        run(Command::new("mcopy").arg("-i").arg(&image).arg(path).arg(format!("::GRUB/{name}")))?;
+    }
+    Ok(fs::read(image)?)
+}
+
+/// Offsets of a file's directory entry and data; the template's clusters have one sector and follow each other.
+fn locate(esp: &[u8], name: &[u8; 11]) -> Result<(usize, usize)> {
+    let sector = |at: usize| usize::from(u16::from_le_bytes([esp[at], esp[at + 1]]));
+    let data = (sector(14) + usize::from(esp[16]) * sector(22)) * 512 + sector(17) * 32;
+    let entry = (0..esp.len())
+        .step_by(32)
+        .find(|&at| esp[at + 1..at + 11] == name[1..])
+        .context("no such directory entry")?;
+    let cluster = usize::from(esp[entry + 26]) + 256 * usize::from(esp[entry + 27]);
+    // The cluster survives in the unused field at 14 when the entry must say that there is none.
+    let kept = usize::from(esp[entry + 14]) + 256 * usize::from(esp[entry + 15]);
+    let cluster = if cluster == 0 { kept } else { cluster };
+    Ok((entry, data + (cluster - 2) * 512))
+}
+
+fn put(esp: &mut [u8], name: &[u8; 11], file: &EnvFile) -> Result<()> {
+    let (entry, data) = locate(esp, name)?;
+    match file {
+        EnvFile::Missing => esp[entry] = 0xe5,
+        EnvFile::Bytes(bytes) => {
+            esp[data..data + bytes.len()].copy_from_slice(bytes);
+            esp[entry + 28..entry + 32].copy_from_slice(&u32::try_from(bytes.len())?.to_le_bytes());
+            if bytes.is_empty() {
+                esp.copy_within(entry + 26..entry + 28, entry + 14);
+                esp[entry + 26..entry + 28].fill(0);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn take(esp: &[u8], name: &[u8; 11]) -> Result<EnvFile> {
+    let (entry, data) = locate(esp, name)?;
+    if esp[entry] == 0xe5 {
+        return Ok(EnvFile::Missing);
+    }
+    let size = u32::from_le_bytes([esp[entry + 28], esp[entry + 29], esp[entry + 30], esp[entry + 31]]);
+    Ok(EnvFile::Bytes(esp[data..data + size as usize].to_vec()))
+}
+
+/// A boot image as the bundler makes them, as small as can be.
+fn boot_image(dir: &Path, name: &str, image: BootImage) -> Result<Vec<u8>> {
+    if image == BootImage::Empty {
+        return Ok(vec![0; PARTITION]);
+    }
+    let tree = dir.join(format!("boot-{name}"));
+    fs::create_dir(&tree)?;
+    let mut sums = String::new();
+    let files: &[&str] = if image == BootImage::NoInitrd { &["vmlinuz"] } else { &["vmlinuz", "initrd"] };
+    for file in files {
+        let content = format!("{file} of {name}\n").repeat(50);
+        let sum: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        sums += &format!("{sum}  {file}\n");
+        fs::write(tree.join(file), &content)?;
+    }
+    if image == BootImage::CorruptKernel {
+        fs::write(tree.join("vmlinuz"), "one bit is wrong")?;
+    }
+    fs::write(tree.join("SHA256SUMS"), sums)?;
+    // Only A sets daruma_args, so that a variable of A that leaks into B is seen.
+    let args = if name == "A" { "set daruma_args=\"quiet console=ttyS0\"\n" } else { "" };
+    fs::write(
+        tree.join("slot.cfg"),
+        format!(
+            "set daruma_compatible=router\nset daruma_version=1.0.0\nset daruma_build=of-{name}\nset daruma_min_version=0.0.0\nset daruma_verity=hash-{name}:salt:1\n{args}"
+        ),
+    )?;
+    let squashfs = dir.join(format!("boot-{name}.squashfs"));
+    run(Command::new("mksquashfs").args([&tree, &squashfs]).args([
+        "-quiet",
+        "-no-progress",
+        "-noD",
+        "-noF",
+        "-noI",
+        "-nopad",
+    ]))?;
+    let mut bytes = fs::read(squashfs)?;
+    ensure!(bytes.len() <= PARTITION, "boot image of {} bytes", bytes.len());
+    bytes.resize(PARTITION, 0);
+    Ok(bytes)
+}
+
+/// [`Machine::boot_at`] for any number of states, on as many machines at once as there are processors.
+pub fn boot_all(
+    grub_cfg: &str,
+    images: [BootImage; 3],
+    states: &[EnvFiles],
+    minute: Option<u8>,
+) -> Result<Vec<Outcome>> {
+    let workers = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(states.len().div_ceil(Machine::STATES));
+    let share = states.len().div_ceil(workers.max(1)).max(1);
+    std::thread::scope(|scope| {
+        let work = |part| {
+            let machine = Machine::new(grub_cfg, images)?;
+            let mut outcomes = Vec::new();
+            for batch in <[EnvFiles]>::chunks(part, Machine::STATES) {
+                outcomes.extend(machine.boot_at(batch, minute)?);
+            }
+            anyhow::Ok(outcomes)
+        };
+        let threads: Vec<_> = states.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
+        let mut outcomes = Vec::with_capacity(states.len());
+        for thread in threads {
+            outcomes.extend(thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??);
+        }
+        Ok(outcomes)
+    })
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    // sfdisk and mkfs.vfat are not on an ordinary user's path.
+    command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
+    let out = command.output().with_context(|| format!("{command:?} does not start"))?;
+    if !out.status.success() {
+        bail!("{command:?} failed: {}", tail(&String::from_utf8_lossy(&out.stderr)));
+    }
+    Ok(())
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().rev().take(12).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,6 @@
+//! What the end-to-end tests, the demo and the benchmarks share: real images, real machines.
+
+pub mod fixture;
+pub mod grub_emu;
+pub mod story;
+pub mod vm;

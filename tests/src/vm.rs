@@ -1,0 +1,265 @@
+//! A QEMU machine with a serial console that a test reads and types on.
+//!
+//! TCG only: the tests must run where there is no usable KVM. A test that drops the [`Vm`] pulls the
+//! power; nothing is shut down in order unless the test asks the guest for it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Which firmware starts GRUB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Firmware {
+    /// SeaBIOS
+    Bios,
+    /// OVMF
+    Uefi,
+}
+
+impl Firmware {
+    /// From the environment variable `FIRMWARE` (`bios`, the default, or `uefi`).
+    pub fn from_env() -> Result<Self> {
+        match std::env::var("FIRMWARE").as_deref() {
+            Err(_) | Ok("" | "bios") => Ok(Self::Bios),
+            Ok("uefi") => Ok(Self::Uefi),
+            Ok(other) => bail!("FIRMWARE={other}: it is bios or uefi"),
+        }
+    }
+}
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The system disk, written to.
+    pub disk: PathBuf,
+    /// Format of `disk` as QEMU names it.
+    pub format: &'static str,
+    /// A second, read-only disk: `/dev/vdb`.
+    pub data: Option<PathBuf>,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Everything that the guest writes to its serial port is appended here.
+    pub log: PathBuf,
+}
+
+/// A running machine.
+#[derive(Debug)]
+pub struct Vm {
+    child: Child,
+    stdin: ChildStdin,
+    serial: Receiver<Vec<u8>>,
+    /// Text received and not yet consumed by [`Vm::expect`].
+    pending: String,
+    log: PathBuf,
+    marker: u32,
+    started: Instant,
+}
+
+/// What a command in the guest gave.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Exit status.
+    pub status: i32,
+    /// stdout and stderr as the terminal showed them, without carriage returns.
+    pub text: String,
+}
+
+impl Output {
+    /// The text, when the command exited with 0.
+    pub fn success(self) -> Result<String> {
+        ensure!(self.status == 0, "exit status {}: {}", self.status, self.text.trim());
+        Ok(self.text)
+    }
+}
+
+impl Vm {
+    /// Powers the machine on.
+    pub fn start(machine: &Machine) -> Result<Self> {
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-smp", "2", "-nodefaults"]);
+        command.args(["-m", &machine.memory_mib.to_string(), "-display", "none", "-serial", "stdio"]);
+        // A reset by the watchdog is a reset, as on the real board.
+        command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        command.args(["-device", "virtio-rng-pci", "-netdev", "user,id=net0,restrict=on"]);
+        command.args(["-device", "virtio-net-pci,netdev=net0"]);
+        command.arg("-drive").arg(format!(
+            "file={},if=virtio,format={},cache=writeback",
+            machine.disk.display(),
+            machine.format
+        ));
+        if let Some(data) = &machine.data {
+            command.arg("-drive").arg(format!("file={},if=virtio,format=raw,readonly=on", data.display()));
+        }
+        if machine.firmware == Firmware::Uefi {
+            let vars = machine.disk.with_extension("vars");
+            if !vars.exists() {
+                std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &vars)
+                    .context("copying OVMF's variable store (package ovmf)")?;
+            }
+            command.args(["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"]);
+            command.arg("-drive").arg(format!("if=pflash,format=raw,file={}", vars.display()));
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut log = File::options().create(true).append(true).open(&machine.log)?;
+        command.stderr(log.try_clone()?);
+        let mut child = command.spawn().context("starting qemu-system-x86_64 (package qemu-system-x86)")?;
+        let stdin = child.stdin.take().context("QEMU's stdin")?;
+        let mut stdout = child.stdout.take().context("QEMU's stdout")?;
+        let (sender, serial) = channel();
+        std::thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n) = stdout.read(&mut buf) {
+                if n == 0 || log.write_all(&buf[..n]).is_err() || sender.send(buf[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            stdin,
+            serial,
+            pending: String::new(),
+            log: machine.log.clone(),
+            marker: 0,
+            started: Instant::now(),
+        })
+    }
+
+    /// Seconds since power-on.
+    #[must_use]
+    pub fn uptime(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Waits until the console shows one of `wanted`; gives its index and the text up to and including it.
+    ///
+    /// # Errors
+    /// When the machine stops or `timeout_s` pass first; the message ends with the console's last lines.
+    pub fn expect_any(&mut self, wanted: &[&str], timeout_s: u64) -> Result<(usize, String)> {
+        let deadline = Instant::now() + Duration::from_secs(timeout_s);
+        loop {
+            let first = wanted
+                .iter()
+                .enumerate()
+                .filter_map(|(index, text)| self.pending.find(text).map(|at| (at + text.len(), index)))
+                .min();
+            if let Some((end, index)) = first {
+                let rest = self.pending.split_off(end);
+                return Ok((index, std::mem::replace(&mut self.pending, rest)));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.serial.recv_timeout(left) {
+                Ok(bytes) => {
+                    self.pending.extend(String::from_utf8_lossy(&bytes).chars().filter(|&c| c != '\r'))
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("{wanted:?} not seen on the console within {timeout_s} s; {}", self.tail())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("QEMU ended before {wanted:?} was seen; {}", self.tail())
+                }
+            }
+        }
+    }
+
+    /// Waits until the console has shown all of `wanted`, in any order.
+    pub fn expect_all(&mut self, wanted: &[&str], timeout_s: u64) -> Result<()> {
+        let mut left = wanted.to_vec();
+        while !left.is_empty() {
+            let (index, _) = self.expect_any(&left, timeout_s)?;
+            left.remove(index);
+        }
+        Ok(())
+    }
+
+    /// Waits until the console shows `wanted`; gives the text up to and including it.
+    pub fn expect(&mut self, wanted: &str, timeout_s: u64) -> Result<String> {
+        Ok(self.expect_any(&[wanted], timeout_s)?.1)
+    }
+
+    fn tail(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(3000)..]).replace('\r', "");
+        format!("the end of {}:\n{text}", self.log.display())
+    }
+
+    /// Types a line.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        self.stdin.write_all(format!("{line}\n").as_bytes()).context("typing on the guest's console")
+    }
+
+    /// Runs `command` in the root shell on the console.
+    pub fn run(&mut self, command: &str, timeout_s: u64) -> Result<Output> {
+        self.marker += 1;
+        let marker = self.marker;
+        // The typed line is echoed; the quotes keep it from looking like the answer.
+        self.type_line(&format!("echo '<'{marker}; {command}; echo '>'{marker}:$?:"))?;
+        self.expect(&format!("<{marker}\n"), timeout_s)?;
+        let text = self.expect(&format!(">{marker}:"), timeout_s)?;
+        let status = self.expect(":", 10)?;
+        let status = status.trim_end_matches(':').parse().with_context(|| format!("status {status:?}"))?;
+        let text = text.trim_end_matches(&format!(">{marker}:")).to_owned();
+        Ok(Output { status, text })
+    }
+
+    /// Pulls the plug: SIGKILL, nothing is flushed by the guest.
+    pub fn cut_power(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // Already gone is fine here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes an ext4 image with the given files in its root: a disk to hand bundles to a guest.
+pub fn data_disk(out: &Path, files: &[(&str, &Path)]) -> Result<()> {
+    let staging = tempfile::tempdir()?;
+    let mut bytes = 8 << 20;
+    for (name, path) in files {
+        let target = staging.path().join(name);
+        // A hard link when it can be one: bundles are tens of MB.
+        if std::fs::hard_link(path, &target).is_err() {
+            std::fs::copy(path, &target).with_context(|| format!("copying {}", path.display()))?;
+        }
+        bytes += std::fs::metadata(path)?.len() * 11 / 10;
+    }
+    let part = out.with_extension("part");
+    let _ = std::fs::remove_file(&part);
+    let status = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])
+        .arg(staging.path())
+        .arg(&part)
+        .arg(format!("{}k", bytes.div_ceil(1024)))
+        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
+        .status()
+        .context("starting mke2fs (package e2fsprogs)")?;
+    ensure!(status.success(), "mke2fs {}: {status}", part.display());
+    std::fs::rename(&part, out)?;
+    Ok(())
+}
+
+/// A copy-on-write disk over `base` (raw), so that a test has its own.
+pub fn overlay_disk(base: &Path, out: &Path) -> Result<()> {
+    let status = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+        .arg(base)
+        .arg(out)
+        .status()
+        .context("starting qemu-img (package qemu-utils)")?;
+    ensure!(status.success(), "qemu-img create {}: {status}", out.display());
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The same inputs give the same bytes: another folder, another day, another user.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tests::fixture::Fixture;
+
+/// An ordinary user that the test makes when it runs as root; root itself proves nothing about privileges.
+const USER: &str = "daruma-test";
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    let output = Command::new("id").arg("-u").output()?;
+    Ok(output.stdout.trim_ascii() == b"0")
+}
+
+/// Builds tiny in `dir` from copies of all inputs; `clock` is what faketime makes of the time after mmdebstrap
+/// (which needs the real one, because apt checks the archive's dates).
+fn build(dir: &Path, as_user: bool, clock: &str) -> Result<(Vec<u8>, Vec<u8>)> {
+    let fixture = Fixture::open()?;
+    let copy = |from: PathBuf, to: &str| run(Command::new("cp").arg("-r").arg(from).arg(dir.join(to)));
+    copy(fixture.repo("target/daruma"), "programs")?;
+    fs::create_dir(dir.join("bundler"))?;
+    copy(fixture.repo("bundler/recipes"), "bundler/recipes")?;
+    copy(fixture.repo("tests/recipes"), "recipes")?;
+    copy(fixture.key("keyring"), "keyring")?;
+    copy(fixture.key("release.key.pem"), "release.key.pem")?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
+    if as_user {
+        run(Command::new("chown").args(["-R", USER]).arg(dir))?;
+    }
+    let bundler = |clock: Option<&str>, args: &[&str]| {
+        let mut words: Vec<String> = Vec::new();
+        if as_user {
+            words.extend(["runuser", "-u", USER, "--"].map(str::to_owned));
+        }
+        if let Some(clock) = clock {
+            words.extend(["faketime", "-f", clock].map(str::to_owned));
+        }
+        words.push(dir.join("programs/daruma-bundler").to_string_lossy().into_owned());
+        words.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(dir).env("SOURCE_DATE_EPOCH", "1767225600");
+        run(&mut command)
+    };
+    let recipe = "recipes/tiny.yaml";
+    bundler(None, &["build", recipe, "-o", "rootfs.tar"])?;
+    bundler(
+        Some(clock),
+        &[
+            "bundle",
+            recipe,
+            "--rootfs",
+            "rootfs.tar",
+            "--key",
+            "release.key.pem",
+            "--keyring",
+            "keyring",
+            "--version",
+            "1.0.0",
+            "-o",
+            "tiny.daruma",
+        ],
+    )?;
+    bundler(
+        Some(clock),
+        &["image", "tiny.daruma", "--keyring", "keyring", "--recipe", recipe, "-o", "disk.raw"],
+    )?;
+    Ok((fs::read(dir.join("tiny.daruma"))?, fs::read(dir.join("disk.raw"))?))
+}
+
+#[test]
+fn the_same_inputs_give_identical_bundle_and_disk_in_another_folder_on_another_day_as_another_user()
+-> Result<()> {
+    let root = is_root()?;
+    if root && !Command::new("id").arg(USER).output()?.status.success() {
+        // --create-home also gives the user subordinate ids, which mmdebstrap's user namespace needs.
+        run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", USER]))?;
+    }
+    let one = tempfile::Builder::new().prefix("daruma-one-").tempdir_in("/var/tmp")?;
+    let two = tempfile::Builder::new().prefix("daruma-another-").tempdir_in("/var/tmp")?;
+    let (bundle, disk) = build(one.path(), false, "@2026-01-02 03:04:05")?;
+    let (bundle_again, disk_again) = build(two.path(), root, "@2031-06-07 08:09:10")?;
+    ensure!(bundle == bundle_again, "the bundles differ");
+    ensure!(disk == disk_again, "the disk images differ");
+    Ok(())
+}
