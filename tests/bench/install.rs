@@ -10,7 +10,7 @@ use image_layout::FileDisk;
 use tests::fixture::Fixture;
 
 use crate::daruma::Daruma;
-use crate::medium;
+use crate::medium::Speed;
 use crate::process::{self, Usage};
 use crate::rauc::{Images, Rauc};
 use crate::sample::{Sample, in_turns};
@@ -117,11 +117,11 @@ impl Contest<'_> {
     }
 
     /// The row of a slow medium. Without RAUC, whose writes of 8 KiB are slow on FUSE, and only there.
-    pub(crate) fn slow_rows(&self, small: &Workload) -> Result<Vec<Row>> {
+    pub(crate) fn slow_rows(&self, small: &Workload, speed: Speed) -> Result<Vec<Row>> {
         let runs = self.runs(small, None, Source::Warm)?;
         let megabytes = |bytes: u64| bytes / 1_000_000;
-        let (write, read) = (megabytes(medium::WRITE_BPS), megabytes(medium::READ_BPS));
-        Ok(times(&runs, &format!("install, flash of {write} MB/s (reads {read})")))
+        let (write, read) = (megabytes(speed.write), megabytes(speed.read));
+        Ok(times(&runs, &format!("install, disk of {write} MB/s (reads {read})")))
     }
 
     fn runs(&self, workload: &Workload, rauc: Option<&Path>, source: Source) -> Result<Vec<Vec<Usage>>> {

@@ -79,9 +79,12 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     let contest = Contest { sandbox, daruma: &daruma, rauc: rauc.as_ref() };
     table.0.extend(contest.rows(&small, &large)?);
     if sandbox.is_root {
-        say("installing to a slow medium");
-        let daruma = device("slow", small_root, Kind::Slow)?;
-        table.0.extend(Contest { sandbox, daruma: &daruma, rauc: None }.slow_rows(&small)?);
+        say("installing to slower disks");
+        for speed in medium::SPEEDS {
+            let name = format!("slow-{}", speed.write);
+            let daruma = device(&name, small_root, Kind::Slow(speed))?;
+            table.0.extend(Contest { sandbox, daruma: &daruma, rauc: None }.slow_rows(&small, speed)?);
+        }
     }
     say("booting");
     let boot = BootFiles::of(&disk, &sandbox.work.join("boot"))?;

@@ -12,10 +12,19 @@ use anyhow::{Context, Result};
 use crate::process;
 use crate::rauc::wait_for;
 
-/// Bytes per second that can be written.
-pub(crate) const WRITE_BPS: u64 = 100_000_000;
-/// Bytes per second that can be read.
-pub(crate) const READ_BPS: u64 = 250_000_000;
+/// What a medium manages, bytes per second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Speed {
+    pub(crate) write: u64,
+    pub(crate) read: u64,
+}
+
+/// eMMC of a cheap router, eMMC 5.1 of a good one, a SATA SSD.
+pub(crate) const SPEEDS: [Speed; 3] = [
+    Speed { write: 100_000_000, read: 250_000_000 },
+    Speed { write: 200_000_000, read: 400_000_000 },
+    Speed { write: 400_000_000, read: 500_000_000 },
+];
 
 /// The daemon; the files are gone when it is dropped.
 #[derive(Debug)]
@@ -23,12 +32,10 @@ pub(crate) struct SlowMedium(Child);
 
 impl SlowMedium {
     /// Serves each file of `files` as `FILE.slow`, all with one budget; gives those paths.
-    pub(crate) fn start(files: &[PathBuf]) -> Result<(Self, Vec<PathBuf>)> {
+    pub(crate) fn start(files: &[PathBuf], speed: Speed) -> Result<(Self, Vec<PathBuf>)> {
+        let Speed { write, read } = speed;
         let mut command = process::command("qemu-storage-daemon");
-        command.args([
-            "--object",
-            &format!("throttle-group,id=chip,x-bps-read={READ_BPS},x-bps-write={WRITE_BPS}"),
-        ]);
+        command.args(["--object", &format!("throttle-group,id=chip,x-bps-read={read},x-bps-write={write}")]);
         let mut served = Vec::new();
         for (index, file) in files.iter().enumerate() {
             let point = file.with_extension("slow");

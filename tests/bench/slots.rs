@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::medium::SlowMedium;
+use crate::medium::{SlowMedium, Speed};
 use crate::process;
 
 /// What the partitions are made of.
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     /// Loop devices over files.
     Loops,
     /// Files on a [`SlowMedium`]. (Loop devices over these lose direct writes.)
-    Slow,
+    Slow(Speed),
 }
 
 /// A folder with one entry per partition, named by its label.
@@ -46,8 +46,8 @@ impl Slots {
             files.push(file);
         }
         let mut medium = None;
-        if kind == Kind::Slow {
-            let (daemon, served) = SlowMedium::start(&files)?;
+        if let Kind::Slow(speed) = kind {
+            let (daemon, served) = SlowMedium::start(&files, speed)?;
             for (file, (label, _)) in served.iter().zip(sizes) {
                 symlink(file, dir.join(label))?;
             }
