@@ -93,6 +93,15 @@ impl Env {
         Ok(Self { bytes })
     }
 
+    /// Whether there are only lines of a variable and comments, as in no block whose second half is another file's.
+    pub(crate) fn is_nothing_else(&self) -> bool {
+        let lines = self.lines();
+        let end = lines.last().map_or(SIGNATURE.len(), |line| line.end);
+        let mut rest = self.bytes[end..].split(|byte| *byte == b'\n');
+        lines.iter().all(|line| !line.name.contains(&b'\n'))
+            && rest.all(|line| matches!(line, [] | [b'#', ..]))
+    }
+
     /// The bytes as they belong on the disk.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::SIZE] {
@@ -178,6 +187,9 @@ impl Env {
                 }
                 (Some(_), None) => {}
             }
+        }
+        if !self.is_nothing_else() {
+            flaws.push("holds something else than variables".to_owned());
         }
         let uncountable = |name: &&&str| name.ends_with("_TRY") && self.saved_by_grub(name, "1").is_none();
         flaws.extend(

@@ -196,6 +196,13 @@ impl<D: Disk> EnvStore<D> {
         if extents.iter().map(|extent| extent.len).sum::<usize>() != Env::SIZE {
             return Err(refuse("its clusters are not all there".to_owned()));
         }
+        // One flipped bit in a directory or in the table of clusters, and these are the clusters of `grub.cfg`. What cannot
+        // be read at all is overwritten: that is how a disk mends a sector.
+        let now =
+            extents.iter().map(|extent| aligned::read(&self.esp, extent.offset, extent.len, self.sector));
+        if now.collect::<io::Result<Vec<_>>>().is_ok_and(|now| !may_be_overwritten(&now.concat())) {
+            return Err(refuse("its clusters hold something else".to_owned()));
+        }
         self.write_extents(&extents, &env.encode()).map_err(|source| io_error("writing", copy, source))
     }
 
@@ -226,6 +233,12 @@ impl<D: Disk> EnvStore<D> {
         // What was right already may be so only in a cache, after a write whose sync failed.
         self.esp.sync()
     }
+}
+
+/// Whether these bytes are an environment block, or nothing.
+fn may_be_overwritten(block: &[u8]) -> bool {
+    let blank = block.iter().all(|byte| Some(byte) == block.first());
+    blank || Env::parse(block).is_ok_and(|env| env.is_nothing_else())
 }
 
 fn size_damage(len: usize) -> Option<String> {
