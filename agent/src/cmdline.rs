@@ -29,9 +29,8 @@ impl CommandLine {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let words = words(text);
-        let value = |key: &str| {
-            words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).next_back()
-        };
+        let value =
+            |key: &str| words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).next_back();
         let booted = match value("daruma.slot")? {
             "recovery" => Booted::Recovery,
             name => Booted::Slot(name.parse().ok()?),

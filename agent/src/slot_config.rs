@@ -5,6 +5,8 @@ use std::path::Path;
 use image_layout::FileDisk;
 use semver::Version;
 
+use crate::exit::one_line;
+
 /// The name of the file in a boot image.
 const FILE: &str = "slot.cfg";
 
@@ -47,7 +49,8 @@ impl SlotConfig {
                 .ok_or_else(|| format!("{name} is missing"))
         };
         let version = |name: &str| {
-            value(name)?.parse::<Version>().map_err(|error| format!("{name} is no version: {error}"))
+            let parsed = value(name)?.parse::<Version>();
+            parsed.map_err(|error| one_line(&format!("{name} is no version: {error}")))
         };
         Ok(Self {
             compatible: value("daruma_compatible")?.to_owned(),

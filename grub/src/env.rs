@@ -93,13 +93,17 @@ impl Env {
         Ok(Self { bytes })
     }
 
-    /// Whether there are only lines of a variable and comments, as in no block whose second half is another file's.
+    /// Whether there are only variables, comments and, at the end, padding: never so in a block whose second half is another
+    /// file's.
     pub(crate) fn is_nothing_else(&self) -> bool {
         let lines = self.lines();
-        let end = lines.last().map_or(SIGNATURE.len(), |line| line.end);
-        let mut rest = self.bytes[end..].split(|byte| *byte == b'\n');
-        lines.iter().all(|line| !line.name.contains(&b'\n'))
-            && rest.all(|line| matches!(line, [] | [b'#', ..]))
+        let content = &self.bytes[..self.content_end()];
+        let behind = content.get(lines.last().map_or(SIGNATURE.len(), |line| line.end)..).unwrap_or_default();
+        let mut comments = behind.split(|byte| *byte == b'\n');
+        content.ends_with(b"\n")
+            && !content.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"##"))
+            && !lines.iter().any(|line| line.name.contains(&b'\n'))
+            && comments.all(|line| matches!(line, [] | [b'#', ..]))
     }
 
     /// The bytes as they belong on the disk.

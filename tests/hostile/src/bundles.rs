@@ -156,7 +156,10 @@ pub(crate) fn chunk_table(input: &[u8]) {
                 let _ = verified.verify_payload(&mut |_| ());
             }
         }
-        Err(error) => assert_eq!(error.exit_code(), 16, "{error}"),
+        // The rest behind whole entries is in the hash and not in the table.
+        Err(error) => {
+            assert!(matches!((error.exit_code(), tables.len() % 36), (16, _) | (12, 1..)), "{error}")
+        }
     }
 }
 
