@@ -172,7 +172,7 @@ fn every_field_of_the_signatures_has_its_row() {
         bench.judge("signatures", &format!("key id {case}"), &lie.file(|_| ()), Refused(11));
     }
     for (part, at) in [("R", 8), ("S", 40), ("S, last bytes", 64)] {
-        for (case, value) in cases(&truth.signatures[at..at + 8].to_vec(), 1) {
+        for (case, value) in cases(&truth.signatures[at..at + 8], 1) {
             let mut lie = truth.clone();
             lie.signatures[at..at + 8].copy_from_slice(&value);
             bench.judge("signatures", &format!("{part} {case}"), &lie.file(|_| ()), Refused(11));
@@ -189,7 +189,7 @@ fn every_field_of_the_signatures_has_its_row() {
     // The count: `Parts` computes it, so change it in the file and make the check right again.
     let whole = truth.file(|_| ());
     let at = whole.len() - 64 - 4 - truth.signatures.len();
-    for (case, value) in cases(&whole[at..at + 4].to_vec(), 2) {
+    for (case, value) in cases(&whole[at..at + 4], 2) {
         let mut lie = whole.clone();
         lie[at..at + 4].copy_from_slice(&value);
         let end = lie.len() - 16;
