@@ -71,7 +71,7 @@ fuzz: fuzz-build
 
 # After a run: merges what was found into the corpus of the repo, minimised.
 fuzz-keep: fuzz-build
-	target/debug/fuzz keep $(FUZZ_BUILT)/$(HOST)/release tests/fuzz/corpus $(FUZZ_WORK)
+	target/debug/fuzz keep $(FUZZ_BUILT)/$(HOST)/release tests/fuzz/corpus $(FUZZ_WORK) $(FUZZ_TARGETS)
 
 fuzz-seeds:
 	$(CARGO) run --locked --quiet -p hostile --bin fuzz -- seeds tests/fuzz/corpus

@@ -3,7 +3,7 @@
 //!     fuzz seeds DIR                 writes the seeds into DIR/TARGET
 //!     fuzz limits                    prints each target's limits
 //!     fuzz run PROGRAMS CORPUS WORK SECONDS JOBS [TARGET…]
-//!     fuzz keep PROGRAMS CORPUS WORK merges what was found in WORK into CORPUS, minimised
+//!     fuzz keep PROGRAMS CORPUS WORK [TARGET…]   merges what was found in WORK into CORPUS, minimised
 #![allow(clippy::unwrap_used)] // a tool of the tests
 
 use std::fs::{self, File};
@@ -21,14 +21,14 @@ fn main() -> ExitCode {
     match words[..] {
         ["seeds", dir] => hostile::seeds::write(Path::new(dir)),
         ["limits"] => limits(),
-        ["keep", programs, corpus, work] => keep(&Place::new(programs, corpus, work)),
+        ["keep", programs, corpus, work, ref only @ ..] => keep(&Place::new(programs, corpus, work), only),
         ["run", programs, corpus, work, seconds, jobs, ref only @ ..] => {
             let (seconds, jobs) = (seconds.parse().unwrap(), jobs.parse().unwrap());
             return run(&Place::new(programs, corpus, work), seconds, jobs, only);
         }
         _ => {
             eprintln!(
-                "usage: fuzz seeds DIR | limits | run PROGRAMS CORPUS WORK SECONDS JOBS [TARGET…] | keep PROGRAMS CORPUS WORK"
+                "usage: fuzz seeds DIR | limits | run PROGRAMS CORPUS WORK SECONDS JOBS [TARGET…] | keep PROGRAMS CORPUS WORK [TARGET…]"
             );
             return ExitCode::from(2);
         }
@@ -170,8 +170,8 @@ fn run(place: &Place, seconds: u64, jobs: usize, only: &[&str]) -> ExitCode {
 /// At most this many files and bytes of a target are kept; the smallest first, because they say most.
 const KEPT: (usize, usize) = (60, 300 << 10);
 
-fn keep(place: &Place) {
-    for target in TARGETS {
+fn keep(place: &Place, only: &[&str]) {
+    for target in TARGETS.iter().filter(|target| only.is_empty() || only.contains(&target.name)) {
         let (kept, merged) = (place.corpus.join(target.name), place.work.join("merged").join(target.name));
         let _ = fs::remove_dir_all(&merged);
         fs::create_dir_all(&merged).unwrap();
