@@ -101,6 +101,8 @@ impl Env {
         let behind = content.get(lines.last().map_or(SIGNATURE.len(), |line| line.end)..).unwrap_or_default();
         let mut comments = behind.split(|byte| *byte == b'\n');
         content.ends_with(b"\n")
+            // Behind a NUL in a name GRUB sees less than `save_env` does.
+            && !content.contains(&0)
             && !content.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"##"))
             && !lines.iter().any(|line| line.name.contains(&b'\n'))
             && comments.all(|line| matches!(line, [] | [b'#', ..]))
