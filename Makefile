@@ -10,12 +10,20 @@ export FIRMWARE ?= bios
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export RUST_BACKTRACE = 0
 
-.PHONY: help setup build check lint deny test demo bench clean
+# make fuzz: seconds for each target, targets at once, and which (all, if none is named).
+FUZZ_SECONDS ?= 600
+JOBS         ?= 2
+FUZZ_TARGETS ?=
+FUZZ_BUILT   := target/fuzz
+FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
+
+.PHONY: help setup build check lint deny test demo bench fuzz fuzz-build fuzz-seeds fuzz-keep clean
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
 	@echo 'make test                  set up and run every test'
 	@echo 'make check                 the fast tests: no root, no network, no QEMU'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
+	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target for so long; the kept corpus is part of make check'
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
 
 setup:
@@ -50,6 +58,23 @@ demo: setup build
 
 bench: setup build
 	@target/release/bench
+
+# RUSTC_BOOTSTRAP lets the stable compiler take the two unstable flags that the address sanitizer needs; the programs
+# that are shipped are never built this way.
+fuzz-build:
+	@tests/setup fuzz
+	$(CARGO) build --locked --quiet -p hostile --bin fuzz
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz build --fuzz-dir tests/fuzz --target-dir $(FUZZ_BUILT)
+
+fuzz: fuzz-build
+	target/debug/fuzz run $(FUZZ_BUILT)/$(HOST)/release tests/fuzz/corpus $(FUZZ_WORK) $(FUZZ_SECONDS) $(JOBS) $(FUZZ_TARGETS)
+
+# After a run: merges what was found into the corpus of the repo, minimised.
+fuzz-keep: fuzz-build
+	target/debug/fuzz keep $(FUZZ_BUILT)/$(HOST)/release tests/fuzz/corpus $(FUZZ_WORK) $(FUZZ_TARGETS)
+
+fuzz-seeds:
+	$(CARGO) run --locked --quiet -p hostile --bin fuzz -- seeds tests/fuzz/corpus
 
 clean:
 	rm -rf target out

@@ -28,11 +28,9 @@ impl CommandLine {
     /// The last of several equal words wins, as in the kernel.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let value = |key: &str| {
-            text.split_ascii_whitespace()
-                .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-                .next_back()
-        };
+        let words = words(text);
+        let value =
+            |key: &str| words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).next_back();
         let booted = match value("daruma.slot")? {
             "recovery" => Booted::Recovery,
             name => Booted::Slot(name.parse().ok()?),
@@ -45,9 +43,27 @@ impl CommandLine {
     }
 }
 
+/// The kernel's own splitting, as in daruma-init: blanks divide, except between double quotes, which are dropped. Were the
+/// two to differ, the agent could take the running slot for the idle one.
+fn words(text: &str) -> Vec<String> {
+    let mut quoted = false;
+    let divides = |c: char| {
+        quoted ^= c == '"';
+        c.is_ascii_whitespace() && !quoted
+    };
+    text.split(divides).map(|word| word.replace('"', "")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_between_quotes_is_not_taken_for_the_slot() {
+        let text = "daruma.slot=A dyndbg=\"file a daruma.slot=B +p\" \"daruma.trial=1\"";
+        let parsed = CommandLine::parse(text).unwrap();
+        assert_eq!((parsed.booted, parsed.trial), (Booted::Slot(Slot::A), true));
+    }
 
     #[test]
     fn the_words_of_grub_cfg_are_understood() {

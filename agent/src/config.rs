@@ -7,7 +7,7 @@ use std::time::Duration;
 use semver::Version;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, one_line};
 
 /// The default file, in which every key is documented; installed as `/etc/daruma/daruma.toml`.
 pub const DEFAULT_FILE: &str = include_str!("../dist/daruma.toml");
@@ -106,7 +106,7 @@ impl Config {
                 let before = text.as_bytes().get(..span.start).unwrap_or_default();
                 before.iter().filter(|byte| **byte == b'\n').count() + 1
             });
-            let message = error.message().lines().collect::<Vec<_>>().join(" ");
+            let message = one_line(error.message());
             match did_you_mean(&message) {
                 Some(key) => format!("line {line}: {message}; did you mean `{key}`?"),
                 None => format!("line {line}: {message}"),

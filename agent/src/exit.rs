@@ -60,8 +60,7 @@ pub struct Failure {
 impl Failure {
     /// A failure whose message is `message`, forced into one line.
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        let message = message.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        Self { exit, message }
+        Self { exit, message: one_line(&message.to_string()) }
     }
 
     /// The failure that a bundle's error is, while `doing` something.
@@ -81,6 +80,13 @@ impl Failure {
     }
 }
 
+/// `text` as one line that cannot move a terminal's cursor, whoever wrote what it quotes.
+pub(crate) fn one_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let plain = |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };
+    line.chars().map(plain).collect()
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -97,5 +103,6 @@ mod tests {
     fn a_failure_is_always_one_line() {
         let failure = Failure::new(Exit::Config, "bad\n  thing\n");
         assert_eq!(failure.to_string(), "bad thing");
+        assert_eq!(Failure::new(Exit::Config, "a\u{1b}[2Jb\rc").to_string(), "a\\u{1b}[2Jb\\rc");
     }
 }

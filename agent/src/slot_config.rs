@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use bundle::{BuildId, Compatible};
 use image_layout::FileDisk;
 use semver::Version;
+
+use crate::exit::one_line;
 
 /// The name of the file in a boot image.
 const FILE: &str = "slot.cfg";
@@ -42,17 +45,23 @@ impl SlotConfig {
                     line.trim().strip_prefix("set ")?.trim_start().strip_prefix(name)?.strip_prefix('=')
                 })
                 .next_back()
-                .map(|value| value.trim().trim_matches('"'))
+                .map(str::trim)
+                .map(|value| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
                 .filter(|value| !value.is_empty())
                 .ok_or_else(|| format!("{name} is missing"))
         };
         let version = |name: &str| {
-            value(name)?.parse::<Version>().map_err(|error| format!("{name} is no version: {error}"))
+            let parsed = value(name)?.parse::<Version>();
+            parsed.map_err(|error| one_line(&format!("{name} is no version: {error}")))
         };
+        let compatible: Compatible =
+            value("daruma_compatible")?.parse().map_err(|error| format!("daruma_compatible: {error}"))?;
+        // Only shown to people, and so not worth a refusal.
+        let build = value("daruma_build").ok().and_then(|build| build.parse::<BuildId>().ok());
         Ok(Self {
-            compatible: value("daruma_compatible")?.to_owned(),
+            compatible: compatible.as_str().to_owned(),
             version: version("daruma_version")?,
-            build: value("daruma_build").unwrap_or_default().to_owned(),
+            build: build.map_or_else(String::new, |build| build.as_str().to_owned()),
             // No floor is a floor of nothing.
             min_version: if value("daruma_min_version").is_ok() {
                 version("daruma_min_version")?
@@ -85,5 +94,7 @@ mod tests {
         );
         let error = SlotConfig::parse(&TEXT.replace("1.2.3", "one")).unwrap_err();
         assert!(error.starts_with("daruma_version is no version"), "{error}");
+        let error = SlotConfig::parse(&TEXT.replace("=router", "=\"\"\"\u{c}router\"")).unwrap_err();
+        assert!(error.starts_with("daruma_compatible: "), "{error}");
     }
 }

@@ -77,7 +77,7 @@ fn pieces(raw: &str, list: bool) -> Result<Vec<String>, String> {
                 Some('r') => '\r',
                 Some('\\') => '\\',
                 Some(';') if list => ';',
-                Some(other) => return Err(format!("unknown escape \\{other}")),
+                Some(other) => return Err(format!("unknown escape \\{}", other.escape_debug())),
                 None => return Err("a \\ at the end of the line".to_owned()),
             }),
             ';' if list => pieces.push(std::mem::take(&mut piece)),

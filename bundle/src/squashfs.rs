@@ -183,7 +183,7 @@ impl<W: Write> Positioned<'_, W> {
 
 /// Superblock, and everything behind the data: inode table, directory table, id table. In this form both are a
 /// function of names and sizes alone, so they are known before the first byte of data is.
-fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), BundleError> {
+pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), BundleError> {
     let mut inodes = Vec::new();
     let mut entries: Vec<(&FileName, u32, usize)> = Vec::new(); // name, inode number, place of the inode
     for (file, number) in files.iter().zip(1..) {
@@ -216,7 +216,8 @@ fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), BundleError> {
     inodes.extend(0u16.to_le_bytes()); // … and at its first byte
     inodes.extend((root_number + 1).to_le_bytes()); // the root's parent, as mksquashfs numbers it
 
-    let inode_table = padded(files.last().map_or(limits::BLOCK, |file| file.offset + file.size));
+    let ends = files.iter().filter(|file| file.size > 0).map(|file| file.offset + file.size);
+    let inode_table = padded(ends.max().unwrap_or(limits::BLOCK));
     let mut metadata = blocks(&inodes);
     let directory_table = inode_table + metadata.len() as u64;
     metadata.extend(blocks(&directory));

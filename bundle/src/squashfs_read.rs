@@ -1,12 +1,13 @@
 //! Reading a stored SquashFS: what files it has and where, and small ones whole.
 //!
 //! Only the form that [`StoredSquashfs`] writes is read. The image may be hostile (a slot after a torn write, a
-//! partition of another system): everything is bounded before it is allocated or believed.
+//! partition of another system): everything is bounded before it is allocated or believed. At the end the tables are
+//! written anew and compared, so that no field is left in which this reader and the kernel's could see different files.
 
 use image_layout::Disk;
 
 use crate::squashfs::{
-    DATA_BLOCK, FLAGS, METADATA_BLOCK, NONE, STORED_DATA, STORED_METADATA, TYPE_DIR, TYPE_FILE,
+    self, DATA_BLOCK, FLAGS, METADATA_BLOCK, NONE, STORED_DATA, STORED_METADATA, TYPE_DIR, TYPE_FILE,
     TYPE_LONG_FILE,
 };
 use crate::{BundleError, FileName, StoredFile, StoredSquashfs, limits};
@@ -17,7 +18,7 @@ impl StoredSquashfs<'_> {
     /// # Errors
     /// The disk cannot be read or holds no stored SquashFS.
     pub fn list(disk: &impl Disk) -> Result<Vec<StoredFile>, BundleError> {
-        let Tables { inodes, directory, data_end, count } = read_tables(disk)?;
+        let Tables { superblock, metadata, inodes, directory, data_end, count } = read_tables(disk)?;
         let mut inodes = Fields(&inodes);
         let mut places = Vec::new();
         let mut free = limits::BLOCK;
@@ -48,7 +49,12 @@ impl StoredSquashfs<'_> {
         let named = |(name, (offset, size)): (Option<FileName>, (u64, u64))| {
             name.map(|name| StoredFile { name, offset, size }).ok_or_else(|| wrong("a file without a name"))
         };
-        names.into_iter().zip(places).map(named).collect()
+        let files: Vec<StoredFile> = names.into_iter().zip(places).map(named).collect::<Result<_, _>>()?;
+        let twins = |(index, file): (usize, &StoredFile)| files[..index].iter().any(|f| f.name == file.name);
+        if files.iter().enumerate().any(twins) || squashfs::metadata(&files)? != (superblock, metadata) {
+            return Err(wrong("its tables are not those of its files"));
+        }
+        Ok(files)
     }
 
     /// The content of file `name`, at most [`limits::SMALL_FILE`] bytes.
@@ -74,6 +80,10 @@ fn wrong(why: &str) -> BundleError {
 
 /// What the metadata blocks hold.
 struct Tables {
+    /// As it was read.
+    superblock: [u8; 96],
+    /// All tables as they were read.
+    metadata: Vec<u8>,
     inodes: Vec<u8>,
     directory: Vec<u8>,
     /// Where the data ends and the metadata begins.
@@ -134,7 +144,8 @@ fn read_tables(disk: &impl Disk) -> Result<Tables, BundleError> {
     }
     let directory = ids.checked_sub(directory_table).and_then(|len| rest.get(..usize::try_from(len).ok()?));
     let directory = directory.ok_or_else(|| wrong("its table of ids is out of place"))?;
-    Ok(Tables { inodes: content(inodes)?, directory: content(directory)?, data_end: inode_table, count })
+    let (inodes, directory) = (content(inodes)?, content(directory)?);
+    Ok(Tables { superblock, metadata, inodes, directory, data_end: inode_table, count })
 }
 
 /// What stored metadata blocks hold.

@@ -93,6 +93,21 @@ impl Env {
         Ok(Self { bytes })
     }
 
+    /// Whether there are only variables, comments and, at the end, padding: never so in a block whose second half is another
+    /// file's.
+    pub(crate) fn is_nothing_else(&self) -> bool {
+        let lines = self.lines();
+        let content = &self.bytes[..self.content_end()];
+        let behind = content.get(lines.last().map_or(SIGNATURE.len(), |line| line.end)..).unwrap_or_default();
+        let mut comments = behind.split(|byte| *byte == b'\n');
+        content.ends_with(b"\n")
+            // Behind a NUL in a name GRUB sees less than `save_env` does.
+            && !content.contains(&0)
+            && !content.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"##"))
+            && !lines.iter().any(|line| line.name.contains(&b'\n'))
+            && comments.all(|line| matches!(line, [] | [b'#', ..]))
+    }
+
     /// The bytes as they belong on the disk.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::SIZE] {
@@ -178,6 +193,9 @@ impl Env {
                 }
                 (Some(_), None) => {}
             }
+        }
+        if !self.is_nothing_else() {
+            flaws.push("holds something else than variables".to_owned());
         }
         let uncountable = |name: &&&str| name.ends_with("_TRY") && self.saved_by_grub(name, "1").is_none();
         flaws.extend(

@@ -57,12 +57,16 @@ struct Entry {
 pub(crate) enum Found {
     /// No such file.
     Missing,
+    /// A directory, or a file whose attributes were damaged. Offset of the directory entry.
+    Directory { entry: u64 },
     /// Offset of the directory entry, the size it gives, and where the first bytes lie: fewer than asked for if the
     /// file is shorter or its chain of clusters is broken.
     File { entry: u64, size: u32, extents: Vec<Extent> },
 }
 
-/// Place in a directory entry of the upper half of the first cluster: 2 bytes.
+/// Place in a directory entry of the attributes: 1 byte.
+pub(crate) const ENTRY_ATTRIBUTES: u64 = 11;
+/// Place of the upper half of the first cluster: 2 bytes.
 pub(crate) const ENTRY_CLUSTER_HIGH: u64 = 20;
 /// Place of its lower half and, behind it, of the size: 2 and 4 bytes.
 pub(crate) const ENTRY_CLUSTER_LOW_AND_SIZE: u64 = 26;
@@ -135,7 +139,10 @@ impl<'d, D: Disk> Fat<'d, D> {
             let high =
                 if self.width == Width::Fat32 { u16::from_le_bytes([entry[20], entry[21]]) } else { 0 };
             let cluster = u32::from(high) << 16 | u32::from(u16::from_le_bytes([entry[26], entry[27]]));
-            if names.peek().is_none() && !is_dir {
+            if names.peek().is_none() && is_dir {
+                return Ok(Found::Directory { entry: offset });
+            }
+            if names.peek().is_none() {
                 let size = u32::from_le_bytes([entry[28], entry[29], entry[30], entry[31]]);
                 let extents = self.extents(cluster, wanted.min(size as usize))?;
                 return Ok(Found::File { entry: offset, size, extents });
@@ -145,7 +152,7 @@ impl<'d, D: Disk> Fat<'d, D> {
             }
             dir = Some(cluster);
         }
-        Err(damaged(format!("{path} is a directory")))
+        Ok(Found::Missing)
     }
 
     /// Finds a short name in a directory (`None` is the root).

@@ -6,14 +6,19 @@ use fatfs::{FileSystem, FsOptions};
 use image_layout::Disk;
 
 use crate::aligned;
-use crate::fat::{ENTRY_CLUSTER_HIGH, ENTRY_CLUSTER_LOW_AND_SIZE, Fat, Found};
+use crate::fat::{ENTRY_ATTRIBUTES, ENTRY_CLUSTER_HIGH, ENTRY_CLUSTER_LOW_AND_SIZE, Fat, Found};
+
+/// What every plain file has.
+const ATTR_ARCHIVE: u8 = 0x20;
 
 /// Makes `path` (one directory and a name) a file of `content`, and syncs.
 ///
 /// What the file had is cut off its directory entry and not freed: its chain cannot be trusted, and might be that of
 /// the other copy. That loses a few clusters each time.
 pub(crate) fn recreate<D: Disk>(disk: &D, sector: u32, path: &str, content: &[u8]) -> io::Result<()> {
-    if let Found::File { entry, .. } = Fat::open(disk, sector)?.find(path, 0)? {
+    let found = Fat::open(disk, sector)?.find(path, 0)?;
+    if let Found::File { entry, .. } | Found::Directory { entry } = found {
+        aligned::write(disk, entry + ENTRY_ATTRIBUTES, &[ATTR_ARCHIVE], sector)?;
         aligned::write(disk, entry + ENTRY_CLUSTER_HIGH, &[0; 2], sector)?;
         aligned::write(disk, entry + ENTRY_CLUSTER_LOW_AND_SIZE, &[0; 6], sector)?;
         disk.sync()?;

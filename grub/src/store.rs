@@ -121,7 +121,12 @@ impl<D: Disk> EnvStore<D> {
     pub fn heal(&self, env: &Env) -> Result<(), EnvError> {
         let bak = self.heal_copy(Copy::Bak, env);
         self.heal_copy(Copy::Main, env)?;
-        bak.map_err(|error| EnvError::BakNotWritten(error.to_string()))
+        bak.map_err(|error| EnvError::BakNotWritten(error.to_string()))?;
+        // On a FAT that is damaged itself, making one file can undo the other.
+        match self.load()?.damage {
+            left if left.is_empty() => Ok(()),
+            left => Err(EnvError::BakNotWritten(left.join(", "))),
+        }
     }
 
     fn heal_copy(&self, copy: Copy, env: &Env) -> Result<(), EnvError> {
@@ -142,10 +147,11 @@ impl<D: Disk> EnvStore<D> {
     /// Reads one copy as GRUB would, noting what is wrong with it.
     fn read_copy(&self, fat: &Fat<'_, D>, copy: Copy, damage: &mut Vec<String>) -> Option<Env> {
         let path = copy.path();
-        let bytes = match fat.find(path, Env::SIZE).and_then(|found| self.read_found(&found)) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                damage.push(format!("{path} is missing"));
+        let found = fat.find(path, Env::SIZE).and_then(|found| Ok((self.read_found(&found)?, found)));
+        let (bytes, size) = match found {
+            Ok((Some(bytes), Found::File { size, .. })) => (bytes, size as usize),
+            Ok(_) => {
+                damage.push(format!("{path} is missing or no file"));
                 return None;
             }
             Err(error) => {
@@ -159,7 +165,8 @@ impl<D: Disk> EnvStore<D> {
         match Env::parse(&padded) {
             Ok(env) => {
                 damage.extend(
-                    size_damage(bytes.len())
+                    // A file that is longer is read by GRUB all the same, and cannot be overwritten as a whole.
+                    size_damage(if bytes.len() == Env::SIZE { size } else { bytes.len() })
                         .into_iter()
                         .chain(env.flaws())
                         .map(|flaw| format!("{path} {flaw}")),
@@ -188,6 +195,7 @@ impl<D: Disk> EnvStore<D> {
         let extents =
             match self.fat()?.find(path, Env::SIZE).map_err(|source| io_error("finding", copy, source))? {
                 Found::Missing => return Err(refuse("it is missing".to_owned())),
+                Found::Directory { .. } => return Err(refuse("it is no file".to_owned())),
                 Found::File { size, .. } if size as usize != Env::SIZE => {
                     return Err(refuse(format!("it has {size} bytes")));
                 }
@@ -195,6 +203,13 @@ impl<D: Disk> EnvStore<D> {
             };
         if extents.iter().map(|extent| extent.len).sum::<usize>() != Env::SIZE {
             return Err(refuse("its clusters are not all there".to_owned()));
+        }
+        // One flipped bit in a directory or in the table of clusters, and these are the clusters of `grub.cfg`. What cannot
+        // be read at all is overwritten: that is how a disk mends a sector.
+        let now =
+            extents.iter().map(|extent| aligned::read(&self.esp, extent.offset, extent.len, self.sector));
+        if now.collect::<io::Result<Vec<_>>>().is_ok_and(|now| !may_be_overwritten(&now.concat())) {
+            return Err(refuse("its clusters hold something else".to_owned()));
         }
         self.write_extents(&extents, &env.encode()).map_err(|source| io_error("writing", copy, source))
     }
@@ -226,6 +241,12 @@ impl<D: Disk> EnvStore<D> {
         // What was right already may be so only in a cache, after a write whose sync failed.
         self.esp.sync()
     }
+}
+
+/// Whether these bytes are an environment block, or nothing.
+fn may_be_overwritten(block: &[u8]) -> bool {
+    let blank = block.iter().all(|byte| Some(byte) == block.first());
+    blank || Env::parse(block).is_ok_and(|env| env.is_nothing_else())
 }
 
 fn size_damage(len: usize) -> Option<String> {

@@ -212,6 +212,35 @@ fn a_file_without_clusters_or_with_a_loop_is_healed() {
     }
 }
 
+/// One flipped bit in a directory entry is enough to get there.
+#[test]
+fn a_block_whose_clusters_are_another_files_never_overwrites_that_file() {
+    let good = block(trial_of_b());
+    let script = b"if [ x = y ]; then\n  load_env\nfi\n".repeat(40);
+    let files: [(&str, &[u8]); 3] = [("grub.cfg", &script), ("grubenv", &good), ("grubenv.bak", &good)];
+    let image = fat(16, 8192, 512, &files);
+    let entry = |name: &[u8]| image.windows(11).position(|window| window == name).unwrap() + 26;
+    let cluster = |name: &[u8]| &image[entry(name)..entry(name) + 2];
+    let script_cluster = cluster(b"GRUB    CFG").to_vec();
+    let table = 512 * usize::from(u16::from_le_bytes([image[14], image[15]]));
+    let second = table + 2 * usize::from(u16::from_le_bytes(cluster(b"GRUBENV    ").try_into().unwrap()));
+    for (what, at) in [("all of it", entry(b"GRUBENV    ")), ("its second cluster", second)] {
+        let mut image = image.clone();
+        image[at..at + 2].copy_from_slice(&script_cluster);
+        let store = store(image);
+        let loaded = store.load().unwrap();
+        assert_eq!(loaded.state(), trial_of_b(), "{what}");
+        assert!(!loaded.damage.is_empty(), "{what}");
+        assert!(
+            matches!(store.store(&env_of(BootState::factory())), Err(EnvError::NotInPlace { .. })),
+            "{what}"
+        );
+        store.heal(&loaded.env).unwrap();
+        assert_eq!(store.load().unwrap().damage, Vec::<String>::new(), "{what}");
+        assert_eq!(read_file(store.into_disk().bytes(), "grub/grub.cfg"), script, "{what}");
+    }
+}
+
 #[test]
 fn what_is_no_fat_is_refused() {
     for bytes in [vec![], vec![0; 512], vec![0; 1 << 20], vec![0xff; 1 << 20]] {

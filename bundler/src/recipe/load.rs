@@ -9,6 +9,8 @@ use super::{Recipe, RecipeError};
 
 /// Chains of `extends` and `recipe` longer than this are a mistake.
 const DEPTH_LIMIT: usize = 16;
+/// Most bytes of one recipe file.
+const SIZE_LIMIT: u64 = 1 << 20;
 
 /// Actions in order; a once-only action stands where it was first named.
 #[derive(Default)]
@@ -49,7 +51,7 @@ fn collect(
         return Err(named_at.map_or_else(|| RecipeError(message.clone()), |place| place.error(&message)));
     }
     chain.push(identity);
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = read(path).map_err(unreadable)?;
     let mut keys =
         Keys::new("the recipe", Node::parse(&text, path)?, &["architecture", "extends", "actions"])?;
     let top = keys.place.clone();
@@ -80,6 +82,16 @@ fn collect(
     }
     chain.pop();
     Ok(top)
+}
+
+/// The text of a recipe. `extends: /dev/zero` must not eat all memory, nor a named pipe wait for ever.
+fn read(path: &Path) -> std::io::Result<String> {
+    let file = std::fs::metadata(path)?;
+    if !file.is_file() || file.len() > SIZE_LIMIT {
+        let why = "it is not a file of at most 1 MiB";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, why));
+    }
+    std::fs::read_to_string(path)
 }
 
 /// Splits the key `action` off.

@@ -18,9 +18,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// An error at this place.
+    /// An error at this place: one line that cannot move a terminal's cursor, whatever it quotes.
     pub fn error(&self, message: impl fmt::Display) -> RecipeError {
-        RecipeError(format!("{self}: {message}"))
+        let plain = |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };
+        RecipeError(format!("{self}: {message}").chars().map(plain).collect())
     }
 
     /// A path of a recipe is relative to the file that names it, not to the current folder.

@@ -74,24 +74,24 @@ impl Cmdline {
         };
         for word in words(text) {
             let Some((key, value)) = word.split_once('=') else { continue };
-            let number = || value.parse::<u32>().with_context(|| format!("reading {word}: not a number"));
+            let number = || value.parse::<u32>().with_context(|| format!("reading {word:?}: not a number"));
             match key {
                 "daruma.slot" if value == "recovery" => choice = Some(Choice::Recovery),
                 "daruma.slot" => {
-                    let slot = value.parse().with_context(|| format!("reading {word}"))?;
+                    let slot = value.parse().with_context(|| format!("reading {word:?}"))?;
                     choice = Some(Choice::Slot(slot));
                 }
                 "daruma.trial" => line.trial = value == "1",
                 "daruma.try" => line.attempt = number()?,
                 "daruma.verity" if value.is_empty() => line.verity = None,
                 "daruma.verity" => {
-                    line.verity = Some(Verity::parse(value).with_context(|| format!("reading {word}"))?)
+                    line.verity = Some(Verity::parse(value).with_context(|| format!("reading {word:?}"))?)
                 }
                 "daruma.overlay" => line.overlay = OverlayMode::parse(value)?,
                 "daruma.watchdog" => line.watchdog_s = number()?,
                 "daruma.recovery_wait" => line.recovery_wait_s = u64::from(number()?),
                 "daruma.init" => {
-                    ensure!(value.starts_with('/'), "reading {word}: the path must start with /");
+                    ensure!(value.starts_with('/'), "reading {word:?}: the path must start with /");
                     line.init = PathBuf::from(value);
                 }
                 "daruma.version" => line.version = Some(value.to_owned()),
@@ -115,7 +115,7 @@ impl OverlayMode {
             "etc" => Self::Etc,
             "root" => Self::Root,
             "tmpfs" => Self::Tmpfs,
-            other => bail!("reading daruma.overlay={other}: it is none, etc, root or tmpfs"),
+            other => bail!("reading daruma.overlay={other:?}: it is none, etc, root or tmpfs"),
         })
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn grow(disk: &Path, partition: &Path, mounted: &Path) -> Result<()> 
     device.file().read_exact_at(&mut superblock, 1024).context("reading var's superblock")?;
     let (blocks, block_size) = ext4_size(&superblock);
     // Less than one block group is not worth it, and mke2fs leaves such a rest too.
-    if size / block_size < blocks + 32768 {
+    if size / block_size < blocks.saturating_add(32768) {
         return Ok(());
     }
     let directory = File::open(mounted)?;

@@ -1,0 +1,131 @@
+//! What decides about a boot: the environment, the FAT it lies on, the kernel's command line, `slot.cfg`.
+
+use agent::{Booted, CommandLine, SlotConfig};
+use grub_env::{BootState, Env, EnvStore, SlotState, choose};
+use image_layout::Slot;
+
+use crate::init_cmdline::{Choice, Cmdline};
+use crate::is_one_line;
+use crate::sparse::Sparse;
+
+const SIGNATURE: &[u8] = b"# GRUB Environment Block\n";
+
+/// A state (1 byte), the length of a value (1 byte), that value, and what follows the signature in a block.
+pub(crate) fn environment(input: &[u8]) {
+    assert_eq!(Env::parse(input).is_ok(), input.len() == Env::SIZE && input.starts_with(SIGNATURE));
+    let [bits, len, rest @ ..] = input else { return };
+    let (value, rest) = rest.split_at(rest.len().min(usize::from(*len)));
+    let mut block = [SIGNATURE, rest].concat();
+    block.resize(Env::SIZE, b'#');
+    let env = Env::parse(&block).unwrap();
+    assert_eq!(env.encode().to_vec(), block, "written back it is what was read");
+
+    let found = BootState::from_env(&env);
+    assert!(found.a.tries <= 9 && found.b.tries <= 9);
+    let minute = Some(bits % 60);
+    for choice in [
+        choose(Some(&env), None, minute),
+        choose(None, Some(&env), minute),
+        choose(Some(&env), Some(&env), None),
+    ] {
+        // What is not counted must not be the same for ever; what is counted must be what GRUB then reads.
+        let counted = choice.env.as_ref().zip(choice.selection.slot).zip(choice.copy);
+        if let Some(((env, slot), _)) = counted {
+            let tries = choice.selection.after.slot(slot).tries;
+            let saved =
+                env.saved_by_grub(if slot == Slot::A { "A_TRY" } else { "B_TRY" }, &tries.to_string());
+            assert_eq!(BootState::from_env(&saved.unwrap()), choice.selection.after);
+        }
+    }
+
+    let state = BootState {
+        order: if bits & 1 == 0 { [Slot::A, Slot::B] } else { [Slot::B, Slot::A] },
+        a: SlotState { ok: bits & 2 == 0, tries: bits >> 5 },
+        b: SlotState { ok: bits & 4 == 0, tries: bits >> 6 },
+        trial: [None, Some(Slot::A), Some(Slot::B), None][usize::from(bits >> 3 & 3)],
+    };
+    let mut healed = env.clone();
+    state.apply_to(&mut healed);
+    assert_eq!((BootState::from_env(&healed), healed.flaws()), (state, vec![]), "healed and not whole");
+    let mut torn = healed.encode();
+    torn[Env::ATOMIC..].fill(0xff);
+    assert_eq!(BootState::from_env(&Env::parse(&torn).unwrap()), state, "not in the first sector");
+    let before = healed.clone();
+    state.apply_to(&mut healed);
+    assert_eq!(healed, before, "healing a whole block changes it");
+
+    let value = String::from_utf8_lossy(value);
+    let mut set = env.clone();
+    match set.set("TRIAL", &value) {
+        Ok(()) => assert_eq!(set.get("TRIAL").as_deref(), Some(&*value)),
+        Err(_) => assert_eq!(set, env, "refused and changed all the same"),
+    }
+    while set.unset("TRIAL") {}
+    assert_eq!(set.get("TRIAL"), None);
+}
+
+/// A [`Sparse`] disk, at most as large as a device's EFI system partition.
+pub(crate) fn fat(input: &[u8]) {
+    const SECTORS: u64 = 40 << 11;
+    let Some(disk) = Sparse::decode(input, SECTORS, 2_000_000) else { return };
+    let Ok(store) = EnvStore::open(disk) else { return };
+    let Ok(loaded) = store.load() else { return };
+    loaded.damage.iter().for_each(|line| is_one_line(line));
+    let mut env = loaded.env.clone();
+    let mut state = loaded.state();
+    state.mark_good(Slot::A);
+    state.apply_to(&mut env);
+    if store.store(&env).is_ok() {
+        // The two copies and nothing else: 1,024 bytes each in at most three sectors a piece.
+        let again = store.load().unwrap();
+        assert_eq!(again.state(), state, "stored and not there");
+    }
+    let disk = store.into_disk();
+    let written: usize = disk.writes.borrow().iter().map(|(_, len)| len).sum();
+    assert!(written <= 6 * 4096, "{written} bytes written to store 2 blocks");
+    let Ok(store) = EnvStore::open(disk) else { return };
+    if store.heal(&env).is_ok() {
+        let healed = store.load().unwrap();
+        assert_eq!((healed.state(), healed.damage), (state, vec![]), "healed and not whole");
+    }
+}
+
+/// Text of `/proc/cmdline`.
+pub(crate) fn command_line(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let agent = CommandLine::parse(&text);
+    let init = Cmdline::parse(&text);
+    if let Err(error) = &init {
+        is_one_line(&format!("{error:#}"));
+    }
+    let Ok(init) = init else { return };
+    assert!(init.init.is_absolute());
+    if let Some(verity) = &init.verity {
+        // It goes into a table for the kernel, whose fields are divided by blanks.
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(plain(&verity.root_hash) && plain(&verity.salt) && verity.data_blocks > 0);
+        assert!(verity.data_blocks.checked_mul(4096).is_some());
+    }
+    // One boot, two readers: were they to differ, the agent would install over the running system.
+    let agent = agent.expect("init knows the slot and the agent does not");
+    let slot = match init.choice {
+        Choice::Slot(slot) => Booted::Slot(slot),
+        Choice::Recovery => Booted::Recovery,
+    };
+    assert_eq!((agent.booted, agent.trial), (slot, init.trial), "two readers, two opinions");
+}
+
+/// Text of `slot.cfg`.
+pub(crate) fn slot_cfg(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    match SlotConfig::parse(&text) {
+        Ok(config) => {
+            let again = format!(
+                "set daruma_compatible={}\nset daruma_version={}\nset daruma_build={}\nset daruma_min_version={}\n",
+                config.compatible, config.version, config.build, config.min_version
+            );
+            assert_eq!(SlotConfig::parse(&again), Ok(config), "written and read again it is another");
+        }
+        Err(error) => is_one_line(&error),
+    }
+}

@@ -1,0 +1,76 @@
+//! The bodies of the fuzz targets: what must hold for any bytes that reach a reader of Daruma's.
+//!
+//! Each is a function of an input that panics when a claim does not hold. `tests/fuzz` gives them to libFuzzer, and
+//! `tests/corpus.rs` runs them over the inputs that are kept in the repo, so that `make check` needs no fuzzer.
+//! Claims go beyond "no panic": what is accepted is written back as it was read, lies inside its file, and memory and
+//! work are bounded.
+#![allow(clippy::unwrap_used)] // to panic is how a claim fails
+
+mod boot;
+mod bundles;
+/// daruma-init's own parser, in the program's own file: a program has no public interface to widen.
+#[allow(dead_code, missing_docs)]
+#[path = "../../../initramfs/src/init/cmdline.rs"]
+mod init_cmdline;
+mod keys;
+mod partitions;
+pub mod seeds;
+mod sparse;
+mod squashfs;
+mod tail;
+mod texts;
+
+/// A reader, what is asserted about it, and the limits within which libFuzzer must find nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Name of the fuzz target and of its folder in the corpus.
+    pub name: &'static str,
+    /// Panics when a claim does not hold.
+    pub run: fn(&[u8]),
+    /// Longest input, bytes (`-max_len`).
+    pub max_len: usize,
+    /// Most memory of the whole process, with the sanitizer's own, MiB (`-rss_limit_mb`).
+    pub rss_mb: usize,
+    /// Largest single allocation, MiB (`-malloc_limit_mb`).
+    pub malloc_mb: usize,
+    /// Most time for one input, seconds (`-timeout`).
+    pub timeout_s: usize,
+}
+
+/// Every target, in the order of the table in docs/threat-model.md.
+pub const TARGETS: &[Target] = &[
+    target("footer", bundles::footer, 4 << 10),
+    target("manifest", bundles::manifest, 16 << 10),
+    target("signatures", bundles::signatures, 2 << 10),
+    target("keys", keys::keys, 8 << 10),
+    target("chunk_table", bundles::chunk_table, 8 << 10),
+    target("bundle", bundles::bundle, 32 << 10),
+    target("squashfs", squashfs::squashfs, 16 << 10),
+    target("environment", boot::environment, 2 << 10),
+    target("fat", boot::fat, 32 << 10),
+    target("gpt", partitions::gpt, 16 << 10),
+    target("command_line", boot::command_line, 4 << 10),
+    target("slot_cfg", boot::slot_cfg, 4 << 10),
+    target("recipe", texts::recipe, 8 << 10),
+    target("config", texts::config, 8 << 10),
+    target("state", texts::state, 8 << 10),
+];
+
+const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {
+    Target { name, run, max_len, rss_mb: 512, malloc_mb: 4, timeout_s: 10 }
+}
+
+/// Runs the target of this name.
+///
+/// # Panics
+/// A claim does not hold, or there is no such target.
+pub fn run(name: &str, input: &[u8]) {
+    let target =
+        TARGETS.iter().find(|target| target.name == name).unwrap_or_else(|| panic!("no target {name}"));
+    (target.run)(input);
+}
+
+/// A message goes to a terminal: one line, and nothing that moves its cursor.
+fn is_one_line(message: &str) {
+    assert!(!message.is_empty() && !message.chars().any(char::is_control), "not one plain line: {message:?}");
+}

@@ -1,0 +1,81 @@
+//! The partition table: read by daruma-init, which lets `var` grow.
+
+use image_layout::{Disk, PartitionTable, TableCopy, grow_last_partition};
+
+use crate::is_one_line;
+use crate::sparse::{SECTOR, Sparse};
+
+/// How often the CRCs are to be made right (1 byte: bit 0 the primary, bit 1 the backup), and a [`Sparse`] disk.
+pub(crate) fn gpt(input: &[u8]) {
+    let Some((fix, input)) = input.split_first() else { return };
+    let Some(disk) = Sparse::decode(input, u64::from(u32::MAX), 10_000) else { return };
+    let last = (disk.size().unwrap() / SECTOR as u64).saturating_sub(1);
+    for (bit, header) in [(1, 1), (2, last)] {
+        if fix & bit != 0 {
+            seal(&disk, header);
+        }
+    }
+    let before = match PartitionTable::read(&disk) {
+        Ok(table) => table,
+        Err(error) => return is_one_line(&error.to_string()),
+    };
+    assert!(before.partitions.len() <= 128);
+    is_inside(&before, &disk);
+    let grown = grow_last_partition(&disk);
+    let writes = disk.writes.borrow().clone();
+    for partition in &before.partitions {
+        // Not a byte of a partition is written, nor of where var has grown to.
+        let end = match &grown {
+            Ok(Some(new)) if new.offset == partition.offset => new.offset + new.size,
+            _ => partition.offset + partition.size,
+        };
+        let hit = writes.iter().find(|(at, len)| *at < end && at + *len as u64 > partition.offset);
+        assert_eq!(hit, None, "{} was written to", partition.label);
+    }
+    match grown {
+        Ok(Some(new)) => {
+            assert!(new.size > new.old_size);
+            let after = PartitionTable::read(&disk).unwrap();
+            assert_eq!(after.copy, TableCopy::Primary);
+            is_inside(&after, &disk);
+            let mut expected = before.partitions.clone();
+            expected.iter_mut().filter(|p| p.number == new.number).for_each(|var| var.size = new.size);
+            assert_eq!(after.partitions, expected, "something else has moved");
+            assert_eq!(grow_last_partition(&disk).unwrap(), None, "once is enough");
+        }
+        Ok(None) => assert_eq!(PartitionTable::read(&disk).unwrap().partitions, before.partitions),
+        Err(error) => {
+            assert!(writes.is_empty(), "refused after writing: {error}");
+            is_one_line(&error.to_string());
+        }
+    }
+}
+
+fn is_inside(table: &PartitionTable, disk: &Sparse) {
+    let mut places: Vec<(u64, u64)> = table.partitions.iter().map(|p| (p.offset, p.size)).collect();
+    places.sort_unstable();
+    let mut free = 2 * SECTOR as u64;
+    for (offset, size) in places {
+        assert!(offset >= free && size > 0, "partitions overlap");
+        free = offset.checked_add(size).unwrap();
+    }
+    assert!(free <= disk.size().unwrap());
+}
+
+/// Computes both CRCs of the table whose header lies in sector `header`.
+pub(crate) fn seal(disk: &Sparse, header: u64) {
+    let mut sector = [0; SECTOR];
+    let mut entries = vec![0; 32 * SECTOR];
+    if disk.read_at(&mut sector, header * SECTOR as u64).is_err() {
+        return;
+    }
+    let place = u64::from_le_bytes(sector[72..80].try_into().unwrap());
+    if place.checked_mul(SECTOR as u64).is_some_and(|at| disk.read_at(&mut entries, at).is_ok()) {
+        sector[88..92].copy_from_slice(&crc32fast::hash(&entries).to_le_bytes());
+    }
+    let len = u32::from_le_bytes(sector[12..16].try_into().unwrap()) as usize;
+    sector[16..20].fill(0);
+    let crc = crc32fast::hash(sector.get(..len).unwrap_or_default());
+    sector[16..20].copy_from_slice(&crc.to_le_bytes());
+    disk.sectors.borrow_mut().insert(header, sector);
+}

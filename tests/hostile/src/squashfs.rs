@@ -1,0 +1,64 @@
+//! The stored SquashFS: a bundle's frame, and a boot image on a partition that anything may have been written to.
+
+use bundle::{StoredSquashfs, limits};
+use image_layout::Disk;
+
+use crate::sparse::Sparse;
+
+/// A [`Sparse`] disk.
+pub(crate) fn squashfs(input: &[u8]) {
+    let Some(disk) = Sparse::decode(input, 1 << 26, 2000) else { return };
+    let files = match StoredSquashfs::list(&disk) {
+        Ok(files) => files,
+        Err(error) => {
+            return assert_eq!(error.exit_code(), if error_is_io(&error) { 1 } else { 12 }, "{error}");
+        }
+    };
+    assert!(files.len() <= limits::FILES);
+    let mut free = limits::BLOCK;
+    for file in &files {
+        let twins = files.iter().filter(|other| other.name == file.name).count();
+        assert_eq!(twins, 1, "two files called {}", file.name);
+        if file.size > 0 {
+            assert!(file.offset >= free && file.offset.is_multiple_of(limits::BLOCK));
+            free = file.offset.checked_add(file.size).unwrap();
+            assert!(free <= disk.size().unwrap());
+        }
+        match StoredSquashfs::read_file(&disk, file.name.as_str()) {
+            Ok(content) => assert_eq!(content.len() as u64, file.size),
+            Err(_) => assert!(file.size > limits::SMALL_FILE),
+        }
+    }
+    if free <= 1 << 20 {
+        is_what_the_writer_writes(&disk, &files);
+    }
+}
+
+fn error_is_io(error: &bundle::BundleError) -> bool {
+    matches!(error, bundle::BundleError::Read { .. })
+}
+
+/// There is one image of these files, so no other reader can see other files in what was accepted.
+fn is_what_the_writer_writes(disk: &Sparse, files: &[bundle::StoredFile]) {
+    let mut free = limits::BLOCK;
+    for file in files.iter().filter(|file| file.size > 0) {
+        if file.offset != free {
+            return; // with gaps, which the writer never leaves
+        }
+        free = (file.offset + file.size).next_multiple_of(limits::BLOCK);
+    }
+    let mut writer = StoredSquashfs::new();
+    for file in files {
+        let mut content = vec![0; file.size as usize];
+        disk.read_at(&mut content, if file.size == 0 { 0 } else { file.offset }).unwrap();
+        writer.add_bytes(file.name.as_str(), content).unwrap();
+    }
+    let mut written = Vec::new();
+    writer.write(&mut written).unwrap();
+    let used = u64::from_le_bytes(written[40..48].try_into().unwrap()) as usize;
+    let superblock = |bytes: &[u8]| bytes[..96].to_vec();
+    let mut read = vec![0; used];
+    disk.read_at(&mut read, 0).unwrap();
+    assert_eq!(superblock(&read), superblock(&written), "another superblock was accepted");
+    assert!(read[free as usize..] == written[free as usize..used], "other tables were accepted");
+}

@@ -1,0 +1,69 @@
+//! Files that people write, and the agent's own memory.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use agent::Config;
+use agent::state::{Kind, State};
+use bundler::recipe::Recipe;
+use image_layout::Slot;
+
+use crate::is_one_line;
+
+/// One folder a process, whose recipe is written anew for each input.
+static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+
+/// A recipe. It may name other files, which are looked at like any user's.
+pub(crate) fn recipe(input: &[u8]) {
+    let path = FOLDER.path().join("recipe.yaml");
+    std::fs::write(&path, input).unwrap();
+    match Recipe::load(&path) {
+        Ok(recipe) => {
+            recipe.layout.validate().unwrap();
+            let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            assert!(recipe.bundle.compatible.chars().all(word), "it stands in a GRUB script");
+            assert!(!recipe.bundle.args.chars().any(|c| c.is_control() || "\"$\\'`".contains(c)));
+        }
+        Err(error) => is_one_line(&error.0),
+    }
+}
+
+/// `daruma.toml`.
+pub(crate) fn config(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    match Config::parse(text) {
+        Ok(config) => {
+            let day = Duration::from_secs(1)..=Duration::from_secs(86_400);
+            let health = &config.health;
+            let times = [health.deadline, health.check_timeout, health.retry, config.watchdog.timeout];
+            assert!(times.iter().all(|time| day.contains(time)));
+            assert!(config.keyring_threshold >= 1);
+        }
+        Err(error) => {
+            is_one_line(&error);
+            let line = error.strip_prefix("line ").and_then(|rest| rest.split(':').next()).unwrap();
+            assert!((1..=text.lines().count() + 1).contains(&line.parse().unwrap()), "{error}");
+        }
+    }
+}
+
+/// `state.json`.
+pub(crate) fn state(input: &[u8]) {
+    let Ok(mut state) = serde_json::from_slice::<State>(input) else { return };
+    let text = serde_json::to_vec_pretty(&state).unwrap();
+    assert_eq!(
+        serde_json::from_slice::<State>(&text).unwrap(),
+        state,
+        "written and read again it is another"
+    );
+    let version = "1.2.3".parse().unwrap();
+    for slot in [Slot::A, Slot::B] {
+        state.remember(slot, &version, "b", "ab");
+        assert!(state.quarantine(slot, "it hung").is_some());
+        assert!(state.quarantined("ab").is_some() && state.quarantined.len() <= 64);
+        state.record(Kind::Installed, slot, Some(&version), "");
+        assert!(state.events.len() <= 64 && state.failures(slot).is_empty());
+        state.release(slot);
+        assert!(state.quarantined("ab").is_none());
+    }
+}
