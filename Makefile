@@ -10,10 +10,11 @@ export FIRMWARE ?= bios
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export RUST_BACKTRACE = 0
 
-.PHONY: help setup build check lint deny test demo bench clean
+.PHONY: help setup build check lint deny test sweep demo bench clean
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
 	@echo 'make test                  set up and run every test'
+	@echo 'make sweep                 power cuts at any moment, with the counts'
 	@echo 'make check                 the fast tests: no root, no network, no QEMU'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
@@ -44,6 +45,9 @@ check: lint
 
 test: setup lint deny build
 	$(CARGO) test --locked --workspace
+
+sweep: setup build
+	$(CARGO) test --locked --release -p tests --test machine_sweep -- --nocapture --test-threads=1
 
 demo: setup build
 	@target/release/demo

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
-use bundle::{Bundle, Keyring};
+use bundle::Keyring;
 use image_layout::{FileDisk, PartitionTable, Slot, TableCopy, label, mend_torn_superblock};
 use tempfile::TempDir;
 
@@ -15,6 +15,7 @@ use crate::cut_disk::{Change, Cut, CutDisk, View, copy_data};
 use crate::fixture::Fixture;
 use crate::grub_emu;
 use crate::recording::{Phase, Recording, Taken};
+use crate::trial_disk;
 use crate::write_log::SECTOR;
 
 /// Parts of the disk that are judged apart. Those of a partition have its place in [`label::ALL`] plus one.
@@ -89,15 +90,9 @@ impl<'a> Judge<'a> {
         }
         let mut images = Vec::new();
         for (slot, path) in Slot::ALL.into_iter().zip(&recording.bundles) {
-            let bundle = Bundle::open(FileDisk::open_read_only(path)?, &keyring)?;
             for (name, label) in [("boot", slot.boot_label()), ("root", slot.root_label())] {
-                let mut bytes = Vec::new();
-                let mut chunk = Vec::new();
-                for index in 0..bundle.chunks(name).len() {
-                    bundle.read_chunk(name, index, &mut chunk)?;
-                    bytes.extend_from_slice(&chunk);
-                }
-                ensure!(!bytes.is_empty() && bytes.len() % SECTOR == 0, "image {name} of {}", path.display());
+                let bytes = trial_disk::image(path, &keyring, name)?;
+                ensure!(bytes.len() % SECTOR == 0, "image {name} of {}", path.display());
                 let place = label::ALL.iter().position(|other| *other == label).context("label")?;
                 images.push(Expected { slot, first: starts[place], bytes });
             }

@@ -14,8 +14,8 @@ use crate::write_log::WriteLog;
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 300;
 const TINY: &str = "tests/recipes/tiny.yaml";
-/// The disk is this much larger than the factory image, so that `var` grows in the first boot.
-const LARGER: u64 = 32 << 20;
+/// The disk is this much larger than the factory image, so that `var` grows by a block group in the first boot.
+const LARGER: u64 = 160 << 20;
 
 /// What GRUB may take: the slot, and whether it is on trial.
 pub type Taken = (Slot, bool);

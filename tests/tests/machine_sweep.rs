@@ -75,7 +75,7 @@ fn cuts(disk: &CutDisk, range: Range<usize>, dice: &mut Dice) -> Vec<Cut> {
         if cached.len() > 1 {
             cuts.push(Cut { at, lost: cached.iter().copied().collect(), torn: None });
             for _ in 0..CHOICES {
-                let lost = cached.iter().copied().filter(|_| dice.roll() % 2 == 0).collect();
+                let lost = cached.iter().copied().filter(|_| dice.below(2) == 0).collect();
                 cuts.push(Cut { at, lost, torn: None });
             }
             // Half a loss seldom hides; a single one may.
