@@ -16,7 +16,7 @@ use image_layout::Slot;
 use serde_json::Value;
 use tests::cut_disk::{Cut, CutDisk, copy_data};
 use tests::machine_judge::{Bench, Fault, Judge};
-use tests::recording::{BROKEN_UPDATE, Recording, Scenario, Taken, UPDATE};
+use tests::recording::{BROKEN_UPDATE, Phase, Recording, Scenario, Taken, UPDATE};
 use tests::vm::{Firmware, Machine, Vm};
 use tests::write_log::{Entry, WriteLog};
 
@@ -177,8 +177,12 @@ fn whole_machine(scenario: &Scenario, recording: &Recording) -> Result<()> {
     ensure!(tally.distinct.len() >= 300, "only {} distinct disks", tally.distinct.len());
     // From different phases, the last ones first.
     let mut bench = Bench::new(&judge)?;
-    for phase in recording.phases.iter().rev().take(BOOTED) {
-        let own: Vec<&Cut> = cuts.iter().filter(|cut| judge.phase(cut.at).from == phase.from).collect();
+    // In the last one there may be nothing left to write.
+    let own = |phase: &Phase| -> Vec<&Cut> {
+        cuts.iter().filter(|cut| judge.phase(cut.at).from == phase.from).collect()
+    };
+    let phases = recording.phases.iter().rev().map(|phase| (phase, own(phase)));
+    for (phase, own) in phases.filter(|(_, own)| !own.is_empty()).take(BOOTED) {
         let cut = own.get(dice.below(own.len())).context("a phase without a cut")?;
         bench.go_to(cut)?;
         let (taken, _) = bench.judge(cut.at)?;
