@@ -17,10 +17,11 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build check lint deny test demo bench fuzz fuzz-build fuzz-seeds fuzz-keep clean
+.PHONY: help setup build check lint deny test sweep demo bench fuzz fuzz-build fuzz-seeds fuzz-keep clean
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
 	@echo 'make test                  set up and run every test'
+	@echo 'make sweep                 power cuts at any moment, with the counts'
 	@echo 'make check                 the fast tests: no root, no network, no QEMU'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
 	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target for so long; the kept corpus is part of make check'
@@ -52,6 +53,9 @@ check: lint
 
 test: setup lint deny build
 	$(CARGO) test --locked --workspace
+
+sweep: setup build
+	$(CARGO) test --locked --release -p tests --test machine_sweep -- --nocapture --test-threads=1
 
 demo: setup build
 	@target/release/demo

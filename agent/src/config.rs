@@ -7,8 +7,11 @@ use std::time::Duration;
 use semver::Version;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::device::Device;
 use crate::exit::{Exit, Failure, one_line};
 
+/// Where the configuration lies.
+pub const FILE: &str = "/etc/daruma/daruma.toml";
 /// The default file, in which every key is documented; installed as `/etc/daruma/daruma.toml`.
 pub const DEFAULT_FILE: &str = include_str!("../dist/daruma.toml");
 
@@ -112,6 +115,19 @@ impl Config {
                 None => format!("line {line}: {message}"),
             }
         })
+    }
+
+    /// What the daemon works with when the file cannot be used: the defaults. Where nobody else feeds the hardware watchdog
+    /// that daruma-init armed, the daemon must, or a slip of the pen would end in one reset after the other.
+    #[must_use]
+    pub fn makeshift(device: &Device) -> Self {
+        let mut config = Self::default();
+        let hardware = Path::new("/dev/watchdog");
+        let systemd = device.path("/run/systemd/system").is_dir();
+        if !systemd && device.path(hardware).exists() {
+            config.watchdog.device = Some(hardware.to_owned());
+        }
+        config
     }
 
     /// Loads `path`; a file that does not exist gives the defaults.

@@ -34,20 +34,28 @@ const REBOOT_GRACE: Duration = Duration::from_secs(120);
 
 /// Runs until SIGTERM or SIGINT, or until it has asked for a reboot.
 ///
+/// A configuration that cannot be used does not stop it: without a daemon even a committed system would be left, after
+/// nine boots. It works with [`Config::makeshift`] then. But a system on trial is not committed so: what it should be
+/// checked for is not known.
+///
 /// # Errors
 /// The environment cannot be read or written, or the reboot fails. systemd starts the daemon again.
-pub fn run(device: &Device, config: &Config) -> Result<(), Failure> {
+pub fn run(device: &Device, config: Result<Config, Failure>) -> Result<(), Failure> {
+    let (config, unusable) = match config {
+        Ok(config) => (config, None),
+        Err(failure) => (Config::makeshift(device), Some(failure)),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Unexpected, format!("starting the daemon: {error}")))?;
-    let result = runtime.block_on(serve(device, config));
+    let result = runtime.block_on(serve(device, &config, unusable.as_ref()));
     // A name that never resolves must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(device: &Device, config: &Config) -> Result<(), Failure> {
+async fn serve(device: &Device, config: &Config, unusable: Option<&Failure>) -> Result<(), Failure> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let notify = Notify::from_environment();
@@ -56,13 +64,18 @@ async fn serve(device: &Device, config: &Config) -> Result<(), Failure> {
     let result = tokio::select! {
         _ = terminate.recv() => Ok(Ended::Stopped),
         _ = interrupt.recv() => Ok(Ended::Stopped),
-        result = live(device, config, &notify) => result,
+        result = live(device, config, unusable, &notify) => result,
         never = keepalive.run(&notify) => match never {},
     };
     notify.stopping();
     match result {
         Ok(Ended::Stopped) => {
-            keepalive.disarm();
+            // Until this boot's verdict somebody must watch it: a trial whose judge was stopped would last for ever.
+            if device.path(HEALTHY).exists() || device.path(DEGRADED).exists() {
+                keepalive.disarm();
+            } else if keepalive.feeds_hardware() {
+                warn("stopped before this boot was judged: the hardware watchdog stays armed");
+            }
             say("stopped");
             Ok(())
         }
@@ -81,7 +94,12 @@ fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::new(Exit::Unexpected, format!("listening for signals: {error}")))
 }
 
-async fn live(device: &Device, config: &Config, notify: &Notify) -> Result<Ended, Failure> {
+async fn live(
+    device: &Device,
+    config: &Config,
+    unusable: Option<&Failure>,
+    notify: &Notify,
+) -> Result<Ended, Failure> {
     let tell = |line: &str| {
         say(line);
         notify.status(line);
@@ -90,11 +108,15 @@ async fn live(device: &Device, config: &Config, notify: &Notify) -> Result<Ended
         tell("this is the recovery image: nothing to do");
         return std::future::pending().await;
     };
-    {
+    let on_trial = {
         let _lock = wait_for_lock(device).await?;
         if let Some(fall_back) = arrival::settle(device)? {
             tell(&fall_back);
         }
+        Environment::load(device)?.state().trial == Some(running)
+    };
+    if let Some(failure) = unusable {
+        tell(&makeshift_line(failure));
     }
     if device.path(HEALTHY).exists() {
         tell(&format!("slot {running} is healthy"));
@@ -105,7 +127,11 @@ async fn live(device: &Device, config: &Config, notify: &Notify) -> Result<Ended
     if !device.path(DEGRADED).exists() {
         tell(&format!("slot {running}: {} health checks", checks.count()));
         mark_file(device, CHECKING, "");
-        let outcome = checks.until_deadline().await;
+        let outcome = match unusable {
+            // The next try may find it usable; waiting would not help.
+            Some(failure) if on_trial => Err(Failed::of_configuration(failure)),
+            _ => checks.until_deadline().await,
+        };
         let _ = fs::remove_file(device.path(CHECKING));
         match outcome {
             Ok(()) => {
@@ -130,6 +156,11 @@ async fn live(device: &Device, config: &Config, notify: &Notify) -> Result<Ended
     let _ = fs::remove_file(device.path(DEGRADED));
     tell(&commit(device, running).await?);
     std::future::pending().await
+}
+
+/// What the daemon and the status say of a configuration that cannot be used.
+pub(crate) fn makeshift_line(failure: &Failure) -> String {
+    format!("{failure}; the daemon works with the defaults until that is mended and it is started again")
 }
 
 /// Waits for an install or a person's command to finish: neither is to be cut off, or overwritten.

@@ -46,6 +46,12 @@ impl Keepalive {
         }
     }
 
+    /// Whether it is this program that keeps the hardware's timer from running out.
+    #[must_use]
+    pub(crate) fn feeds_hardware(&self) -> bool {
+        self.watchdog.is_some()
+    }
+
     /// Stops the hardware's timer.
     pub(crate) fn disarm(self) {
         if let Some(Err(error)) = self.watchdog.map(Watchdog::disarm) {

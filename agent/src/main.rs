@@ -82,7 +82,7 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         Some(folder) => Device::at(folder)?,
         None => Device::discover()?,
     };
-    let config = || Config::load(&device.path("/etc/daruma/daruma.toml"));
+    let config = || Config::load(&device.path(agent::config::FILE));
     match arguments.verb {
         Verb::Status { json } => status(&device, json),
         Verb::Install { file, allow_quarantined } => {
@@ -92,7 +92,7 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         Verb::Mark { verdict: Verdict::Good, slot } => agent::mark(&device, Mark::Good, slot),
         Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
         Verb::Rollback => agent::roll_back(&device),
-        Verb::Daemon => agent::daemon::run(&device, &config()?).map(|()| String::new()),
+        Verb::Daemon => agent::daemon::run(&device, config()).map(|()| String::new()),
     }
 }
 

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use image_layout::label;
 
-/// The labels without which a machine is no Daruma device. (BIOS's core image is GRUB's own business.)
-const NEEDED: [&str; 6] = [label::ESP, "boot-a", "root-a", "boot-b", "root-b", label::VAR];
+/// The labels without which a machine is no Daruma device. (BIOS's core image is GRUB's own business. /var explains and
+/// decides nothing; a device that has lost it must still be judged and updated.)
+const NEEDED: [&str; 5] = [label::ESP, "boot-a", "root-a", "boot-b", "root-b"];
 
 /// Device nodes by label.
 pub(crate) type Partitions = BTreeMap<String, PathBuf>;
@@ -45,8 +46,12 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
         };
     }
     disks.retain(|_, partitions| is_whole(partitions));
+    // One that has lost its var is taken only when there is none that has it, as daruma-init does.
+    if disks.values().any(|partitions| partitions.contains_key(label::VAR)) {
+        disks.retain(|_, partitions| partitions.contains_key(label::VAR));
+    }
     match disks.len() {
-        0 => Err("no disk has the partitions esp, boot-a, root-a, boot-b, root-b and var".to_owned()),
+        0 => Err("no disk has the partitions esp, boot-a, root-a, boot-b and root-b".to_owned()),
         1 => Ok(disks.into_values().next().unwrap_or_default()),
         count => {
             Err(format!("{count} disks have Daruma's partitions and /var lies on none; unplug all but one"))
@@ -103,6 +108,15 @@ mod tests {
     #[test]
     fn the_only_disk_is_taken_even_without_var() {
         let sys = sys_with("a");
+        assert_eq!(find(sys.path(), "", Path::new("/dev")).unwrap()["esp"], Path::new("/dev/sda2"));
+    }
+
+    #[test]
+    fn a_disk_that_has_lost_var_is_taken_unless_there_is_a_whole_one() {
+        let sys = sys_with("ab");
+        fs::remove_dir_all(sys.path().join("devices/sda/sda8")).unwrap();
+        assert_eq!(find(sys.path(), "", Path::new("/dev")).unwrap()["esp"], Path::new("/dev/sdb2"));
+        fs::remove_dir_all(sys.path().join("devices/sdb")).unwrap();
         assert_eq!(find(sys.path(), "", Path::new("/dev")).unwrap()["esp"], Path::new("/dev/sda2"));
     }
 

@@ -8,7 +8,8 @@ use image_layout::{Slot, label};
 use serde::Serialize;
 
 use crate::cmdline::Booted;
-use crate::daemon::{CHECKING, DEGRADED, HEALTHY};
+use crate::config::{self, Config};
+use crate::daemon::{self, CHECKING, DEGRADED, HEALTHY};
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::init_report;
@@ -39,7 +40,7 @@ pub struct Status {
     pub events: Vec<Event>,
     /// Bundles that failed here.
     pub quarantined: Vec<Quarantined>,
-    /// What else a person should know: this boot's lines of daruma-init, an unusable state file.
+    /// What else a person should know: this boot's lines of daruma-init, an unusable state file or configuration.
     pub warnings: Vec<String>,
 }
 
@@ -91,6 +92,8 @@ impl Status {
         } else {
             "unknown"
         };
+        let unusable = Config::load(&device.path(config::FILE)).err();
+        let unusable = unusable.map(|failure| daemon::makeshift_line(&failure));
         Ok(Self {
             running: running.map_or("recovery", Slot::name).to_owned(),
             compatible: running_config.as_ref().map(|config| config.compatible.clone()),
@@ -108,7 +111,7 @@ impl Status {
             environment_damage: loaded.damage,
             events: state.events,
             quarantined: state.quarantined,
-            warnings: init_report::warnings(device).into_iter().chain(complaint).collect(),
+            warnings: init_report::warnings(device).into_iter().chain(complaint).chain(unusable).collect(),
         })
     }
 }

@@ -27,7 +27,7 @@ const SYSTEMD_FILES: &[(&str, &str)] = &[
 const SYSTEMD_LINKS: &[(&str, &str)] = &[
     ("usr/lib/systemd/system/multi-user.target.wants/daruma.service", "../daruma.service"),
     (
-        "usr/lib/systemd/system/timers.target.wants/daruma-trial-deadline.timer",
+        "usr/lib/systemd/system/sysinit.target.wants/daruma-trial-deadline.timer",
         "../daruma-trial-deadline.timer",
     ),
 ];

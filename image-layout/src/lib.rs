@@ -22,6 +22,7 @@ mod partition_type;
 mod qcow2;
 mod slot;
 mod sparse;
+mod superblock;
 mod table;
 mod var;
 
@@ -33,4 +34,5 @@ pub use grub_image::EARLY_GRUB_CFG;
 pub use layout::{ALIGNMENT, Extent, Layout, LayoutError};
 pub use qcow2::convert_to_qcow2;
 pub use slot::{Slot, UnknownSlot};
+pub use superblock::mend_torn_superblock;
 pub use table::{Partition, PartitionTable, TableCopy, TableError};

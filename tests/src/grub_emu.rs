@@ -165,18 +165,33 @@ impl Machine {
     }
 
     fn run_emu(&self, emu_dir: &Path, minute: Option<u8>) -> Result<String> {
-        let mut command = Command::new("grub-emu");
-        if let Some(minute) = minute {
-            command = Command::new("faketime");
-            command.args(["-f", &format!("2026-01-01 12:{minute:02}:00"), "grub-emu"]);
-        }
-        command.arg("-m").arg(self.dir.path().join("device.map")).arg("-d").arg(emu_dir);
-        let out = command.env("TERM", "dumb").stdin(Stdio::null()).output();
-        let out = out.context("grub-emu does not start: install the packages grub-emu and faketime")?;
-        let stderr = String::from_utf8_lossy(&out.stderr);
-        ensure!(out.status.success(), "grub-emu failed: {}", tail(&stderr));
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        emulate(&self.dir.path().join("device.map"), emu_dir, minute)
     }
+}
+
+fn emulate(device_map: &Path, emu_dir: &Path, minute: Option<u8>) -> Result<String> {
+    let mut command = Command::new("grub-emu");
+    if let Some(minute) = minute {
+        command = Command::new("faketime");
+        command.args(["-f", &format!("2026-01-01 12:{minute:02}:00"), "grub-emu"]);
+    }
+    command.arg("-m").arg(device_map).arg("-d").arg(emu_dir);
+    let out = command.env("TERM", "dumb").stdin(Stdio::null()).output();
+    let out = out.context("grub-emu does not start: install the packages grub-emu and faketime")?;
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "grub-emu failed: {}", tail(&stderr));
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Boots once from a whole disk, which it changes as GRUB does; `dir` is an empty folder for its use. Gives the kernel's
+/// command line, if anything was started, and what GRUB printed.
+pub fn boot_disk(grub_cfg: &str, disk: &Path, dir: &Path) -> Result<(Option<Vec<String>>, String)> {
+    let map = dir.join("device.map");
+    fs::write(&map, format!("(hd0) {}\n", disk.display()))?;
+    let grub_cfg = replace_words(grub_cfg)?;
+    fs::write(dir.join("grub.cfg"), format!("{DRIVER}\nset root=hd0,gpt2\n{grub_cfg}\nexit\n"))?;
+    let screen = emulate(&map, dir, None)?;
+    Ok((started(&screen), screen))
 }
 
 /// Commands of `grub.cfg` and the functions of [`DRIVER`] that stand for them. Each occurs once.

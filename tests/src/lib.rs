@@ -1,6 +1,12 @@
 //! What the end-to-end tests, the demo and the benchmarks share: real images, real machines.
 
+pub mod cut_disk;
 pub mod fixture;
 pub mod grub_emu;
+pub mod machine_judge;
+pub mod qmp;
+pub mod recording;
 pub mod story;
+pub mod trial_disk;
 pub mod vm;
+pub mod write_log;

@@ -82,6 +82,13 @@ impl Output {
 impl Vm {
     /// Powers the machine on.
     pub fn start(machine: &Machine) -> Result<Self> {
+        let drive =
+            format!("file={},if=virtio,format={},cache=writeback", machine.disk.display(), machine.format);
+        Self::start_with(machine, &drive, &[])
+    }
+
+    /// [`Vm::start`] with another `-drive` for the system disk, and with more of QEMU's options.
+    pub fn start_with(machine: &Machine, drive: &str, options: &[&str]) -> Result<Self> {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-smp", "2", "-nodefaults"]);
         command.args(["-m", &machine.memory_mib.to_string(), "-display", "none", "-serial", "stdio"]);
@@ -89,11 +96,7 @@ impl Vm {
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         command.args(["-device", "virtio-rng-pci", "-netdev", "user,id=net0,restrict=on"]);
         command.args(["-device", "virtio-net-pci,netdev=net0"]);
-        command.arg("-drive").arg(format!(
-            "file={},if=virtio,format={},cache=writeback",
-            machine.disk.display(),
-            machine.format
-        ));
+        command.args(["-drive", drive]).args(options);
         if let Some(data) = &machine.data {
             command.arg("-drive").arg(format!("file={},if=virtio,format=raw,readonly=on", data.display()));
         }

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::Command;
 
+use crate::exit::Failure;
 use crate::health::builtin;
 
 /// How much of a check's output is kept: its end, in bytes.
@@ -46,6 +47,13 @@ pub struct Failed {
     pub check: String,
     /// How it failed, with the end of its output; one line.
     pub cause: String,
+}
+
+impl Failed {
+    /// The configuration cannot be used, so what should be checked is not known.
+    pub(crate) fn of_configuration(failure: &Failure) -> Self {
+        Self { check: "configuration".to_owned(), cause: format!("is impossible: {failure}") }
+    }
 }
 
 impl fmt::Display for Failed {

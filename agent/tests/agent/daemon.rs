@@ -339,9 +339,70 @@ fn signs_of_life_go_to_systemd_and_to_the_configured_watchdog() {
     for _ in 0..4 {
         daemon.says("WATCHDOG=1");
     }
+    assert!(bench.path("run/daruma/healthy").exists());
     daemon.stop().succeeded();
     let fed = fs::read(device).unwrap();
     assert!(fed.len() > 4 && fed.ends_with(b"\0V"), "{fed:?}");
+}
+
+#[test]
+fn a_daemon_that_is_stopped_before_its_verdict_leaves_the_watchdog_armed() {
+    let bench = on_trial();
+    let device = bench.path("watchdog");
+    fs::write(&device, "").unwrap();
+    bench.config("[health]\nretry-s = 1\n[watchdog]\ndevice = \"/watchdog\"\ntimeout-s = 1\n");
+    bench.check("10-fails", "exit 1");
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("1 health checks");
+    let ended = daemon.stop();
+    ended.succeeded();
+    let fed = fs::read(device).unwrap();
+    assert!(!fed.is_empty() && !fed.contains(&b'V'), "{fed:?}");
+}
+
+/// What a slip of the pen makes of the configuration.
+const UNUSABLE: &str = "[health]\ndead-line-s = 3\n";
+
+#[test]
+fn an_unusable_configuration_does_not_stop_the_daemon_of_a_committed_system() {
+    let bench = Bench::new();
+    for _ in 0..5 {
+        assert_eq!(bench.boot(), Some(Slot::A));
+    }
+    bench.config(UNUSABLE);
+    // daruma-init has armed the watchdog, and here is no systemd that feeds it.
+    let device = bench.path("dev/watchdog");
+    fs::create_dir_all(device.parent().unwrap()).unwrap();
+    fs::write(&device, "").unwrap();
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("the daemon works with the defaults");
+    daemon.says("slot A is healthy");
+    assert_eq!(bench.state().a.tries, 0);
+    assert!(!fs::read(&device).unwrap().is_empty());
+    // A person sees it, and is not left in doubt whether the settings count.
+    let warnings = bench.status()["warnings"].to_string();
+    assert!(warnings.contains("line 2: unknown field `dead-line-s`"), "{warnings}");
+    assert!(warnings.contains("works with the defaults"), "{warnings}");
+    let ended = bench.install(&bench.bundle(&Spec::default()).path);
+    ended.refused(23, "dead-line-s");
+    daemon.stop().succeeded();
+}
+
+#[test]
+fn a_system_on_trial_is_not_committed_with_an_unusable_configuration() {
+    let bench = on_trial();
+    bench.config(UNUSABLE);
+    let ended = Daemon::start(&bench).ends();
+    // Without a configuration there is no command with which this bench reboots.
+    ended.refused(1, "not the machine");
+    assert_eq!(bench.state().trial, Some(Slot::B));
+    assert_eq!(last_event(&bench).0, "health-failed");
+    assert!(last_event(&bench).1.contains("dead-line-s"));
+    while bench.boot() == Some(Slot::B) {}
+    bench.config("");
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("fell back from slot B");
+    daemon.stop().succeeded();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use image_layout::{Disk as _, FileDisk, grow_last_partition};
+use image_layout::{Disk as _, FileDisk, grow_last_partition, mend_torn_superblock};
 use sys_mount::MountFlags;
 
 use crate::console;
@@ -35,9 +35,15 @@ pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
         mounts::tmpfs(at)?;
         return Ok(VarState::Memory);
     };
-    let Err(error) = mounts::mount("ext4", device, at, MountFlags::NOATIME, "errors=remount-ro") else {
-        return Ok(VarState::Persistent);
-    };
+    let writable = || mounts::mount("ext4", device, at, MountFlags::NOATIME, "errors=remount-ro");
+    let mut mounted = writable();
+    if mounted.is_err()
+        && matches!(FileDisk::open(device).and_then(|disk| mend_torn_superblock(&disk)), Ok(true))
+    {
+        console::warn("/var's superblock was torn by a power cut and is mended");
+        mounted = writable();
+    }
+    let Err(error) = mounted else { return Ok(VarState::Persistent) };
     let device = device.display();
     // noload: a journal that cannot be replayed is one reason to be here.
     let read_only = mounts::mount("ext4", device.to_string(), DISK, MountFlags::RDONLY, "noload");

@@ -1,0 +1,208 @@
+//! A machine whose disk's every write is recorded while it lives through an update.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use image_layout::Slot;
+
+use crate::fixture::Fixture;
+use crate::vm::{Firmware, Machine, Vm, data_disk, overlay_disk};
+use crate::write_log::WriteLog;
+
+/// Seconds that any one boot may take; these machines are slow and shared.
+const BOOT: u64 = 300;
+const TINY: &str = "tests/recipes/tiny.yaml";
+/// The disk is this much larger than the factory image, so that `var` grows by a block group in the first boot.
+const LARGER: u64 = 160 << 20;
+
+/// What GRUB may take: the slot, and whether it is on trial.
+pub type Taken = (Slot, bool);
+
+/// From one moment of the recording on, what a power cut may lead to.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// What goes on.
+    pub name: &'static str,
+    /// The number of log entries before it.
+    pub from: usize,
+    /// What GRUB may take at the next boot.
+    pub may_boot: Vec<Taken>,
+}
+
+/// A recorded life.
+#[derive(Debug)]
+pub struct Recording {
+    /// The disk before the first boot, shorter than `size`; zeros follow.
+    pub base: PathBuf,
+    /// Bytes of the disk.
+    pub size: u64,
+    /// What was written.
+    pub log: WriteLog,
+    /// In their order.
+    pub phases: Vec<Phase>,
+    /// The bundle in slot A, and the one that was installed into B.
+    pub bundles: [PathBuf; 2],
+}
+
+/// The machine while it is being recorded.
+#[derive(Debug)]
+struct Recorder {
+    vm: Vm,
+    log: PathBuf,
+    /// Log entries before each phase.
+    begins: Vec<usize>,
+}
+
+const A: Taken = (Slot::A, false);
+const B_ON_TRIAL: Taken = (Slot::B, true);
+const B: Taken = (Slot::B, false);
+
+/// A story to record.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    recipe: &'static str,
+    version: &'static str,
+    /// Whether the new system never comes up, so that the device ends in slot A whenever the power fails.
+    pub ends_in_a: bool,
+    /// Each begins when the story says so; the first with the factory disk.
+    phases: &'static [(&'static str, &'static [Taken])],
+    /// What happens after the install.
+    then: fn(&mut Recorder) -> Result<()>,
+}
+
+/// Factory image, first boot (`var` grows), install of 2.0.0, reboot, commit, one more boot.
+pub const UPDATE: Scenario = Scenario {
+    name: "update",
+    recipe: TINY,
+    version: "2.0.0",
+    ends_in_a: false,
+    phases: &[
+        ("the first boot", &[A]),
+        ("the install", &[A, B_ON_TRIAL]),
+        ("the new system is on trial", &[B_ON_TRIAL, B]),
+        ("the new system is committed", &[B]),
+    ],
+    then: |recorder| {
+        recorder.vm.type_line("reboot -f")?;
+        recorder.vm.expect_all(&["tiny# ", "is healthy and committed"], BOOT)?;
+        recorder.next_phase()?;
+        recorder.vm.run("sync", 60)?.success()?;
+        recorder.vm.type_line("reboot -f")?;
+        recorder.vm.expect_all(&["tiny# ", "slot B is healthy"], BOOT)
+    },
+};
+
+/// Factory image, first boot, install of a system whose init ends at once, three tries, fall-back, report.
+pub const BROKEN_UPDATE: Scenario = Scenario {
+    name: "broken update",
+    recipe: "tests/recipes/tiny-panic.yaml",
+    version: "3.0.0",
+    ends_in_a: true,
+    phases: &[
+        ("the first boot", &[A]),
+        ("the install", &[A, B_ON_TRIAL]),
+        ("the broken system is on trial", &[B_ON_TRIAL]),
+        // GRUB does not flush, so its count of a try may be lost: then B has one more.
+        ("the last try and the way back", &[B_ON_TRIAL, A]),
+        ("back on the old system", &[A]),
+    ],
+    then: |recorder| {
+        recorder.vm.type_line("reboot -f")?;
+        for attempt in 1..=3 {
+            recorder.vm.expect(&format!("slot B, try {attempt} of 3"), BOOT)?;
+            recorder.vm.expect("giving up (broken on purpose)", BOOT)?;
+            if attempt == 2 {
+                recorder.next_phase()?;
+            }
+        }
+        // The report of the fall-back comes first, and is written down before it is told.
+        recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
+        recorder.next_phase()
+    },
+};
+
+impl Recording {
+    /// Lives through a scenario. In the folder `DARUMA_RECORDINGS`, if that is set, recordings are kept, and one that is
+    /// there is taken as it is: for looking at a state again that a sweep has found.
+    pub fn of(scenario: &Scenario) -> Result<Self> {
+        let fixture = Fixture::open()?;
+        let factory = fixture.bundle(TINY, "1.0.0")?;
+        let base = fixture.disk(&factory, TINY)?;
+        let update = fixture.bundle(scenario.recipe, scenario.version)?;
+        let size = fs::metadata(&base)?.len() + LARGER;
+        let own = tempfile::tempdir()?;
+        let kept = std::env::var_os("DARUMA_RECORDINGS").map(|dir| Path::new(&dir).join(scenario.name));
+        let dir = kept.as_deref().unwrap_or(own.path());
+        let (log, begins) = (dir.join("writes.log"), dir.join("phases.json"));
+        if !begins.exists() {
+            fs::create_dir_all(dir)?;
+            let begin = Recorder::record(scenario, &base, size, &update, dir)?;
+            fs::write(&begins, serde_json::to_string(&begin)?)?;
+        }
+        let begins: Vec<usize> = serde_json::from_str(&fs::read_to_string(&begins)?)?;
+        ensure!(begins.len() == scenario.phases.len(), "the story has not told all its phases");
+        let phase = |((name, may_boot), from): (&(&'static str, &[Taken]), usize)| Phase {
+            name,
+            from,
+            may_boot: may_boot.to_vec(),
+        };
+        let phases = scenario.phases.iter().zip(begins).map(phase).collect();
+        Ok(Self { base, size, log: WriteLog::read(&log)?, phases, bundles: [factory, update] })
+    }
+}
+
+impl Recorder {
+    /// Records into `dir`; gives where each phase begins.
+    fn record(scenario: &Scenario, base: &Path, size: u64, update: &Path, dir: &Path) -> Result<Vec<usize>> {
+        let mut recorder = Self::start(base, size, update, dir)?;
+        recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
+        recorder.vm.run("mount -t ext4 -o ro /dev/vdb /mnt", 60)?.success()?;
+        recorder.next_phase()?;
+        recorder.vm.run("daruma install /mnt/update.daruma", 300)?.success()?;
+        recorder.next_phase()?;
+        (scenario.then)(&mut recorder)?;
+        recorder.vm.run("sync", 60)?.success()?;
+        recorder.vm.cut_power()?;
+        Ok(recorder.begins)
+    }
+
+    fn start(base: &Path, size: u64, update: &Path, dir: &Path) -> Result<Self> {
+        let data = dir.join("data.ext4");
+        data_disk(&data, &[("update.daruma", update)])?;
+        let disk = dir.join("disk.qcow2");
+        let _ = fs::remove_file(&disk);
+        overlay_disk(base, &disk)?;
+        let resized = Command::new("qemu-img")
+            .args(["resize", "-q"])
+            .arg(&disk)
+            .arg(size.to_string())
+            .status()
+            .context("starting qemu-img (package qemu-utils)")?;
+        ensure!(resized.success(), "qemu-img resize {}: {resized}", disk.display());
+        let log = dir.join("writes.log");
+        fs::File::create(&log)?;
+        // What the guest takes for flushed is recorded as such; this host need not flush.
+        let drive = format!(
+            "driver=blklogwrites,if=virtio,cache=writeback,file.driver=qcow2,file.file.driver=file,\
+             file.file.filename={},file.cache.no-flush=on,log.driver=file,log.filename={},log-sector-size=512",
+            disk.display(),
+            log.display()
+        );
+        let serial = dir.join("serial.log");
+        let firmware = Firmware::Bios;
+        let machine =
+            Machine { disk, format: "qcow2", data: Some(data), firmware, memory_mib: 512, log: serial };
+        let vm = Vm::start_with(&machine, &drive, &[])?;
+        Ok(Self { vm, log, begins: vec![0] })
+    }
+
+    /// The next phase begins: what was done before is durable.
+    fn next_phase(&mut self) -> Result<()> {
+        self.begins.push(WriteLog::length(&self.log)?);
+        Ok(())
+    }
+}

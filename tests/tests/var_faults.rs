@@ -1,0 +1,203 @@
+//! Whatever is wrong with /var, or with the clock, the device boots, is healthy, says so, and can be updated.
+//!
+//! The damage is done to the disk from outside, before the first boot.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use image_layout::label;
+use serde_json::Value;
+use tests::fixture::Fixture;
+use tests::trial_disk::{change_partition, copy};
+use tests::vm::{Firmware, Machine, Vm, data_disk};
+
+/// Seconds that any one boot may take; these machines are slow and shared.
+const BOOT: u64 = 300;
+const TINY: &str = "tests/recipes/tiny.yaml";
+
+/// The one fault that is gone in the next boot.
+const MENDED: &str = "/var's superblock was torn by a power cut and is mended";
+
+/// One guest at a time: they are slow enough.
+static GUEST: Mutex<()> = Mutex::new(());
+
+/// Boots 1.0.0 from a disk that was `damaged`, with QEMU's `options`; sees that it is healthy and that its status has
+/// `warning`; installs 2.0.0 after `before`, boots it and sees it committed.
+fn boots_and_updates(
+    damage: impl FnOnce(&Path) -> Result<()>,
+    options: &[&str],
+    warning: Option<&str>,
+    before: impl FnOnce(&mut Vm) -> Result<()>,
+) -> Result<()> {
+    let _one = GUEST.lock().map_err(|_| anyhow!("another case failed"))?;
+    let fixture = Fixture::open()?;
+    let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("data.ext4");
+    data_disk(&data, &[("v2.daruma", &fixture.bundle(TINY, "2.0.0")?)])?;
+    let disk = dir.path().join("disk.raw");
+    copy(&factory, &disk)?;
+    damage(&disk)?;
+    let drive = format!("file={},if=virtio,format=raw,cache=writeback", disk.display());
+    let log = dir.path().join("serial.log");
+    let firmware = Firmware::Bios;
+    let machine = Machine { disk, format: "raw", data: Some(data), firmware, memory_mib: 512, log };
+    let mut vm = Vm::start_with(&machine, &drive, options)?;
+    let console = comes_up(&mut vm, "A", warning)?;
+    if let Some(warning) = warning {
+        ensure!(console.contains(warning), "the console does not say {warning:?}:\n{console}");
+    }
+    before(&mut vm)?;
+    vm.run("mount -t ext4 -o ro /dev/vdb /mnt", 60)?.success()?;
+    vm.run("daruma install /mnt/v2.daruma", 300)?.success()?;
+    vm.type_line("reboot -f")?;
+    vm.expect("slot B, try 1 of 3", BOOT)?;
+    comes_up(&mut vm, "B", warning.filter(|warning| *warning != MENDED)).map(drop)
+}
+
+/// Gives what the console showed meanwhile.
+fn comes_up(vm: &mut Vm, slot: &str, warning: Option<&str>) -> Result<String> {
+    let healthy = format!("slot {slot} is healthy");
+    let (first, mut console) = vm.expect_any(&["tiny# ", &healthy], BOOT)?;
+    console += &vm.expect(if first == 0 { &healthy } else { "tiny# " }, BOOT)?;
+    let text = vm.run("daruma status --json", 60)?.success()?;
+    let status: Value = serde_json::from_str(text.trim()).with_context(|| text.clone())?;
+    ensure!(
+        status["running"] == slot && status["state"] == "committed" && status["health"] == "healthy",
+        "{status}"
+    );
+    let warnings = status["warnings"].to_string();
+    ensure!(warning.is_none_or(|warning| warnings.contains(warning)), "the warnings are {warnings}");
+    Ok(console)
+}
+
+fn undamaged(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+fn as_it_is(_: &mut Vm) -> Result<()> {
+    Ok(())
+}
+
+/// e2fsprogs and fdisk are not on an ordinary user's path.
+fn tool(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
+    command.stdin(Stdio::null());
+    command
+}
+
+fn debugfs(var: &Path, request: &str) -> Result<String> {
+    let output = tool("debugfs").args(["-w", "-R", request]).arg(var).output().context("starting debugfs")?;
+    ensure!(output.status.success(), "debugfs {request}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Bytes that look like nothing; the same in each run.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 20_261_121_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn overwrite(path: &Path, at: u64, length: usize) -> Result<()> {
+    Ok(File::options().write(true).open(path)?.write_all_at(&noise(length), at)?)
+}
+
+#[test]
+fn a_full_var() -> Result<()> {
+    boots_and_updates(undamaged, &[], None, |vm| {
+        // Root's reserved blocks, too: to the last one.
+        let filled = vm.run("cat /dev/zero > /var/fill; echo x > /var/more", 300)?;
+        ensure!(filled.text.contains("No space left on device"), "{filled:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_var_that_this_kernel_may_only_read() -> Result<()> {
+    let future = |var: &Path| debugfs(var, "ssv feature_ro_compat 0x4000046b").map(drop);
+    boots_and_updates(
+        |disk| change_partition(disk, label::VAR, future),
+        &[],
+        Some("it is read-only, changes are in memory"),
+        as_it_is,
+    )
+}
+
+#[test]
+fn a_var_whose_superblock_was_torn() -> Result<()> {
+    // The number of mounts in its first sector is new, the checksum in the second is not.
+    let torn = |var: &Path| Ok(File::options().write(true).open(var)?.write_all_at(&[77, 0], 1024 + 0x34)?);
+    boots_and_updates(
+        |disk| change_partition(disk, label::VAR, torn),
+        &[],
+        Some(MENDED),
+        |vm| vm.run("grep '^/dev/vda8 /var ext4 rw' /proc/mounts", 60)?.success().map(drop),
+    )
+}
+
+#[test]
+fn a_var_whose_superblock_is_noise() -> Result<()> {
+    boots_and_updates(
+        |disk| change_partition(disk, label::VAR, |var| overwrite(var, 1024, 1024)),
+        &[],
+        Some("/var is in memory, nothing is kept"),
+        as_it_is,
+    )
+}
+
+#[test]
+fn a_var_whose_journal_is_noise() -> Result<()> {
+    let noisy = |var: &Path| {
+        let blocks = debugfs(var, "blocks <8>")?;
+        let first: u64 =
+            blocks.split_ascii_whitespace().next().context("the journal has no blocks")?.parse()?;
+        overwrite(var, first * 4096, 64 << 10)
+    };
+    boots_and_updates(
+        |disk| change_partition(disk, label::VAR, noisy),
+        &[],
+        Some("it is read-only, changes are in memory"),
+        as_it_is,
+    )
+}
+
+#[test]
+fn a_disk_without_var() -> Result<()> {
+    let removed = |disk: &Path| {
+        let output = tool("sfdisk").args(["-q", "--delete"]).arg(disk).arg("8").output()?;
+        ensure!(output.status.success(), "sfdisk: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    boots_and_updates(removed, &[], Some("there is no partition var"), as_it_is)
+}
+
+/// A router without a battery has any time that it likes.
+fn at(time: &str, year: &str) -> Result<()> {
+    // Its own clock: QEMU counts the distance to the host's in 32 bits.
+    boots_and_updates(undamaged, &["-rtc", &format!("base={time},clock=vm")], None, |vm| {
+        let now = vm.run("date -u +%Y", 60)?.success()?;
+        ensure!(now.trim() == year, "the guest's clock says {now:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_clock_that_stands_in_1970() -> Result<()> {
+    at("1970-01-01T00:00:10", "1970")
+}
+
+#[test]
+fn a_clock_that_stands_in_2100() -> Result<()> {
+    at("2100-01-01T00:00:00", "2100")
+}

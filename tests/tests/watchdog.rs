@@ -1,0 +1,147 @@
+//! Whatever hangs is reset by the hardware watchdog, and a slot on trial is left for the old system.
+//!
+//! Each disk is made with the new system on its last try, so that every case is one boot, one hang and the way back.
+//! The times that are printed are those of `docs/operating.md`; the watchdog is set to 10 s.
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Value, json};
+use tests::fixture::Fixture;
+use tests::qmp::{Qmp, QmpListener};
+use tests::trial_disk;
+use tests::vm::{Firmware, Machine, Vm};
+
+/// Seconds that any one boot may take; these machines are slow and shared.
+const BOOT: u64 = 300;
+/// Seconds within which a hanging machine must be reset: the watchdog's 10, and a lot for a slow host.
+const RESET: u64 = 60;
+const TINY: &str = "tests/recipes/tiny.yaml";
+
+/// One guest at a time: they measure times.
+static GUEST: Mutex<()> = Mutex::new(());
+
+/// A machine with 1.0.0 in slot A and, if there is a recipe, 3.0.0 of it in B on its last try.
+struct Bench {
+    vm: Vm,
+    qmp: Qmp,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn start(on_trial: Option<&str>) -> Result<Self> {
+        let fixture = Fixture::open()?;
+        let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
+        let dir = tempfile::tempdir()?;
+        let disk = dir.path().join("disk.raw");
+        trial_disk::copy(&factory, &disk)?;
+        if let Some(recipe) = on_trial {
+            trial_disk::put_on_trial(&disk, &fixture.bundle(recipe, "3.0.0")?, 2)?;
+        }
+        let log = dir.path().join("serial.log");
+        let machine =
+            Machine { disk, format: "raw", data: None, firmware: Firmware::Bios, memory_mib: 512, log };
+        let listener = QmpListener::new(dir.path())?;
+        let drive = format!("file={},if=virtio,format=raw,cache=writeback", machine.disk.display());
+        let options: Vec<&str> = listener.options.iter().map(String::as_str).collect();
+        let vm = Vm::start_with(&machine, &drive, &options)?;
+        let qmp = listener.accept()?;
+        Ok(Self { vm, qmp, _dir: dir })
+    }
+
+    /// Lets the disk deliver `bytes_per_s`; 0 is without limit.
+    fn throttle(&mut self, bytes_per_s: u64) -> Result<()> {
+        let limits = json!({ "device": "virtio0", "bps": bytes_per_s, "bps_rd": 0, "bps_wr": 0,
+            "iops": 0, "iops_rd": 0, "iops_wr": 0 });
+        self.qmp.command("block_set_io_throttle", limits).map(drop)
+    }
+
+    /// Waits until slot A is healthy again after the watchdog's reset, and prints how long that took.
+    fn comes_back(&mut self, what: &str, hung: Instant, try_line: &str) -> Result<()> {
+        self.qmp.event("WATCHDOG", RESET).with_context(|| what.to_owned())?;
+        let reset_s = hung.elapsed().as_secs();
+        self.throttle(0)?;
+        let before = self.vm.expect(try_line, BOOT)?;
+        ensure!(!before.contains("; rebooting"), "it was not the watchdog alone: {before}");
+        self.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
+        println!("{what}: reset after {reset_s} s, slot A healthy after {} s", hung.elapsed().as_secs());
+        let status = self.vm.run("daruma status --json", 60)?.success()?;
+        let status: Value = serde_json::from_str(status.trim()).with_context(|| status.clone())?;
+        ensure!(
+            status["running"] == "A" && status["state"] == "committed" && status["health"] == "healthy",
+            "{status}"
+        );
+        Ok(())
+    }
+}
+
+/// Boots the last try of a trial, lets `hang` do its work, and sees the old system come back.
+fn falls_back(what: &str, recipe: &str, hang: impl FnOnce(&mut Bench) -> Result<()>) -> Result<()> {
+    let _one = GUEST.lock().map_err(|_| anyhow!("another case failed"))?;
+    let mut bench = Bench::start(Some(recipe))?;
+    bench.vm.expect("slot B, try 3 of 3", BOOT)?;
+    hang(&mut bench)?;
+    let hung = Instant::now();
+    bench.comes_back(what, hung, "slot B (on trial) has used up its 3 tries")?;
+    let text = bench.vm.run("daruma status", 60)?.success()?;
+    ensure!(text.contains("never reached its health checks"), "the status does not say why:\n{text}");
+    Ok(())
+}
+
+/// The same with a system whose checks never pass, and a command in its shell while they run.
+fn falls_back_after(what: &str, command: &str) -> Result<()> {
+    falls_back(what, "tests/recipes/tiny-unhealthy.yaml", |bench| {
+        bench.vm.expect_all(&["tiny# ", "slot B: 1 health checks"], BOOT)?;
+        bench.vm.type_line(command)
+    })
+}
+
+#[test]
+fn a_disk_that_stalls_in_the_initramfs() -> Result<()> {
+    falls_back("initramfs: the disk stalls", "tests/recipes/tiny-loud.yaml", |bench| {
+        bench.vm.expect("daruma-init: watchdog armed, 10 s", BOOT)?;
+        bench.throttle(1)
+    })
+}
+
+#[test]
+fn an_init_that_hangs() -> Result<()> {
+    falls_back("init hangs", "tests/recipes/tiny-hang.yaml", |bench| {
+        bench.vm.expect("doing nothing for ever (broken on purpose)", BOOT).map(drop)
+    })
+}
+
+#[test]
+fn an_agent_that_is_killed_before_its_verdict() -> Result<()> {
+    falls_back_after("agent killed (SIGKILL) before its verdict", "kill -KILL $(pidof daruma)")
+}
+
+#[test]
+fn an_agent_that_is_terminated_before_its_verdict() -> Result<()> {
+    falls_back_after("agent ended in order (SIGTERM) before its verdict", "kill -TERM $(pidof daruma)")
+}
+
+#[test]
+fn an_agent_that_is_stopped_before_its_verdict() -> Result<()> {
+    falls_back_after("agent frozen (SIGSTOP) before its verdict", "kill -STOP $(pidof daruma)")
+}
+
+#[test]
+fn a_kernel_that_panics_and_does_not_restart_by_itself() -> Result<()> {
+    let command = "echo 0 > /proc/sys/kernel/panic; echo c > /proc/sysrq-trigger";
+    falls_back_after("kernel panic without panic=", command)
+}
+
+#[test]
+fn an_agent_that_dies_on_a_committed_system() -> Result<()> {
+    let _one = GUEST.lock().map_err(|_| anyhow!("another case failed"))?;
+    let mut bench = Bench::start(None)?;
+    bench.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
+    for signal in ["STOP", "KILL"] {
+        bench.vm.type_line(&format!("kill -{signal} $(pidof daruma)"))?;
+        let what = format!("agent of a committed system, SIG{signal}");
+        bench.comes_back(&what, Instant::now(), "slot A, try 1 of 9 (committed)")?;
+    }
+    Ok(())
+}
