@@ -145,8 +145,13 @@ impl Boot {
                     })?;
                 }
                 Step::FillVar { image } => {
-                    fill::fill(&Path::new(image).join("var"), Path::new(VAR), &plan.root_hash, &tick)
-                        .context("filling /var")?;
+                    // A full /var must not keep a system from booting: the update may be what empties it.
+                    let from = Path::new(image).join("var");
+                    if let Err(error) = fill::fill(&from, Path::new(VAR), &plan.root_hash, &tick) {
+                        console::warn(&format!(
+                            "filling /var: {error:#}; what is new in the image's /var is missing"
+                        ));
+                    }
                 }
                 Step::CoverRoot { slot } => {
                     self.cover("root", Path::new(plan::IMAGE), root, *slot, plan, var_state)?;
@@ -195,8 +200,20 @@ impl Boot {
         } else {
             base(VAR)
         };
-        let upper = upper::prepare(&place, slot, &plan.root_hash, lower, &tick)
-            .with_context(|| format!("preparing the changes of {kind} for slot {slot}"))?;
+        let prepare = |place: &Path| {
+            upper::prepare(place, slot, &plan.root_hash, lower, &tick)
+                .with_context(|| format!("preparing the changes of {kind} for slot {slot}"))
+        };
+        let upper = match prepare(&place) {
+            Err(error) if state == VarState::Persistent => {
+                // Such as a full /var: the settings are as they were last, and what changes now is kept in memory.
+                console::warn(&format!("{error:#}; they are kept in memory only"));
+                lowers.splice(0..0, upper::read_only(&base(VAR), slot, &plan.root_hash));
+                mounts::tmpfs(Path::new(var::MEMORY))?;
+                prepare(&Path::new(var::MEMORY).join(kind))?
+            }
+            result => result?,
+        };
         Overlay { lower: lowers, upper: upper.upper, work: upper.work }.mount(target)
     }
 }
