@@ -10,11 +10,12 @@ export FIRMWARE ?= bios
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export RUST_BACKTRACE = 0
 
-.PHONY: help setup build check lint deny test demo bench clean
+.PHONY: help setup build check lint deny test sweep demo bench clean
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
 	@echo 'make test                  set up and run every test'
 	@echo 'make check                 the fast tests: no root, no network, no QEMU'
+	@echo 'make sweep                 cut the power at every operation on the disk; prints the counts'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
 
@@ -44,6 +45,10 @@ check: lint
 
 test: setup lint deny build
 	$(CARGO) test --locked --workspace
+
+# The agent's steps on a disk in memory, judged by the real GRUB.
+sweep: setup build
+	@$(CARGO) run --locked --quiet -p tests --bin sweep
 
 demo: setup build
 	@target/release/demo

@@ -1,6 +1,7 @@
 //! What the end-to-end tests, the demo and the benchmarks share: real images, real machines.
 
 pub mod fixture;
+pub mod grub_disk;
 pub mod grub_emu;
 pub mod story;
 pub mod vm;
