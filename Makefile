@@ -21,8 +21,8 @@ FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
 	@echo 'make test                  set up and run every test'
-	@echo 'make sweep                 power cuts at any moment, with the counts'
 	@echo 'make check                 the fast tests: no root, no network, no QEMU'
+	@echo 'make sweep                 cut the power at every operation on the disk; prints the counts'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
 	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target for so long; the kept corpus is part of make check'
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
@@ -54,7 +54,9 @@ check: lint
 test: setup lint deny build
 	$(CARGO) test --locked --workspace
 
+# The agent's steps on a disk in memory; then a whole machine's life, recorded in QEMU. The real GRUB judges both.
 sweep: setup build
+	@$(CARGO) run --locked --quiet -p tests --bin sweep
 	$(CARGO) test --locked --release -p tests --test machine_sweep -- --nocapture --test-threads=1
 
 demo: setup build

@@ -23,11 +23,11 @@ pub(crate) fn was_given_up(state: &BootState, running: Slot) -> bool {
 }
 
 /// Settles it all with one write of the state and one of the environment. Returns the report of a fall-back. What goes
-/// wrong with the state is printed and does not count.
+/// wrong with the state is printed and does not count. The caller holds the lock.
 ///
 /// # Errors
 /// The environment cannot be read or written.
-pub(crate) fn settle(device: &Device) -> Result<Option<String>, Failure> {
+pub fn settle(device: &Device) -> Result<Option<String>, Failure> {
     let running = device.running()?;
     let mut environment = Environment::load(device)?;
     let state_file = device.state_file();

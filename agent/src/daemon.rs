@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::arrival;
 use crate::cmdline::Booted;
+use crate::commit;
 use crate::config::Config;
 use crate::console::{say, warn};
 use crate::device::Device;
@@ -135,7 +136,7 @@ async fn live(
         let _ = fs::remove_file(device.path(CHECKING));
         match outcome {
             Ok(()) => {
-                tell(&commit(device, running).await?);
+                tell(&commit_under_lock(device, running).await?);
                 return std::future::pending().await;
             }
             Err(failed) => {
@@ -154,7 +155,7 @@ async fn live(
     }
     checks.until_passed().await;
     let _ = fs::remove_file(device.path(DEGRADED));
-    tell(&commit(device, running).await?);
+    tell(&commit_under_lock(device, running).await?);
     std::future::pending().await
 }
 
@@ -173,31 +174,11 @@ async fn wait_for_lock(device: &Device) -> Result<Lock, Failure> {
     }
 }
 
-/// All checks have passed: commits the slot if it was on trial, and starts its count of boots anew. The lock is free
-/// again when this returns: the daemon idles for ever after it, and an install must be possible then.
-async fn commit(device: &Device, running: Slot) -> Result<String, Failure> {
+/// [`commit::commit`] under the lock. The lock is free again when this returns: the daemon idles for ever after it, and
+/// an install must be possible then.
+async fn commit_under_lock(device: &Device, running: Slot) -> Result<String, Failure> {
     let _lock = wait_for_lock(device).await?;
-    let mut environment = Environment::load(device)?;
-    let mut boot = environment.state();
-    let was_trial = boot.trial == Some(running);
-    boot.mark_good(running);
-    environment.write(&boot)?;
-    let line = if was_trial {
-        format!("slot {running} is healthy and committed")
-    } else {
-        format!("slot {running} is healthy")
-    };
-    device.state_file().change(|state| {
-        state.release(running);
-        let version = device.slot_config(running).ok().map(|config| config.version);
-        let was_degraded = state.events.iter().rfind(|event| event.slot == running.name());
-        if was_trial {
-            state.record(Kind::Committed, running, version.as_ref(), "all health checks passed");
-        } else if was_degraded.is_some_and(|event| matches!(event.kind, Kind::Degraded | Kind::HealthFailed))
-        {
-            state.record(Kind::Recovered, running, version.as_ref(), "all health checks passed");
-        }
-    });
+    let line = commit::commit(device, running)?;
     mark_file(device, HEALTHY, &line);
     Ok(line)
 }

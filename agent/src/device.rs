@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use grub_env::EnvStore;
-use image_layout::{FileDisk, Slot, label};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use image_layout::{Slot, label};
 
 use crate::cmdline::{Booted, CommandLine};
 use crate::exit::{Exit, Failure};
 use crate::lock::Lock;
+use crate::opener::{Access, AnyDisk, Opener};
 use crate::partitions::{self, Partitions};
 use crate::slot_config::SlotConfig;
 use crate::state::StateFile;
@@ -21,6 +21,7 @@ pub struct Device {
     is_real: bool,
     partitions: Partitions,
     command_line: CommandLine,
+    opener: Opener,
 }
 
 impl Device {
@@ -35,7 +36,8 @@ impl Device {
             partitions::find(Path::new("/sys"), &mountinfo, Path::new("/dev")).map_err(|cause| {
                 Failure::new(Exit::NotADevice, format!("looking for the device's partitions: {cause}"))
             })?;
-        Ok(Self { root: PathBuf::from("/"), is_real: true, partitions, command_line })
+        let opener = Opener::default();
+        Ok(Self { root: PathBuf::from("/"), is_real: true, partitions, command_line, opener })
     }
 
     /// A device laid out in `folder`: files named like the partitions, folders `etc`, `var`, `run` (and `proc`, for
@@ -54,11 +56,18 @@ impl Device {
                 partitions.insert(label.to_owned(), path);
             }
         }
-        let device = Self { root: folder.to_path_buf(), is_real: false, partitions, command_line };
+        let root = folder.to_path_buf();
+        let device = Self { root, is_real: false, partitions, command_line, opener: Opener::default() };
         for label in [label::ESP, "boot-a", "root-a", "boot-b", "root-b"] {
             device.partition(label)?;
         }
         Ok(device)
+    }
+
+    /// The same device, whose partitions are opened by `opener`: the power-cut sweep's way in.
+    #[must_use]
+    pub fn with_opener(self, opener: Opener) -> Self {
+        Self { opener, ..self }
     }
 
     /// Whether this is the machine that the program runs on: only that one can be rebooted.
@@ -126,22 +135,19 @@ impl Device {
     ///
     /// # Errors
     /// [`Exit::Environment`] when the ESP cannot be opened or is not the FAT that it should be.
-    pub fn environment(&self) -> Result<EnvStore<FileDisk>, Failure> {
-        self.open_environment(FileDisk::open)
+    pub fn environment(&self) -> Result<EnvStore<AnyDisk>, Failure> {
+        self.open_environment(Access::Write)
     }
 
     /// The boot environment, for reading only.
     ///
     /// # Errors
     /// Like [`Device::environment`].
-    pub fn environment_read_only(&self) -> Result<EnvStore<FileDisk>, Failure> {
-        self.open_environment(FileDisk::open_read_only)
+    pub fn environment_read_only(&self) -> Result<EnvStore<AnyDisk>, Failure> {
+        self.open_environment(Access::Read)
     }
 
-    fn open_environment(
-        &self,
-        open: impl Fn(&Path) -> std::io::Result<FileDisk>,
-    ) -> Result<EnvStore<FileDisk>, Failure> {
+    fn open_environment(&self, access: Access) -> Result<EnvStore<AnyDisk>, Failure> {
         let path = self.partition(label::ESP)?;
         let failure = |cause: &dyn std::fmt::Display| {
             Failure::new(
@@ -149,10 +155,13 @@ impl Device {
                 format!("opening the boot environment on {}: {cause}", path.display()),
             )
         };
-        let disk = open(path).map_err(|error| failure(&error))?;
-        // Past the page cache, so that what is read is what GRUB reads. A test's filesystem may not have it.
-        let _ = fcntl(disk.file(), FcntlArg::F_SETFL(OFlag::O_DIRECT));
+        let disk = self.open(path, access).map_err(|error| failure(&error))?;
         EnvStore::open(disk).map_err(|error| failure(&error))
+    }
+
+    /// Opens the partition `path`, one that [`Device::partition`] gave.
+    pub(crate) fn open(&self, path: &Path, access: Access) -> std::io::Result<AnyDisk> {
+        self.opener.open(path, access)
     }
 
     /// What lies in a slot, by the `slot.cfg` of its boot image.
@@ -161,7 +170,8 @@ impl Device {
     /// The cause, for one line: the slot is empty or its boot image is damaged.
     pub fn slot_config(&self, slot: Slot) -> Result<SlotConfig, String> {
         let path = self.partition(slot.boot_label()).map_err(|failure| failure.message)?;
-        SlotConfig::read(path)
+        let disk = self.open(path, Access::Look).map_err(|error| format!("{}: {error}", path.display()))?;
+        SlotConfig::read(&disk, path)
     }
 }
 

@@ -1,15 +1,16 @@
 //! The boot environment as the agent uses it: loaded once, changed in memory, written once.
 
 use grub_env::{BootState, Env, EnvError, EnvStore};
-use image_layout::{FileDisk, label};
+use image_layout::label;
 
 use crate::console::warn;
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
+use crate::opener::AnyDisk;
 
 /// The environment of a device, open for writing. Whoever has it should hold the [`crate::Lock`].
 pub(crate) struct Environment {
-    store: EnvStore<FileDisk>,
+    store: EnvStore<AnyDisk>,
     env: Env,
     /// What is wrong with the copies on the disk, one line each; empty once they have been healed.
     damage: Vec<String>,

@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::opener::Access;
 use crate::progress::{Progress, megabytes};
 use crate::slot_target::SlotTarget;
 use crate::slot_writer::{Job, write_images};
@@ -51,10 +52,10 @@ pub fn install(
     let mut jobs = Vec::new();
     for (image, label) in partitions {
         let path = device.partition(label)?;
-        let target = SlotTarget::open(path).map_err(|error| {
+        let disk = device.open(path, Access::Write).map_err(|error| {
             Failure::new(Exit::SlotIo, format!("{doing}: opening {}: {error}", path.display()))
         })?;
-        jobs.push(Job { image, target });
+        jobs.push(Job { image, target: SlotTarget::new(path, disk) });
     }
 
     let _lock = device.lock()?;
@@ -144,7 +145,7 @@ fn check_fitness(
     })?;
     let capacity = |label: &str| -> Result<u64, Failure> {
         let path = device.partition(label)?;
-        let size = FileDisk::open_read_only(path).and_then(|disk| disk.size());
+        let size = device.open(path, Access::Look).and_then(|disk| disk.size());
         size.map_err(|error| {
             Failure::new(Exit::SlotIo, format!("{doing}: looking at {}: {error}", path.display()))
         })

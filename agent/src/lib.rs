@@ -6,10 +6,12 @@
 
 mod arrival;
 mod cmdline;
+mod commit;
 pub mod config;
 pub mod console;
 pub mod daemon;
 mod device;
+mod direct_disk;
 mod environment;
 mod exit;
 pub mod health;
@@ -19,6 +21,7 @@ mod interrupt;
 mod keepalive;
 mod lock;
 mod notify;
+mod opener;
 mod partitions;
 mod progress;
 mod reboot;
@@ -32,13 +35,16 @@ mod sys;
 mod verbs;
 mod watchdog;
 
+pub use arrival::settle;
 pub use cmdline::{Booted, CommandLine};
+pub use commit::commit;
 pub use config::Config;
 pub use device::Device;
 pub use exit::{Exit, Failure};
 pub use install::{Options as InstallOptions, install};
 pub use interrupt::Interrupt;
 pub use lock::Lock;
+pub use opener::{Access, AnyDisk, Opener};
 pub use slot_config::SlotConfig;
 pub use status::{SlotStatus, Status};
 pub use verbs::{Mark, mark, roll_back};

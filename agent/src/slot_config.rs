@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bundle::{BuildId, Compatible};
-use image_layout::FileDisk;
+use image_layout::Disk;
 use semver::Version;
 
 use crate::exit::one_line;
@@ -25,10 +25,9 @@ pub struct SlotConfig {
 }
 
 impl SlotConfig {
-    /// Reads it out of the boot image on the partition `path`. The error is the cause, for one line.
-    pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let disk = FileDisk::open_read_only(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let bytes = bundle::StoredSquashfs::read_file(&disk, FILE)
+    /// Reads it out of the boot image on the partition `path`, open as `disk`. The error is the cause, for one line.
+    pub(crate) fn read(disk: &impl Disk, path: &Path) -> Result<Self, String> {
+        let bytes = bundle::StoredSquashfs::read_file(disk, FILE)
             .map_err(|error| format!("{} of {}: {error}", FILE, path.display()))?;
         Self::parse(&String::from_utf8_lossy(&bytes))
             .map_err(|error| format!("{FILE} of {}: {error}", path.display()))

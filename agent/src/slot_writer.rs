@@ -1,5 +1,8 @@
-//! Writing a slot's images: read and verify | write | sync and read back | compare. Each stage is a thread, so that
+//! Writing a slot's images: read and verify | write and sync | read back | compare. Each stage is a thread, so that
 //! hashing and the disk work at the same time, and one image's end does not hold up the next one's beginning.
+//!
+//! All writes and syncs come from one thread: their order is then a property of the images and not of the scheduler, and
+//! the power-cut sweep that counts them sees the only order there is. The stages beside it read and hash.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -20,7 +23,6 @@ const PIECES: usize = 3;
 const STEP: u64 = 8 << 20;
 
 /// An image and the partition that it goes to.
-#[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) image: &'static str,
     pub(crate) target: SlotTarget,
@@ -110,7 +112,7 @@ fn read(
     Ok(())
 }
 
-/// Second stage: pieces to the disk.
+/// Second stage: pieces to the disk, synced in steps. A step is announced for reading back once it is durable.
 fn write(
     jobs: &[Job],
     to_write: &Receiver<Filled>,
@@ -123,34 +125,51 @@ fn write(
     for filled in to_write {
         interrupt.check()?;
         if filled.job != job {
-            let _ = written.send((job, announced..offset));
+            if !finish_step(jobs, job, announced..offset, &written)? {
+                return Ok(());
+            }
             (job, offset, announced) = (filled.job, 0, 0);
         }
         let (target, length) = (&jobs[job].target, filled.length);
-        target.write(&filled.piece.bytes()[..length], offset).map_err(|error| {
-            let path = target.path().display();
-            Failure::new(
-                Exit::SlotIo,
-                format!("writing {path} at byte {offset}: {error}; is the disk failing?"),
-            )
-        })?;
+        target
+            .write(&filled.piece.bytes()[..length], offset)
+            .map_err(|error| disk_failure("writing", target, offset, &error))?;
         offset += length as u64;
         done += length as u64;
         progress.at(done);
         let _ = free.send(filled.piece);
         if offset - announced >= STEP {
-            if written.send((job, announced..offset)).is_err() {
-                return Ok(()); // the comparer has found a difference, and says so
+            if !finish_step(jobs, job, announced..offset, &written)? {
+                return Ok(());
             }
             announced = offset;
         }
     }
-    let _ = written.send((job, announced..offset));
-    Ok(())
+    finish_step(jobs, job, announced..offset, &written).map(|_| ())
 }
 
-/// Third stage: what is written is synced and read from the disk; and the fourth, on a thread of its own: it is
-/// hashed against the signed chunks. When both are done, all of it is durable.
+/// Syncs what was written and has it read back. `false`: the comparer has found a difference, and says so.
+fn finish_step(
+    jobs: &[Job],
+    job: usize,
+    range: Range<u64>,
+    written: &Sender<(usize, Range<u64>)>,
+) -> Result<bool, Failure> {
+    if range.is_empty() {
+        return Ok(true);
+    }
+    let target = &jobs[job].target;
+    target.sync().map_err(|error| disk_failure("syncing", target, range.start, &error))?;
+    Ok(written.send((job, range)).is_ok())
+}
+
+fn disk_failure(doing: &str, target: &SlotTarget, offset: u64, error: &std::io::Error) -> Failure {
+    let path = target.path().display();
+    Failure::new(Exit::SlotIo, format!("{doing} {path} at byte {offset}: {error}; is the disk failing?"))
+}
+
+/// Third stage: what is durable is read from the disk; and the fourth, on a thread of its own: it is hashed against the
+/// signed chunks.
 fn compare(
     jobs: &[Job],
     tables: &[&[Chunk]],
@@ -176,20 +195,14 @@ fn read_back(
 ) -> Result<(), Failure> {
     for (job, range) in to_read_back {
         let target = &jobs[job].target;
-        let failure = |doing: &str, offset: u64, error: std::io::Error| {
-            let path = target.path().display();
-            Failure::new(
-                Exit::SlotIo,
-                format!("{doing} {path} at byte {offset}: {error}; is the disk failing?"),
-            )
-        };
-        target.sync().map_err(|error| failure("syncing", range.start, error))?;
         target.forget(&range);
         for offset in range.clone().step_by(PIECE) {
             let Ok(mut piece) = to_fill.recv() else { return Ok(()) }; // the hasher says why
             let length = usize::try_from(range.end - offset).map_or(PIECE, |left| left.min(PIECE));
             let bytes = &mut piece.bytes_mut()[..length];
-            target.read(bytes, offset).map_err(|error| failure("reading back", offset, error))?;
+            target
+                .read(bytes, offset)
+                .map_err(|error| disk_failure("reading back", target, offset, &error))?;
             if filled.send(Filled { job, piece, length }).is_err() {
                 return Ok(());
             }
@@ -236,6 +249,7 @@ fn hash(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::opener::{Access, Opener};
 
     fn chunk(offset: u64, bytes: &[u8]) -> Chunk {
         Chunk { offset, len: u32::try_from(bytes.len()).unwrap(), sha256: bundle::Sha256::of(bytes) }
@@ -250,7 +264,8 @@ mod tests {
         let chunks = [chunk(0, first), chunk(first.len() as u64, second)];
         std::fs::write(&path, &bytes).unwrap();
         let compare_file = || {
-            let jobs = [Job { image: "root", target: SlotTarget::open(&path).unwrap() }];
+            let disk = Opener::default().open(&path, Access::Write).unwrap();
+            let jobs = [Job { image: "root", target: SlotTarget::new(&path, disk) }];
             let (written, to_read_back) = channel();
             written.send((0, 0..PIECE as u64)).unwrap();
             written.send((0, PIECE as u64..bytes.len() as u64)).unwrap();

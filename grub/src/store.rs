@@ -102,11 +102,13 @@ impl<D: Disk> EnvStore<D> {
         Ok(Loaded { env, copy, damage })
     }
 
-    /// Overwrites both copies in place, the second copy first; each is on stable storage before the next begins.
+    /// Overwrites both copies in place, the second copy first; each is on stable storage and read back before the next
+    /// begins.
     ///
     /// # Errors
     /// [`EnvError::BakNotWritten`] when only the second copy failed: the new environment holds all the same. Any
-    /// other error means that GRUB still goes by the old one.
+    /// other error means that GRUB still goes by the old one, or by what a disk that does not give back what was
+    /// written has made of the new one.
     pub fn store(&self, env: &Env) -> Result<(), EnvError> {
         let bak = self.overwrite(Copy::Bak, env);
         self.overwrite(Copy::Main, env)?;
@@ -239,7 +241,17 @@ impl<D: Disk> EnvStore<D> {
             self.esp.sync()?;
         }
         // What was right already may be so only in a cache, after a write whose sync failed.
-        self.esp.sync()
+        self.esp.sync()?;
+        // A disk can take a write, sync it and keep something else: GRUB would be the first to see it.
+        let mut at = 0;
+        for extent in extents {
+            let kept = aligned::read(&self.esp, extent.offset, extent.len, self.sector)?;
+            if kept != block[at..at + extent.len] {
+                return Err(io::Error::other("the disk does not give back what was written; it is failing"));
+            }
+            at += extent.len;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
@@ -18,6 +19,31 @@ pub trait Disk {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Returns once everything written so far is on stable storage.
     fn sync(&self) -> io::Result<()>;
+    /// Makes the next reads of `range` come from the medium and not from a cache, as far as that can be had. Advice:
+    /// a disk without a cache has nothing to do.
+    fn forget(&self, _range: Range<u64>) {}
+}
+
+impl<D: Disk + ?Sized> Disk for Box<D> {
+    fn size(&self) -> io::Result<u64> {
+        (**self).size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        (**self).write_at(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
+
+    fn forget(&self, range: Range<u64>) {
+        (**self).forget(range);
+    }
 }
 
 /// A block device or a regular file.
@@ -41,6 +67,12 @@ impl FileDisk {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+}
+
+impl From<File> for FileDisk {
+    fn from(file: File) -> Self {
+        Self { file }
     }
 }
 

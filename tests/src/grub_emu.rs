@@ -204,7 +204,7 @@ const REPLACED: [(&str, &str); 5] = [
 ];
 
 /// What stands for the machine around `grub.cfg`. One argument a line, because the terminal breaks long lines.
-const DRIVER: &str = r#"
+pub(crate) const DRIVER: &str = r#"
 function emu_linux {
     if [ -f "$1" ]; then
         echo "@linux"
@@ -221,7 +221,7 @@ set enable_progress_indicator=0
 export enable_progress_indicator
 "#;
 
-fn replace_words(grub_cfg: &str) -> Result<String> {
+pub(crate) fn replace_words(grub_cfg: &str) -> Result<String> {
     let mut text = grub_cfg.to_owned();
     for (word, function) in REPLACED {
         ensure!(text.matches(word).count() == 1, "{word:?} is not in grub.cfg exactly once");
@@ -231,7 +231,7 @@ fn replace_words(grub_cfg: &str) -> Result<String> {
 }
 
 /// The arguments of the last `linux` that an `initrd` and `boot` followed.
-fn started(screen: &str) -> Option<Vec<String>> {
+pub(crate) fn started(screen: &str) -> Option<Vec<String>> {
     let (before, _) = screen.split_once("@boot")?.0.rsplit_once("@initrd")?;
     let (_, linux) = before.rsplit_once("@linux")?;
     Some(linux.lines().filter_map(|line| line.trim().strip_prefix("@ ")).map(str::to_owned).collect())
@@ -242,7 +242,7 @@ fn offset(number: usize) -> usize {
 }
 
 /// A FAT12 with `grub.cfg` and two environment files of 1,024 bytes.
-fn esp_template(dir: &Path, grub_cfg: &str) -> Result<Vec<u8>> {
+pub(crate) fn esp_template(dir: &Path, grub_cfg: &str) -> Result<Vec<u8>> {
     let image = dir.join("esp.img");
     let file = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
         let path = dir.join(name);
@@ -278,7 +278,7 @@ fn locate(esp: &[u8], name: &[u8; 11]) -> Result<(usize, usize)> {
     Ok((entry, data + (cluster - 2) * 512))
 }
 
-fn put(esp: &mut [u8], name: &[u8; 11], file: &EnvFile) -> Result<()> {
+pub(crate) fn put(esp: &mut [u8], name: &[u8; 11], file: &EnvFile) -> Result<()> {
     let (entry, data) = locate(esp, name)?;
     match file {
         EnvFile::Missing => esp[entry] = 0xe5,
@@ -374,7 +374,7 @@ pub fn boot_all(
     })
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     // sfdisk and mkfs.vfat are not on an ordinary user's path.
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
     let out = command.output().with_context(|| format!("{command:?} does not start"))?;
@@ -384,7 +384,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn tail(text: &str) -> String {
+pub(crate) fn tail(text: &str) -> String {
     let lines: Vec<_> = text.lines().rev().take(12).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

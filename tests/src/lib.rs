@@ -2,6 +2,7 @@
 
 pub mod cut_disk;
 pub mod fixture;
+pub mod grub_disk;
 pub mod grub_emu;
 pub mod machine_judge;
 pub mod qmp;

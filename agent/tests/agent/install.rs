@@ -80,7 +80,8 @@ fn an_install_killed_anywhere_leaves_a_device_on_which_the_next_one_works() {
         while found != wanted && child.try_wait().unwrap().is_none() {
             partition.read_exact_at(&mut found, block as u64 * 4096).unwrap();
         }
-        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGKILL).unwrap();
+        // Not kill(2): on a busy machine it may have finished between two looks.
+        child.kill().unwrap();
         child.wait().unwrap();
         let state = bench.state();
         match state.select().slot {

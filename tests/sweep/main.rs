@@ -1,0 +1,107 @@
+//! The power-cut sweep of the host: every operation on the disk of everything that the agent does, and a cut at each.
+//!
+//! The agent runs as it is, on a disk in memory that keeps a log ([`crash_disk`]). From the log follow the crash states
+//! ([`cut`]); the real GRUB and the agent's own next run judge them ([`judge`]). `docs/boot-protocol.md`, "Power cuts".
+//!
+//!     sweep [cuts|mutations|faults|kills|programs] [--seed N] [--share N] [--only SCENARIO]
+
+mod content;
+mod crash_disk;
+mod cut;
+mod fault;
+mod faults;
+mod folder;
+mod judge;
+mod kills;
+mod mutations;
+mod programs;
+mod random;
+mod scenario;
+mod sweep;
+mod system;
+
+use std::fs::File;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{dup, dup2_stderr, dup2_stdout};
+
+/// What the smaller parts work with.
+struct Bench {
+    _folder: tempfile::TempDir,
+    systems: system::Systems,
+    decisions: judge::Decisions,
+}
+
+impl Bench {
+    fn new() -> Result<Self> {
+        let folder = tempfile::TempDir::new_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+        let systems = system::Systems::make(folder.path())?;
+        Ok(Self { _folder: folder, systems, decisions: judge::Decisions::default() })
+    }
+
+    fn judge(&self) -> Result<judge::Judge<'_>> {
+        judge::Judge::new(&self.systems, &self.decisions)
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sweep: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<bool> {
+    let mut seed = 20_261_121;
+    let mut share = 1;
+    let mut only = String::new();
+    let mut part = String::from("all");
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut number = || words.next().context("a number is missing")?.parse().context("not a number");
+        match word.as_str() {
+            "--seed" => seed = number()?,
+            "--share" => share = number()?,
+            "--only" => only = words.next().context("a scenario's name is missing")?,
+            "cuts" | "mutations" | "faults" | "kills" | "programs" => part = word,
+            kills::CHILD => return kills::child(words),
+            _ => bail!(
+                "{word:?}: not one of cuts, mutations, faults, kills, programs, --seed N, --share N, --only SCENARIO"
+            ),
+        }
+    }
+    // The agent prints for a person, thousands of times here; the tables go where it would have printed.
+    let mut out = File::from(dup(std::io::stdout())?);
+    let nowhere = File::options().write(true).open("/dev/null")?;
+    dup2_stdout(&nowhere)?;
+    if std::env::var_os("SWEEP_SHOWS_ALL").is_none() {
+        dup2_stderr(&nowhere)?;
+    }
+    let options = sweep::Options { seed, share: share as usize, only };
+    let mut good = true;
+    let wanted = |name: &str| part == "all" || part == name;
+    if wanted("cuts") {
+        good &= sweep::run(&options, &mut out)?;
+    }
+    let bench = Bench::new()?;
+    if wanted("mutations") {
+        good &= mutations::run(&bench, &options, &mut out)?;
+    }
+    if wanted("faults") {
+        good &= faults::run(&bench, &mut out)?;
+    }
+    if wanted("kills") {
+        good &= kills::run(&bench, &mut out)?;
+    }
+    if wanted("programs") {
+        good &= programs::run(&bench, &mut out)?;
+    }
+    out.flush()?;
+    Ok(good)
+}

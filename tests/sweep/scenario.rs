@@ -1,0 +1,328 @@
+//! What the agent is doing when the power goes. One more is one more entry in [`all`].
+
+use agent::{Config, Device, Failure, InstallOptions, Interrupt, Mark};
+use anyhow::Result;
+use grub_env::{BootState, Env, EnvStore, GRUB_CFG, SlotState};
+use image_layout::Slot;
+use tests::grub_disk::{self, GrubDisk};
+use tests::grub_emu::EnvFile;
+
+use crate::content::{Content, Medium};
+use crate::crash_disk::Story;
+use crate::system::{Systems, Which};
+
+/// What can be seen of a device from outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) state: BootState,
+    pub(crate) damaged: bool,
+    pub(crate) slots: [Option<Which>; 2],
+}
+
+impl Seen {
+    pub(crate) fn of(systems: &Systems, medium: &Medium) -> Result<Self> {
+        let loaded = EnvStore::open(medium.get("esp").clone())?.load()?;
+        let slots = Slot::ALL.map(|slot| systems.whole(medium, slot));
+        Ok(Self { state: loaded.state(), damaged: !loaded.damage.is_empty(), slots })
+    }
+
+    fn next(&self) -> Option<Slot> {
+        self.state.select().slot
+    }
+
+    fn holds(&self, slot: Slot, which: Which) -> bool {
+        self.slots[slot as usize] == Some(which)
+    }
+}
+
+/// A boot of the agent.
+pub(crate) struct Booted<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) systems: &'a Systems,
+    /// What GRUB started; `None` is recovery.
+    pub(crate) slot: Option<Slot>,
+    /// Whether [`Scenario::goal`] was reached before this boot.
+    pub(crate) done: bool,
+}
+
+/// What a device is and what happens to it.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    slots: [Option<Which>; 2],
+    state: BootState,
+    damage: fn(&mut EnvFile, &mut EnvFile),
+    story: &'static str,
+    /// Slots with a system that has proved itself: each survives, and one of them is what boots or is fallen back to.
+    pub(crate) proven: &'static [(Slot, Which)],
+    /// Everything the agent does in a boot, in this order. The first run does it, and the run after each power cut.
+    pub(crate) life: fn(&Booted<'_>) -> Result<(), Failure>,
+    /// What must hold after a run that was not cut off.
+    pub(crate) goal: fn(&Seen) -> bool,
+    /// Whether GRUB may start recovery instead of a slot.
+    pub(crate) may_recover: bool,
+    /// Whether it installs the large update.
+    pub(crate) large: bool,
+}
+
+impl Scenario {
+    /// The disk before it all.
+    pub(crate) fn medium(&self, systems: &Systems, grub: &GrubDisk) -> Result<Medium> {
+        let mut env = Env::new();
+        self.state.apply_to(&mut env);
+        let block = EnvFile::Bytes(env.encode().to_vec());
+        let (mut main, mut bak) = (block.clone(), block);
+        (self.damage)(&mut main, &mut bak);
+        let esp = grub.esp(GRUB_CFG, &main, &bak)?;
+        let root = if self.large { 10 << 20 } else { 2 << 20 };
+        let empty = |len| Content::new(&[], len);
+        let boot = || empty(grub_disk::PARTITION);
+        let esp = Content::new(&esp, grub_disk::PARTITION);
+        let recovery = systems.recovery.clone();
+        let mut medium = Medium { partitions: [esp, boot(), empty(root), boot(), empty(root), recovery] };
+        for (slot, which) in Slot::ALL.into_iter().zip(self.slots) {
+            if let Some(which) = which {
+                systems.put(&mut medium, slot, which);
+            }
+        }
+        Ok(medium)
+    }
+
+    /// The story before it all.
+    pub(crate) fn story(&self) -> Story {
+        (!self.story.is_empty()).then(|| self.story.as_bytes().into())
+    }
+}
+
+/// What the daemon does at every boot of a healthy system.
+fn arrive(booted: &Booted<'_>) -> Result<(), Failure> {
+    if let Some(slot) = booted.slot {
+        agent::settle(booted.device)?;
+        agent::commit(booted.device, slot)?;
+    }
+    Ok(())
+}
+
+/// Installs `which`, unless that was done.
+fn install_this(booted: &Booted<'_>, which: Which) -> Result<(), Failure> {
+    arrive(booted)?;
+    if booted.done {
+        return Ok(());
+    }
+    let file = &booted.systems.get(which).bundle;
+    let interrupt = Interrupt::never();
+    agent::install(booted.device, &Config::default(), file, InstallOptions::default(), &interrupt).map(drop)
+}
+
+fn install_update(booted: &Booted<'_>) -> Result<(), Failure> {
+    install_this(booted, Which::Update)
+}
+
+fn mark_bad(booted: &Booted<'_>) -> Result<(), Failure> {
+    if booted.done { Ok(()) } else { agent::mark(booted.device, Mark::Bad, None).map(drop) }
+}
+
+/// What daruma-init does in recovery when no bundle comes.
+fn reset_tries(booted: &Booted<'_>) -> Result<(), Failure> {
+    if booted.slot.is_some() {
+        return arrive(booted);
+    }
+    let failure = |error| Failure::new(agent::Exit::Environment, format!("resetting the tries: {error}"));
+    let store = booted.device.environment()?;
+    let loaded = store.load().map_err(failure)?;
+    let mut state = loaded.state();
+    state.reset_tries();
+    let mut env = loaded.env;
+    state.apply_to(&mut env);
+    if loaded.damage.is_empty() { store.store(&env) } else { store.heal(&env) }.map_err(failure)
+}
+
+const fn slot(ok: bool, tries: u8) -> SlotState {
+    SlotState { ok, tries }
+}
+
+const A_FIRST: [Slot; 2] = [Slot::A, Slot::B];
+const B_FIRST: [Slot; 2] = [Slot::B, Slot::A];
+
+const fn state(order: [Slot; 2], a: SlotState, b: SlotState, trial: Option<Slot>) -> BootState {
+    BootState { order, a, b, trial }
+}
+
+/// Nothing is wrong, A runs, and B holds the system before it.
+const PLAIN: Scenario = Scenario {
+    name: "",
+    slots: [Some(Which::Running), Some(Which::Old)],
+    state: state(A_FIRST, slot(true, 0), slot(true, 0), None),
+    damage: |_, _| {},
+    story: "",
+    proven: &[(Slot::A, Which::Running), (Slot::B, Which::Old)],
+    life: arrive,
+    goal: |seen| !seen.damaged && seen.state.trial.is_none() && seen.next() == Some(Slot::A),
+    may_recover: false,
+    large: false,
+};
+
+const UPDATED: fn(&Seen) -> bool =
+    |seen| !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Update);
+
+/// A runs, and the update in B boots next: it is on trial.
+const TRIAL: Scenario = Scenario {
+    slots: [Some(Which::Running), Some(Which::Update)],
+    state: state(B_FIRST, slot(true, 0), slot(true, 0), Some(Slot::B)),
+    proven: &[(Slot::A, Which::Running)],
+    story: r#"{"installed": {"B": {"version": "2.0.0", "build": "b", "manifest_sha256": "ab", "time_s": 0}}}"#,
+    goal: |seen| UPDATED(seen) && seen.state.trial.is_none(),
+    ..PLAIN
+};
+
+/// The update in B has been given up, and A boots. Nobody has seen it yet.
+const FELL_BACK: Scenario = Scenario {
+    state: state(B_FIRST, slot(true, 1), slot(true, 3), Some(Slot::B)),
+    goal: |seen| !seen.damaged && !seen.state.b.ok && seen.next() == Some(Slot::A),
+    ..TRIAL
+};
+
+/// Both copies of the environment, one of them, or what lies in them is not as it should be.
+const DAMAGED: Scenario = PLAIN;
+
+const INSTALL: Scenario =
+    Scenario { proven: &[(Slot::A, Which::Running)], life: install_update, goal: UPDATED, ..PLAIN };
+
+/// The install that the faults, the kills and the mutations are about.
+pub(crate) fn install_over_an_older_system() -> Scenario {
+    Scenario { name: "install over an older system", ..INSTALL }
+}
+
+/// Every scenario.
+pub(crate) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "install into an empty slot",
+            slots: [Some(Which::Running), None],
+            state: BootState::factory(),
+            ..INSTALL
+        },
+        install_over_an_older_system(),
+        Scenario {
+            name: "install into slot A",
+            slots: [Some(Which::Old), Some(Which::Running)],
+            state: state(B_FIRST, slot(true, 0), slot(true, 0), None),
+            proven: &[(Slot::B, Which::Running)],
+            goal: |seen| !seen.damaged && seen.next() == Some(Slot::A) && seen.holds(Slot::A, Which::Update),
+            ..INSTALL
+        },
+        Scenario {
+            name: "install over a slot that fell back",
+            slots: [Some(Which::Running), Some(Which::Old)],
+            life: install_update,
+            goal: UPDATED,
+            ..FELL_BACK
+        },
+        Scenario {
+            name: "install of 9 MiB",
+            life: |booted| install_this(booted, Which::Large),
+            goal: |seen| !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Large),
+            large: true,
+            ..INSTALL
+        },
+        Scenario { name: "commit by the daemon", ..TRIAL },
+        Scenario {
+            name: "mark good",
+            life: |booted| match booted.slot {
+                Some(slot) if !booted.done => agent::mark(booted.device, Mark::Good, Some(slot)).map(drop),
+                _ => Ok(()),
+            },
+            ..TRIAL
+        },
+        Scenario {
+            name: "mark bad, on trial",
+            life: mark_bad,
+            goal: |seen| !seen.state.b.ok && seen.next() == Some(Slot::A),
+            ..TRIAL
+        },
+        Scenario {
+            name: "mark bad, committed",
+            life: |booted| arrive(booted).and_then(|()| mark_bad(booted)),
+            goal: |seen| seen.next() == Some(Slot::B),
+            ..PLAIN
+        },
+        Scenario {
+            name: "rollback",
+            life: |booted| {
+                arrive(booted)?;
+                if booted.done { Ok(()) } else { agent::roll_back(booted.device).map(drop) }
+            },
+            goal: |seen| seen.next() == Some(Slot::B),
+            ..PLAIN
+        },
+        Scenario { name: "fall-back report of a trial", ..FELL_BACK },
+        Scenario {
+            name: "fall-back report of a committed system",
+            state: state(B_FIRST, slot(true, 0), slot(true, 9), None),
+            proven: &[(Slot::A, Which::Running), (Slot::B, Which::Update)],
+            ..FELL_BACK
+        },
+        Scenario {
+            name: "recovery gives the tries back",
+            state: state(B_FIRST, slot(true, 9), slot(true, 3), Some(Slot::B)),
+            life: reset_tries,
+            goal: |seen| !seen.damaged && seen.next().is_some(),
+            may_recover: true,
+            ..TRIAL
+        },
+        Scenario {
+            name: "recovery, both slots marked bad, damaged copy",
+            state: state(A_FIRST, slot(false, 0), slot(false, 0), None),
+            damage: |_, bak| *bak = EnvFile::Bytes(vec![0; Env::SIZE]),
+            life: reset_tries,
+            goal: |seen| !seen.damaged && seen.next().is_some(),
+            may_recover: true,
+            ..PLAIN
+        },
+        Scenario { name: "heal: first copy zeroed", damage: |main, _| zero(main), ..DAMAGED },
+        Scenario { name: "heal: second copy zeroed", damage: |_, bak| zero(bak), ..DAMAGED },
+        Scenario { name: "heal: first copy missing", damage: |main, _| *main = EnvFile::Missing, ..DAMAGED },
+        Scenario { name: "heal: second copy missing", damage: |_, bak| *bak = EnvFile::Missing, ..DAMAGED },
+        Scenario { name: "heal: first copy empty", damage: |main, _| cut(main, 0), ..DAMAGED },
+        Scenario { name: "heal: second copy of 512 bytes", damage: |_, bak| cut(bak, 512), ..DAMAGED },
+        Scenario { name: "heal: first copy cannot count", damage: |main, _| twice(main), ..DAMAGED },
+        Scenario {
+            name: "heal: both copies zeroed",
+            damage: |main, bak| (zero(main), zero(bak)).0,
+            ..DAMAGED
+        },
+        Scenario {
+            name: "heal: both copies missing",
+            damage: |main, bak| (*main, *bak) = (EnvFile::Missing, EnvFile::Missing),
+            ..DAMAGED
+        },
+        Scenario {
+            name: "heal: both copies empty",
+            damage: |main, bak| (cut(main, 0), cut(bak, 0)).0,
+            ..DAMAGED
+        },
+        Scenario {
+            name: "install with a first copy that is missing",
+            damage: |main, _| *main = EnvFile::Missing,
+            ..INSTALL
+        },
+    ]
+}
+
+fn zero(file: &mut EnvFile) {
+    *file = EnvFile::Bytes(vec![0; Env::SIZE]);
+}
+
+fn cut(file: &mut EnvFile, len: usize) {
+    if let EnvFile::Bytes(bytes) = file {
+        bytes.truncate(len);
+    }
+}
+
+/// A name that stands twice: GRUB writes the first and believes the last.
+fn twice(file: &mut EnvFile) {
+    if let EnvFile::Bytes(bytes) = file {
+        let text = b"# GRUB Environment Block\nA_TRY=0\nA_TRY=0\n";
+        bytes[..text.len()].copy_from_slice(text);
+        bytes[text.len()..].fill(b'#');
+    }
+}
