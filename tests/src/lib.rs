@@ -2,5 +2,7 @@
 
 pub mod fixture;
 pub mod grub_emu;
+pub mod stick;
 pub mod story;
+pub mod usb;
 pub mod vm;

@@ -82,6 +82,11 @@ impl Output {
 impl Vm {
     /// Powers the machine on.
     pub fn start(machine: &Machine) -> Result<Self> {
+        Self::start_with(machine, &[])
+    }
+
+    /// [`Vm::start`] with more arguments for QEMU.
+    pub fn start_with(machine: &Machine, arguments: &[String]) -> Result<Self> {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-smp", "2", "-nodefaults"]);
         command.args(["-m", &machine.memory_mib.to_string(), "-display", "none", "-serial", "stdio"]);
@@ -106,6 +111,7 @@ impl Vm {
             command.args(["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"]);
             command.arg("-drive").arg(format!("if=pflash,format=raw,file={}", vars.display()));
         }
+        command.args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut log = File::options().create(true).append(true).open(&machine.log)?;
         command.stderr(log.try_clone()?);
@@ -193,6 +199,11 @@ impl Vm {
     /// Types a line.
     pub fn type_line(&mut self, line: &str) -> Result<()> {
         self.stdin.write_all(format!("{line}\n").as_bytes()).context("typing on the guest's console")
+    }
+
+    /// Types characters, without a line's end.
+    pub fn type_text(&mut self, text: &str) -> Result<()> {
+        self.stdin.write_all(text.as_bytes()).context("typing on the guest's console")
     }
 
     /// Runs `command` in the root shell on the console.
