@@ -4,7 +4,7 @@
 //! `*.daruma` in its root folder is looked at. It becomes writable only for the moment in which the result is written.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,8 @@ use crate::volumes::Volume;
 
 /// The file in the stick's root folder that tells what the device did.
 pub(crate) const RESULT: &str = "daruma-result.txt";
+/// How many bytes of earlier results stay in that file.
+const EARLIER: u64 = 64 << 10;
 /// How many entries of the root folder are looked at.
 const ENTRIES: usize = 4096;
 /// How many bundles of one stick are looked at.
@@ -64,15 +66,30 @@ impl Stick {
         };
         again(MountFlags::empty())?;
         let write = || -> io::Result<()> {
-            let mut file = File::create(self.folder.join(RESULT))?;
-            // A technician may read it under Windows.
-            file.write_all(text.replace('\n', "\r\n").as_bytes())?;
+            let path = self.folder.join(RESULT);
+            // One stick may have been in many devices.
+            let mut earlier = Vec::new();
+            if let Ok(file) = File::open(&path) {
+                file.take(EARLIER).read_to_end(&mut earlier)?;
+            }
+            let mut file = File::create(path)?;
+            file.write_all(&result_bytes(text, &earlier))?;
             file.sync_all()
         };
         let written = write();
         again(MountFlags::RDONLY)?;
         written
     }
+}
+
+/// The new result, then the earlier ones. Lines end as Windows wants them.
+fn result_bytes(text: &str, earlier: &[u8]) -> Vec<u8> {
+    let mut bytes = text.replace('\n', "\r\n").into_bytes();
+    if !earlier.is_empty() {
+        bytes.extend(b"\r\n----------------------------------------\r\n\r\n");
+        bytes.extend(earlier);
+    }
+    bytes
 }
 
 impl Drop for Stick {
@@ -138,6 +155,14 @@ mod tests {
             fs::write(path(&format!("{number}.daruma")), "x").unwrap();
         }
         assert_eq!(bundles_in(folder.path()).unwrap().len(), BUNDLES);
+    }
+
+    #[test]
+    fn the_newest_result_comes_first_and_earlier_ones_stay() {
+        let first = result_bytes("one\n", b"");
+        assert_eq!(first, b"one\r\n");
+        let both = String::from_utf8(result_bytes("two\n", &first)).unwrap();
+        assert!(both.starts_with("two\r\n\r\n---") && both.ends_with("-\r\n\r\none\r\n"), "{both:?}");
     }
 
     #[test]

@@ -252,7 +252,9 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     vm.expect("nothing on the stick is installed", BOOT)?;
     vm.run("mkdir -p /tmp/exfat && modprobe exfat", 60)?.success()?;
     vm.cut_power()?;
+    // The result of the update, and above it that of the new system, which found nothing to do.
     expect_result(&image, &["Device: tiny, version 2.0.0", "is the one that runs", "NOTHING WAS INSTALLED"])?;
+    expect_result(&image, &["Device: tiny, version 1.0.0", "INSTALLED: version 2.0.0 into slot B"])?;
     let boot = stick::partition(&field.machine.disk, "boot-b")?;
     ensure!(boot == stick::partition(&field.machine.disk, "recovery")?, "recovery is not that of slot B");
     field.done("an update by a stick");
