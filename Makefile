@@ -30,14 +30,16 @@ help:
 setup:
 	@tests/setup
 
-# The agent is linked dynamically (2 libraries), daruma-init statically (the initramfs has none).
+# The agent is linked dynamically (2 libraries) for the system, and statically, like daruma-init, for recovery: an
+# initramfs has no libraries.
 build:
 	@mkdir -p $(OUT)
 	$(CARGO) build --locked --release -p bundler -p tests --bins
 	$(CARGO) build --locked --profile device -p agent
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
-	    $(CARGO) build --locked --profile device --target $(HOST) -p initramfs --bin daruma-init
+	    $(CARGO) build --locked --profile device --target $(HOST) -p initramfs -p agent --bins
 	@install -m 755 target/release/daruma-bundler target/device/daruma target/$(HOST)/device/daruma-init $(OUT)/
+	@install -m 755 target/$(HOST)/device/daruma $(OUT)/daruma-static
 
 lint:
 	$(CARGO) fmt --all --check

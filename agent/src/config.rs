@@ -32,6 +32,39 @@ pub struct Config {
     pub health: Health,
     /// Section `[watchdog]`.
     pub watchdog: Watchdog,
+    /// Section `[usb]`.
+    pub usb: Usb,
+    /// Section `[recovery]`.
+    pub recovery: Recovery,
+}
+
+/// Section `[usb]`: what the running system does with a stick that is plugged in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Usb {
+    /// Which bundles on it are installed.
+    pub policy: UsbPolicy,
+}
+
+/// Which bundles on a stick the running system installs by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UsbPolicy {
+    /// None; sticks are not even mounted.
+    #[default]
+    Off,
+    /// Acceptable ones that are newer than the running system.
+    Newer,
+    /// All acceptable ones but the running system itself, down to the floor.
+    AnySigned,
+}
+
+/// Section `[recovery]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Recovery {
+    /// Folder of a light that shows what is being done with a stick, such as `/sys/class/leds/green:status`.
+    pub led: Option<PathBuf>,
 }
 
 /// Section `[health]`: what must hold before a system is committed.
@@ -77,6 +110,8 @@ impl Default for Config {
             reboot_command: Vec::new(),
             health: Health::default(),
             watchdog: Watchdog::default(),
+            usb: Usb::default(),
+            recovery: Recovery::default(),
         }
     }
 }
@@ -193,7 +228,7 @@ mod tests {
     }
 
     /// section, key, a good value other than the default, a bad value
-    const KEYS: [(&str, &str, &str, &str); 13] = [
+    const KEYS: [(&str, &str, &str, &str); 15] = [
         ("", "keyring", "\"/keys\"", "7"),
         ("", "keyring-threshold", "2", "0"),
         ("", "min-version", "\"1.2.3\"", "\"1.2\""),
@@ -207,6 +242,8 @@ mod tests {
         ("health", "process", "[\"dnsmasq\"]", "[1]"),
         ("watchdog", "device", "\"/dev/watchdog\"", "false"),
         ("watchdog", "timeout-s", "20", "\"20\""),
+        ("usb", "policy", "\"newer\"", "\"always\""),
+        ("recovery", "led", "\"/sys/class/leds/green:status\"", "1"),
     ];
 
     #[test]

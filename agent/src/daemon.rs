@@ -20,7 +20,9 @@ use crate::keepalive::Keepalive;
 use crate::lock::Lock;
 use crate::notify::Notify;
 use crate::reboot;
+use crate::recovery_copy;
 use crate::state::Kind;
+use crate::usb;
 
 /// Exists once this boot's health checks have passed; the trial-deadline unit looks for it.
 pub const HEALTHY: &str = "/run/daruma/healthy";
@@ -121,7 +123,7 @@ async fn live(
     }
     if device.path(HEALTHY).exists() {
         tell(&format!("slot {running} is healthy"));
-        return std::future::pending().await;
+        return wait_for_sticks(device, config, &tell).await;
     }
     let checks = Checks::of(device, &config.health);
     // A restarted daemon of a degraded system must not reboot it after all.
@@ -137,7 +139,7 @@ async fn live(
         match outcome {
             Ok(()) => {
                 tell(&commit_under_lock(device, running).await?);
-                return std::future::pending().await;
+                return live_on(device, config, &tell).await;
             }
             Err(failed) => {
                 let lock = wait_for_lock(device).await?;
@@ -153,10 +155,46 @@ async fn live(
             }
         }
     }
-    checks.until_passed().await;
+    // A stick may bring a degraded system what it lacks.
+    tokio::select! {
+        () = checks.until_passed() => {}
+        ended = wait_for_sticks(device, config, &tell) => return ended,
+    }
     let _ = fs::remove_file(device.path(DEGRADED));
     tell(&commit_under_lock(device, running).await?);
-    std::future::pending().await
+    live_on(device, config, &tell).await
+}
+
+/// What is left to do for a healthy, committed system: recovery is made that of this system, and sticks are waited for.
+async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
+    let own = device.clone();
+    match tokio::task::spawn_blocking(move || recovery_copy::refresh(&own)).await {
+        Ok(Ok(Some(line))) => say(line),
+        // The slots' boot images start recovery too: nothing is lost yet.
+        Ok(Err(failure)) => warn(failure),
+        Ok(Ok(None)) | Err(_) => {}
+    }
+    wait_for_sticks(device, config, tell).await
+}
+
+/// Returns only if a stick has brought a bundle: then the machine goes down.
+async fn wait_for_sticks(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
+    // A device in a folder has no USB port; this machine's is not meant.
+    let Some(wanted) = usb::wanted(config.usb.policy).filter(|_| device.is_real()) else {
+        return std::future::pending().await;
+    };
+    let (own, own_config) = (device.clone(), config.clone());
+    // On a thread of its own: the watchdog is fed meanwhile.
+    match tokio::task::spawn_blocking(move || usb::watch(&own, &own_config, wanted)).await {
+        Ok(Ok(line)) => tell(&line),
+        Ok(Err(failure)) => {
+            warn(failure);
+            return std::future::pending().await;
+        }
+        Err(_) => return std::future::pending().await,
+    }
+    reboot::ask(device, config)?;
+    see_it_go_down(device).await
 }
 
 /// What the daemon and the status say of a configuration that cannot be used.

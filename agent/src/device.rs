@@ -40,6 +40,23 @@ impl Device {
         Ok(Self { root: PathBuf::from("/"), is_real: true, partitions, command_line, opener })
     }
 
+    /// The machine in recovery, where no slot runs and nothing but `disk` (the kernel's name, such as `vda`) is the
+    /// device's own: a stick may carry the same labels.
+    ///
+    /// # Errors
+    /// [`Exit::NotADevice`] when it was not booted by Daruma's grub.cfg.
+    pub fn on_disk(disk: &str) -> Result<Self, Failure> {
+        let command_line = read_command_line(Path::new("/proc/cmdline"))?;
+        let partitions = partitions::on_disk(Path::new("/sys"), disk, Path::new("/dev"));
+        Ok(Self {
+            root: PathBuf::from("/"),
+            is_real: true,
+            partitions,
+            command_line,
+            opener: Opener::default(),
+        })
+    }
+
     /// A device laid out in `folder`: files named like the partitions, folders `etc`, `var`, `run` (and `proc`, for
     /// health checks), and the file `cmdline`.
     ///
@@ -108,6 +125,11 @@ impl Device {
                 format!("looking for the partition {label:?} of {at}: there is none"),
             )
         })
+    }
+
+    /// Paths of all partitions that the device has.
+    pub(crate) fn partition_paths(&self) -> impl Iterator<Item = &Path> {
+        self.partitions.values().map(PathBuf::as_path)
     }
 
     /// An absolute path of the device, such as `/etc/daruma/daruma.toml`, as a path of this process.

@@ -5,20 +5,22 @@ use std::path::Path;
 use std::time::Instant;
 
 use bundle::{Bundle, BundleError, Compatible, ImageName, Keyring, Policy, Verified};
-use grub_env::TransitionError;
+use grub_env::{BootState, TransitionError};
 use image_layout::{Disk, FileDisk, Slot};
+use semver::Version;
 
 use crate::config::Config;
 use crate::console::{say, warn};
 use crate::device::Device;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::identity::identity;
 use crate::interrupt::Interrupt;
 use crate::opener::Access;
 use crate::progress::{Progress, megabytes};
 use crate::slot_target::SlotTarget;
 use crate::slot_writer::{Job, write_images};
-use crate::state::Kind;
+use crate::state::{Kind, Quarantined};
 
 /// What a person may ask for besides the bundle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -45,9 +47,35 @@ pub fn install(
 
     // Nothing of this touches the slot: signature, fitness for this device, and every byte of the payload.
     let verified = open(config, device, file, &doing)?;
-    check_fitness(device, config, &verified, target, options, &doing)?;
+    check_fitness(device, config, &verified, target, &doing)?;
+    if let Some(entry) = quarantine_of(device, &verified)
+        && !options.allow_quarantined
+    {
+        return Err(quarantined(&doing, &entry));
+    }
     interrupt.check()?;
     verify_payload(&verified, interrupt, &doing)?;
+    let version = write_slot(device, &verified, target, BootState::begin_install, "", interrupt, &doing)?;
+    let elapsed = started.elapsed().as_secs_f64();
+    Ok(format!(
+        "installed {version} into slot {target} in {elapsed:.1} s; it is on trial from the next boot: reboot to start it"
+    ))
+}
+
+/// The move of the boot state that makes a slot's overwriting safe.
+pub(crate) type Begin = fn(&mut BootState, Slot) -> Result<(), TransitionError>;
+
+/// Writes a verified bundle into `target` and puts it on trial; the part of an install that changes the device.
+/// `how` goes into the event. Returns the version.
+pub(crate) fn write_slot(
+    device: &Device,
+    verified: &Verified<FileDisk>,
+    target: Slot,
+    begin: Begin,
+    how: &str,
+    interrupt: &Interrupt,
+    doing: &str,
+) -> Result<Version, Failure> {
     let partitions = [(ImageName::BOOT, target.boot_label()), (ImageName::ROOT, target.root_label())];
     let mut jobs = Vec::new();
     for (image, label) in partitions {
@@ -61,7 +89,7 @@ pub fn install(
     let _lock = device.lock()?;
     let mut environment = Environment::load(device)?;
     let mut boot = environment.state();
-    boot.begin_install(target).map_err(|error| refusal(&doing, error))?;
+    begin(&mut boot, target).map_err(|error| refusal(doing, error))?;
     let update = &verified.manifest().update;
     let (version, build) = (&update.version, update.build.as_str());
     let size = |image: &str| verified.manifest().image(image).map_or(0, |image| image.size);
@@ -77,20 +105,17 @@ pub fn install(
     environment.write(&boot)?;
     forget_settings(device, target);
     // Steps 2 and 3: written, synced, read back and compared.
-    write_images(&verified, &jobs, interrupt, &mut Progress::start("writing", bytes))?;
+    write_images(verified, &jobs, interrupt, &mut Progress::start("writing", bytes))?;
     interrupt.check()?;
     // Before the flip: were the slot to fail, its manifest must be known, to be put into quarantine.
     device.state_file().change(|state| {
         state.remember(target, version, build, &verified.manifest_sha256().to_string());
-        state.record(Kind::Installed, target, Some(version), "");
+        state.record(Kind::Installed, target, Some(version), how);
     });
     // Step 4: one write flips it all.
-    boot.begin_trial(target).map_err(|error| refusal(&doing, error))?;
+    boot.begin_trial(target).map_err(|error| refusal(doing, error))?;
     environment.write(&boot)?;
-    let elapsed = started.elapsed().as_secs_f64();
-    Ok(format!(
-        "installed {version} into slot {target} in {elapsed:.1} s; it is on trial from the next boot: reboot to start it"
-    ))
+    Ok(version.clone())
 }
 
 /// The slot's uppers belong to the system that is being overwritten. Without its name on them, daruma-init starts from a
@@ -110,7 +135,12 @@ fn forget_settings(device: &Device, target: Slot) {
     }
 }
 
-fn open(config: &Config, device: &Device, file: &Path, doing: &str) -> Result<Verified<FileDisk>, Failure> {
+pub(crate) fn open(
+    config: &Config,
+    device: &Device,
+    file: &Path,
+    doing: &str,
+) -> Result<Verified<FileDisk>, Failure> {
     let keyring = load_keyring(config, device)?;
     let disk = FileDisk::open_read_only(file)
         .map_err(|error| Failure::new(Exit::NotABundle, format!("{doing}: opening it: {error}")))?;
@@ -128,16 +158,14 @@ fn load_keyring(config: &Config, device: &Device) -> Result<Keyring, Failure> {
     Keyring::new(keyring.keys().cloned(), threshold).map_err(failure)
 }
 
-fn check_fitness(
+pub(crate) fn check_fitness(
     device: &Device,
     config: &Config,
     verified: &Verified<FileDisk>,
     target: Slot,
-    options: Options,
     doing: &str,
 ) -> Result<(), Failure> {
-    let running = device.running()?;
-    let here = device.slot_config(running).map_err(|cause| {
+    let here = identity(device).map_err(|cause| {
         Failure::new(Exit::NotADevice, format!("{doing}: cannot tell what this device is: {cause}"))
     })?;
     let compatible: Compatible = here.compatible.parse().map_err(|error| {
@@ -158,21 +186,29 @@ fn check_fitness(
         boot_capacity: capacity(target.boot_label())?,
         root_capacity: capacity(target.root_label())?,
     };
-    verified.check(&policy).map_err(|error| Failure::from_bundle(doing, &error))?;
-    let (state, _) = device.state_file().load();
-    match state.quarantined(&verified.manifest_sha256().to_string()) {
-        Some(entry) if !options.allow_quarantined => Err(Failure::new(
-            Exit::Quarantined,
-            format!(
-                "{doing}: this very bundle failed on this device before ({}); build a new one, or say --allow-quarantined to try again",
-                entry.reason
-            ),
-        )),
-        _ => Ok(()),
-    }
+    verified.check(&policy).map_err(|error| Failure::from_bundle(doing, &error))
 }
 
-fn verify_payload(verified: &Verified<FileDisk>, interrupt: &Interrupt, doing: &str) -> Result<(), Failure> {
+/// The bundle's entry in quarantine, if it failed on this device before.
+pub(crate) fn quarantine_of(device: &Device, verified: &Verified<FileDisk>) -> Option<Quarantined> {
+    device.state_file().load().0.quarantined(&verified.manifest_sha256().to_string()).cloned()
+}
+
+pub(crate) fn quarantined(doing: &str, entry: &Quarantined) -> Failure {
+    Failure::new(
+        Exit::Quarantined,
+        format!(
+            "{doing}: this very bundle failed on this device before ({}); build a new one, or say --allow-quarantined to try again",
+            entry.reason
+        ),
+    )
+}
+
+pub(crate) fn verify_payload(
+    verified: &Verified<FileDisk>,
+    interrupt: &Interrupt,
+    doing: &str,
+) -> Result<(), Failure> {
     let mut progress = Progress::start("checking", verified.manifest().bundle.size);
     verified
         .verify_payload(&mut |done| progress.at(done))

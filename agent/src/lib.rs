@@ -5,6 +5,7 @@
 //! [`daemon::run`]. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
 
 mod arrival;
+mod boot_image;
 mod cmdline;
 mod commit;
 pub mod config;
@@ -15,24 +16,35 @@ mod direct_disk;
 mod environment;
 mod exit;
 pub mod health;
+mod identity;
 mod init_report;
 mod install;
 mod interrupt;
 mod keepalive;
+mod led;
 mod lock;
 mod notify;
+mod offer;
 mod opener;
 mod partitions;
 mod progress;
 mod reboot;
+pub mod recovery;
+pub mod recovery_copy;
 mod slot_config;
 mod slot_target;
 mod slot_writer;
 pub mod state;
 mod status;
 mod status_text;
+mod stick;
+mod stick_install;
+mod stick_result;
 mod sys;
+mod uevents;
+mod usb;
 mod verbs;
+mod volumes;
 mod watchdog;
 
 pub use arrival::settle;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use agent::console::{say, warn};
 use agent::{Config, Device, Exit, Failure, InstallOptions, Interrupt, Mark, Status};
@@ -47,6 +48,16 @@ enum Verb {
     Rollback,
     /// Check this boot's health, then commit the system or reboot; runs as a service
     Daemon,
+    /// Install a bundle from a USB stick; started by daruma-init in recovery
+    #[command(hide = true)]
+    Recovery {
+        /// The disk that is the device's own, such as vda
+        #[arg(long)]
+        disk: String,
+        /// Seconds to wait for a stick
+        #[arg(long, default_value_t = 60)]
+        wait_s: u32,
+    },
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -78,9 +89,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<String, Failure> {
-    let device = match &arguments.root {
-        Some(folder) => Device::at(folder)?,
-        None => Device::discover()?,
+    let device = match (&arguments.root, &arguments.verb) {
+        (Some(folder), _) => Device::at(folder)?,
+        (None, Verb::Recovery { disk, .. }) => Device::on_disk(disk)?,
+        (None, _) => Device::discover()?,
     };
     let config = || Config::load(&device.path(agent::config::FILE));
     match arguments.verb {
@@ -93,6 +105,14 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
         Verb::Rollback => agent::roll_back(&device),
         Verb::Daemon => agent::daemon::run(&device, config()).map(|()| String::new()),
+        Verb::Recovery { wait_s, .. } => {
+            // What cannot be read must not keep the technician's stick from helping.
+            let config = config().unwrap_or_else(|failure| {
+                agent::console::warn(format_args!("{failure}; recovery works with the defaults"));
+                agent::Config::default()
+            });
+            agent::recovery::run(&device, &config, Duration::from_secs(u64::from(wait_s)))
+        }
     }
 }
 

@@ -59,6 +59,18 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
     }
 }
 
+/// The partitions of one disk, by its kernel name: as many as it has.
+pub(crate) fn on_disk(sys: &Path, disk: &str, dev: &Path) -> Partitions {
+    let entries = fs::read_dir(sys.join("class/block").join(disk)).into_iter().flatten().flatten();
+    let labelled = entries.filter_map(|entry| {
+        let uevent = fs::read_to_string(entry.path().join("uevent")).ok()?;
+        let value = |key: &str| uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let label = value("PARTNAME").filter(|label| label::ALL.contains(label))?;
+        Some((label.to_owned(), dev.join(value("DEVNAME")?)))
+    });
+    labelled.collect()
+}
+
 /// `major:minor` of what is mounted at `point`; of several mounts the last one is on top.
 fn mounted_number(mountinfo: &str, point: &str) -> Option<String> {
     // proc(5): 36 35 98:0 /mnt1 /mnt2 rw,noatime … - ext3 /dev/root rw

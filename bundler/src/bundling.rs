@@ -10,6 +10,7 @@ use bundle::{
     BuildId, BundleWriter, Compatible, ImageInput, ImageName, Keyring, Manifest, SecretKey, StoredSquashfs,
     Update, Verity,
 };
+use initramfs::recovery;
 use semver::Version;
 use sha2::{Digest, Sha256};
 
@@ -58,18 +59,30 @@ impl Bundling<'_> {
             eprintln!("warning: SquashFS cannot hold the extended attribute {attribute}; it is left out");
         }
         let kernel = kernel::take(&mut tree, &self.recipe.kernel, epoch)?;
-        let KernelImage { version: kernel_version, vmlinuz, initramfs_modules, modules } = kernel;
+        let KernelImage { version: kernel_version, vmlinuz, initramfs_modules, recovery_modules, modules } =
+            kernel;
+        device::add(&mut tree, self.programs.agent, self.keyring)?;
+        let identity = format!(
+            "set daruma_compatible={}\nset daruma_version={}\nset daruma_min_version={}\n",
+            settings.compatible, self.version, settings.min_version
+        );
+        let recovery = initramfs::recovery::build(&initramfs::recovery::RecoveryInput {
+            agent: &self.programs.recovery_agent,
+            present: &initramfs_modules,
+            modules: &recovery_modules,
+            files: &device::recovery_files(&tree, identity)?,
+            epoch: self.epoch,
+        })?;
         let initrd = initramfs::build(&initramfs::InitramfsInput {
             init: &self.programs.init,
             modules: initramfs_modules,
             epoch: self.epoch,
         })?;
-        eprintln!("Initramfs: {}", size(initrd.len() as u64));
-        device::add(&mut tree, self.programs.agent, self.keyring)?;
+        eprintln!("Initramfs: {}, recovery: {}", size(initrd.len() as u64), size(recovery.len() as u64));
         clean::clean(&mut tree, settings)?;
         let build = build_id(
             &tree,
-            &[&vmlinuz, &initrd, self.version.to_string().as_bytes(), settings.args.as_bytes()],
+            &[&vmlinuz, &initrd, &recovery, self.version.to_string().as_bytes(), settings.args.as_bytes()],
         )?;
         clean::name_image(&mut tree, settings, self.version, &build)?;
         let packages = count_packages(&tree);
@@ -90,7 +103,8 @@ impl Bundling<'_> {
             description: settings.description.clone(),
             min_version: settings.min_version.clone(),
         };
-        write_boot(&boot, &vmlinuz, &initrd, &slot_cfg(&update, &verity, settings))?;
+        let files = [("vmlinuz", &*vmlinuz), ("initrd", &*initrd), (recovery::FILE, &*recovery)];
+        write_boot(&boot, files, &slot_cfg(&update, &verity, settings))?;
 
         let size_of = |path: &Path| fs::metadata(path).map(|m| m.len()).unwrap_or(0);
         let progress = Progress::steps(&format!("Writing {}", out.display()), 0);
@@ -99,6 +113,7 @@ impl Bundling<'_> {
             ("kernel".to_owned(), kernel_version),
             ("modules".to_owned(), format!("{} of {}", modules.0, modules.1)),
             ("initramfs-bytes".to_owned(), initrd.len().to_string()),
+            ("recovery-bytes".to_owned(), recovery.len().to_string()),
             ("suites".to_owned(), suites(self.recipe)),
         ]);
         let writer = BundleWriter {
@@ -189,15 +204,16 @@ fn slot_cfg(update: &Update, verity: &Verity, settings: &BundleSettings) -> Stri
     )
 }
 
-fn write_boot(out: &Path, vmlinuz: &[u8], initrd: &[u8], slot_cfg: &str) -> Result<()> {
-    let sums = [("vmlinuz", vmlinuz), ("initrd", initrd)]
-        .map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))))
-        .concat();
+/// GRUB checks kernel and initramfs at every boot, and the recovery archive only before it starts recovery.
+fn write_boot(out: &Path, files: [(&str, &[u8]); 3], slot_cfg: &str) -> Result<()> {
+    let sums = files.map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))));
     let mut boot = StoredSquashfs::new();
-    boot.add_bytes("vmlinuz", vmlinuz)?;
-    boot.add_bytes("initrd", initrd)?;
+    for (name, bytes) in files {
+        boot.add_bytes(name, bytes)?;
+    }
     boot.add_bytes("slot.cfg", slot_cfg.as_bytes())?;
-    boot.add_bytes("SHA256SUMS", sums.as_bytes())?;
+    boot.add_bytes("SHA256SUMS", sums[..2].concat().into_bytes())?;
+    boot.add_bytes(recovery::SUMS_FILE, sums[2].as_bytes())?;
     boot.write_to(out).with_context(|| format!("writing {}", out.display()))?;
     Ok(())
 }

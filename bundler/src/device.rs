@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bundle::Keyring;
 
-use crate::tree::Tree;
+use crate::tree::{Kind, Tree};
 
 /// Files of the agent: path, content. One that the recipe's overlay has already put there stays.
 const FILES: &[(&str, &str)] = &[("etc/daruma/daruma.toml", include_str!("../../agent/dist/daruma.toml"))];
@@ -32,17 +32,22 @@ const SYSTEMD_LINKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The two programs of the device.
+/// The programs of the device.
 #[derive(Debug)]
 pub struct DevicePrograms {
     /// `daruma`, for the root filesystem.
     pub agent: Vec<u8>,
     /// `daruma-init`, static, for the initramfs.
     pub init: Vec<u8>,
+    /// `daruma`, static, for the recovery archive.
+    pub recovery_agent: Vec<u8>,
 }
 
+/// Their files, in the order of the fields.
+const PROGRAMS: [&str; 3] = ["daruma", "daruma-init", "daruma-static"];
+
 impl DevicePrograms {
-    /// Reads both from `dir`, or else from where they lie beside this program: its own folder, or
+    /// Reads them from `dir`, or else from where they lie beside this program: its own folder, or
     /// `../lib/daruma` of an installation.
     ///
     /// # Errors
@@ -56,13 +61,12 @@ impl DevicePrograms {
                 vec![own.clone(), own.join("../lib/daruma")]
             }
         };
-        let Some(dir) =
-            dirs.iter().find(|dir| dir.join("daruma").is_file() && dir.join("daruma-init").is_file())
-        else {
+        let Some(dir) = dirs.iter().find(|dir| PROGRAMS.iter().all(|name| dir.join(name).is_file())) else {
             let looked: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
             bail!(
-                "the device programs daruma and daruma-init are not in {}; build them with `make build` and name \
-                 their folder with --device-programs",
+                "the device programs {} are not in {}; build them with `make build` and name their folder with \
+                 --device-programs",
+                PROGRAMS.join(", "),
                 looked.join(" or ")
             );
         };
@@ -70,7 +74,8 @@ impl DevicePrograms {
             let path = dir.join(name);
             std::fs::read(&path).with_context(|| format!("reading the device program {}", path.display()))
         };
-        Ok(Self { agent: read("daruma")?, init: read("daruma-init")? })
+        let [agent, init, recovery_agent] = PROGRAMS.map(read);
+        Ok(Self { agent: agent?, init: init?, recovery_agent: recovery_agent? })
     }
 }
 
@@ -106,4 +111,22 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, keyring: &Keyring) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The agent's configuration and keys as recovery gets them: those of the image, without what has been changed on
+/// the device since.
+///
+/// # Errors
+/// A file of the tree cannot be read.
+pub fn recovery_files(tree: &Tree, identity: String) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = vec![(initramfs::recovery::IDENTITY.to_owned(), identity.into_bytes())];
+    let of_agent = |path: &&str| *path == "etc/daruma/daruma.toml" || path.starts_with("etc/daruma/keyring/");
+    let paths: Vec<String> = tree.below("etc/daruma").filter(of_agent).map(str::to_owned).collect();
+    for path in paths {
+        if tree.get(&path).is_some_and(|inode| matches!(inode.kind, Kind::File(_))) {
+            let content = tree.read(&path)?;
+            files.push((path, content));
+        }
+    }
+    Ok(files)
 }

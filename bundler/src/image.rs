@@ -56,7 +56,7 @@ pub fn write(bundle: &Path, keyring: &Keyring, layout: Layout, epoch: u64, out: 
         layout,
         boot: &boot,
         root: &root,
-        // Until there is a recovery image of its own: daruma-init knows its mode from the command line.
+        // Every boot image can start recovery; the command line says which job daruma-init has.
         recovery: &boot,
         esp_files: &[
             (GRUB_CFG_PATH, GRUB_CFG.as_bytes()),

@@ -34,6 +34,8 @@ pub struct KernelImage {
     pub vmlinuz: Vec<u8>,
     /// What goes into the initramfs.
     pub initramfs_modules: Vec<initramfs::Module>,
+    /// What recovery needs besides.
+    pub recovery_modules: Vec<initramfs::Module>,
     /// How many modules the image has, and how many Debian's package has.
     pub modules: (usize, usize),
 }
@@ -54,25 +56,30 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
     let mut wanted = chosen(settings, &available, &builtin, &version)?;
     // Before depmod has run, the index knows which modules there are, but not what they need.
     let names: String = available.values().map(|path| format!("{path}:\n")).collect();
-    let early = initramfs::wanted::default_for(&ModuleTree::parse(&names, "", &builtin_text, ""));
+    let early = initramfs::wanted::recovery_for(&ModuleTree::parse(&names, "", &builtin_text, ""));
     wanted.extend(early.into_iter().map(normal));
 
     let total = available.len();
     let unpacked = Unpacked::new(tree, &available, wanted, &version)?;
     let index = unpacked.depmod(tree, &base, &version)?;
-    let initramfs_modules = initramfs::modules::select(&index, &initramfs::wanted::default_for(&index))?
-        .into_iter()
-        .map(|selected| {
-            let ko_bytes =
-                unpacked.modules.get(&selected.name).context("a module without a file")?.1.read()?;
-            let initramfs::modules::Selected { name, path, deps, aliases } = selected;
-            Ok(initramfs::Module { name, path, deps, aliases, ko_bytes })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let select = |wanted: &[&str]| -> Result<Vec<initramfs::Module>> {
+        initramfs::modules::select(&index, wanted)?
+            .into_iter()
+            .map(|selected| {
+                let ko_bytes =
+                    unpacked.modules.get(&selected.name).context("a module without a file")?.1.read()?;
+                let initramfs::modules::Selected { name, path, deps, aliases } = selected;
+                Ok(initramfs::Module { name, path, deps, aliases, ko_bytes })
+            })
+            .collect()
+    };
+    let initramfs_modules = select(&initramfs::wanted::default_for(&index))?;
+    let mut recovery_modules = select(&initramfs::wanted::recovery_for(&index))?;
+    recovery_modules.retain(|module| !initramfs_modules.iter().any(|other| other.name == module.name));
 
     let modules = (unpacked.modules.len(), total);
     unpacked.replace(tree, &base, epoch)?;
-    Ok(KernelImage { version, vmlinuz, initramfs_modules, modules })
+    Ok(KernelImage { version, vmlinuz, initramfs_modules, recovery_modules, modules })
 }
 
 fn find(tree: &Tree) -> Result<String> {

@@ -11,6 +11,7 @@ mod choice;
 mod env;
 mod fat;
 mod heal;
+mod recovery;
 mod state;
 mod store;
 mod transition;

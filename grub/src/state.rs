@@ -105,9 +105,11 @@ impl BootState {
             let fits = in_place(&mut next);
             debug_assert!(fits);
             for (name, value) in env.variables() {
-                if next.get(&name).is_none() {
-                    // Somebody else's variable without a place is lost; ours are not.
-                    let _ = next.set(&name, &value);
+                let mut with = next.clone();
+                // Somebody else's variable without a place, or with a name that GRUB would stumble over, is lost; ours
+                // are not.
+                if next.get(&name).is_none() && with.set(&name, &value).is_ok() && with.flaws().is_empty() {
+                    next = with;
                 }
             }
         }

@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod index;
 pub mod modules;
+pub mod recovery;
 pub mod stripping;
 pub mod wanted;
 
@@ -81,18 +82,30 @@ pub enum BuildError {
 /// It holds `/init`, `/lib/modules/NAME.ko`, the [`Index`] of the modules and the two device nodes that a process
 /// has before `/dev` is mounted.
 pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
-    let mut modules: Vec<&Module> = input.modules.iter().collect();
-    modules.sort_by(|a, b| a.name.cmp(&b.name));
-    let names: BTreeSet<&str> = modules.iter().map(|m| m.name.as_str()).collect();
-    if let Some(pair) = modules.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(BuildError::Twice(pair[0].name.clone()));
-    }
     let mut archive = Archive::new(input.epoch)?;
     archive.file("init", 0o755, input.init)?;
     archive.char_device("dev/console", 0o600, (5, 1))?;
     archive.char_device("dev/null", 0o666, (1, 3))?;
+    add_modules(&mut archive, &input.modules, &[])?;
+    archive::compress(&archive.finish()?)
+}
+
+/// Puts the modules and their index into the archive. `present` are those that another archive brings: the index
+/// names them too.
+pub(crate) fn add_modules(
+    archive: &mut Archive,
+    modules: &[Module],
+    present: &[Module],
+) -> Result<(), BuildError> {
+    let mut all: Vec<(&Module, bool)> =
+        modules.iter().map(|module| (module, true)).chain(present.iter().map(|m| (m, false))).collect();
+    all.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+    let names: BTreeSet<&str> = all.iter().map(|(module, _)| module.name.as_str()).collect();
+    if let Some(pair) = all.windows(2).find(|pair| pair[0].0.name == pair[1].0.name) {
+        return Err(BuildError::Twice(pair[0].0.name.clone()));
+    }
     let mut index = Index::default();
-    for module in modules {
+    for (module, is_new) in all {
         for dependency in &module.deps {
             if !names.contains(dependency.as_str()) {
                 return Err(BuildError::Missing {
@@ -105,12 +118,13 @@ pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
         if let Some(bad) = words.find(|word| word.is_empty() || word.contains(char::is_whitespace)) {
             return Err(BuildError::Name(bad.clone()));
         }
-        let bytes =
-            stripping::strip(&module.ko_bytes).ok_or_else(|| BuildError::NotElf(module.path.clone()))?;
-        archive.file(&format!("{MODULE_DIR}/{}.ko", module.name), 0o644, &bytes)?;
+        if is_new {
+            let bytes =
+                stripping::strip(&module.ko_bytes).ok_or_else(|| BuildError::NotElf(module.path.clone()))?;
+            archive.file(&format!("{MODULE_DIR}/{}.ko", module.name), 0o644, &bytes)?;
+        }
         let entry = Entry { deps: module.deps.clone(), aliases: module.aliases.clone() };
         index.modules.insert(module.name.clone(), entry);
     }
-    archive.file(&format!("{MODULE_DIR}/{}", index::FILE), 0o644, index.to_text().as_bytes())?;
-    archive::compress(&archive.finish()?)
+    archive.file(&format!("{MODULE_DIR}/{}", index::FILE), 0o644, index.to_text().as_bytes())
 }

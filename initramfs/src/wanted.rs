@@ -38,8 +38,8 @@ pub const CRYPTO: &[&str] = &["crc32c_generic"];
 /// File systems and device-mapper; always loaded.
 pub const FILESYSTEM: &[&str] = &["squashfs", "overlay", "ext4", "dm_mod", "dm_verity"];
 
-/// What mounting the ESP or a USB stick takes; loaded by recovery only.
-pub const FAT: &[&str] = &["vfat", "nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8"];
+/// What mounting a USB stick takes. They lie in the recovery archive only: a boot of a slot mounts no FAT.
+pub const STICK: &[&str] = &["vfat", "exfat", "nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8"];
 
 /// Watchdogs, the surest first: the first one that a device asks for is used, and the others are not loaded, so that
 /// `/dev/watchdog0` is the one that runs.
@@ -48,12 +48,20 @@ pub const WATCHDOG: &[&str] = &["i6300esb", "sp5100_tco", "wdat_wdt", "iTCO_wdt"
 /// Drivers that make the device of a watchdog appear.
 pub const WATCHDOG_BUS: &[&str] = &["lpc_ich", "i2c_i801"];
 
-/// All of the above, for [`crate::modules::select`]. What only some hardware needs is left out when this kernel has
-/// no such module; a missing file system is left in, so that `select` refuses.
+/// What the initramfs of a slot has, for [`crate::modules::select`]. What only some hardware needs is left out when this
+/// kernel has no such module; a missing file system is left in, so that `select` refuses.
 #[must_use]
 pub fn default_for(tree: &ModuleTree) -> Vec<&'static str> {
-    let hardware = [DISK, CPU, CRYPTO, FAT, WATCHDOG, WATCHDOG_BUS].concat();
+    let hardware = [DISK, CPU, CRYPTO, WATCHDOG, WATCHDOG_BUS].concat();
     let mut wanted: Vec<&str> = hardware.into_iter().filter(|name| tree.has(name)).collect();
     wanted.extend(FILESYSTEM);
+    wanted
+}
+
+/// What recovery has: the same, and [`STICK`] as far as this kernel has it.
+#[must_use]
+pub fn recovery_for(tree: &ModuleTree) -> Vec<&'static str> {
+    let mut wanted = default_for(tree);
+    wanted.extend(STICK.iter().filter(|name| tree.has(name)));
     wanted
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use initramfs::archive::Archive;
 use initramfs::index::Index;
+use initramfs::recovery::{self, RecoveryInput};
 use initramfs::{BuildError, InitramfsInput, Module, build};
 
 /// The smallest that passes for a kernel module.
@@ -113,4 +114,26 @@ fn the_index_inside_says_what_to_load_first() {
     let index = Index::parse(&index);
     assert_eq!(index.load_order("ext4"), ["jbd2", "crc16", "ext4"]);
     assert_eq!(index.matching("fs-ext4").collect::<Vec<_>>(), ["ext4"]);
+}
+
+#[test]
+fn the_recovery_archive_brings_only_what_is_new_and_an_index_of_all() {
+    let (present, own) = (modules(), [module("exfat", &["crc16"], &["fs-exfat"])]);
+    let files = [("etc/daruma/recovery.cfg".to_owned(), b"set daruma_compatible=router\n".to_vec())];
+    let input =
+        RecoveryInput { agent: b"the agent", present: &present, modules: &own, files: &files, epoch: 1 };
+    let archive = zstd::decode_all(recovery::build(&input).unwrap().as_slice()).unwrap();
+    let text = String::from_utf8_lossy(&archive).into_owned();
+    for there in ["bin/daruma\0", "the agent", "etc/daruma/recovery.cfg\0", "lib/modules/exfat.ko\0"] {
+        assert!(text.contains(there), "{there:?} is missing");
+    }
+    assert!(!text.contains("lib/modules/ext4.ko") && !text.contains("init\0"), "what the initramfs has");
+    let index = text.split("lib/modules/index\0").nth(1).unwrap();
+    let index = Index::parse(index.trim_start_matches('\0').split('\0').next().unwrap());
+    assert_eq!(index.load_order("exfat"), ["crc16", "exfat"]);
+    assert_eq!(index.load_order("ext4"), ["jbd2", "crc16", "ext4"]);
+
+    // The same module in both would be a different one by mistake.
+    let twice = recovery::build(&RecoveryInput { modules: &present, ..input });
+    assert!(matches!(twice, Err(BuildError::Twice(_))));
 }

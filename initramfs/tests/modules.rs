@@ -151,3 +151,11 @@ proptest! {
         let _ = Index::parse(&text).load_order("a");
     }
 }
+
+#[test]
+fn what_only_a_stick_needs_is_in_recovery_alone() {
+    let (slot, recovery) = (wanted::default_for(&tree()), wanted::recovery_for(&tree()));
+    assert!(recovery.starts_with(&slot));
+    assert_eq!(recovery[slot.len()..], ["nls_iso8859_1"], "of those that this kernel has");
+    assert!(!slot.iter().any(|name| wanted::STICK.contains(name)));
+}

@@ -29,7 +29,7 @@ impl Fixture {
         let repo =
             Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's folder")?.to_owned();
         let programs = repo.join("target/daruma");
-        for name in ["daruma-bundler", "daruma", "daruma-init"] {
+        for name in ["daruma-bundler", "daruma", "daruma-init", "daruma-static"] {
             let path = programs.join(name);
             ensure!(path.exists(), "{} is missing: run `make build`", path.display());
         }

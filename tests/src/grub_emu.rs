@@ -2,7 +2,7 @@
 //!
 //! `grub-emu` is GRUB built as a program: the same script interpreter, `load_env`, `save_env`, FAT, SquashFS and
 //! hashes, on disk images instead of disks. It cannot start a kernel, and a state that ended it would cost a start
-//! each. So five words of `grub.cfg` are replaced, see [`REPLACED`]: the commands that load, boot, wait and restart
+//! each. So six words of `grub.cfg` are replaced, see [`REPLACED`]: the commands that load, boot, wait and restart
 //! become functions that print what they were given and fail when the file is not there. (GRUB 2.06's grub-emu has no
 //! `linux`, where a function could stand without that; the one of 2.12 has, and it means the host's files.)
 //! Everything else is the file that ships, to the letter.
@@ -53,6 +53,8 @@ pub struct Outcome {
     pub files: EnvFiles,
     /// Everything that GRUB printed.
     pub screen: String,
+    /// Whether the recovery archive was loaded behind the initramfs of what was started.
+    pub with_archive: bool,
 }
 
 impl Outcome {
@@ -78,6 +80,8 @@ pub enum BootImage {
     CorruptKernel,
     /// One whose hashes are right and whose `slot.cfg` is read, but that lacks the initramfs.
     NoInitrd,
+    /// One that starts a slot, and whose recovery archive is not the one that was hashed.
+    CorruptArchive,
     /// Nothing.
     Empty,
 }
@@ -159,7 +163,9 @@ impl Machine {
             self.disk.read_exact_at(&mut esp, offset(number) as u64)?;
             let files = EnvFiles { main: take(&esp, b"GRUBENV    ")?, bak: take(&esp, b"GRUBENV BAK")? };
             let command_line = started(screen);
-            outcomes.push(Outcome { command_line, files, screen: (*screen).to_owned() });
+            let with_archive =
+                screen.rsplit_once("@linux").is_some_and(|(_, started)| started.contains("@archive"));
+            outcomes.push(Outcome { command_line, files, screen: (*screen).to_owned(), with_archive });
         }
         Ok(outcomes)
     }
@@ -195,10 +201,12 @@ pub fn boot_disk(grub_cfg: &str, disk: &Path, dir: &Path) -> Result<(Option<Vec<
 }
 
 /// Commands of `grub.cfg` and the functions of [`DRIVER`] that stand for them. Each occurs once.
-const REPLACED: [(&str, &str); 5] = [
+const REPLACED: [(&str, &str); 6] = [
     ("if linux \"", "if emu_linux \""),
     ("if initrd \"", "if emu_initrd \""),
     ("\n    boot\n", "\n    emu_boot\n"),
+    // Nobody presses a key.
+    ("sleep --interruptible 2", "emu_sleep"),
     ("\nsleep 3\n", "\nemu_sleep\n"),
     ("\nreboot\n", "\nemu_reboot\n"),
 ];
@@ -213,7 +221,14 @@ function emu_linux {
     fi
     return 1
 }
-function emu_initrd { if [ -f "$1" ]; then echo "@initrd"; return 0; fi; return 1; }
+function emu_initrd {
+    if [ -f "$1" ]; then true; else return 1; fi
+    if [ -n "$2" ]; then
+        if [ -f "$2" ]; then echo "@archive"; else return 1; fi
+    fi
+    echo "@initrd"
+    return 0
+}
 function emu_boot { echo "@boot"; }
 function emu_sleep { true; }
 function emu_reboot { true; }
@@ -322,6 +337,11 @@ fn boot_image(dir: &Path, name: &str, image: BootImage) -> Result<Vec<u8>> {
         fs::write(tree.join("vmlinuz"), "one bit is wrong")?;
     }
     fs::write(tree.join("SHA256SUMS"), sums)?;
+    let archive = format!("recovery of {name}\n");
+    let sum: String = Sha256::digest(&archive).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(tree.join("RECOVERY.SHA256SUMS"), format!("{sum}  recovery.img\n"))?;
+    let bad = image == BootImage::CorruptArchive;
+    fs::write(tree.join("recovery.img"), if bad { "one bit is wrong" } else { archive.as_str() })?;
     // Only A sets daruma_args, so that a variable of A that leaks into B is seen.
     let args = if name == "A" { "set daruma_args=\"quiet console=ttyS0\"\n" } else { "" };
     fs::write(

@@ -28,6 +28,8 @@ impl QmpListener {
     /// Listens on a socket in `dir`.
     pub fn new(dir: &Path) -> Result<Self> {
         let path = dir.join("qmp");
+        // Of a machine that ran in this folder before.
+        let _ = std::fs::remove_file(&path);
         let listener =
             UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
         let chardev = format!("socket,id=qmp,path={}", path.display());

@@ -49,6 +49,14 @@ pub struct Machine {
     pub log: PathBuf,
 }
 
+impl Machine {
+    /// QEMU's `-drive` of the system disk.
+    #[must_use]
+    pub fn drive(&self) -> String {
+        format!("file={},if=virtio,format={},cache=writeback", self.disk.display(), self.format)
+    }
+}
+
 /// A running machine.
 #[derive(Debug)]
 pub struct Vm {
@@ -82,9 +90,7 @@ impl Output {
 impl Vm {
     /// Powers the machine on.
     pub fn start(machine: &Machine) -> Result<Self> {
-        let drive =
-            format!("file={},if=virtio,format={},cache=writeback", machine.disk.display(), machine.format);
-        Self::start_with(machine, &drive, &[])
+        Self::start_with(machine, &machine.drive(), &[])
     }
 
     /// [`Vm::start`] with another `-drive` for the system disk, and with more of QEMU's options.
@@ -198,6 +204,11 @@ impl Vm {
         self.stdin.write_all(format!("{line}\n").as_bytes()).context("typing on the guest's console")
     }
 
+    /// Types characters, without a line's end.
+    pub fn type_text(&mut self, text: &str) -> Result<()> {
+        self.stdin.write_all(text.as_bytes()).context("typing on the guest's console")
+    }
+
     /// Runs `command` in the root shell on the console.
     pub fn run(&mut self, command: &str, timeout_s: u64) -> Result<Output> {
         self.marker += 1;
@@ -247,6 +258,8 @@ pub fn data_disk(out: &Path, files: &[(&str, &Path)]) -> Result<()> {
         .arg(staging.path())
         .arg(&part)
         .arg(format!("{}k", bytes.div_ceil(1024)))
+        // In spite of -q it names every file.
+        .stdout(Stdio::null())
         .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
         .status()
         .context("starting mke2fs (package e2fsprogs)")?;

@@ -87,6 +87,9 @@ fn disagreement(before: &EnvFiles, choice: &Choice, outcome: &Outcome) -> Option
     if outcome.slot() != Some(name) {
         return Some(format!("started {:?}, not {name}", outcome.slot()));
     }
+    if outcome.with_archive != slot.is_none() {
+        return Some(format!("the recovery archive was loaded: {}", outcome.with_archive));
+    }
     let after = choice.selection.after;
     let tries = slot.map_or(0, |slot| after.slot(slot).tries);
     if choice.copy.is_some() && outcome.argument("daruma.try") != Some(tries.to_string().as_str()) {
@@ -333,28 +336,35 @@ fn a_boot_that_cannot_be_counted_is_not_the_same_for_ever() {
 
 #[test]
 fn a_boot_image_that_does_not_load_costs_a_try_and_the_next_one_is_taken() {
-    use BootImage::{CorruptKernel, Empty, Good, NoInitrd};
+    use BootImage::{CorruptArchive, CorruptKernel, Empty, Good, NoInitrd};
     let states: Vec<_> = every_state().into_iter().step_by(401).collect();
-    for a in [Good, NoInitrd, CorruptKernel, Empty] {
-        for b in [Good, CorruptKernel] {
+    for a in [Good, NoInitrd, CorruptKernel, CorruptArchive, Empty] {
+        for b in [Good, CorruptKernel, CorruptArchive] {
             for recovery in [Good, Empty] {
                 let files: Vec<_> = states.iter().map(|texts| with_bak(block(texts))).collect();
                 let outcomes = boot_all(GRUB_CFG, [a, b, recovery], &files, None).unwrap();
                 for (texts, outcome) in states.iter().zip(outcomes) {
                     let before = BootState::from_env(&Env::parse(&block(texts)).unwrap());
-                    let mut expected = before.select_unless(|slot| [a, b][slot as usize] != Good);
-                    let started = match (expected.slot, recovery) {
-                        (Some(slot), _) => Some(slot.name()),
-                        (None, Good) => Some("recovery"),
-                        (None, _) => {
+                    let mut expected =
+                        before.select_unless(|slot| !matches!([a, b][slot as usize], Good | CorruptArchive));
+                    // The name of the boot image that it is started from.
+                    let from = [("recovery", recovery), ("A", a), ("B", b)];
+                    let from = from.iter().find(|(_, image)| *image == Good).map(|(name, _)| *name);
+                    let (started, from) = match (expected.slot, from) {
+                        (Some(slot), _) => (Some(slot.name()), Some(slot.name())),
+                        (None, Some(from)) => (Some("recovery"), Some(from)),
+                        (None, None) => {
                             expected.after.reset_tries();
-                            None
+                            (None, None)
                         }
                     };
                     let case = format!("{texts:?} with {a:?} {b:?} {recovery:?}: {}", outcome.screen);
                     assert_eq!(outcome.slot(), started, "{case}");
+                    let verity = from.map(|from| format!("hash-{from}:salt:1"));
+                    assert_eq!(outcome.argument("daruma.verity"), verity.as_deref(), "{case}");
+                    assert_eq!(outcome.with_archive, started == Some("recovery"), "{case}");
                     let leaked = outcome.command_line.iter().flatten().any(|word| word == "console=ttyS0");
-                    assert!(!leaked || started == Some("A"), "daruma_args of A: {case}");
+                    assert!(!leaked || from == Some("A"), "daruma_args of A: {case}");
                     assert_eq!(
                         BootState::from_env(&env(&outcome.files.main).unwrap()),
                         expected.after,
@@ -363,6 +373,84 @@ fn a_boot_image_that_does_not_load_costs_a_try_and_the_next_one_is_taken() {
                 }
             }
         }
+    }
+}
+
+/// `grub.cfg` with a person who presses ESC as soon as it is asked for.
+fn with_key_pressed() -> String {
+    let asks = "if sleep --interruptible 2; then return 1; fi";
+    assert!(GRUB_CFG.contains(asks), "{asks:?} is not in grub.cfg any more");
+    GRUB_CFG.replace(asks, "sleep --interruptible 2")
+}
+
+#[test]
+fn a_key_starts_recovery_after_a_boot_that_was_not_healthy_and_is_not_asked_for_otherwise() {
+    let states: Vec<_> = every_state().into_iter().step_by(97).collect();
+    let files: Vec<_> = states.iter().map(|texts| with_bak(block(texts))).collect();
+    let outcomes = boot_all(&with_key_pressed(), GOOD, &files, None).unwrap();
+    let mut asked = 0;
+    for ((texts, before), outcome) in states.iter().zip(&files).zip(outcomes) {
+        let case = format!("{texts:?}: {}", outcome.screen);
+        let first = if texts[0] == Some("B A") { texts[4] } else { texts[2] };
+        if first == Some("0") {
+            let choice = choose(env(&before.main).as_ref(), env(&before.bak).as_ref(), None);
+            assert_eq!(disagreement(before, &choice, &outcome), None, "{case}");
+        } else {
+            asked += 1;
+            assert_eq!((outcome.slot(), outcome.with_archive), (Some("recovery"), true), "{case}");
+            // Nothing is counted: the person goes on from here.
+            assert_eq!(env(&outcome.files.main), env(&before.main), "{case}");
+        }
+    }
+    assert!(asked > 100 && asked < states.len(), "{asked} of {}", states.len());
+}
+
+#[test]
+fn a_key_cannot_keep_a_device_without_recovery_from_booting() {
+    let images = [BootImage::CorruptArchive, BootImage::CorruptArchive, BootImage::Empty];
+    let machine = Machine::new(&with_key_pressed(), images).unwrap();
+    let state = BootState { a: grub_env::SlotState { ok: true, tries: 4 }, ..BootState::unknown() };
+    let outcome = machine.boot(&[with_bak(state_block(state))]).unwrap().remove(0);
+    assert_eq!(
+        (outcome.slot(), outcome.argument("daruma.try")),
+        (Some("A"), Some("5")),
+        "{}",
+        outcome.screen
+    );
+}
+
+#[test]
+fn a_broken_way_into_recovery_is_caught() {
+    use BootImage::{CorruptArchive, CorruptKernel, Empty, Good};
+    let spent = BootState { a: grub_env::SlotState { ok: true, tries: 9 }, ..BootState::factory() };
+    // Which images there are, and which of them recovery must come from.
+    let cases = [
+        ([Good, Good, Good], Some("recovery")),
+        ([Good, Good, CorruptArchive], Some("A")),
+        ([CorruptKernel, Good, Empty], Some("B")),
+        ([CorruptArchive, CorruptKernel, CorruptArchive], None),
+    ];
+    let is_right = |grub_cfg: &str| {
+        cases.iter().all(|(images, from)| {
+            let machine = Machine::new(grub_cfg, *images).unwrap();
+            let outcome = machine.boot(&[with_bak(state_block(spent))]).unwrap().remove(0);
+            let verity = from.map(|from| format!("hash-{from}:salt:1"));
+            outcome.argument("daruma.verity") == verity.as_deref() && outcome.with_archive == from.is_some()
+        })
+    };
+    assert!(is_right(GRUB_CFG));
+    for (from, to) in [
+        ("for daruma_part in gpt7 gpt3 gpt5;", "for daruma_part in gpt7 gpt3;"),
+        ("for daruma_part in gpt7 gpt3 gpt5;", "for daruma_part in gpt3 gpt7 gpt5;"),
+        ("RECOVERY.SHA256SUMS\" --prefix", "SHA256SUMS\" --prefix"),
+        (" \"$daruma_image/recovery.img\"", ""),
+        ("\"$daruma_image/initrd\" $4;", "\"$daruma_image/initrd\";"),
+    ] {
+        assert!(GRUB_CFG.contains(from), "{from:?} is not in grub.cfg any more: choose another mutation");
+        assert!(
+            !is_right(&GRUB_CFG.replacen(from, to, 1)),
+            "nothing noticed {to:?} in the place of {from:?}"
+        );
     }
 }
 

@@ -6,5 +6,6 @@
 mod bench;
 mod daemon;
 mod install;
+mod recovery;
 mod refusals;
 mod verbs;

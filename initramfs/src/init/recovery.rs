@@ -1,42 +1,153 @@
-//! Recovery: GRUB found no slot to try.
+//! Recovery: GRUB found no slot to try, or a person asked for it.
 //!
-//! For now the device gets its slots' tries back and starts anew: power that failed many times in a row must not
-//! leave it dead.
+//! The agent, which is in the archive that GRUB loads only now, does the work: it waits for a USB stick and installs
+//! from it. This program loads the drivers that appear, shows on all consoles what the agent says, and feeds the
+//! watchdog as long as it says something. If nothing was installed, both slots get their tries back and the device
+//! starts anew: power that failed many times in a row must not leave it dead.
 
 use std::convert::Infallible;
+use std::io::{BufRead as _, BufReader, PipeReader};
 use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use grub_env::EnvStore;
 use image_layout::label;
+use initramfs::wanted;
 
+use crate::partitions::LabelledDisk;
 use crate::uevents::{Uevent, Uevents};
-use crate::{Boot, SYS, console, environment, failure, partitions};
+use crate::{Boot, SYS, console, environment, failure, load_file_systems, partitions, var};
 
-/// Tells the person at the console, waits, resets the tries and restarts.
+/// The agent may be silent for this long; a slow disk that syncs 8 MiB is not.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How often the agent's lines and its end are looked for.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Lets the agent install from a stick; else resets the tries. Restarts in either case.
 pub(crate) fn run(boot: &mut Boot, wait: Duration, uevents: &Uevents) -> Result<Infallible> {
-    console::loud("RECOVERY: neither slot came up in its number of tries");
-    console::loud(&format!("both get their tries back and the device restarts in {} s", wait.as_secs()));
+    console::loud("RECOVERY: no slot could be started, or a person asked for it");
     let disk = partitions::wait(Path::new(SYS), &[label::ESP], uevents, &mut boot.drivers, &boot.watchdog)?;
-    let end = Instant::now() + wait;
-    while let Some(left) = end.checked_duration_since(Instant::now()) {
+    let agent = Path::new("/").join(initramfs::recovery::AGENT);
+    if agent.exists() {
+        prepare(boot, &disk);
+        match install(boot, &agent, &disk, wait, uevents) {
+            Ok(status) if status.success() => failure::restart(),
+            Ok(status) => console::detail(&format!("the agent ended: {status}")),
+            Err(error) => console::loud(&format!("{error:#}")),
+        }
+    } else {
+        console::loud("this boot image has no recovery archive: nothing can be installed");
+    }
+    reset_tries(&disk)?;
+    console::loud("both slots have their tries back; restarting");
+    failure::restart()
+}
+
+/// Drivers, file systems, /var. None of it is needed for a stick that works without it.
+fn prepare(boot: &mut Boot, disk: &LabelledDisk) {
+    let mut results = vec![load_file_systems(&mut boot.drivers)];
+    results.extend(wanted::STICK.iter().map(|name| boot.drivers.load(name)));
+    boot.watchdog.ping();
+    boot.drivers.load_for_all(Path::new(SYS));
+    boot.watchdog.ping();
+    // What the agent knows of the slots lies there. A partition that cannot be mounted is replaced by memory.
+    results.push(var::mount(disk.device(label::VAR).as_deref(), Path::new("/var")).map(drop));
+    for error in results.into_iter().filter_map(Result::err) {
+        console::warn(&format!("{error:#}"));
+    }
+}
+
+/// Runs the agent to its end.
+fn install(
+    boot: &mut Boot,
+    agent: &Path,
+    disk: &LabelledDisk,
+    wait: Duration,
+    uevents: &Uevents,
+) -> Result<ExitStatus> {
+    let (reader, writer) = std::io::pipe().context("making a pipe for the agent's words")?;
+    let mut child = Command::new(agent)
+        .args(["recovery", "--disk", &disk.name, "--wait-s", &wait.as_secs().to_string()])
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().context("making a pipe for the agent's words")?)
+        .stderr(writer)
+        .spawn()
+        .with_context(|| format!("starting {}", agent.display()))?;
+    let lines = listen(reader);
+    let mut heard = Instant::now();
+    loop {
+        if heard.elapsed() > SILENCE {
+            kill(&mut child);
+            bail!("the agent has said nothing for {} s and is given up", SILENCE.as_secs());
+        }
         boot.watchdog.ping();
-        if let Some(Uevent::Added { modalias: Some(modalias) }) =
-            uevents.wait(left.min(Duration::from_secs(5)))?
-        {
-            boot.drivers.load_for(&modalias);
+        if say(&lines) {
+            heard = Instant::now();
+        }
+        if let Some(status) = child.try_wait().context("waiting for the agent")? {
+            // It may have said something in between; nobody else holds the pipe.
+            while let Ok(line) = lines.recv_timeout(TICK) {
+                show(&line);
+            }
+            return Ok(status);
+        }
+        match uevents.wait(TICK)? {
+            Some(Uevent::Added { modalias: Some(modalias) }) => boot.drivers.load_for(&modalias),
+            Some(Uevent::Lost) => boot.drivers.load_for_all(Path::new(SYS)),
+            _ => {}
         }
     }
+}
+
+/// The lines that come through the pipe, until its other end is closed.
+fn listen(reader: PipeReader) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(reader).split(b'\n') {
+            let Ok(line) = line else { return };
+            if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Shows what has been said since; true if anything was, an empty line included.
+fn say(lines: &Receiver<String>) -> bool {
+    let mut heard = false;
+    for line in lines.try_iter() {
+        heard = true;
+        show(&line);
+    }
+    heard
+}
+
+fn show(line: &str) {
+    let line = line.trim_start_matches("daruma: ").trim();
+    if !line.is_empty() {
+        console::loud(line);
+    }
+}
+
+fn kill(child: &mut Child) {
+    // One that hangs in the kernel cannot be killed, and is not waited for.
+    let _ = child.kill();
+    let _ = child.try_wait();
+}
+
+fn reset_tries(disk: &LabelledDisk) -> Result<()> {
     let esp = disk.device(label::ESP).with_context(|| format!("looking for esp on {}", disk.name))?;
     let store = EnvStore::open(environment::open_esp(&esp)?).context("reading the EFI system partition")?;
     let loaded = store.load().context("reading the environment")?;
     let env = environment::with_tries_reset(loaded.env);
     if loaded.damage.is_empty() {
-        store.store(&env).context("writing the environment")?;
+        store.store(&env).context("writing the environment")
     } else {
-        store.heal(&env).context("rebuilding the environment")?;
+        store.heal(&env).context("rebuilding the environment")
     }
-    console::loud("both slots have their tries back; restarting");
-    failure::restart()
 }

@@ -1,0 +1,110 @@
+//! Images of USB sticks, made as an ordinary user, and what a device has written on them.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use image_layout::{FileDisk, PartitionTable};
+
+/// Where the partition of a stick begins, in bytes.
+const PARTITION: u64 = 1 << 20;
+
+/// A FAT32 with the given files in its root folder; in a partition (MBR), or on the whole disk.
+pub fn fat(out: &Path, files: &[(&str, &Path)], in_partition: bool) -> Result<()> {
+    // Clusters of 4 KiB, as on real sticks: with fewer than 65,525 of them it would not be a FAT32.
+    let mut bytes = 280 << 20;
+    for (_, path) in files {
+        bytes += fs::metadata(path)?.len();
+    }
+    let bytes = bytes.next_multiple_of(1 << 20);
+    let _ = fs::remove_file(out);
+    File::create(out)?.set_len(bytes)?;
+    let image = if in_partition {
+        let table = out.with_extension("table");
+        fs::write(&table, "label: dos\nstart=2048, type=c\n")?;
+        let mut sfdisk = Command::new("sfdisk");
+        sfdisk.args(["-q", "--no-reread", "--no-tell-kernel"]).arg(out).stdin(File::open(&table)?);
+        run(&mut sfdisk)?;
+        let blocks = (bytes - PARTITION) / 1024;
+        run(Command::new("mkfs.vfat")
+            .args(["-F", "32", "-s", "8", "--offset", "2048"])
+            .arg(out)
+            .arg(blocks.to_string()))?;
+        format!("{}@@{PARTITION}", out.display())
+    } else {
+        run(Command::new("mkfs.vfat").args(["-I", "-F", "32", "-s", "8"]).arg(out))?;
+        out.display().to_string()
+    };
+    for (name, path) in files {
+        run(Command::new("mcopy").args(["-i", &image]).arg(path).arg(format!("::{name}")))?;
+    }
+    Ok(())
+}
+
+/// An empty exFAT on the whole disk. (Its files are put there by a guest: nothing on the host can without root.)
+pub fn exfat(out: &Path, bytes: u64) -> Result<()> {
+    let _ = fs::remove_file(out);
+    File::create(out)?.set_len(bytes)?;
+    run(Command::new("mkfs.exfat").arg(out))?;
+    Ok(())
+}
+
+/// The result file on a FAT or ext4 stick, with lines as Unix ends them.
+pub fn result(image: &Path) -> Result<String> {
+    let mut magic = [0; 2];
+    File::open(image)?.read_exact_at(&mut magic, 1080)?;
+    let output = if magic == [0x53, 0xef] {
+        run(Command::new("debugfs").args(["-R", "cat /daruma-result.txt"]).arg(image))?
+    } else {
+        let whole = image.display().to_string();
+        let part = format!("{whole}@@{PARTITION}");
+        let read = |image: &str| run(Command::new("mtype").args(["-i", image, "::daruma-result.txt"]));
+        read(&whole).or_else(|_| read(&part))?
+    };
+    ensure!(!output.is_empty(), "there is no result on {}", image.display());
+    Ok(output.replace('\r', ""))
+}
+
+/// Overwrites the partition `label` of a raw disk image with noise.
+pub fn overwrite(disk: &Path, label: &str, seed: u64) -> Result<()> {
+    let table = PartitionTable::read(&FileDisk::open(disk)?)?;
+    let partition = table.find(label).with_context(|| format!("{} has no {label}", disk.display()))?;
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x.to_le_bytes()
+    })
+    .take(usize::try_from(partition.size)? / 8)
+    .flatten()
+    .collect();
+    File::options().write(true).open(disk)?.write_all_at(&noise, partition.offset)?;
+    Ok(())
+}
+
+/// Bytes of the partition `label` of a raw disk image.
+pub fn partition(disk: &Path, label: &str) -> Result<Vec<u8>> {
+    let file = FileDisk::open_read_only(disk)?;
+    let table = PartitionTable::read(&file)?;
+    let partition = table.find(label).with_context(|| format!("{} has no {label}", disk.display()))?;
+    let mut bytes = vec![0; usize::try_from(partition.size)?];
+    file.file().read_exact_at(&mut bytes, partition.offset)?;
+    Ok(bytes)
+}
+
+/// A copy of a disk image that stays sparse.
+pub fn copy_disk(from: &Path, to: &Path) -> Result<()> {
+    run(Command::new("cp").arg("--sparse=always").arg(from).arg(to)).map(drop)
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
+    let out = command.output().with_context(|| format!("{command:?} does not start"))?;
+    if !out.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
