@@ -54,12 +54,12 @@ check: lint
 	$(CARGO) test --locked --workspace --exclude tests
 
 test: setup lint deny build
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 # The agent's steps on a disk in memory; then a whole machine's life, recorded in QEMU. The real GRUB judges both.
 sweep: setup build
 	@$(CARGO) run --locked --quiet -p tests --bin sweep
-	$(CARGO) test --locked --release -p tests --test machine_sweep -- --nocapture --test-threads=1
+	$(CARGO) test --locked --release -p tests --test machines machine_sweep -- --nocapture --test-threads=1
 
 demo: setup build
 	@target/release/demo

@@ -1,0 +1,9 @@
+//! Everything that takes a machine in QEMU. One program, so that two machines always run side by side: an emulated
+//! one keeps little more than one processor busy.
+
+mod machine_sweep;
+mod router;
+mod update;
+mod usb;
+mod var_faults;
+mod watchdog;
