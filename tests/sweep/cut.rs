@@ -79,7 +79,7 @@ pub(crate) struct Amount {
     pub(crate) per_image_write: usize,
     /// The same of each operation on the ESP.
     pub(crate) per_esp_write: usize,
-    /// Whether each cut also comes with an old, a new, no and a damaged story.
+    /// Whether each cut also comes with the first, the next, no and a damaged story.
     pub(crate) stories: bool,
 }
 
@@ -134,7 +134,9 @@ impl At<'_> {
             let mut stories = vec![now.clone()];
             if amount.stories {
                 let old = self.recording.stories.first().cloned().flatten();
-                let new = self.recording.stories.last().cloned().flatten();
+                // The one that is being written: its rename may be durable before anybody waited for it. No later one
+                // can be, because operations on the disk that were waited for come before it.
+                let new = self.recording.stories.get(self.at + 1).cloned().flatten();
                 stories.extend([old, new, None, Some(b"{\"events\": [{\"ti".as_slice().into())]);
             }
             for story in stories {

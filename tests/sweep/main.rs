@@ -3,7 +3,7 @@
 //! The agent runs as it is, on a disk in memory that keeps a log ([`crash_disk`]). From the log follow the crash states
 //! ([`cut`]); the real GRUB and the agent's own next run judge them ([`judge`]). `docs/boot-protocol.md`, "Power cuts".
 //!
-//!     sweep [cuts|mutations|faults|kills|programs] [--seed N] [--share N] [--only SCENARIO]
+//!     sweep [cuts|mutations|faults|kills|programs] [--seed N] [--more N] [--only SCENARIO]
 
 mod content;
 mod crash_disk;
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     let mut seed = 20_261_121;
-    let mut share = 1;
+    let mut more = 1;
     let mut only = String::new();
     let mut part = String::from("all");
     let mut words = std::env::args().skip(1);
@@ -67,12 +67,12 @@ fn run() -> Result<bool> {
         let mut number = || words.next().context("a number is missing")?.parse().context("not a number");
         match word.as_str() {
             "--seed" => seed = number()?,
-            "--share" => share = number()?,
+            "--more" => more = number()?,
             "--only" => only = words.next().context("a scenario's name is missing")?,
             "cuts" | "mutations" | "faults" | "kills" | "programs" => part = word,
             kills::CHILD => return kills::child(words),
             _ => bail!(
-                "{word:?}: not one of cuts, mutations, faults, kills, programs, --seed N, --share N, --only SCENARIO"
+                "{word:?}: not one of cuts, mutations, faults, kills, programs, --seed N, --more N, --only SCENARIO"
             ),
         }
     }
@@ -83,7 +83,7 @@ fn run() -> Result<bool> {
     if std::env::var_os("SWEEP_SHOWS_ALL").is_none() {
         dup2_stderr(&nowhere)?;
     }
-    let options = sweep::Options { seed, share: share as usize, only };
+    let options = sweep::Options { seed, more: more as usize, only };
     let mut good = true;
     let wanted = |name: &str| part == "all" || part == name;
     if wanted("cuts") {

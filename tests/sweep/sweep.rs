@@ -27,8 +27,8 @@ const TASKS_AT_ONCE: usize = 96;
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) seed: u64,
-    /// One of so many states of the images; 1 is the whole sweep.
-    pub(crate) share: usize,
+    /// How many times as many partial states of the images as usual.
+    pub(crate) more: usize,
     /// Only scenarios with this in their names.
     pub(crate) only: String,
 }
@@ -116,7 +116,8 @@ pub(crate) fn first_run(judge: &Judge<'_>, scenario: &Scenario) -> Result<Record
 }
 
 fn first_cuts(recording: &Recording, scenario: &Scenario, number: usize, options: &Options) -> Vec<Cut> {
-    let per_image_write = if scenario.large { 12 } else { 120 } / options.share.max(1);
+    let per_image_write = if scenario.large { 1 } else { 7 };
+    let per_image_write = (per_image_write * options.more).max(1);
     let amount = Amount { per_image_write, per_esp_write: 3, stories: true };
     sweep(recording, amount, |_| true, options.seed, &[number as u64])
 }
@@ -209,8 +210,8 @@ impl Findings {
         started: Instant,
         out: &mut impl Write,
     ) -> Result<()> {
-        let Options { seed, share, .. } = options;
-        writeln!(out, "Power cuts on the host, seed {seed}, 1 of {share} of the images' states\n")?;
+        let Options { seed, more, .. } = options;
+        writeln!(out, "Power cuts on the host, seed {seed}, {more} times the images' states\n")?;
         writeln!(out, "{:>10} {:>10} {:>10}", "operations", "first cut", "second cut")?;
         let mut sum = Count::default();
         for (scenario, count) in scenarios.iter().zip(&self.counts) {

@@ -20,11 +20,10 @@ fn sweep(arguments: &[&str]) -> String {
 
 #[test]
 fn a_power_cut_at_any_operation_leaves_a_device_that_boots_and_finishes_the_job() {
-    // A seeded share of the images' states; all of the environment's. `make sweep` runs all of both.
-    let tables = sweep(&["cuts", "--share", "16"]);
+    let tables = sweep(&["cuts"]);
     let distinct = tables.lines().find(|line| line.contains("distinct crash states")).unwrap();
     let distinct: usize = distinct.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(distinct > 1000, "{distinct} states are too few to prove anything");
+    assert!(distinct >= 10_000, "{distinct} states are too few to prove anything");
 }
 
 #[test]
