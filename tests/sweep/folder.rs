@@ -26,6 +26,9 @@ impl Folder {
             fs::create_dir_all(folder.path().join(name))?;
         }
         fs::write(folder.path().join("etc/daruma/keyring/1.pem"), &systems.public_key)?;
+        // What the recovery archive says of the device.
+        let recovery = "set daruma_compatible=router\nset daruma_version=0.0.99\nset daruma_build=recovery\n";
+        fs::write(folder.path().join("etc/daruma/recovery.cfg"), recovery)?;
         for label in LABELS {
             fs::write(folder.path().join(label), "")?;
         }

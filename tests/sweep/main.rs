@@ -78,30 +78,40 @@ fn run() -> Result<bool> {
     }
     // The agent prints for a person, thousands of times here; the tables go where it would have printed.
     let mut out = File::from(dup(std::io::stdout())?);
+    // What is wrong must be seen all the same.
+    let mut complaints = File::from(dup(std::io::stderr())?);
     let nowhere = File::options().write(true).open("/dev/null")?;
     dup2_stdout(&nowhere)?;
     if std::env::var_os("SWEEP_SHOWS_ALL").is_none() {
         dup2_stderr(&nowhere)?;
     }
     let options = sweep::Options { seed, more: more as usize, only };
+    let result = parts(&part, &options, &mut out);
+    if let Err(error) = &result {
+        writeln!(complaints, "sweep: {error:#}")?;
+    }
+    out.flush()?;
+    Ok(result.unwrap_or(false))
+}
+
+fn parts(part: &str, options: &sweep::Options, out: &mut File) -> Result<bool> {
     let mut good = true;
     let wanted = |name: &str| part == "all" || part == name;
     if wanted("cuts") {
-        good &= sweep::run(&options, &mut out)?;
+        good &= sweep::run(options, out)?;
     }
     let bench = Bench::new()?;
     if wanted("mutations") {
-        good &= mutations::run(&bench, &options, &mut out)?;
+        good &= mutations::run(&bench, options, out)?;
     }
     if wanted("faults") {
-        good &= faults::run(&bench, &mut out)?;
+        good &= faults::run(&bench, out)?;
     }
     if wanted("kills") {
-        good &= kills::run(&bench, &mut out)?;
+        good &= kills::run(&bench, out)?;
     }
     if wanted("programs") {
-        good &= programs::run(&bench, &mut out)?;
+        good &= programs::run(&bench, out)?;
     }
-    out.flush()?;
     Ok(good)
 }

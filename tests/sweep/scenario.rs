@@ -121,6 +121,19 @@ fn mark_bad(booted: &Booted<'_>) -> Result<(), Failure> {
     if booted.done { Ok(()) } else { agent::mark(booted.device, Mark::Bad, None).map(drop) }
 }
 
+/// A technician's stick in recovery, and the boots after it.
+fn recover_from_a_stick(booted: &Booted<'_>) -> Result<(), Failure> {
+    if booted.slot.is_some() {
+        return arrive(booted);
+    }
+    let bundle = &booted.systems.get(Which::Update).bundle;
+    let io = |error| Failure::new(agent::Exit::Unexpected, format!("making a stick: {error}"));
+    // Beside the bundle, where it can be linked to.
+    let stick = tempfile::TempDir::new_in(bundle.parent().unwrap_or(bundle)).map_err(io)?;
+    std::fs::hard_link(bundle, stick.path().join("update.daruma")).map_err(io)?;
+    agent::recovery::install_from(booted.device, &Config::default(), stick.path()).map(drop)
+}
+
 /// What daruma-init does in recovery when no bundle comes.
 fn reset_tries(booted: &Booted<'_>) -> Result<(), Failure> {
     if booted.slot.is_some() {
@@ -277,6 +290,25 @@ pub(crate) fn all() -> Vec<Scenario> {
             goal: |seen| !seen.damaged && seen.next().is_some(),
             may_recover: true,
             ..PLAIN
+        },
+        Scenario {
+            name: "recovery from a stick, both slots lost",
+            slots: [None, None],
+            state: state(B_FIRST, slot(true, 0), slot(true, 3), Some(Slot::B)),
+            proven: &[],
+            life: recover_from_a_stick,
+            goal: |seen| !seen.damaged && seen.next().is_some_and(|slot| seen.holds(slot, Which::Update)),
+            may_recover: true,
+            ..PLAIN
+        },
+        Scenario {
+            name: "recovery from a stick, the committed system has used up its tries",
+            slots: [Some(Which::Running), None],
+            state: state(B_FIRST, slot(true, 9), slot(true, 3), Some(Slot::B)),
+            life: recover_from_a_stick,
+            goal: UPDATED,
+            may_recover: true,
+            ..TRIAL
         },
         Scenario { name: "heal: first copy zeroed", damage: |main, _| zero(main), ..DAMAGED },
         Scenario { name: "heal: second copy zeroed", damage: |_, bak| zero(bak), ..DAMAGED },

@@ -124,12 +124,18 @@ impl System {
 fn boot_image(version: &str, seed: u64) -> Result<Vec<u8>> {
     let mut squashfs = StoredSquashfs::new();
     let mut sums = String::new();
-    for (name, blocks) in [("vmlinuz", 3), ("initrd", 2)] {
+    let mut add = |name: &str, blocks: u64, sums: &mut String| -> Result<()> {
         let bytes = Random::new(seed, &[blocks]).bytes(usize::try_from(blocks)? * BLOCK - 100);
         writeln!(sums, "{}  {name}", Sha256::of(&bytes))?;
         squashfs.add_bytes(name, bytes)?;
-    }
+        Ok(())
+    };
+    add("vmlinuz", 3, &mut sums)?;
+    add("initrd", 2, &mut sums)?;
+    let mut recovery_sums = String::new();
+    add("recovery.img", 1, &mut recovery_sums)?;
     squashfs.add_bytes("SHA256SUMS", sums.into_bytes())?;
+    squashfs.add_bytes("RECOVERY.SHA256SUMS", recovery_sums.into_bytes())?;
     let slot_cfg = format!(
         "set daruma_compatible=router\nset daruma_version={version}\nset daruma_build=build-{seed}\n\
          set daruma_min_version=0.0.0\nset daruma_verity=hash-{seed}:salt:1\n"
