@@ -52,8 +52,11 @@ fn a_block_of_which_either_sector_is_missing_says_the_old_or_the_new_state() {
     let block = |state: &BootState, other: &str| {
         let mut env = Env::new();
         state.apply_to(&mut env);
-        env.set("other_of_somebody", &other.repeat(600)).unwrap();
-        env.encode()
+        let mut block = env.encode();
+        let end = block.iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        let line = format!("other_of_somebody={}\n", other.repeat(800));
+        block[end..end + line.len()].copy_from_slice(line.as_bytes());
+        block
     };
     let old = BootState::factory();
     let mut new = old;
