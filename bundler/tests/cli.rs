@@ -110,7 +110,7 @@ fn every_refusal_is_one_line_with_its_exit_code() {
         (
             bundle(&["--device-programs", "empty"]),
             1,
-            "the device programs daruma and daruma-init are not in empty; build them with `make build` and name their folder with --device-programs",
+            "the device programs daruma, daruma-init, daruma-static are not in empty; build them with `make build` and name their folder with --device-programs",
         ),
         (words("bundle good.yaml"), 2, ""),
     ];
