@@ -35,60 +35,22 @@ pub const GRUBENV_PATH: &str = "grub/grubenv";
 /// Where its second copy lies, which is always written first.
 pub const GRUBENV_BAK_PATH: &str = "grub/grubenv.bak";
 
-/// Modules for `grub-mkimage -O i386-pc`. Everything that `grub.cfg` needs is in the core image, so no module is
-/// ever read from a disk.
-pub const GRUB_MODULES_BIOS: &[&str] = &[
-    "biosdisk",
-    "part_gpt",
-    "fat",
-    "squash4",
-    "gzio",
-    "normal",
-    "configfile",
-    "test",
-    "echo",
-    "eval",
-    "regexp",
-    "loadenv",
-    "hashsum",
-    "gcry_sha256",
-    "datehook",
-    "sleep",
-    "reboot",
-    "boot",
-    "linux",
-    "serial",
-    "terminal",
-    "minicmd",
-    "ls",
-    "cat",
-];
+/// What every platform's core image holds, between what only one of them has. Everything that `grub.cfg` needs is in
+/// the core image, so no module is ever read from a disk.
+macro_rules! grub_modules {
+    ([$($before:literal),*], [$($after:literal),*]) => {
+        &[
+            $($before,)*
+            "part_gpt", "fat", "squash4", "gzio", "normal", "configfile", "test", "echo", "eval", "regexp", "loadenv",
+            "hashsum", "gcry_sha256", "datehook", "sleep", "reboot", "boot", "linux", "serial", "terminal", "minicmd",
+            "ls", "cat",
+            $($after,)*
+        ]
+    };
+}
+
+/// Modules for `grub-mkimage -O i386-pc`.
+pub const GRUB_MODULES_BIOS: &[&str] = grub_modules!(["biosdisk"], []);
 
 /// Modules for `grub-mkimage -O x86_64-efi`.
-pub const GRUB_MODULES_EFI: &[&str] = &[
-    "part_gpt",
-    "fat",
-    "squash4",
-    "gzio",
-    "normal",
-    "configfile",
-    "test",
-    "echo",
-    "eval",
-    "regexp",
-    "loadenv",
-    "hashsum",
-    "gcry_sha256",
-    "datehook",
-    "sleep",
-    "reboot",
-    "boot",
-    "linux",
-    "serial",
-    "terminal",
-    "minicmd",
-    "ls",
-    "cat",
-    "efi_gop",
-    "efi_uga",
-];
+pub const GRUB_MODULES_EFI: &[&str] = grub_modules!([], ["efi_gop", "efi_uga"]);

@@ -8,14 +8,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::grub_emu::{DRIVER, EnvFile, esp_template, put, replace_words, run, started, tail};
-
-/// Bytes of each partition that GRUB reads.
-pub const PARTITION: usize = 64 << 10;
-/// GPT numbers of boot-a, boot-b and recovery.
-const BOOT_IMAGES: [usize; 3] = [3, 5, 7];
-const PARTITIONS: usize = 128;
-const FIRST_BYTE: usize = 1 << 20;
+pub use crate::grub_emu::PARTITION;
+use crate::grub_emu::{
+    BOOT_IMAGES, DRIVER, EnvFile, PARTITIONS, esp_template, offset, partitioned_disk, put, replace_words,
+    started, tail,
+};
 
 /// One boot.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,18 +63,7 @@ impl GrubDisk {
     /// A tool is missing.
     pub fn new() -> Result<Self> {
         let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())?;
-        let path = dir.path().join("disk.img");
-        let disk = File::options().read(true).write(true).create_new(true).open(&path)?;
-        disk.set_len((2 * FIRST_BYTE + PARTITIONS * PARTITION) as u64)?;
-        let mut table = String::from("label: gpt\nfirst-lba: 64\n");
-        for number in 1..=PARTITIONS {
-            table += &format!("{number}: start={}, size={}\n", offset(number) / 512, PARTITION / 512);
-        }
-        let table_path = dir.path().join("table");
-        fs::write(&table_path, table)?;
-        let mut sfdisk = Command::new("sfdisk");
-        sfdisk.args(["-q", "--no-reread", "--no-tell-kernel"]).arg(&path).stdin(File::open(table_path)?);
-        run(&mut sfdisk)?;
+        let (path, disk) = partitioned_disk(dir.path())?;
         fs::create_dir(dir.path().join("emu"))?;
         fs::write(dir.path().join("device.map"), format!("(hd0) {}\n", path.display()))?;
         Ok(Self { dir, disk })
@@ -147,8 +133,4 @@ impl GrubDisk {
         ensure!(bytes.len() == PARTITION, "a partition of {} bytes", bytes.len());
         Ok(self.disk.write_all_at(bytes, offset(number) as u64)?)
     }
-}
-
-fn offset(number: usize) -> usize {
-    FIRST_BYTE + (number - 1) * PARTITION
 }

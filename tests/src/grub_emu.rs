@@ -20,11 +20,11 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// GPT numbers of boot-a, boot-b and recovery.
-const BOOT_IMAGES: [usize; 3] = [3, 5, 7];
+pub(crate) const BOOT_IMAGES: [usize; 3] = [3, 5, 7];
 /// Bytes of every partition of the test disk.
-const PARTITION: usize = 64 << 10;
+pub const PARTITION: usize = 64 << 10;
 const FIRST_BYTE: usize = 1 << 20;
-const PARTITIONS: usize = 128;
+pub(crate) const PARTITIONS: usize = 128;
 
 /// One copy of the environment as it lies on the partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,6 +94,23 @@ pub struct Machine {
     esp: Vec<u8>,
 }
 
+/// Makes `disk.img` in `dir`, with a GPT of all [`PARTITIONS`]: what `grub-emu` takes for the machine's disk.
+pub(crate) fn partitioned_disk(dir: &Path) -> Result<(PathBuf, File)> {
+    let path = dir.join("disk.img");
+    let disk = File::options().read(true).write(true).create_new(true).open(&path)?;
+    disk.set_len((2 * FIRST_BYTE + PARTITIONS * PARTITION) as u64)?;
+    let mut table = String::from("label: gpt\nfirst-lba: 64\n");
+    for number in 1..=PARTITIONS {
+        table += &format!("{number}: start={}, size={}\n", offset(number) / 512, PARTITION / 512);
+    }
+    let table_path = dir.join("table");
+    fs::write(&table_path, table)?;
+    let mut sfdisk = Command::new("sfdisk");
+    sfdisk.args(["-q", "--no-reread", "--no-tell-kernel"]).arg(&path).stdin(File::open(table_path)?);
+    run(&mut sfdisk)?;
+    Ok((path, disk))
+}
+
 impl Machine {
     /// States that one start of `grub-emu` can try.
     pub const STATES: usize = PARTITIONS - BOOT_IMAGES.len();
@@ -102,21 +119,7 @@ impl Machine {
     pub fn new(grub_cfg: &str, images: [BootImage; 3]) -> Result<Self> {
         // grub-emu opens the disk O_SYNC: in memory that costs nothing.
         let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())?;
-        let disk_path = dir.path().join("disk.img");
-        let disk = File::options().read(true).write(true).create_new(true).open(&disk_path)?;
-        disk.set_len((2 * FIRST_BYTE + PARTITIONS * PARTITION) as u64)?;
-        let mut table = String::from("label: gpt\nfirst-lba: 64\n");
-        for number in 1..=PARTITIONS {
-            table += &format!("{number}: start={}, size={}\n", offset(number) / 512, PARTITION / 512);
-        }
-        let table_path = dir.path().join("table");
-        fs::write(&table_path, table)?;
-        run(Command::new("sfdisk")
-            .arg("-q")
-            .arg("--no-reread")
-            .arg("--no-tell-kernel")
-            .arg(&disk_path)
-            .stdin(File::open(table_path)?))?;
+        let (disk_path, disk) = partitioned_disk(dir.path())?;
         for (number, (name, image)) in
             BOOT_IMAGES.into_iter().zip(["A", "B", "recovery"].into_iter().zip(images))
         {
@@ -252,7 +255,7 @@ pub(crate) fn started(screen: &str) -> Option<Vec<String>> {
     Some(linux.lines().filter_map(|line| line.trim().strip_prefix("@ ")).map(str::to_owned).collect())
 }
 
-fn offset(number: usize) -> usize {
+pub(crate) fn offset(number: usize) -> usize {
     FIRST_BYTE + (number - 1) * PARTITION
 }
 
@@ -394,7 +397,7 @@ pub fn boot_all(
     })
 }
 
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+fn run(command: &mut Command) -> Result<()> {
     // sfdisk and mkfs.vfat are not on an ordinary user's path.
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
     let out = command.output().with_context(|| format!("{command:?} does not start"))?;
