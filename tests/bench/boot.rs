@@ -42,6 +42,27 @@ pub(crate) struct BootFiles {
 /// The argument of Daruma's recipes that changes the kernel's own time; the second row gives it to both.
 const NO_SELF_TESTS: &str = "cryptomgr.notests=1";
 
+/// How QEMU runs the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Clock {
+    /// As fast as it can, on two processors; the kernel's clock is the host's.
+    Wall,
+    /// On one processor, whose clock moves 2 ns with each instruction and jumps over idle times: what else the host
+    /// does changes nothing.
+    Instructions,
+}
+
+impl Clock {
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Wall => &["-accel", "tcg,thread=multi", "-smp", "2"],
+            Self::Instructions => {
+                &["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-smp", "1"]
+            }
+        }
+    }
+}
+
 impl BootFiles {
     /// Takes kernel and initramfs out of slot A of the raw image `disk`.
     pub(crate) fn of(disk: &Path, dir: &Path) -> Result<Self> {
@@ -88,14 +109,14 @@ impl BootFiles {
             "daruma.slot=A daruma.try=1 daruma.verity={} {} daruma.init=/bin/sh",
             self.verity, self.args
         );
-        self.boot(&settled, &self.ours, &daruma, "mount -o remount,ro /var; sync", &[])?;
+        self.boot(&settled, &self.ours, &daruma, "mount -o remount,ro /var; sync", Clock::Wall, &[])?;
         // Debian boots with `quiet`; the consoles are those of the recipe.
         let debian = "quiet console=tty0 console=ttyS0,115200 root=PARTLABEL=root-a rootfstype=squashfs ro init=/bin/sh";
         let debian_too = format!("{NO_SELF_TESTS} {debian}");
         let boots = [(&self.ours, daruma.as_str()), (&theirs, debian), (&theirs, debian_too.as_str())];
         let samples: Vec<Sample> = in_turns(ROUNDS, boots.len(), |index| {
             let (initrd, args) = boots[index];
-            self.boot(&settled, initrd, args, "true", &["-snapshot"])
+            self.boot(&settled, initrd, args, "true", Clock::Wall, &["-snapshot"])
         })?
         .into_iter()
         .map(|values| {
@@ -115,6 +136,19 @@ impl BootFiles {
         };
         rows.push(row("kernel start to real init (QEMU, TCG)", &samples[1], Target::Ratio(1.0 / 3.0)));
         rows.push(row("the same, neither tests its ciphers", &samples[2], Target::None));
+        let counted = |(initrd, args): (&PathBuf, &str)| {
+            self.boot(&settled, initrd, args, "true", Clock::Instructions, &["-snapshot"])
+        };
+        let (ours, debian) = (counted(boots[0])?, counted(boots[1])?);
+        rows.push(Row {
+            what: "the same, by instructions (-icount)".to_owned(),
+            ours: format!("{ours:.2} s"),
+            peer: "initramfs-tools".to_owned(),
+            theirs: format!("{debian:.2} s"),
+            ratio: Some(ours / debian),
+            target: Target::Ratio(1.0 / 3.0),
+            mib: 0.0,
+        });
         Ok(rows)
     }
 
@@ -134,11 +168,19 @@ impl BootFiles {
     }
 
     /// Boots and gives the kernel's uptime, in seconds, when the real init ran. Ends when that has run `then`.
-    fn boot(&self, disk: &Path, initrd: &Path, args: &str, then: &str, qemu: &[&str]) -> Result<f64> {
+    fn boot(
+        &self,
+        disk: &Path,
+        initrd: &Path,
+        args: &str,
+        then: &str,
+        clock: Clock,
+        qemu: &[&str],
+    ) -> Result<f64> {
         let script =
             format!("read up rest < /proc/uptime; echo {ARRIVED}$up; {then}; echo bench: done; exec cat");
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "768"]);
+        command.args(clock.options()).args(["-M", "q35", "-cpu", "max", "-m", "768"]);
         command.args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"]);
         command.args(["-device", "i6300esb", "-device", "virtio-rng-pci"]).args(qemu);
         command.arg("-drive").arg(format!("file={},if=virtio,format=qcow2", disk.display()));
