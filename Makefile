@@ -65,6 +65,7 @@ demo: setup build
 	@target/release/demo
 
 bench: setup build
+	@tests/setup bench
 	@target/release/bench
 
 # RUSTC_BOOTSTRAP lets the stable compiler take the two unstable flags that the address sanitizer needs; the programs

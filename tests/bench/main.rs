@@ -5,6 +5,7 @@
 
 mod boot;
 mod daruma;
+mod download;
 mod footprint;
 mod install;
 mod medium;
@@ -24,6 +25,7 @@ use tests::fixture::Fixture;
 
 use boot::BootFiles;
 use daruma::Daruma;
+use download::{Pair, Shares};
 use footprint::Footprint;
 use install::{Contest, Workload};
 use rauc::Rauc;
@@ -90,11 +92,20 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     let boot = BootFiles::of(&disk, &sandbox.work.join("boot"))?;
     table.0.extend(boot.rows(&debian, &sandbox.work.join("boot"))?);
 
+    say("fetching");
+    let old = Workload::of(&fixture, &running, &sandbox.work.join("old"))?;
+    let pair = Pair { old: &old, new: &small };
+    let shares = Shares { full: pair.full()?, fetches: pair.peers(&sandbox.work.join("download"))? };
+
     if let Some(rauc) = &rauc {
         println!("Peer: {} of Debian trixie.\n", rauc.version()?);
     }
     println!("{table}");
-    println!("Median (least–most) of runs that were taken in turns.");
+    println!("Median (least–most) of runs that were taken in turns.\n");
+    println!(
+        "What is fetched for 1.0.0 → 2.0.0, boot and root image together ({}):\n\n{shares}",
+        table::mib(shares.full)
+    );
     Ok(())
 }
 

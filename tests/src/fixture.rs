@@ -151,6 +151,33 @@ impl Fixture {
         Ok(disk)
     }
 
+    /// What Debian's package `name` contains, unpacked into a folder; the version is the one that this machine would
+    /// install.
+    ///
+    /// # Errors
+    /// There is no such package, or it cannot be downloaded.
+    pub fn debian_package(&self, name: &str) -> Result<PathBuf> {
+        let run = |command: &mut Command| -> Result<String> {
+            let output =
+                command.env("LC_ALL", "C").output().with_context(|| format!("starting {command:?}"))?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, said.trim());
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let policy = run(Command::new("apt-cache").args(["policy", name]))?;
+        let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+        let version =
+            version.with_context(|| format!("apt knows no package {name}: run `apt-get update`"))?;
+        self.keep(&format!("package-{name}-{}", version.replace([':', '/'], "_")), |dir| {
+            run(Command::new("apt-get")
+                .args(["download", "-qq", &format!("{name}={version}")])
+                .current_dir(dir))?;
+            let entry = fs::read_dir(dir)?.next().context("apt-get has downloaded nothing")??;
+            run(Command::new("dpkg").arg("-x").arg(entry.path()).arg(dir))?;
+            Ok(fs::remove_file(entry.path())?)
+        })
+    }
+
     /// A folder in the cache, made by `build` if it is not there; made aside, then renamed.
     fn keep(&self, name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let dir = self.cache.join(name);

@@ -2,11 +2,13 @@
 
 pub mod cut_disk;
 pub mod fixture;
+pub mod folder_device;
 pub mod grub_disk;
 pub mod grub_emu;
 pub mod machine_judge;
 pub mod qmp;
 pub mod recording;
+pub mod server;
 pub mod stick;
 pub mod story;
 pub mod trial_disk;

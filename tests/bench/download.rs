@@ -1,0 +1,178 @@
+//! How much of an update must be fetched: each method on the same two images, 1.0.0 → 2.0.0 of the real router.
+//!
+//! Full is what a plain install of 2.0.0 fetches. Every method pays for its index and for what lists it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::install::Workload;
+use crate::process::{command, run};
+use crate::table::mib;
+
+/// What RAUC's adaptive method hashes (`block-hash-index`): 4 KiB blocks, 32 bytes each in the index.
+const RAUC_BLOCK: usize = 4096;
+
+/// What one method fetches.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetch {
+    pub(crate) method: String,
+    /// Everything, bytes.
+    pub(crate) bytes: u64,
+    /// What of it only says what to fetch, bytes.
+    pub(crate) index: u64,
+    /// The largest share of the full images that was asked for.
+    pub(crate) target: Option<f64>,
+}
+
+/// The two versions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair<'a> {
+    pub(crate) old: &'a Workload,
+    pub(crate) new: &'a Workload,
+}
+
+impl Pair<'_> {
+    /// Bytes of the new images.
+    pub(crate) fn full(&self) -> Result<u64> {
+        let (boot, root) = self.new.images.sizes()?;
+        Ok(boot + root)
+    }
+
+    /// What the peers fetch.
+    ///
+    /// # Errors
+    /// A peer's program is missing (`tests/setup bench` installs them) or fails.
+    pub(crate) fn peers(&self, dir: &Path) -> Result<Vec<Fetch>> {
+        fs::create_dir_all(dir)?;
+        let images = [
+            ("boot", &self.old.images.boot, &self.new.images.boot),
+            ("root", &self.old.images.root, &self.new.images.root),
+        ];
+        let mut fetches: Vec<Fetch> = Vec::new();
+        for (index, (name, method)) in PEERS.iter().enumerate() {
+            let mut total = Fetch { method: (*name).to_owned(), bytes: 0, index: 0, target: None };
+            for (image, old, new) in images {
+                let work = dir.join(format!("{index}-{image}"));
+                fs::create_dir_all(&work)?;
+                let (bytes, listing) =
+                    method(old, new, &work).with_context(|| format!("{name}, image {image}"))?;
+                total.bytes += bytes;
+                total.index += listing;
+                fs::remove_dir_all(&work)?;
+            }
+            fetches.push(total);
+        }
+        Ok(fetches)
+    }
+}
+
+/// Gives all bytes to be fetched, and those of them that are an index.
+type Method = fn(&Path, &Path, &Path) -> Result<(u64, u64)>;
+
+const PEERS: [(&str, Method); 4] =
+    [("RAUC, adaptive", rauc_adaptive), ("casync", casync), ("zsync", zsync), ("xdelta3 -9", xdelta3)];
+
+/// Blocks of the new image that the old one has nowhere, and the index of all.
+fn rauc_adaptive(old: &Path, new: &Path, _: &Path) -> Result<(u64, u64)> {
+    let have: HashSet<[u8; 32]> = blocks(old)?.into_iter().collect();
+    let wanted = blocks(new)?;
+    let index = 32 * wanted.len() as u64;
+    let missing: HashSet<[u8; 32]> = wanted.into_iter().filter(|hash| !have.contains(hash)).collect();
+    Ok(((missing.len() * RAUC_BLOCK) as u64 + index, index))
+}
+
+fn blocks(image: &Path) -> Result<Vec<[u8; 32]>> {
+    let mut bytes = Vec::new();
+    File::open(image)?.read_to_end(&mut bytes)?;
+    Ok(bytes.chunks(RAUC_BLOCK).map(|block| Sha256::digest(block).into()).collect())
+}
+
+/// Chunk files (zstd) of the new image that the old one's store lacks, and the list of chunks.
+fn casync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
+    let make = |name: &str, image: &Path| -> Result<(Vec<(PathBuf, u64)>, u64)> {
+        let (store, list) = (dir.join(format!("{name}.castr")), dir.join(format!("{name}.caibx")));
+        run(command("casync").arg("make").arg(format!("--store={}", store.display())).arg(&list).arg(image))?;
+        let mut files = Vec::new();
+        for folder in fs::read_dir(&store)? {
+            for file in fs::read_dir(folder?.path())? {
+                let file = file?;
+                files.push((file.file_name().into(), file.metadata()?.len()));
+            }
+        }
+        Ok((files, fs::metadata(&list)?.len()))
+    };
+    let have: HashSet<PathBuf> = make("old", old)?.0.into_iter().map(|(name, _)| name).collect();
+    let (wanted, list) = make("new", new)?;
+    let missing: u64 = wanted.iter().filter(|(name, _)| !have.contains(name)).map(|(_, size)| size).sum();
+    Ok((missing + list, list))
+}
+
+/// What zsync itself says that it lacks, and its control file.
+fn zsync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
+    let control = dir.join("new.zsync");
+    // The address of the payload: a port where nobody answers. What is there locally is counted before it is asked.
+    run(command("zsyncmake").args(["-u", "http://127.0.0.1:9/new.img", "-o"]).arg(&control).arg(new))?;
+    let mut zsync = command("zsync");
+    zsync.arg("-i").arg(old).arg("-o").arg(dir.join("out.img")).arg(&control).current_dir(dir);
+    zsync.stdin(std::process::Stdio::null());
+    let output = zsync.output().context("starting zsync")?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    // "###########--------- 58.3% 0.0 kBps aborted"
+    let share = text.rsplit_once('%').and_then(|(before, _)| before.split_whitespace().last()?.parse().ok());
+    let share: f64 = share.with_context(|| format!("zsync does not say how much it has: {text}"))?;
+    ensure!((0.0..=100.0).contains(&share), "zsync says {share} %");
+    let (size, index) = (fs::metadata(new)?.len(), fs::metadata(&control)?.len());
+    Ok(((size as f64 * (1.0 - share / 100.0)) as u64 + index, index))
+}
+
+fn xdelta3(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
+    let patch = dir.join("patch");
+    // The window of the source is the whole of it.
+    let window = fs::metadata(old)?.len().next_power_of_two().to_string();
+    run(command("xdelta3").args(["-e", "-9", "-B", &window, "-s"]).arg(old).arg(new).arg(&patch))?;
+    Ok((fs::metadata(&patch)?.len(), 0))
+}
+
+/// The table of all.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    pub(crate) full: u64,
+    pub(crate) fetches: Vec<Fetch>,
+}
+
+impl fmt::Display for Shares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |bytes: u64| 100.0 * bytes as f64 / self.full as f64;
+        writeln!(
+            f,
+            "| {:34} | fetched    | of it index | share   | index  | target  |            |",
+            "method"
+        )?;
+        writeln!(
+            f,
+            "|{}|------------|-------------|---------|--------|---------|------------|",
+            "-".repeat(36)
+        )?;
+        for Fetch { method, bytes, index, target } in &self.fetches {
+            let (share, index_share) = (percent(*bytes), percent(*index));
+            let met = match target {
+                None => "-",
+                Some(most) if share <= *most => "met",
+                Some(_) => "**missed**",
+            };
+            let target = target.map_or("-".to_owned(), |most| format!("≤ {most} %"));
+            let (bytes, index) = (mib(*bytes), mib(*index));
+            writeln!(
+                f,
+                "| {method:34} | {bytes:10} | {index:11} | {share:5.1} % | {index_share:4.2} % | {target:7} | {met:10} |"
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,211 @@
+//! Real servers: Debian's nginx and docker-registry, unpacked from their packages and not installed, so that no service
+//! is left on the machine that tests.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::fixture::Fixture;
+
+/// How long a server may take until it answers.
+const START: Duration = Duration::from_secs(20);
+
+/// A server that ends with its owner.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    /// nginx: a line a request.
+    log: PathBuf,
+}
+
+/// One request, as nginx saw it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// Path.
+    pub path: String,
+    /// Status.
+    pub status: u16,
+    /// Bytes that went to the client, headers included.
+    pub bytes: u64,
+    /// The header `Range`, or `-`.
+    pub range: String,
+}
+
+/// Where a server runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The network namespace; `None`: this one.
+    pub namespace: Option<String>,
+    /// What it listens on.
+    pub address: IpAddr,
+}
+
+impl Place {
+    /// Here, on loopback.
+    #[must_use]
+    pub fn here() -> Self {
+        Self { namespace: None, address: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
+
+    /// A command that is run there.
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Command {
+        match &self.namespace {
+            None => Command::new(program),
+            Some(namespace) => {
+                let mut command = as_root("/usr/sbin/ip");
+                command.args(["netns", "exec", namespace]).arg(program);
+                command
+            }
+        }
+    }
+}
+
+/// A command that is run as root: by sudo, for a user who may.
+#[must_use]
+pub fn as_root(program: &str) -> Command {
+    if nix::unistd::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
+}
+
+impl Server {
+    /// nginx, which serves the folder `root`. `rate`: bytes per second on each connection.
+    ///
+    /// # Errors
+    /// The package cannot be had, or nginx does not answer.
+    pub fn nginx(
+        fixture: &Fixture,
+        place: &Place,
+        root: &Path,
+        dir: &Path,
+        rate: Option<u64>,
+    ) -> Result<Self> {
+        let program = fixture.debian_package("nginx")?.join("usr/sbin/nginx");
+        fs::create_dir_all(dir)?;
+        let log = dir.join("access.log");
+        // It would be added to.
+        let _ = fs::remove_file(&log);
+        let address = SocketAddr::new(place.address, free_port()?);
+        let limit = rate.map(|rate| format!("limit_rate {rate};")).unwrap_or_default();
+        let (root, at, log_at) = (root.display(), dir.display(), log.display());
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
+            .concat();
+        let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
+        let config = format!(
+            "daemon off;\nmaster_process off;\n{user}\npid {at}/pid;\nerror_log {at}/error.log;\nevents {{}}\n\
+             http {{\nlog_format requests '$uri $status $bytes_sent \"$http_range\"';\n{temporary}\
+             access_log {log_at} requests;\nserver {{\nlisten {address};\nroot {root};\nautoindex off;\n\
+             default_type application/octet-stream;\n{limit}\n}}\n}}\n"
+        );
+        let file = dir.join("nginx.conf");
+        fs::write(&file, config)?;
+        let mut command = place.command(&program);
+        command.arg("-p").arg(dir).arg("-e").arg(dir.join("error.log")).arg("-c").arg(&file);
+        Self::start(command, place, address, log)
+    }
+
+    /// Debian's registry of container images, empty, which keeps its blobs in `dir`.
+    ///
+    /// # Errors
+    /// As [`Server::nginx`].
+    pub fn registry(fixture: &Fixture, dir: &Path) -> Result<Self> {
+        let program = fixture.debian_package("docker-registry")?.join("usr/bin/docker-registry");
+        fs::create_dir_all(dir)?;
+        let place = Place::here();
+        let address = SocketAddr::new(place.address, free_port()?);
+        let at = dir.display();
+        let config = format!(
+            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {at}/blobs\n\
+             http:\n  addr: {address}\n"
+        );
+        let file = dir.join("config.yml");
+        fs::write(&file, config)?;
+        let mut command = place.command(&program);
+        command.arg("serve").arg(&file).stderr(fs::File::create(dir.join("registry.log"))?);
+        Self::start(command, &place, address, dir.join("registry.log"))
+    }
+
+    fn start(mut command: Command, place: &Place, address: SocketAddr, log: PathBuf) -> Result<Self> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let mut server =
+            Self { child: child.with_context(|| format!("starting {command:?}"))?, address, log };
+        let deadline = Instant::now() + START;
+        while !server.answers(place) {
+            ensure!(server.child.try_wait()?.is_none(), "{command:?} has ended");
+            ensure!(Instant::now() < deadline, "{command:?} does not listen on {address}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// Nothing tells when a server is ready, so it is asked. In another namespace the socket's file says it.
+    fn answers(&self, place: &Place) -> bool {
+        match &place.namespace {
+            None => TcpStream::connect(self.address).is_ok(),
+            Some(_) => {
+                let listening = fs::read_to_string(format!("/proc/{}/net/tcp", self.child.id()));
+                let port = format!(":{:04X} 00000000:0000 0A", self.address.port());
+                listening.is_ok_and(|table| table.contains(&port))
+            }
+        }
+    }
+
+    /// What it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address of a file in the folder that is served.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.address)
+    }
+
+    /// Ends nginx and gives all requests that it had, in the order in which they ended.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn requests(mut self) -> Result<Vec<Request>> {
+        // Connections that were cut off are in the log once nginx has seen it: at the latest now.
+        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM)?;
+        self.child.wait()?;
+        let text = fs::read_to_string(&self.log)?;
+        text.lines()
+            .map(|line| {
+                let (request, range) =
+                    line.split_once(" \"").with_context(|| format!("log line {line:?}"))?;
+                let [path, status, bytes] = request.split(' ').collect::<Vec<_>>()[..] else {
+                    anyhow::bail!("log line {line:?}");
+                };
+                let range = range.trim_end_matches('"').to_owned();
+                Ok(Request { path: path.to_owned(), status: status.parse()?, bytes: bytes.parse()?, range })
+            })
+            .collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone is fine here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
