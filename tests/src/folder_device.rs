@@ -44,7 +44,7 @@ impl FolderDevice {
         let this = Self { dir: dir.to_owned(), program: fixture.program("daruma") };
         this.configure("")?;
         let status = this.status()?;
-        ensure!(status["slot"] == "A", "not a device: {status}");
+        ensure!(status["running"] == "A", "not a device: {status}");
         Ok(this)
     }
 
