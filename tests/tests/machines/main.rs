@@ -2,6 +2,7 @@
 //! one keeps little more than one processor busy.
 
 mod machine_sweep;
+mod pull;
 mod router;
 mod update;
 mod usb;
