@@ -3,15 +3,13 @@
 
 use std::ops::Range;
 
-use bundle::{Bundle, Image, ImageName, Sha256};
-use grub_env::BootState;
+use bundle::{Bundle, Sha256};
 use semver::Version;
 
 use crate::config::Config;
-use crate::console::say;
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
-use crate::install::{Options, check_fitness, check_quarantine, load_keyring, write_slot};
+use crate::install::{Options, Origin, install_bundle, load_keyring};
 use crate::interrupt::Interrupt;
 use crate::progress::megabytes;
 use crate::pull::Remote;
@@ -39,8 +37,6 @@ pub(crate) fn install_from_web(
     options: Options,
     interrupt: &Interrupt,
 ) -> Result<(Version, String), Failure> {
-    let target = !device.running()?;
-    // Nothing of this touches the slot: signature, fitness for this device, and what it will cost.
     let keyring = load_keyring(config, device)?;
     let remote = Remote::open(device, &config.pull, wanted.url, wanted.tail, interrupt)?;
     let doing = format!("installing {}", remote.address());
@@ -50,15 +46,9 @@ pub(crate) fn install_from_web(
         let line = format!("{doing}: it is another release than the one that was announced for this address");
         return Err(Failure::new(Exit::Manifest, line));
     }
-    check_fitness(device, config, &verified, target, &doing)?;
-    check_quarantine(device, &verified, options, &doing)?;
-    let place = |image: &Image| -> Range<u64> { image.offset..image.offset + image.size };
-    let images = [ImageName::BOOT, ImageName::ROOT];
-    let missing: Vec<_> =
-        images.iter().filter_map(|name| verified.manifest().image(name).map(place)).collect();
-    say(format_args!("{} to fetch from {}", megabytes(remote.expect(&missing)?), remote.address()));
-    interrupt.check()?;
-    let version = write_slot(device, &verified, target, BootState::begin_install, "", interrupt, &doing)?;
+    let expect = |missing: &[Range<u64>]| remote.expect(missing);
+    let origin = Origin::Remote(&expect);
+    let version = install_bundle(device, config, &verified, &origin, options, interrupt, &doing)?;
     let fetched = remote.fetched();
     Ok((version, format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests)))
 }
