@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
@@ -16,6 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::pull::address::Address;
 use crate::pull::connection::{Connection, Connector};
+use crate::pull::pace::LowSpeed;
 use crate::pull::proxy::Proxies;
 use crate::pull::tls::TlsFiles;
 use crate::pull::trouble::Trouble;
@@ -225,6 +226,29 @@ impl<'i> Client<'i> {
             self.interrupt.check().map_err(Trouble::Stopped)?;
             if began.elapsed() >= longest {
                 return Err(Trouble::passing(format!("nothing came for {} s", longest.as_secs())));
+            }
+        }
+    }
+
+    /// The next bytes of `body`; none: it is over. Too slow is an error.
+    pub(crate) async fn receive(
+        &self,
+        body: &mut Incoming,
+        speed: &mut LowSpeed,
+    ) -> Result<Option<Bytes>, Trouble> {
+        loop {
+            let began = Instant::now();
+            let bytes = match self.wait(speed.left(), body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(error))) => return Err(Trouble::of_connection("the transfer broke off", &error)),
+                // How slow it was is said by the count.
+                Err(Trouble::Passing { .. }) => Bytes::new(),
+                Err(trouble) => return Err(trouble),
+            };
+            speed.count(began.elapsed(), bytes.len() as u64).map_err(Trouble::passing)?;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
             }
         }
     }

@@ -8,8 +8,12 @@ mod daemon;
 mod install;
 #[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "pull")]
+mod pull_tls;
 mod recovery;
 mod refusals;
+#[cfg(feature = "pull")]
+mod tls;
 mod verbs;
 #[cfg(feature = "pull")]
 mod web_server;

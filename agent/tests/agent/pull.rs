@@ -15,10 +15,10 @@ use crate::bench::{Bench, Ended, Made, Spec};
 use crate::web_server::{Answer, Asked, Server, Then};
 
 /// Small enough to be quick: what would take a minute takes a second.
-const QUICK: &str = "[pull]\nconnect-timeout-s = 1\nlow-speed-s = 1\ntries = 3\n";
+pub(crate) const QUICK: &str = "[pull]\nconnect-timeout-s = 1\nlow-speed-s = 1\ntries = 3\n";
 
 /// A device, a bundle, and the bundle's bytes.
-fn bench_and_bundle() -> (Bench, Made, Arc<Vec<u8>>) {
+pub(crate) fn bench_and_bundle() -> (Bench, Made, Arc<Vec<u8>>) {
     let bench = Bench::new();
     bench.config(QUICK);
     let made = bench.bundle(&Spec::default());
@@ -26,7 +26,7 @@ fn bench_and_bundle() -> (Bench, Made, Arc<Vec<u8>>) {
     (bench, made, Arc::new(file))
 }
 
-fn install(bench: &Bench, server: &Server) -> Ended {
+pub(crate) fn install(bench: &Bench, server: &Server) -> Ended {
     bench.run(&["install", &server.url()])
 }
 
@@ -389,4 +389,62 @@ fn ctrl_c_stops_an_install_that_waits_for_the_network() {
     Ended::of(child).refused(130, "Ctrl-C");
     assert!(began.elapsed().as_secs() < 10);
     assert_eq!(bench.state().select().slot, Some(Slot::A));
+}
+
+#[test]
+fn a_proxy_is_asked_for_the_whole_address() {
+    let (bench, made, file) = bench_and_bundle();
+    let proxy = Server::start(move |asked| match asked.header("proxy-authorization") {
+        Some("Basic bWU6c2VjcmV0") => Answer::honest(asked, &file),
+        _ => Answer::of("407 Proxy Authentication Required"),
+    });
+    let address = format!("127.0.0.1:{}", proxy.port());
+    bench.config(&format!("{QUICK}proxy = \"http://me:secret@{address}\"\n"));
+    bench.run(&["install", "http://bundles.example.org/new.daruma"]).succeeded();
+    assert!(made.is_in_slot_b(&bench));
+    for asked in proxy.asked() {
+        assert_eq!(asked.target, "http://bundles.example.org/new.daruma");
+        assert_eq!(asked.header("host"), Some("bundles.example.org"));
+    }
+    bench.config(QUICK);
+    let mut command = bench.command(&["install", "http://bundles.example.org/new.daruma"]);
+    let child = command.env("http_proxy", address).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    Ended::of(child.unwrap()).refused(26, "put user and password into proxy of [pull]");
+}
+
+#[test]
+fn a_document_is_fetched_once_and_within_its_limit() {
+    let bench = Bench::new();
+    let device = agent::Device::at(&bench.path("")).unwrap();
+    let pull = agent::Config::parse("[pull]\nproxy = \"direct\"\ntries = 1\nlow-speed-s = 1\n").unwrap().pull;
+    let server = Server::start(|asked| match (asked.target.as_str(), asked.header("if-none-match")) {
+        ("/new.daruma", Some("\"7\"")) => Answer::of("304 Not Modified").without("Content-Length"),
+        ("/new.daruma", _) => Answer { body: vec![b'x'; 1000], ..Answer::of("200 OK") }
+            .with("Content-Length", 1000)
+            .with("ETag", "\"7\""),
+        ("/endless", _) => Answer { then: Then::Endless, ..Answer::of("200 OK").without("Content-Length") },
+        ("/slow", _) => {
+            Answer { body: vec![b'x'], ..Answer::of("200 OK") }.with("Content-Length", 9).cut(1, Then::Stall)
+        }
+        _ => Answer::of("404 Not Found"),
+    });
+    let never = agent::Interrupt::never();
+    let fetch = |path: &str, limit, etag| {
+        let url = server.url().replace("/new.daruma", path);
+        agent::fetch(&device, &pull, &url, limit, etag, &never)
+    };
+    let expected = agent::Document::Is { bytes: vec![b'x'; 1000], etag: Some("\"7\"".to_owned()) };
+    assert_eq!(fetch("/new.daruma", 1000, None), Ok(expected));
+    assert_eq!(fetch("/new.daruma", 1000, Some("\"7\"")), Ok(agent::Document::Unchanged));
+    assert_eq!(fetch("/missing", 1000, None), Ok(agent::Document::Missing));
+    assert_eq!(server.asked().len(), 3);
+    for (path, exit, part) in [
+        ("/new.daruma", agent::Exit::Server, "longer than 999 bytes"),
+        ("/endless", agent::Exit::Server, "longer than 999 bytes"),
+        ("/slow", agent::Exit::Network, "came in 1 s"),
+    ] {
+        let failure = fetch(path, 999, None).unwrap_err();
+        assert_eq!(failure.exit, exit, "{failure}");
+        assert!(failure.message.contains(part), "{failure}");
+    }
 }
