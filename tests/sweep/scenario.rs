@@ -137,7 +137,7 @@ fn install_from_far_away(booted: &Booted<'_>) -> Result<(), Failure> {
         booted.device,
         &config,
         &bundle,
-        &Origin::Remote(&|_| ()),
+        &Origin::Remote(&|_| Ok(())),
         options,
         &interrupt,
         "installing from far away",

@@ -84,7 +84,10 @@ fn install_on(device: &Device, keyring: &bundle::Keyring, path: &Path, most: u64
     let far =
         Bundle::open(Far { file: open(), payload, most, end, fetched: fetched.clone() }, keyring).unwrap();
     let announced = Mutex::new(Vec::new());
-    let expect = |ranges: &[Range<u64>]| *announced.lock().unwrap() = ranges.to_vec();
+    let expect = |ranges: &[Range<u64>]| {
+        *announced.lock().unwrap() = ranges.to_vec();
+        Ok(())
+    };
     let result = agent::install_bundle(
         device,
         &Config::default(),
