@@ -12,6 +12,7 @@ mod pull;
 mod pull_tls;
 mod recovery;
 mod refusals;
+mod reuse;
 #[cfg(feature = "pull")]
 mod tls;
 mod verbs;
