@@ -23,8 +23,6 @@ use crate::pull::trouble::Trouble;
 
 /// Most redirects from one request.
 const REDIRECTS: usize = 5;
-/// Most requests for one bundle or document, whatever the server does.
-const REQUESTS: u64 = 2000;
 /// How often a wait looks whether somebody wants to stop.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -145,11 +143,6 @@ impl<'i> Client<'i> {
         is_own: bool,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Response<Incoming>, Trouble> {
-        if self.requests >= REQUESTS {
-            return Err(Trouble::server(format!(
-                "it takes more than {REQUESTS} requests; the server is of no use"
-            )));
-        }
         // A connection that was kept may have been closed by the server meanwhile: then a new one is made at once.
         if let Some(mut connection) = kept.take().filter(|connection| connection.leads_to(address)) {
             let request = self.request(&connection, address, is_own, headers)?;
@@ -164,10 +157,12 @@ impl<'i> Client<'i> {
         let mut connection = self.wait(longest, connecting).await??;
         let request = self.request(&connection, address, is_own, headers)?;
         self.requests += 1;
-        let response = self
-            .wait(self.answer_time, connection.send(request))
-            .await?
-            .map_err(|error| Trouble::of_connection("asking the server", &error))?;
+        let response = self.wait(self.answer_time, connection.send(request)).await?.map_err(|error| {
+            match error.is_parse() {
+                true => Trouble::server(format!("what the server answers is no HTTP: {error}")),
+                false => Trouble::of_connection("asking the server", &error),
+            }
+        })?;
         *kept = Some(connection);
         Ok(response)
     }

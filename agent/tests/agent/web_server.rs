@@ -170,6 +170,8 @@ impl Server {
                     break;
                 }
                 let Ok(stream) = stream else { continue };
+                // What was sent is then nearly what the client has.
+                setsockopt(&stream.as_fd(), sockopt::SndBuf, &(16 << 10)).unwrap();
                 let (state, answers, greeting) = (shared.clone(), answers.clone(), greeting.clone());
                 // A client that goes away is no matter of the server.
                 thread::spawn(move || serve(&stream, &*greeting, &*answers, &state).ok());
