@@ -9,6 +9,7 @@
 
 mod aside;
 mod chunk;
+mod cut;
 mod digest;
 mod error;
 mod footer;
@@ -24,6 +25,7 @@ mod policy;
 mod reader;
 mod section;
 mod signature;
+mod slot_chunks;
 mod squashfs;
 mod squashfs_read;
 mod writer;
@@ -39,5 +41,6 @@ pub use name::{BuildId, Compatible, FileName, ImageName, InvalidName};
 pub use policy::Policy;
 pub use reader::{Bundle, Verified};
 pub use signature::{Signature, signed_message};
+pub use slot_chunks::{ROOT_CHUNKS, SlotChunks};
 pub use squashfs::{StoredFile, StoredSquashfs};
 pub use writer::{BundleWriter, ImageInput};

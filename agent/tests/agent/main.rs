@@ -6,6 +6,15 @@
 mod bench;
 mod daemon;
 mod install;
+#[cfg(feature = "pull")]
+mod pull;
+#[cfg(feature = "pull")]
+mod pull_tls;
 mod recovery;
 mod refusals;
+mod reuse;
+#[cfg(feature = "pull")]
+mod tls;
 mod verbs;
+#[cfg(feature = "pull")]
+mod web_server;
