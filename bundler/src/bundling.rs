@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use bundle::{
-    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Keyring, Manifest, SecretKey, StoredSquashfs,
-    Update, Verity,
+    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, SecretKey, StoredSquashfs, Update,
+    Verity,
 };
 use initramfs::recovery;
 use semver::Version;
@@ -20,6 +20,7 @@ use crate::device::{self, DevicePrograms};
 use crate::kernel::{self, KernelImage};
 use crate::progress::{Progress, size};
 use crate::recipe::{BundleSettings, Recipe};
+use crate::repo::Trusted;
 use crate::tree::{Kind, Tree};
 use crate::{squash, tree_tar, verity};
 
@@ -36,7 +37,7 @@ pub struct Bundling<'a> {
     /// Who signs.
     pub key: &'a SecretKey,
     /// The keys that the device will accept.
-    pub keyring: &'a Keyring,
+    pub trusted: &'a Trusted,
     /// Version of the system.
     pub version: &'a Version,
     /// The agent and the initramfs's program.
@@ -61,7 +62,7 @@ impl Bundling<'_> {
         let kernel = kernel::take(&mut tree, &self.recipe.kernel, epoch)?;
         let KernelImage { version: kernel_version, vmlinuz, initramfs_modules, recovery_modules, modules } =
             kernel;
-        device::add(&mut tree, self.programs.agent, self.keyring)?;
+        device::add(&mut tree, self.programs.agent, self.trusted)?;
         let identity = format!(
             "set daruma_compatible={}\nset daruma_version={}\nset daruma_min_version={}\n",
             settings.compatible, self.version, settings.min_version
