@@ -1,5 +1,7 @@
 //! `/etc/daruma/daruma.toml`: what an administrator may set. Strict: what is not known is refused.
 
+mod channel;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::device::Device;
 use crate::exit::{Exit, Failure, one_line};
+
+pub use channel::{Channel, Reboot};
 
 /// Where the configuration lies.
 pub const FILE: &str = "/etc/daruma/daruma.toml";
@@ -36,6 +40,8 @@ pub struct Config {
     pub usb: Usb,
     /// Section `[recovery]`.
     pub recovery: Recovery,
+    /// Section `[channel]`.
+    pub channel: Channel,
 }
 
 /// Section `[usb]`: what the running system does with a stick that is plugged in.
@@ -112,6 +118,7 @@ impl Default for Config {
             watchdog: Watchdog::default(),
             usb: Usb::default(),
             recovery: Recovery::default(),
+            channel: Channel::default(),
         }
     }
 }
@@ -228,7 +235,7 @@ mod tests {
     }
 
     /// section, key, a good value other than the default, a bad value
-    const KEYS: [(&str, &str, &str, &str); 15] = [
+    const KEYS: [(&str, &str, &str, &str); 23] = [
         ("", "keyring", "\"/keys\"", "7"),
         ("", "keyring-threshold", "2", "0"),
         ("", "min-version", "\"1.2.3\"", "\"1.2\""),
@@ -244,6 +251,14 @@ mod tests {
         ("watchdog", "timeout-s", "20", "\"20\""),
         ("usb", "policy", "\"newer\"", "\"always\""),
         ("recovery", "led", "\"/sys/class/leds/green:status\"", "1"),
+        ("channel", "url", "\"https://updates.example.org/router\"", "\"ftp://example.org\""),
+        ("channel", "name", "\"beta\"", "\"../beta\""),
+        ("channel", "poll-s", "60", "2678401"),
+        ("channel", "jitter-s", "0", "-1"),
+        ("channel", "window", "\"02:00-05:00\"", "\"2-5\""),
+        ("channel", "reboot", "\"by-hand\"", "\"never\""),
+        ("channel", "metered-command", "[\"is-metered\"]", "true"),
+        ("channel", "device-id", "\"7\"", "7"),
     ];
 
     #[test]

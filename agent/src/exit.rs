@@ -40,6 +40,8 @@ pub enum Exit {
     NotADevice = 22,
     /// The configuration is invalid.
     Config = 23,
+    /// The channel or its root document is not accepted: older than one seen before, expired, invalid, or not there.
+    Channel = 28,
     /// Stopped by Ctrl-C (128 + SIGINT).
     Interrupted = 130,
     /// Stopped by SIGTERM (128 + SIGTERM).

@@ -2,10 +2,11 @@
 //! back, and tells what happened.
 //!
 //! [`Device`] says where everything is; the verbs are [`install`], [`mark`], [`roll_back`], [`Status::gather`] and
-//! [`daemon::run`]. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
+//! [`daemon::run`]; [`channel`] has those that follow a channel. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
 
 mod arrival;
 mod boot_image;
+pub mod channel;
 mod cmdline;
 mod commit;
 pub mod config;
@@ -41,6 +42,7 @@ mod stick;
 mod stick_install;
 mod stick_result;
 mod sys;
+mod trust;
 mod uevents;
 mod usb;
 mod verbs;

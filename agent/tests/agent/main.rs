@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod channel;
 mod daemon;
 mod install;
+mod publisher;
 mod recovery;
 mod refusals;
 mod verbs;
