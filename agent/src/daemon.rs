@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use crate::arrival;
+#[cfg(feature = "pull")]
 use crate::channel;
 use crate::cmdline::Booted;
 use crate::commit;
@@ -178,7 +179,11 @@ async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Resu
     wait_for_updates(device, config, tell).await
 }
 
+#[cfg(not(feature = "pull"))]
+use wait_for_sticks as wait_for_updates;
+
 /// Returns only if a stick or the channel has brought a system: then the machine goes down.
+#[cfg(feature = "pull")]
 async fn wait_for_updates(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
     tokio::select! {
         ended = wait_for_sticks(device, config, tell) => ended,

@@ -4,10 +4,14 @@
 //! verified again, one after the other, whenever they are loaded: what lies in /var is believed for its signatures only.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+#[cfg(feature = "pull")]
+use std::io::Write;
+use std::io::{self, Read};
 use std::path::Path;
 
-use bundle::channel::{ChannelError, Root};
+#[cfg(feature = "pull")]
+use bundle::channel::ChannelError;
+use bundle::channel::Root;
 use bundle::{Keyring, limits};
 
 use crate::config::Config;
@@ -27,6 +31,7 @@ const ENTRIES: usize = 4096;
 pub(crate) struct Trust {
     pub(crate) root: Root,
     /// The version in the image.
+    #[cfg(feature = "pull")]
     pub(crate) anchor: u64,
 }
 
@@ -47,6 +52,7 @@ impl Trust {
             Err(error) => return Err(failure(&error)),
         };
         let mut root = Root::anchor(&bytes).map_err(|error| failure(&error))?;
+        #[cfg(feature = "pull")]
         let anchor = root.version;
         for version in kept_versions(&device.path(FOLDER)) {
             if version <= root.version {
@@ -64,7 +70,11 @@ impl Trust {
                 }
             }
         }
-        Ok(Some(Self { root, anchor }))
+        Ok(Some(Self {
+            root,
+            #[cfg(feature = "pull")]
+            anchor,
+        }))
     }
 
     /// Takes the next version, if it follows, and keeps it.
@@ -72,6 +82,7 @@ impl Trust {
     /// # Errors
     /// Why it does not follow; nothing is changed then. That it cannot be kept is a warning: the next contact gets it
     /// again.
+    #[cfg(feature = "pull")]
     pub(crate) fn advance(&mut self, device: &Device, bytes: &[u8]) -> Result<(), ChannelError> {
         let next = self.root.successor(bytes)?;
         if next.version != self.root.version + 1 {
@@ -84,6 +95,7 @@ impl Trust {
 
     /// Keeps the image's root document as well: a system that is fallen back to has an older one, and must not forget
     /// what this one has revoked.
+    #[cfg(feature = "pull")]
     pub(crate) fn keep_anchor(&self, device: &Device) {
         let path = device.path(FOLDER).join(file(self.anchor));
         if self.anchor > 1
@@ -149,6 +161,7 @@ pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
 
 /// Writes a file of [`FOLDER`] aside, syncs and renames it: a power cut leaves the old or the new one. What goes wrong is
 /// a warning: everything in there can be got again.
+#[cfg(feature = "pull")]
 pub(crate) fn keep(device: &Device, name: &str, bytes: &[u8]) {
     let folder = device.path(FOLDER);
     let aside = folder.join(format!(".{name}.{}.new", std::process::id()));

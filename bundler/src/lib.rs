@@ -4,6 +4,7 @@
 //! [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk image. The programs
 //! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels.
 
+pub mod blocks;
 pub mod bundling;
 pub mod cache;
 pub mod clean;

@@ -9,10 +9,8 @@ mod refresh;
 mod show;
 mod source;
 mod update;
-mod window;
 
 pub use plan::check;
 pub(crate) use poll::poll;
 pub use show::show;
 pub use update::update;
-pub use window::Window;

@@ -6,9 +6,10 @@ use bundle::channel::{Channel, ChannelError, Kind, Signed};
 use bundle::limits;
 
 use crate::channel::contact::{self, Contact};
-use crate::channel::source::{Document, Source};
+use crate::channel::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::pull::Document;
 use crate::state::now_s;
 use crate::trust::{self, Trust};
 

@@ -7,19 +7,8 @@ use crate::config::Config;
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::pull::{self, Document};
 use crate::trust;
-
-/// What is at an address.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Document {
-    /// This, of the version that `etag` names.
-    Is { bytes: Vec<u8>, etag: Option<String> },
-    /// What it was when it had the given `etag`.
-    #[allow(dead_code, reason = "the web's answer; the client for it is on its way")]
-    Unchanged,
-    /// Nothing.
-    Missing,
-}
 
 /// The repository of the configuration.
 #[derive(Debug)]
@@ -55,6 +44,11 @@ impl<'a> Source<'a> {
         self.folder
     }
 
+    /// Whether it is on a web server.
+    fn is_web(&self) -> bool {
+        !self.folder.starts_with('/')
+    }
+
     /// Gets the document `name`, of at most `limit` bytes; with `etag` only if it is another one by now.
     ///
     /// # Errors
@@ -68,7 +62,9 @@ impl<'a> Source<'a> {
     ) -> Result<Document, Failure> {
         interrupt.check()?;
         let address = self.address(name);
-        let _ = etag;
+        if self.is_web() {
+            return pull::fetch(self.device, &self.config.pull, &address, limit, etag, interrupt);
+        }
         let failure = |cause: &dyn std::fmt::Display| {
             Failure::new(Exit::Unexpected, format!("reading {address}: {cause}"))
         };

@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use bundle::channel::Release;
-use grub_env::BootState;
 
 use crate::channel::plan::{Step, plan};
 use crate::channel::source::Source;
 use crate::config::Config;
 use crate::device::Device;
-use crate::exit::{Exit, Failure};
-use crate::install::{check_fitness, open, quarantine_of, quarantined, verify_payload, write_slot};
+use crate::exit::Failure;
+use crate::install::{Options, Origin, install_bundle, open};
 use crate::interrupt::Interrupt;
 use crate::reboot;
+use crate::web_install::{WebBundle, another_release, install_from_web};
 
 /// `daruma update`: installs what `daruma check` says, at once; with `and_reboot`, reboots into it.
 ///
@@ -46,26 +46,25 @@ pub(crate) fn install(
 ) -> Result<String, Failure> {
     let Source { device, config, .. } = source;
     let address = release.url.within(source.folder());
-    let doing = format!("installing {address}");
+    let options = Options::default();
+    let (version, fetched) = if is_web(&address) {
+        let (tail, manifest) = (Some(release.tail), Some(release.manifest_sha256));
+        let wanted = WebBundle { url: &address, tail, manifest };
+        install_from_web(device, config, &wanted, options, interrupt)?
+    } else {
+        let doing = format!("installing {address}");
+        let verified = open(config, device, Path::new(&address), &doing)?;
+        if verified.manifest_sha256() != release.manifest_sha256 {
+            return Err(another_release(&doing));
+        }
+        let version = install_bundle(device, config, &verified, &Origin::File, options, interrupt, &doing)?;
+        (version, String::new())
+    };
     let target = !device.running()?;
-    let verified = open(config, device, Path::new(&address), &doing)?;
-    if verified.manifest_sha256() != release.manifest_sha256 {
-        return Err(another_bundle(&doing, release));
-    }
-    check_fitness(device, config, &verified, target, &doing)?;
-    if let Some(entry) = quarantine_of(device, &verified) {
-        return Err(quarantined(&doing, &entry));
-    }
-    verify_payload(&verified, interrupt, &doing)?;
-    let how = "by the channel";
-    let version = write_slot(device, &verified, target, BootState::begin_install, how, interrupt, &doing)?;
-    Ok(format!("installed {version} into slot {target}; it is on trial from the next boot"))
+    Ok(format!("installed {version} into slot {target}{fetched}; it is on trial from the next boot"))
 }
 
-fn another_bundle(doing: &str, release: &Release) -> Failure {
-    let line = format!(
-        "{doing}: it is another bundle than {} {} of the channel; its publisher or somebody between has mixed them up",
-        release.compatible, release.version
-    );
-    Failure::new(Exit::Channel, line)
+/// A channel in a folder may name bundles on a server.
+fn is_web(address: &str) -> bool {
+    address.starts_with("http://") || address.starts_with("https://")
 }

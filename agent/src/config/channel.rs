@@ -5,7 +5,7 @@ use std::time::Duration;
 use bundle::ChannelName;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::channel::Window;
+use crate::config::window::Window;
 
 /// Section `[channel]`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]

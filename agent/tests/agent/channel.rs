@@ -1,12 +1,19 @@
 //! A device that follows a channel: what it installs, what it believes, and whom it does not.
 
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use bundle::channel::{Later, Rollout, Timestamp};
 use image_layout::Slot;
 
 use crate::bench::{Bench, Made, Spec};
+use crate::daemon::Daemon;
 use crate::publisher::{DAY, Publisher, now, ring};
+use crate::web_server::{Answer, Server, Then};
 
 /// A device and its publisher, who offers 2.0.0.
 fn offered() -> (Bench, Publisher, Made) {
@@ -168,7 +175,7 @@ fn attack_mix_and_match_of_channel_and_bundle_is_refused() {
     let other = bench.bundle(&Spec { version: "2.5.0", ..Spec::default() });
     fs::copy(&other.path, publisher.path("bundles/router-2.0.0.daruma")).unwrap();
     let before = bench.untouchables();
-    bench.run(&["update"]).refused(28, "it is another bundle than router 2.0.0 of the channel");
+    bench.run(&["update"]).refused(28, "it is another bundle than the one that the channel names");
     // The channel of another name under this one's.
     publisher.channel.name = "beta".parse().unwrap();
     publisher.put_channel();
@@ -392,4 +399,206 @@ fn a_release_that_somebody_went_back_from_is_not_installed_again() {
     bench.run(&["update"]).succeeded();
     assert_eq!(bench.untouchables(), before);
     drop(publisher);
+}
+
+// From a web server.
+
+/// Small enough to be quick.
+const QUICK: &str = "[pull]\nconnect-timeout-s = 1\nlow-speed-s = 1\ntries = 2";
+
+fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/")
+}
+
+/// What was asked for since the last time.
+fn targets(server: &Server, seen: &mut usize) -> Vec<String> {
+    let asked: Vec<_> = server.asked().split_off(*seen).into_iter().map(|asked| asked.target).collect();
+    *seen += asked.len();
+    asked
+}
+
+/// Passes connections on to `port` and counts the bytes of both directions.
+fn counting(port: u16) -> (u16, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            for (from, to) in [(&stream, &server), (&server, &stream)] {
+                let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                let count = counted.clone();
+                thread::spawn(move || -> io::Result<()> {
+                    let mut buf = [0; 4096];
+                    loop {
+                        let len = from.read(&mut buf)?;
+                        count.fetch_add(len, Ordering::SeqCst);
+                        if len == 0 {
+                            return to.shutdown(Shutdown::Write);
+                        }
+                        to.write_all(&buf[..len])?;
+                    }
+                });
+            }
+        }
+    });
+    (own, count)
+}
+
+#[test]
+fn an_unchanged_channel_costs_one_request_and_less_than_a_kilobyte() {
+    let (bench, mut publisher, made) = offered();
+    let server = publisher.serve(|_, answer| answer);
+    let (port, count) = counting(server.port());
+    publisher.follow(&bench, &url(port), "");
+    let mut seen = 0;
+    says(&bench, "2.0.0");
+    assert_eq!(targets(&server, &mut seen), ["/2.root.json", "/stable.channel.json"]);
+    count.store(0, Ordering::SeqCst);
+    says(&bench, "2.0.0 (build build-2.0.0, at most 6.3 MB) is to be installed");
+    assert_eq!(targets(&server, &mut seen), ["/stable.channel.json"]);
+    let bytes = count.load(Ordering::SeqCst);
+    println!("polling an unchanged channel: 1 request, {bytes} bytes in both directions");
+    assert!(bytes < 1000, "{bytes}");
+
+    // One that has changed costs a look at the root as well, and nothing but the bundle is fetched for it.
+    publisher.put_channel();
+    bench.run(&["update"]).succeeded();
+    assert!(made.is_in_slot_b(&bench));
+    let asked = targets(&server, &mut seen);
+    assert_eq!(asked[..2], ["/stable.channel.json", "/2.root.json"]);
+    assert!(asked[2..].iter().all(|target| target == "/bundles/router-2.0.0.daruma"), "{asked:?}");
+    let tail = publisher.channel.releases[0].tail;
+    assert_eq!(server.asked()[5].header("range"), Some(&*format!("bytes=-{tail}")), "no more than the tail");
+}
+
+#[test]
+fn attack_endless_data_from_a_server_is_cut_off() {
+    for (target, limit) in [("/stable.channel.json", 256 << 10), ("/2.root.json", 64 << 10)] {
+        let (bench, publisher, _) = offered();
+        let server = publisher.serve(move |asked, answer| match asked.target == target {
+            true => Answer { status: "200 OK", then: Then::Endless, ..answer.without("Content-Length") },
+            false => answer,
+        });
+        publisher.follow(&bench, &url(server.port()), QUICK);
+        bench.run(&["check"]).refused(26, &format!("longer than {limit} bytes"));
+    }
+}
+
+#[test]
+fn attack_slow_retrieval_is_given_up() {
+    let (bench, publisher, _) = offered();
+    let server = publisher.serve(|_, answer| match answer.body.len() {
+        0 => answer,
+        _ => answer.cut(1, Then::Drip),
+    });
+    publisher.follow(&bench, &url(server.port()), QUICK);
+    let before = bench.untouchables();
+    bench.run(&["check"]).refused(25, "given up after 2 tries");
+    assert_eq!(bench.untouchables(), before);
+    assert_eq!(
+        server.asked().iter().filter(|asked| asked.target == "/stable.channel.json").count(),
+        2,
+        "as many tries as the configuration says"
+    );
+}
+
+#[test]
+fn mix_and_match_on_a_server_is_refused_before_the_slot_is_touched() {
+    let (bench, publisher, _) = offered();
+    let other = bench.bundle(&Spec { version: "2.5.0", ..Spec::default() });
+    fs::copy(&other.path, publisher.path("bundles/router-2.0.0.daruma")).unwrap();
+    let server = publisher.serve(|_, answer| answer);
+    publisher.follow(&bench, &url(server.port()), QUICK);
+    let before = bench.untouchables();
+    bench.run(&["update"]).refused(28, "it is another bundle than the one that the channel names");
+    assert_eq!(bench.untouchables(), before);
+}
+
+#[test]
+fn a_server_without_the_channel_is_said() {
+    let (bench, publisher, _) = offered();
+    fs::remove_file(publisher.path("stable.channel.json")).unwrap();
+    let server = publisher.serve(|_, answer| answer);
+    publisher.follow(&bench, &url(server.port()), QUICK);
+    refused(&bench, 28, "there is no http://127.0.0.1:");
+}
+
+// The daemon's looking by itself.
+
+const POLL: &str = "poll-s = 1\n";
+
+#[test]
+fn the_daemon_finds_a_release_installs_it_and_reboots_and_what_fails_is_not_pulled_again() {
+    let (bench, mut publisher, made) = offered();
+    let server = publisher.serve(|_, answer| answer);
+    publisher.follow(&bench, &url(server.port()), POLL);
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("installed 2.0.0 into slot B");
+    daemon.ends().succeeded();
+    assert!(bench.path("rebooted").exists());
+    assert!(made.is_in_slot_b(&bench));
+
+    // It fails, and the old system comes back.
+    assert_eq!(bench.boot(), Some(Slot::B));
+    bench.check("10-fails", "echo no uplink; exit 3");
+    loop {
+        Daemon::start(&bench).ends().succeeded();
+        if bench.boot() == Some(Slot::A) {
+            break;
+        }
+    }
+    fs::remove_file(bench.path("etc/daruma/health.d/10-fails")).unwrap();
+    let mut seen = server.asked().len();
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("2.0.0 is not taken: it failed on this device before");
+    let asked = targets(&server, &mut seen);
+    assert!(asked.iter().all(|target| !target.starts_with("/bundles/")), "{asked:?}");
+    // The mended one is.
+    let mended = bench.bundle(&Spec { version: "2.0.1", ..Spec::default() });
+    publisher.offer(&mended);
+    publisher.put_channel();
+    daemon.says("installed 2.0.1 into slot B");
+    daemon.ends().succeeded();
+    assert!(mended.is_in_slot_b(&bench));
+}
+
+#[test]
+fn the_daemon_waits_for_its_window_and_does_not_download_over_a_metered_link() {
+    let (bench, publisher, made) = offered();
+    let folder = publisher.path("").to_str().unwrap().to_owned();
+    let minutes = |s: u64| format!("{:02}:{:02}", s / 3600 % 24, s / 60 % 60);
+    let hour = now().seconds();
+    let closed = format!("window = \"{}-{}\"\n", minutes(hour + 7200), minutes(hour + 10_800));
+    publisher.follow(&bench, &folder, &format!("{POLL}{closed}"));
+    let mut daemon = Daemon::start(&bench);
+    daemon.says(
+        "2.0.0 (build build-2.0.0, at most 6.3 MB) is to be installed over 1.0.0; it waits for the window",
+    );
+    daemon.stop().succeeded();
+    // Metered: the program says so.
+    publisher.follow(&bench, &folder, &format!("{POLL}metered-command = [\"true\"]"));
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("not now: the link is metered");
+    daemon.stop().succeeded();
+    assert!(!made.is_in_slot_b(&bench));
+    // A person's word counts more.
+    bench.run(&["update"]).succeeded();
+    assert!(made.is_in_slot_b(&bench));
+    publisher.follow(&bench, &folder, &format!("{POLL}{closed}"));
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("2.0.0 is installed and starts with the next boot; the reboot waits for the window");
+    daemon.stop().succeeded();
+    publisher.follow(&bench, &folder, &format!("{POLL}reboot = \"by-hand\""));
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("starts with the next boot; reboot to start it");
+    daemon.stop().succeeded();
+    assert!(!bench.path("rebooted").exists());
+    let open = format!("window = \"{}-{}\"\n", minutes(hour + 86_400 - 3600), minutes(hour + 3600));
+    publisher.follow(&bench, &folder, &format!("{POLL}{open}metered-command = [\"false\"]"));
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("starts with the next boot; rebooting");
+    daemon.ends().succeeded();
+    assert!(bench.path("rebooted").exists());
 }

@@ -8,6 +8,7 @@ use bundle::{Bundle, Keyring, SecretKey};
 use image_layout::{Disk, FileDisk};
 
 use crate::bench::{Bench, Made};
+use crate::web_server::{Answer, Asked, Server};
 
 pub(crate) const DAY: u64 = 86_400;
 
@@ -66,6 +67,23 @@ impl Publisher {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Serves the folder as nginx does, but for what `twist` makes of its answers.
+    pub(crate) fn serve(&self, twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static) -> Server {
+        let folder = self.folder.path().to_owned();
+        Server::start(move |asked| {
+            assert_eq!(asked.method, "GET");
+            let path = folder.join(asked.target.trim_start_matches('/'));
+            let Ok(file) = fs::read(path) else { return twist(asked, Answer::of("404 Not Found")) };
+            let etag = format!("\"{:.16}\"", bundle::Sha256::of(&file).to_string());
+            let answer = if asked.header("if-none-match") == Some(&etag) {
+                Answer::of("304 Not Modified").without("Content-Length")
+            } else {
+                Answer::honest(asked, &file)
+            };
+            twist(asked, answer.with("ETag", etag))
+        })
     }
 
     /// Signs the root document and puts it where devices look for it.

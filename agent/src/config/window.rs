@@ -19,14 +19,14 @@ pub struct Window {
 impl Window {
     /// Seconds from `now_s` (since 1970) until the window is open; 0: it is.
     #[must_use]
-    pub(crate) fn wait_s(&self, now_s: u64) -> u64 {
+    pub fn wait_s(&self, now_s: u64) -> u64 {
         let since = (now_s % DAY_S + DAY_S - self.from_s) % DAY_S;
         if since < self.length_s { 0 } else { DAY_S - since }
     }
 
     /// How long it is, seconds.
     #[must_use]
-    pub(crate) fn length_s(&self) -> u64 {
+    pub fn length_s(&self) -> u64 {
         self.length_s
     }
 }
