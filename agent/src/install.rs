@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use bundle::{Bundle, BundleError, Compatible, ImageName, Keyring, Policy, Verified};
+use bundle::{Bundle, Compatible, ImageName, Policy, Verified};
 use grub_env::{BootState, TransitionError};
 use image_layout::{Disk, FileDisk, Slot};
 use semver::Version;
@@ -24,6 +24,7 @@ use crate::running_slot::RunningSlot;
 use crate::slot_target::SlotTarget;
 use crate::slot_writer::{Job, write_images};
 use crate::state::{Kind, Quarantined};
+use crate::trust::bundle_keys;
 
 /// What a person may ask for besides the bundle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -239,21 +240,10 @@ pub(crate) fn open(
     file: &Path,
     doing: &str,
 ) -> Result<Verified<FileDisk>, Failure> {
-    let keyring = load_keyring(config, device)?;
+    let keyring = bundle_keys(config, device)?;
     let disk = FileDisk::open_read_only(file)
         .map_err(|error| Failure::new(Exit::NotABundle, format!("{doing}: opening it: {error}")))?;
     Bundle::open(disk, &keyring).map_err(|error| Failure::from_bundle(doing, &error))
-}
-
-/// The keyring, with the higher of its own threshold and the configuration's.
-pub(crate) fn load_keyring(config: &Config, device: &Device) -> Result<Keyring, Failure> {
-    let path = device.path(&config.keyring);
-    let failure = |error: BundleError| {
-        Failure::new(Exit::Config, format!("loading the keyring {}: {error}", path.display()))
-    };
-    let keyring = Keyring::load(&path).map_err(failure)?;
-    let threshold = keyring.threshold().max(config.keyring_threshold as usize);
-    Keyring::new(keyring.keys().cloned(), threshold).map_err(failure)
 }
 
 pub(crate) fn check_fitness<D>(

@@ -2,10 +2,12 @@
 //! back, and tells what happened.
 //!
 //! [`Device`] says where everything is; the verbs are [`install`], [`mark`], [`roll_back`], [`Status::gather`] and
-//! [`daemon::run`]. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
+//! [`daemon::run`]; [`channel`] has those that follow a channel. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
 
 mod arrival;
 mod boot_image;
+#[cfg(feature = "pull")]
+pub mod channel;
 mod chunk_reader;
 mod cmdline;
 mod commit;
@@ -47,6 +49,7 @@ mod stick;
 mod stick_install;
 mod stick_result;
 mod sys;
+mod trust;
 mod uevents;
 mod usb;
 mod verbs;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::Digest;
 
 /// A SHA-256.
@@ -41,6 +41,12 @@ impl TryFrom<String> for Salt {
     }
 }
 
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&to_hex(&self.0))
@@ -72,18 +78,18 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
 }
 
 /// Lower case only: one value has one spelling.
-fn from_hex(text: &str) -> Result<[u8; 32], String> {
-    let wrong = || format!("{text:?} is not 64 lower-case hexadecimal digits");
+pub(crate) fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], String> {
+    let wrong = || format!("{text:?} is not {} lower-case hexadecimal digits", 2 * N);
     let digit = |c: u8| match c {
         b'0'..=b'9' => Ok(c - b'0'),
         b'a'..=b'f' => Ok(c - b'a' + 10),
         _ => Err(wrong()),
     };
     let text = text.as_bytes();
-    if text.len() != 64 {
+    if text.len() != 2 * N {
         return Err(wrong());
     }
-    let mut bytes = [0; 32];
+    let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }

@@ -51,6 +51,25 @@ impl PublicKey {
         self.0.to_public_key_pem(LineEnding::LF).map_err(|e| BundleError::Pem("public", e.to_string()))
     }
 
+    /// Reads what [`PublicKey::to_base64`] wrote.
+    ///
+    /// # Errors
+    /// As [`PublicKey::from_pem`].
+    pub fn from_base64(line: &str) -> Result<Self, BundleError> {
+        let key = Self::from_pem(&format!("-----BEGIN PUBLIC KEY-----\n{line}\n-----END PUBLIC KEY-----\n"))?;
+        // One key has one spelling.
+        if key.to_base64() != line {
+            return Err(BundleError::Pem("public", format!("{line:?} is not its base64 on one line")));
+        }
+        Ok(key)
+    }
+
+    /// The SPKI in base64: the middle line of the PEM.
+    #[must_use]
+    pub fn to_base64(&self) -> String {
+        self.to_pem().unwrap_or_default().lines().nth(1).unwrap_or_default().to_owned()
+    }
+
     /// The key's name.
     #[must_use]
     pub fn id(&self) -> KeyId {
@@ -59,11 +78,11 @@ impl PublicKey {
         KeyId(id)
     }
 
-    /// Whether `signature` is this key's over `manifest`. Strict: one message and key have no second signature
+    /// Whether `signature` is this key's over `message`. Strict: one message and key have no second signature
     /// that a third party could make of the first.
-    pub(crate) fn has_signed(&self, manifest: &[u8], signature: &Signature) -> bool {
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &Signature) -> bool {
         let bytes = ed25519_dalek::Signature::from_bytes(&signature.bytes);
-        self.0.verify_strict(&signed_message(manifest), &bytes).is_ok()
+        self.0.verify_strict(message, &bytes).is_ok()
     }
 }
 
@@ -135,7 +154,12 @@ impl SecretKey {
     /// Signs a manifest: [`signed_message`] of it.
     #[must_use]
     pub fn sign(&self, manifest: &[u8]) -> Signature {
-        Signature { key: self.public().id(), bytes: self.0.sign(&signed_message(manifest)).to_bytes() }
+        self.sign_message(&signed_message(manifest))
+    }
+
+    /// Signs bytes that begin with their domain.
+    pub(crate) fn sign_message(&self, message: &[u8]) -> Signature {
+        Signature { key: self.public().id(), bytes: self.0.sign(message).to_bytes() }
     }
 }
 

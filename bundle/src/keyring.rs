@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::{BundleError, KeyId, PublicKey, limits};
 
 /// A set of public keys and a threshold.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Keyring {
     keys: BTreeMap<KeyId, PublicKey>,
     threshold: usize,

@@ -3,11 +3,13 @@
 //! The file is `[SquashFS][chunk tables][manifest][signatures][footer]`; `docs/bundle-format.md` says
 //! where every byte lies. [`Bundle::open`] turns a [`image_layout::Disk`] and a [`Keyring`] into a
 //! [`Verified`], which is the only way to a payload. [`BundleWriter`] makes the file, and
-//! [`StoredSquashfs`] the uncompressed SquashFS that both it and the boot images use.
+//! [`StoredSquashfs`] the uncompressed SquashFS that both it and the boot images use. [`channel`] is the signed list
+//! of releases that devices follow, and the root document that says whose signatures count.
 //!
 //! What a slot is and whether it may be overwritten now is left to the agent.
 
 mod aside;
+pub mod channel;
 mod chunk;
 mod cut;
 mod digest;
@@ -37,10 +39,10 @@ pub use key::{KeyId, PublicKey, SecretKey};
 pub use keyring::Keyring;
 pub use manifest::{BundleInfo, Image, Manifest, Update, Verity, verity_tree_size};
 pub use manifest_error::ManifestError;
-pub use name::{BuildId, Compatible, FileName, ImageName, InvalidName};
+pub use name::{BuildId, ChannelName, Compatible, FileName, ImageName, InvalidName};
 pub use policy::Policy;
 pub use reader::{Bundle, Verified};
-pub use signature::{Signature, signed_message};
+pub use signature::{Signature, Unsigned, signed_message};
 pub use slot_chunks::{ROOT_CHUNKS, SlotChunks};
 pub use squashfs::{StoredFile, StoredSquashfs};
 pub use writer::{BundleWriter, ImageInput};

@@ -28,3 +28,21 @@ pub const METADATA: u64 = 1 << 20;
 pub const SMALL_FILE: u64 = 1 << 20;
 /// Most public keys in a keyring.
 pub const KEYS: usize = 64;
+/// Most bytes of a channel document with its signatures.
+pub const CHANNEL: usize = 256 << 10;
+/// Most bytes of a root document with its signatures.
+pub const ROOT: usize = 64 << 10;
+/// Most releases in a channel.
+pub const RELEASES: usize = 512;
+/// Most deltas of a release.
+pub const DELTAS: usize = 32;
+/// Most bytes of a URL in a channel.
+pub const URL: usize = 1024;
+/// Most bytes of a text for people in a channel.
+pub const TEXT: usize = 512;
+/// Most hours over which a release is rolled out (a year).
+pub const ROLLOUT_HOURS: u32 = 24 * 366;
+/// Most new root documents that a device follows in one contact with its channel.
+pub const ROOT_STEPS: usize = 32;
+/// Largest serial of a channel and version of a root: what a double, and so `jq`, counts exactly.
+pub const COUNTER: u64 = 1 << 53;

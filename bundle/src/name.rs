@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::limits;
 
@@ -45,6 +45,11 @@ pub struct FileName(String);
 #[serde(try_from = "String")]
 pub struct ImageName(String);
 
+/// Name of a channel: as [`Compatible`], because it is part of a file's name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ChannelName(String);
+
 fn word(text: &str, longest: usize, extra: &[u8]) -> bool {
     text.len() <= longest
         && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
@@ -56,6 +61,19 @@ impl Compatible {
         word(text, 64, b"._-")
     }
     const WANTED: &str = "1 to 64 of A-Z a-z 0-9 . _ - that begin with a letter or digit";
+}
+
+impl ChannelName {
+    /// The channel of whoever names none.
+    #[must_use]
+    pub fn stable() -> Self {
+        Self("stable".to_owned())
+    }
+
+    fn valid(text: &str) -> bool {
+        Compatible::valid(text)
+    }
+    const WANTED: &str = Compatible::WANTED;
 }
 
 impl BuildId {
@@ -111,6 +129,11 @@ macro_rules! text_newtype {
                 Self::try_from(text.to_owned())
             }
         }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
         impl std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
@@ -128,4 +151,4 @@ macro_rules! text_newtype {
         }
     )*};
 }
-text_newtype!(BuildId Compatible FileName ImageName);
+text_newtype!(BuildId ChannelName Compatible FileName ImageName);

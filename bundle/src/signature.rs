@@ -66,26 +66,55 @@ pub(crate) fn decode(block: &[u8]) -> Result<Vec<Signature>, BundleError> {
     Ok(signatures)
 }
 
-/// The keys of `keyring` that have signed `manifest`, if they are enough.
+/// Why signatures are not enough.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unsigned {
+    /// There is none.
+    None,
+    /// None is by a trusted key.
+    Stranger(Vec<KeyId>),
+    /// One that claims to be by a trusted key is wrong.
+    Wrong(KeyId),
+    /// Too few trusted keys have signed.
+    Threshold {
+        /// How many have.
+        have: usize,
+        /// How many must.
+        need: usize,
+    },
+}
+
+impl From<Unsigned> for BundleError {
+    fn from(cause: Unsigned) -> Self {
+        match cause {
+            Unsigned::None => Self::NotSigned,
+            Unsigned::Stranger(keys) => Self::Stranger(keys),
+            Unsigned::Wrong(key) => Self::BadSignature(key),
+            Unsigned::Threshold { have, need } => Self::Threshold { have, need },
+        }
+    }
+}
+
+/// The keys of `keyring` that have signed `message`, if they are enough.
 pub(crate) fn check(
-    manifest: &[u8],
+    message: &[u8],
     signatures: &[Signature],
     keyring: &Keyring,
-) -> Result<Vec<KeyId>, BundleError> {
+) -> Result<Vec<KeyId>, Unsigned> {
     if signatures.is_empty() {
-        return Err(BundleError::NotSigned);
+        return Err(Unsigned::None);
     }
     let mut signers = Vec::new();
     for signature in signatures {
         let Some(key) = keyring.get(signature.key) else { continue };
-        if !key.has_signed(manifest, signature) {
-            return Err(BundleError::BadSignature(signature.key));
+        if !key.has_signed(message, signature) {
+            return Err(Unsigned::Wrong(signature.key));
         }
         signers.push(signature.key);
     }
     match signers.len() {
-        0 => Err(BundleError::Stranger(signatures.iter().map(|s| s.key).collect())),
-        have if have < keyring.threshold() => Err(BundleError::Threshold { have, need: keyring.threshold() }),
+        0 => Err(Unsigned::Stranger(signatures.iter().map(|s| s.key).collect())),
+        have if have < keyring.threshold() => Err(Unsigned::Threshold { have, need: keyring.threshold() }),
         _ => Ok(signers),
     }
 }

@@ -102,7 +102,7 @@ fn our_reader_finds_every_file_where_it_lies() {
         assert!(whole[*offset as usize..].starts_with(bytes), "{name} is in one piece");
     }
     assert_eq!(StoredSquashfs::read_file(&disk(&path), "slot.cfg").unwrap(), files[2].1);
-    assert_eq!(StoredSquashfs::read_file(&disk(&path), "empty").unwrap(), []);
+    assert!(StoredSquashfs::read_file(&disk(&path), "empty").unwrap().is_empty());
     let refusal = |name| StoredSquashfs::read_file(&disk(&path), name).unwrap_err().to_string();
     assert!(refusal("slot.cf").contains("it has no file slot.cf"));
     assert!(refusal("vmlinuz").contains("larger than 1 MiB"));

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use bundle::{
-    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Keyring, Manifest, ROOT_CHUNKS, SecretKey,
-    SlotChunks, StoredSquashfs, Update, Verity,
+    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, ROOT_CHUNKS, SecretKey, SlotChunks,
+    StoredSquashfs, Update, Verity,
 };
 use image_layout::FileDisk;
 use initramfs::recovery;
@@ -22,6 +22,7 @@ use crate::device::{self, DevicePrograms};
 use crate::kernel::{self, KernelImage};
 use crate::progress::{Progress, size};
 use crate::recipe::{BundleSettings, Recipe};
+use crate::repo::Trusted;
 use crate::tree::{Kind, Tree};
 use crate::{squash, tree_tar, verity};
 
@@ -38,7 +39,7 @@ pub struct Bundling<'a> {
     /// Who signs.
     pub key: &'a SecretKey,
     /// The keys that the device will accept.
-    pub keyring: &'a Keyring,
+    pub trusted: &'a Trusted,
     /// Version of the system.
     pub version: &'a Version,
     /// The agent and the initramfs's program.
@@ -63,7 +64,7 @@ impl Bundling<'_> {
         let kernel = kernel::take(&mut tree, &self.recipe.kernel, epoch)?;
         let KernelImage { version: kernel_version, vmlinuz, initramfs_modules, recovery_modules, modules } =
             kernel;
-        device::add(&mut tree, self.programs.agent, self.keyring)?;
+        device::add(&mut tree, self.programs.agent, self.trusted)?;
         let identity = format!(
             "set daruma_compatible={}\nset daruma_version={}\nset daruma_min_version={}\n",
             settings.compatible, self.version, settings.min_version

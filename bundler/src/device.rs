@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use bundle::Keyring;
 
+use crate::repo::Trusted;
 use crate::tree::{Kind, Tree};
 
+/// The root document that the device starts from.
+const ROOT: &str = "etc/daruma/root.json";
 /// Files of the agent: path, content. One that the recipe's overlay has already put there stays.
 const FILES: &[(&str, &str)] = &[("etc/daruma/daruma.toml", include_str!("../../agent/dist/daruma.toml"))];
 /// The same for systems with systemd.
@@ -83,7 +85,7 @@ impl DevicePrograms {
 ///
 /// # Errors
 /// A key that cannot be written as PEM.
-pub fn add(tree: &mut Tree, agent: Vec<u8>, keyring: &Keyring) -> Result<()> {
+pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
     tree.put("usr/bin/daruma", 0o755, agent);
     let mut put = |files: &[(&str, &str)]| {
         for (path, text) in files {
@@ -93,8 +95,16 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, keyring: &Keyring) -> Result<()> {
         }
     };
     put(FILES);
-    for key in keyring.keys() {
+    for key in trusted.keyring.keys() {
         tree.put(&format!("etc/daruma/keyring/{}.pem", key.id()), 0o644, key.to_pem()?.into_bytes());
+    }
+    // A device must not ask for less than whoever made the keyring.
+    if trusted.keyring.threshold() > 1 {
+        let threshold = format!("{}\n", trusted.keyring.threshold());
+        tree.put("etc/daruma/keyring/threshold", 0o644, threshold.into_bytes());
+    }
+    if let Some(root) = &trusted.root {
+        tree.put(ROOT, 0o644, root.clone());
     }
     tree.ensure_dir("etc/daruma/health.d");
     if tree.get("usr/lib/systemd/systemd").is_some() {
@@ -120,7 +130,9 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, keyring: &Keyring) -> Result<()> {
 /// A file of the tree cannot be read.
 pub fn recovery_files(tree: &Tree, identity: String) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = vec![(initramfs::recovery::IDENTITY.to_owned(), identity.into_bytes())];
-    let of_agent = |path: &&str| *path == "etc/daruma/daruma.toml" || path.starts_with("etc/daruma/keyring/");
+    let of_agent = |path: &&str| {
+        [ROOT, "etc/daruma/daruma.toml"].contains(path) || path.starts_with("etc/daruma/keyring/")
+    };
     let paths: Vec<String> = tree.below("etc/daruma").filter(of_agent).map(str::to_owned).collect();
     for path in paths {
         if tree.get(&path).is_some_and(|inode| matches!(inode.kind, Kind::File(_))) {

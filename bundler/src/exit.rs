@@ -1,6 +1,7 @@
 //! Exit codes, the same as those of `daruma` (docs/operating.md has the table).
 
 use bundle::BundleError;
+use bundle::channel::ChannelError;
 use image_layout::ImageError;
 
 use crate::mirror::MirrorError;
@@ -23,6 +24,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
         .chain()
         .find_map(|cause| {
             if let Some(error) = cause.downcast_ref::<BundleError>() {
+                return Some(error.exit_code());
+            }
+            if let Some(error) = cause.downcast_ref::<ChannelError>() {
                 return Some(error.exit_code());
             }
             if cause.is::<RecipeError>() || matches!(cause.downcast_ref(), Some(MirrorError::Missing(_))) {

@@ -2,7 +2,7 @@
 //!
 //! Each step is a module that reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) →
 //! [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk image. The programs
-//! of the build host that are run are listed in [`tool`].
+//! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels.
 
 pub mod blocks;
 pub mod bundling;
@@ -18,7 +18,9 @@ pub mod mirror;
 pub mod modinfo;
 pub mod progress;
 pub mod recipe;
+pub mod repo;
 pub mod rootfs;
+pub mod serve;
 pub mod squash;
 pub mod staging;
 pub mod tool;

@@ -1,14 +1,17 @@
 //! `daruma-bundler`: from a verb to the function that does it. Errors are printed in one place, as one line.
 
+mod repo_verbs;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use bundle::{Keyring, SecretKey};
+use bundle::SecretKey;
 use bundler::bundling::Bundling;
 use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
 use bundler::recipe::Recipe;
+use bundler::repo::Trusted;
 use bundler::{exit, image, rootfs};
 use clap::{Parser, Subcommand};
 use image_layout::Layout;
@@ -54,7 +57,8 @@ enum Verb {
         /// Secret key that signs
         #[arg(long, value_name = "KEY.pem")]
         key: PathBuf,
-        /// Folder of the public keys that the device will accept
+        /// Folder of the public keys that the device will accept; a root.json in it is put into the image, and its
+        /// release keys count instead
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
         /// Version of the system, for instance 1.2.3
@@ -97,6 +101,17 @@ enum Verb {
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
     },
+    /// Make and change the root document, which says whose signatures count
+    #[command(subcommand)]
+    Root(repo_verbs::RootVerb),
+    /// Put a bundle into a channel; prints what devices will see
+    Publish(repo_verbs::Publish),
+    /// Mark a release in a channel so that no device takes it any more
+    Withdraw(repo_verbs::Withdraw),
+    /// Sign a channel anew before it expires, or under a new root document
+    Renew(repo_verbs::Renew),
+    /// Serve a repository over HTTP, for trying it out
+    Serve(repo_verbs::Serve),
 }
 
 fn main() -> ExitCode {
@@ -118,12 +133,12 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Bundle { recipe, rootfs, key, keyring, version, output, device_programs } => {
             // Everything that can be wrong with the arguments, before the long work.
             let recipe = Recipe::load(&recipe)?;
-            let (key, keyring) = (SecretKey::load(&key)?, Keyring::load(&keyring)?);
+            let (key, trusted) = (SecretKey::load(&key)?, Trusted::load(&keyring)?);
             let programs = DevicePrograms::find(device_programs.as_deref())?;
             let epoch = rootfs::source_date_epoch()?;
             let (rootfs, version) = (rootfs.as_path(), &version);
             let bundling =
-                Bundling { recipe: &recipe, rootfs, key: &key, keyring: &keyring, version, programs, epoch };
+                Bundling { recipe: &recipe, rootfs, key: &key, trusted: &trusted, version, programs, epoch };
             bundling.write(&output)?;
             print!("{}", Inspection::read(&output)?.to_text());
             Ok(())
@@ -133,7 +148,13 @@ fn run(verb: Verb) -> Result<()> {
                 Some(recipe) => Recipe::load(&recipe)?.layout,
                 None => Layout::default(),
             };
-            image::write(&bundle, &Keyring::load(&keyring)?, layout, rootfs::source_date_epoch()?, &output)
+            image::write(
+                &bundle,
+                &Trusted::load(&keyring)?.keyring,
+                layout,
+                rootfs::source_date_epoch()?,
+                &output,
+            )
         }
         Verb::Inspect { bundle, json } => {
             let inspection = Inspection::read(&bundle)?;
@@ -145,11 +166,16 @@ fn run(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Verify { bundle, keyring } => {
-            let verified = image::open_verified(&bundle, &Keyring::load(&keyring)?)?;
+            let verified = image::open_verified(&bundle, &Trusted::load(&keyring)?.keyring)?;
             let update = &verified.manifest().update;
             println!("{} {} ({}): good", update.compatible, update.version, update.build);
             Ok(())
         }
+        Verb::Root(verb) => repo_verbs::root(verb),
+        Verb::Publish(arguments) => repo_verbs::publish(arguments),
+        Verb::Withdraw(arguments) => repo_verbs::withdraw(arguments),
+        Verb::Renew(arguments) => repo_verbs::renew(arguments),
+        Verb::Serve(arguments) => repo_verbs::serve(&arguments),
     }
 }
 

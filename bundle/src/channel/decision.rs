@@ -1,0 +1,162 @@
+//! What a device does with a channel. Plain data in, plain data out: the agent asks on a device, the simulator for
+//! 100,000 of them.
+
+use std::fmt;
+
+use semver::Version;
+
+use crate::channel::rollout::place;
+use crate::channel::{Channel, ChannelError, Delta, Kind, Release, Root, Timestamp};
+use crate::{Compatible, Sha256};
+
+/// What a device knows of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Its id, which decides its place in a roll-out; empty: none is known.
+    pub id: &'a str,
+    /// The kind of device.
+    pub compatible: &'a Compatible,
+    /// The running version.
+    pub version: &'a Version,
+    /// The running release (its manifest's hash), if it is known.
+    pub manifest: Option<Sha256>,
+    /// Nothing below this version may be installed.
+    pub floor: &'a Version,
+    /// Releases that failed on this device before.
+    pub quarantine: &'a [Sha256],
+    /// The highest serial of this channel that was seen before; 0: none.
+    pub seen_serial: u64,
+    /// The device's clock.
+    pub now: Timestamp,
+}
+
+/// What is to be done, and why nothing better.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision<'a> {
+    /// What is to be done.
+    pub verdict: Verdict<'a>,
+    /// Releases of this kind of device that are newer and are not taken, newest first.
+    pub passed_over: Vec<PassedOver<'a>>,
+    /// What was taken for now: the clock, or, when that stands before the channel was issued, that moment.
+    pub now: Timestamp,
+    /// Why the running release was withdrawn, if it was.
+    pub running_withdrawn: Option<&'a str>,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict<'a> {
+    /// Install this release, by this delta if the device can.
+    Install(&'a Release, Option<&'a Delta>),
+    /// There is nothing newer that the device may take.
+    Nothing,
+    /// Nothing is installed from this channel.
+    Refuse(ChannelError),
+}
+
+/// A newer release that is not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PassedOver<'a> {
+    /// Which.
+    pub release: &'a Release,
+    /// Why.
+    pub reason: Reason<'a>,
+}
+
+/// Why a newer release is not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reason<'a> {
+    /// The publisher has withdrawn it, for this reason.
+    Withdrawn(&'a str),
+    /// It failed on this device before.
+    Quarantined,
+    /// The running version is too old to go there directly.
+    TooFar(&'a Version),
+    /// It is below the anti-rollback floor.
+    BelowFloor,
+    /// This device's turn comes then; `None`: its share of the devices has not been let in yet.
+    NotItsTurn(Option<Timestamp>),
+}
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Withdrawn(why) => write!(f, "withdrawn by its publisher: {why}"),
+            Self::Quarantined => f.write_str("it failed on this device before"),
+            Self::TooFar(from) => write!(f, "it needs at least version {from} to start from"),
+            Self::BelowFloor => f.write_str("it is below the anti-rollback floor"),
+            Self::NotItsTurn(Some(turn)) => {
+                write!(f, "it is being rolled out, and this device's turn is {turn}")
+            }
+            Self::NotItsTurn(None) => {
+                f.write_str("it is being rolled out to a part of the devices, and this one is not among them")
+            }
+        }
+    }
+}
+
+/// Decides. Of the releases for this kind of device the highest version is taken that is newer than the running one, not
+/// withdrawn, not in quarantine, reachable from the running version, not below the floor, and rolled out to this device.
+///
+/// A clock that stands before `issued` counts as `issued`: then the channel cannot expire, which an attacker who also holds
+/// the clock back could use; see `docs/threat-model.md`.
+#[must_use]
+pub fn decide<'a>(channel: &'a Channel, root: &Root, device: &Facts<'_>) -> Decision<'a> {
+    let now = device.now.max(channel.issued);
+    let mut decision =
+        Decision { verdict: Verdict::Nothing, passed_over: Vec::new(), now, running_withdrawn: None };
+    if let Err(error) = fresh(channel, root, device.seen_serial, now) {
+        decision.verdict = Verdict::Refuse(error);
+        return decision;
+    }
+    decision.running_withdrawn = channel
+        .release(device.compatible, device.version)
+        .filter(|release| device.manifest.is_none_or(|running| running == release.manifest_sha256))
+        .and_then(|release| release.withdrawn.as_deref());
+    let is_newer = |release: &&Release| {
+        release.compatible == *device.compatible && release.version.cmp_precedence(device.version).is_gt()
+    };
+    let mut newer: Vec<&Release> = channel.releases.iter().filter(is_newer).collect();
+    newer.sort_by(|a, b| b.version.cmp_precedence(&a.version));
+    for release in newer {
+        if let Some(reason) = objection(release, device, now) {
+            decision.passed_over.push(PassedOver { release, reason });
+            continue;
+        }
+        let delta = device.manifest.and_then(|from| release.deltas.iter().find(|delta| delta.from == from));
+        decision.verdict = Verdict::Install(release, delta);
+        break;
+    }
+    decision
+}
+
+fn fresh(channel: &Channel, root: &Root, seen: u64, now: Timestamp) -> Result<(), ChannelError> {
+    if channel.serial < seen {
+        return Err(ChannelError::RolledBack { seen, got: channel.serial });
+    }
+    for (kind, expires) in [(Kind::Root, root.expires), (Kind::Channel, channel.expires)] {
+        if now >= expires {
+            return Err(ChannelError::Expired { kind, expires, now });
+        }
+    }
+    Ok(())
+}
+
+fn objection<'a>(release: &'a Release, device: &Facts<'_>, now: Timestamp) -> Option<Reason<'a>> {
+    if let Some(reason) = &release.withdrawn {
+        return Some(Reason::Withdrawn(reason));
+    }
+    if device.quarantine.contains(&release.manifest_sha256) {
+        return Some(Reason::Quarantined);
+    }
+    if let Some(from) =
+        release.from_version.as_ref().filter(|from| device.version.cmp_precedence(from).is_lt())
+    {
+        return Some(Reason::TooFar(from));
+    }
+    if release.version.cmp_precedence(device.floor).is_lt() {
+        return Some(Reason::BelowFloor);
+    }
+    let turn = release.rollout.as_ref()?.turn(place(release.manifest_sha256, device.id));
+    if turn.is_some_and(|turn| turn <= now) { None } else { Some(Reason::NotItsTurn(turn)) }
+}

@@ -1,0 +1,209 @@
+//! The verbs that work on a repository, from their arguments to the library.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use bundle::{ChannelName, Compatible, SecretKey};
+use bundler::repo::{self, Change, Offer, Published, Repository, RoleKey, RoleKeyId, RoleThreshold, Stage};
+use bundler::serve::Server;
+use clap::{Args, Subcommand};
+use semver::Version;
+
+/// Where a channel is and who signs it.
+#[derive(Args, Debug)]
+pub(crate) struct Place {
+    /// The repository's folder
+    #[arg(long, value_name = "DIR")]
+    repo: PathBuf,
+    /// The channel's name
+    #[arg(long, default_value = "stable")]
+    channel: ChannelName,
+    /// Secret key of the channel role; as many as its threshold asks for
+    #[arg(long = "key", value_name = "KEY.pem", required = true)]
+    keys: Vec<PathBuf>,
+    /// Days until the channel expires: for longer than that nobody can hold a newer one back from a device
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3660))]
+    expires_days: u32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Publish {
+    /// The bundle
+    bundle: PathBuf,
+    #[command(flatten)]
+    place: Place,
+    /// The share of devices that may take it in the end
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
+    percent: Option<u8>,
+    /// Hours over which the share rises from nothing to that
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(0..=8784))]
+    over: Option<u32>,
+    /// Only devices that run at least this version may take it directly
+    #[arg(long, value_name = "X.Y.Z")]
+    from_version: Option<Version>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Withdraw {
+    /// The version
+    version: Version,
+    #[command(flatten)]
+    place: Place,
+    /// The kind of device, if the channel has that version for several
+    #[arg(long)]
+    compatible: Option<Compatible>,
+    /// Why, in one line that devices show
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Renew {
+    #[command(flatten)]
+    place: Place,
+    /// Take the channel's content as it is, though its signatures do not count any more: after its key was replaced, and
+    /// after looking at it
+    #[arg(long)]
+    trust_content: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// The repository's folder
+    dir: PathBuf,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum RootVerb {
+    /// Draft the first root document
+    New(ChangeArguments),
+    /// Draft the next one: other keys, thresholds, or only a later expiry
+    Change(ChangeArguments),
+    /// Sign a draft; it may be carried from one key holder to the next
+    Sign {
+        /// The draft, next.root.json
+        file: PathBuf,
+        /// Secret key of the root role
+        #[arg(long, value_name = "KEY.pem")]
+        key: PathBuf,
+    },
+    /// Put the draft in its place once enough have signed
+    Finish {
+        /// The repository's folder
+        #[arg(long, value_name = "DIR")]
+        repo: PathBuf,
+    },
+    /// Show a root document (verifies nothing)
+    Show {
+        /// The document
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChangeArguments {
+    /// The repository's folder
+    #[arg(long, value_name = "DIR")]
+    repo: PathBuf,
+    /// A key that comes in; ROLE is root, channel or release
+    #[arg(long, value_name = "ROLE=KEY.pub.pem")]
+    add: Vec<RoleKey>,
+    /// A key that goes, by its id
+    #[arg(long, value_name = "ROLE=KEYID")]
+    remove: Vec<RoleKeyId>,
+    /// How many keys of a role must sign
+    #[arg(long, value_name = "ROLE=N")]
+    threshold: Vec<RoleThreshold>,
+    /// Days until it expires
+    #[arg(long, value_name = "N", default_value_t = 1095, value_parser = clap::value_parser!(u32).range(1..=36600))]
+    expires_days: u32,
+}
+
+impl Place {
+    fn keys(&self) -> Result<Vec<SecretKey>> {
+        self.keys.iter().map(|path| Ok(SecretKey::load(path)?)).collect()
+    }
+}
+
+pub(crate) fn publish(arguments: Publish) -> Result<()> {
+    let Publish { bundle, place, percent, over, from_version } = arguments;
+    let stage = (percent.is_some() || over.is_some())
+        .then(|| Stage { percent: percent.unwrap_or(100), hours: over.unwrap_or(0) });
+    let keys = place.keys()?;
+    let offer = Offer { bundle: &bundle, from_version, stage };
+    let repo = Repository::open(&place.repo)?;
+    show(&repo.publish(&place.channel, &offer, &keys, place.expires_days)?)
+}
+
+pub(crate) fn withdraw(arguments: Withdraw) -> Result<()> {
+    let Withdraw { version, place, compatible, reason } = arguments;
+    let (keys, repo) = (place.keys()?, Repository::open(&place.repo)?);
+    show(&repo.withdraw(&place.channel, compatible.as_ref(), &version, &reason, &keys, place.expires_days)?)
+}
+
+pub(crate) fn renew(arguments: Renew) -> Result<()> {
+    let Renew { place, trust_content } = arguments;
+    let (keys, repo) = (place.keys()?, Repository::open(&place.repo)?);
+    show(&repo.renew(&place.channel, &keys, place.expires_days, trust_content)?)
+}
+
+fn show(published: &Published) -> Result<()> {
+    print!("{}", published.to_text());
+    Ok(())
+}
+
+pub(crate) fn serve(arguments: &Serve) -> Result<()> {
+    let server = Server::bind(&arguments.dir, arguments.listen)?;
+    println!(
+        "serving {} at http://{}/ (for trying out; Ctrl-C ends it)",
+        arguments.dir.display(),
+        server.address()?
+    );
+    server.run(&|line| println!("{line}"))
+}
+
+pub(crate) fn root(verb: RootVerb) -> Result<()> {
+    match verb {
+        RootVerb::New(arguments) => {
+            let draft = arguments.change().first(&Repository::create(&arguments.repo)?)?;
+            print!("{}{}", repo::show(&draft)?, next_step(&draft));
+        }
+        RootVerb::Change(arguments) => {
+            let draft = arguments.change().next(&Repository::open(&arguments.repo)?)?;
+            print!("{}{}", repo::show(&draft)?, next_step(&draft));
+        }
+        RootVerb::Sign { file, key } => print!("{}", repo::sign(&file, &SecretKey::load(&key)?)?),
+        RootVerb::Finish { repo } => {
+            let root = repo::finish(&Repository::open(&repo)?)?;
+            println!(
+                "root version {} is in place, until {}; new channels are made under it, `daruma-bundler renew` tells those that are there",
+                root.version, root.expires
+            );
+        }
+        RootVerb::Show { file } => print!("{}", repo::show(&file)?),
+    }
+    Ok(())
+}
+
+fn next_step(draft: &std::path::Path) -> String {
+    let path = draft.display();
+    format!(
+        "{path} is a draft: sign it with `daruma-bundler root sign {path} --key …`, then `daruma-bundler root finish`\n"
+    )
+}
+
+impl ChangeArguments {
+    fn change(&self) -> Change {
+        let Self { add, remove, threshold, expires_days, .. } = self;
+        Change {
+            add: add.clone(),
+            remove: remove.clone(),
+            threshold: threshold.clone(),
+            expires_days: *expires_days,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! A publisher's life with the program: root document, channel, keys that come and go, and the server for trying out.
+
+#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use bundle::channel::{Channel, Root};
+use bundle::{BundleWriter, ImageInput, SecretKey, Sha256, Update, Verity};
+
+/// A folder with keys `root1`…, `channel1`…, `release1`…, and a repository in `repo`.
+struct Publisher {
+    dir: tempfile::TempDir,
+}
+
+impl Publisher {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (n, name) in
+            ["root1", "root2", "root3", "channel1", "channel2", "release1", "release2"].iter().enumerate()
+        {
+            let key = SecretKey::from_seed([n as u8 + 1; 32]);
+            key.save(&dir.path().join(format!("{name}.key.pem"))).unwrap();
+            fs::write(dir.path().join(format!("{name}.pub.pem")), key.public().to_pem().unwrap()).unwrap();
+        }
+        Self { dir }
+    }
+
+    /// With a first root document: two of three root keys, one channel key, one release key.
+    fn with_root() -> Self {
+        let this = Self::new();
+        this.runs("root new --repo repo --add root=root1.pub.pem --add root=root2.pub.pem --add root=root3.pub.pem --threshold root=2 --add channel=channel1.pub.pem --add release=release1.pub.pem");
+        this.runs("root sign repo/next.root.json --key root1.key.pem");
+        this.runs("root sign repo/next.root.json --key root3.key.pem");
+        this.runs("root finish --repo repo");
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, line: &str) -> (i32, String, String) {
+        let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
+            .args(line.split(' '))
+            .current_dir(self.dir.path())
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code().unwrap(), text(stdout), text(stderr))
+    }
+
+    #[track_caller]
+    fn runs(&self, line: &str) -> String {
+        let (code, out, err) = self.run(line);
+        assert_eq!(code, 0, "{line}: {err}");
+        out
+    }
+
+    #[track_caller]
+    fn fails(&self, line: &str, code: i32, part: &str) {
+        let (got, _, err) = self.run(line);
+        assert_eq!(got, code, "{line}: {err}");
+        assert!(
+            err.contains(part) && err.lines().last().unwrap().starts_with("daruma-bundler: "),
+            "{line}: {err}"
+        );
+    }
+
+    fn key_id(&self, name: &str) -> String {
+        SecretKey::load(&self.path(&format!("{name}.key.pem"))).unwrap().public().id().to_string()
+    }
+
+    fn root(&self) -> Root {
+        Root::anchor(&fs::read(self.path("repo/root.json")).unwrap()).unwrap()
+    }
+
+    fn channel(&self) -> Channel {
+        Channel::open(
+            &fs::read(self.path("repo/stable.channel.json")).unwrap(),
+            &"stable".parse().unwrap(),
+            &self.root(),
+        )
+        .unwrap()
+    }
+
+    fn bundle(&self, version: &str, build: &str, key: &str) {
+        let (boot, root) = (self.path("boot"), self.path("root"));
+        fs::write(&boot, [1; 4096]).unwrap();
+        fs::write(&root, vec![version.as_bytes()[0]; 300 << 10]).unwrap();
+        let verity = Verity { hash: Sha256([3; 32]), salt: bundle::Salt([4; 32]), size: 200 << 10 };
+        let keys = [SecretKey::load(&self.path(&format!("{key}.key.pem"))).unwrap()];
+        BundleWriter {
+            update: Update {
+                compatible: "router".parse().unwrap(),
+                version: version.parse().unwrap(),
+                build: build.parse().unwrap(),
+                description: String::new(),
+                min_version: "0.0.0".parse().unwrap(),
+            },
+            images: vec![
+                ImageInput { name: "boot".parse().unwrap(), path: &boot, verity: None },
+                ImageInput { name: "root".parse().unwrap(), path: &root, verity: Some(verity) },
+            ],
+            meta: BTreeMap::new(),
+            keys: &keys,
+        }
+        .write(&self.path(&format!("{version}.daruma")))
+        .unwrap();
+    }
+}
+
+const PUBLISH: &str = "--repo repo --key channel1.key.pem";
+
+#[test]
+fn a_root_document_is_in_place_once_enough_keys_have_signed_on_whatever_machine() {
+    let this = Publisher::new();
+    this.fails("root new --repo repo --add root=root1.pub.pem", 1, "the role channel has no key");
+    assert_eq!(this.run("root new --repo repo --add boss=root1.pub.pem").0, 2);
+    this.fails(&format!("publish x.daruma {PUBLISH}"), 1, "has no root.json");
+    let this = Publisher::with_root();
+    let root = this.root();
+    assert_eq!((root.version, root.roles.root.threshold(), root.roles.root.keys().count()), (1, 2, 3));
+    assert_eq!(
+        fs::read(this.path("repo/1.root.json")).unwrap(),
+        fs::read(this.path("repo/root.json")).unwrap()
+    );
+    this.fails("root new --repo repo --add root=root1.pub.pem", 1, "is there already");
+
+    // The release key was stolen: the next root has another one.
+    let stolen = this.key_id("release1");
+    let draft = this
+        .runs(&format!("root change --repo repo --remove release={stolen} --add release=release2.pub.pem"));
+    assert!(draft.contains("root version 2") && draft.contains("2 of 3 must sign"), "{draft}");
+    this.fails("root finish --repo repo", 11, "is not signed");
+    fs::create_dir(this.path("elsewhere")).unwrap();
+    fs::copy(this.path("repo/next.root.json"), this.path("elsewhere/draft.json")).unwrap();
+    this.runs("root sign elsewhere/draft.json --key root2.key.pem");
+    let shown = this.runs("root sign elsewhere/draft.json --key channel1.key.pem");
+    assert!(shown.contains("which is not one of its root keys"), "{shown}");
+    fs::copy(this.path("elsewhere/draft.json"), this.path("repo/next.root.json")).unwrap();
+    this.fails("root finish --repo repo", 11, "is signed by 1 trusted key(s) and 2 are needed");
+    this.runs("root sign repo/next.root.json --key root1.key.pem");
+    this.runs("root finish --repo repo");
+    let ids: Vec<_> = this.root().roles.release.keys().map(|key| key.id().to_string()).collect();
+    assert_eq!((this.root().version, ids), (2, vec![this.key_id("release2")]));
+    assert!(this.path("repo/2.root.json").exists() && !this.path("repo/next.root.json").exists());
+    this.fails(&format!("root change --repo repo --remove release={stolen}"), 1, "has no key");
+    this.fails("root change --repo repo --threshold channel=2", 23, "the role channel");
+}
+
+#[test]
+fn publishing_twice_changes_nothing_and_says_what_devices_will_see() {
+    let this = Publisher::with_root();
+    this.bundle("1.0.0", "b1", "release1");
+    this.bundle("2.0.0", "b2", "release1");
+    this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
+    let said = this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --percent 50 --over 24"));
+    assert!(said.contains("rising to 50 % within 24 h"), "{said}");
+    assert!(said.contains("a device that runs it goes to 2.0.0 if it is among the share"), "{said}");
+    let channel = this.channel();
+    assert_eq!((channel.serial, channel.root, channel.releases.len()), (2, 1, 2));
+    let release = &channel.releases[1];
+    let file = this.path("repo").join(release.url.as_str());
+    assert_eq!(fs::read(&file).unwrap(), fs::read(this.path("2.0.0.daruma")).unwrap());
+    assert_eq!(release.size, file.metadata().unwrap().len());
+
+    let before = fs::read(this.path("repo/stable.channel.json")).unwrap();
+    for again in ["", " --percent 50 --over 24"] {
+        let said = this.runs(&format!("publish 2.0.0.daruma {PUBLISH}{again}"));
+        assert!(said.contains("nothing to do"), "{said}");
+    }
+    assert_eq!(fs::read(this.path("repo/stable.channel.json")).unwrap(), before);
+    // A copy that was damaged is mended.
+    fs::write(&file, "damaged").unwrap();
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH}"));
+    assert_eq!(fs::read(&file).unwrap(), fs::read(this.path("2.0.0.daruma")).unwrap());
+
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --percent 100"));
+    assert_eq!((this.channel().serial, &this.channel().releases[1].rollout), (3, &None));
+    let said = this.runs(&format!("withdraw 2.0.0 {PUBLISH} --reason broken"));
+    assert!(
+        said.contains("withdrawn (broken)")
+            && said.contains("1.0.0 (build b1, 320.6 kB): for everybody; a device that runs it stays"),
+        "{said}"
+    );
+    this.fails(&format!("publish 2.0.0.daruma {PUBLISH}"), 1, "is withdrawn (broken)");
+    this.fails(&format!("withdraw 7.0.0 {PUBLISH} --reason x"), 1, "has no release 7.0.0");
+    let serial = this.channel().serial;
+    this.runs(&format!("renew {PUBLISH}"));
+    assert_eq!(this.channel().serial, serial + 1);
+}
+
+#[test]
+fn what_devices_would_refuse_is_not_published() {
+    let this = Publisher::with_root();
+    this.bundle("1.0.0", "b1", "release2");
+    this.fails(&format!("publish 1.0.0.daruma {PUBLISH}"), 11, "signed by a stranger");
+    this.bundle("2.0.0", "b1", "release1");
+    this.fails("publish 2.0.0.daruma --repo repo --key release1.key.pem", 11, "knows no such key");
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH}"));
+    this.bundle("2.0.0", "b2", "release1");
+    this.fails(&format!("publish 2.0.0.daruma {PUBLISH}"), 1, "is published already as another build (b1)");
+    this.bundle("3.0.0", "b1", "release1");
+    let mut damaged = fs::read(this.path("3.0.0.daruma")).unwrap();
+    damaged[5000] ^= 1;
+    fs::write(this.path("3.0.0.daruma"), damaged).unwrap();
+    this.fails(&format!("publish 3.0.0.daruma {PUBLISH}"), 12, "does not match its hash");
+    assert_eq!(this.channel().serial, 1);
+    let hidden = fs::read_dir(this.path("repo/bundles")).unwrap().count();
+    assert_eq!(hidden, 1, "the good bundle alone");
+}
+
+#[test]
+fn a_channel_whose_key_was_replaced_is_looked_at_and_renewed() {
+    let this = Publisher::with_root();
+    this.bundle("1.0.0", "b1", "release1");
+    this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
+    let stolen = this.key_id("channel1");
+    this.runs(&format!("root change --repo repo --remove channel={stolen} --add channel=channel2.pub.pem"));
+    this.runs("root sign repo/next.root.json --key root1.key.pem");
+    this.runs("root sign repo/next.root.json --key root2.key.pem");
+    this.runs("root finish --repo repo");
+    this.fails("renew --repo repo --key channel2.key.pem", 11, "knows no such key");
+    this.runs("renew --repo repo --key channel2.key.pem --trust-content");
+    assert_eq!((this.channel().root, this.channel().serial), (2, 2));
+}
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+        Self { child, address }
+    }
+
+    /// Status line with headers, and body.
+    fn ask(&self, request: &str) -> (String, Vec<u8>) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream
+            .write_all(format!("{}\r\nConnection: close\r\n\r\n", request.replace('\n', "\r\n")).as_bytes())
+            .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_server_has_ranges_and_etags_and_shows_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("repo");
+    fs::create_dir_all(repo.join("bundles")).unwrap();
+    fs::write(repo.join("bundles/a.daruma"), b"0123456789").unwrap();
+    fs::write(repo.join(".hidden"), "x").unwrap();
+    fs::write(dir.path().join("secret"), "x").unwrap();
+    std::os::unix::fs::symlink("../secret", repo.join("link")).unwrap();
+    let server = Server::start(&repo);
+    let (head, body) = server.ask("GET /bundles/a.daruma HTTP/1.1");
+    assert!(head.starts_with("HTTP/1.1 200 OK") && body == b"0123456789", "{head}");
+    let etag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap();
+    let (head, body) = server.ask(&format!("GET /bundles/a.daruma HTTP/1.1\nIf-None-Match: {etag}"));
+    assert!(head.starts_with("HTTP/1.1 304") && body.is_empty(), "{head}");
+    let (head, body) =
+        server.ask(&format!("GET /bundles/a.daruma HTTP/1.1\nRange: bytes=-3\nIf-Range: {etag}"));
+    assert!(head.contains("206") && head.contains("Content-Range: bytes 7-9/10") && body == b"789", "{head}");
+    let (head, body) = server.ask("GET /bundles/a.daruma HTTP/1.1\nRange: bytes=-3\nIf-Range: \"other\"");
+    assert!(head.contains("200 OK") && body.len() == 10, "{head}");
+    let (head, _) = server.ask("GET /bundles/a.daruma HTTP/1.1\nRange: bytes=10-");
+    assert!(head.contains("416") && head.contains("bytes */10"), "{head}");
+    let (head, body) = server.ask("HEAD /bundles/a.daruma HTTP/1.1");
+    assert!(head.contains("Content-Length: 10") && body.is_empty(), "{head}");
+    assert!(server.ask("POST /bundles/a.daruma HTTP/1.1\nContent-Length: 3").0.contains("405"));
+    for path in [
+        "/",
+        "/bundles",
+        "/bundles/",
+        "/.hidden",
+        "/../secret",
+        "/bundles/../../secret",
+        "/%2e%2e/secret",
+        "//secret",
+        "/link",
+        "/bundles/.a",
+        "secret",
+        "/a\u{e9}",
+    ] {
+        let (head, body) = server.ask(&format!("GET {path} HTTP/1.1"));
+        assert!(head.starts_with("HTTP/1.1 404") && body.is_empty(), "{path}: {head}");
+    }
+}
