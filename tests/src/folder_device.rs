@@ -1,11 +1,13 @@
 //! A device in a folder: the partitions of a factory disk as files, with the real agent on them.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use bundle::StoredSquashfs;
 use image_layout::{FileDisk, PartitionTable};
 use serde_json::Value;
 
@@ -30,11 +32,12 @@ impl FolderDevice {
     pub fn new(fixture: &Fixture, dir: &Path, disk: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let table = PartitionTable::read(&FileDisk::open_read_only(disk)?)?;
-        let mut source = File::open(disk)?;
+        let source = File::open(disk)?;
         for label in LABELS {
             let partition = table.find(label).with_context(|| format!("no partition {label}"))?;
-            source.seek(SeekFrom::Start(partition.offset))?;
-            std::io::copy(&mut (&source).take(partition.size), &mut File::create(dir.join(label))?)?;
+            let target = File::create(dir.join(label))?;
+            target.set_len(partition.size)?;
+            copy_sparse(&source, partition.offset, partition.size, &target)?;
         }
         for folder in ["etc/daruma/keyring", "var/lib/daruma", "run/daruma"] {
             fs::create_dir_all(dir.join(folder))?;
@@ -46,6 +49,18 @@ impl FolderDevice {
         let status = this.status()?;
         ensure!(status["running"] == "A", "not a device: {status}");
         Ok(this)
+    }
+
+    /// Leaves nothing in slot A that an update could copy: only what says which system it is.
+    ///
+    /// # Errors
+    /// The boot image cannot be read or written.
+    pub fn forget_content(&self) -> Result<()> {
+        let path = self.dir.join("boot-a");
+        let config = StoredSquashfs::read_file(&FileDisk::open_read_only(&path)?, "slot.cfg")?;
+        let mut boot = StoredSquashfs::new();
+        boot.add_bytes("slot.cfg", config)?;
+        Ok(boot.write_to(&path).map(drop)?)
     }
 
     /// Writes this text as `daruma.toml`.
@@ -106,4 +121,17 @@ impl FolderDevice {
         ensure!(status["slots"]["B"]["ok"] == false, "slot B may be booted: {status}");
         Ok(())
     }
+}
+
+/// Copies what is not zero.
+fn copy_sparse(from: &File, offset: u64, size: u64, to: &File) -> Result<()> {
+    let mut buf = vec![0; 1 << 20];
+    for at in (0..size).step_by(buf.len()) {
+        let piece = &mut buf[..(size - at).min(1 << 20) as usize];
+        from.read_exact_at(piece, offset + at)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            to.write_all_at(piece, at)?;
+        }
+    }
+    Ok(())
 }

@@ -10,7 +10,10 @@ use tests::fixture::Fixture;
 use tests::folder_device::FolderDevice;
 use tests::server::{Place, Request, Server, as_root};
 
-const TINY: &str = "tests/recipes/tiny.yaml";
+/// Two versions that come from one root filesystem.
+const TINY: [&str; 2] = ["tests/recipes/tiny.yaml"; 2];
+/// The real router, from trixie alone and with its updates.
+const ROUTER: [&str; 2] = ["tests/recipes/demo-1.yaml", "tests/recipes/demo-2.yaml"];
 
 /// Version 1.0.0 on a device, version 2.0.0 in a folder for a server.
 struct Story {
@@ -21,10 +24,10 @@ struct Story {
 }
 
 impl Story {
-    fn new() -> Result<Self> {
+    fn new(recipes: [&str; 2]) -> Result<Self> {
         let fixture = Fixture::open()?;
-        let disk = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
-        let bundle = fixture.bundle(TINY, "2.0.0")?;
+        let disk = fixture.disk(&fixture.bundle(recipes[0], "1.0.0")?, recipes[0])?;
+        let bundle = fixture.bundle(recipes[1], "2.0.0")?;
         let dir = tempfile::tempdir()?;
         let device = FolderDevice::new(&fixture, &dir.path().join("device"), &disk)?;
         fs::create_dir(dir.path().join("www"))?;
@@ -57,7 +60,7 @@ fn bytes(requests: &[Request]) -> u64 {
 
 #[test]
 fn an_install_fetches_what_the_running_slot_lacks_in_few_requests() -> Result<()> {
-    let story = Story::new()?;
+    let story = Story::new(TINY)?;
     let server = story.nginx(&Place::here(), None)?;
     let text = success(&mut story.device.command(&["install", &server.url("update.daruma")]))?;
     println!("{text}");
@@ -75,18 +78,18 @@ fn an_install_fetches_what_the_running_slot_lacks_in_few_requests() -> Result<()
 /// Kills the agent ten times at moments that spread over the download, then lets it finish.
 #[test]
 fn ten_kills_cost_next_to_nothing() -> Result<()> {
-    let story = Story::new()?;
+    let story = Story::new(ROUTER)?;
     // Nothing to copy: everything must come from the server.
-    fs::write(story.device.dir.join("boot-a"), vec![0; 1 << 20])?;
+    story.device.forget_content()?;
     let size = fs::metadata(&story.bundle)?.len();
-    let rate = size / 4;
+    let rate = size / 6;
     let server = story.nginx(&Place::here(), None)?;
     success(&mut story.device.command(&["install", &server.url("update.daruma")]))?;
     let undisturbed = bytes(&server.requests()?);
     story.expect_installed()?;
 
-    let second = Story::new()?;
-    fs::write(second.device.dir.join("boot-a"), vec![0; 1 << 20])?;
+    let second = Story::new(ROUTER)?;
+    second.device.forget_content()?;
     let server = second.nginx(&Place::here(), Some(rate))?;
     // A fixed seed: moments that look random and are the same in every run.
     let mut seed = 20_261_121_u64;
@@ -94,7 +97,7 @@ fn ten_kills_cost_next_to_nothing() -> Result<()> {
     let mut kills = 0;
     while kills < 10 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let moment = Duration::from_millis(300 + (seed >> 33) % 400);
+        let moment = Duration::from_millis(400 + (seed >> 33) % 400);
         let mut child = second
             .device
             .command(&["install", &server.url("update.daruma")])
@@ -180,10 +183,10 @@ fn ip(words: &[&str]) -> Result<()> {
 
 #[test]
 fn lost_packets_and_a_changed_address_only_delay_an_install() -> Result<()> {
-    let story = Story::new()?;
+    let story = Story::new(TINY)?;
     story.device.configure("[pull]\nlow-speed-s = 2\n")?;
     // All of it must come over the network.
-    fs::write(story.device.dir.join("boot-a"), vec![0; 1 << 20])?;
+    story.device.forget_content()?;
     let network = Network::new()?;
     network.lose(5)?;
     let place = Place { namespace: Some(network.server.clone()), address: SERVER.into() };
