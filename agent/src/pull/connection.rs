@@ -26,7 +26,7 @@ use crate::pull::trouble::Trouble;
 const PER_SECOND: f64 = 4e6;
 /// … but at least and at most so many bytes. When the disk is slower than the link, this is what a killed install has fetched
 /// in vain, besides what it was about to write; without a bound, the kernel would let it grow to megabytes.
-const WINDOW: std::ops::RangeInclusive<u32> = 64 << 10..=208 << 10;
+const WINDOW: std::ops::RangeInclusive<u32> = 32 << 10..=208 << 10;
 /// Most bytes of an answer's head, and of one piece of its body.
 const BUFFER: usize = 16 << 10;
 /// Most addresses of a name that are tried.

@@ -15,8 +15,10 @@ use nix::unistd::Pid;
 use crate::bench::{Bench, Ended, Made, Spec, noise};
 use crate::web_server::{Answer, Asked, ReadWrite, Server, Then};
 
-/// Small enough to be quick: what would take a minute takes a second.
-pub(crate) const QUICK: &str = "[pull]\nconnect-timeout-s = 1\nlow-speed-s = 1\ntries = 3\n";
+/// Few tries, so that giving up is quick; time enough for a busy machine.
+pub(crate) const QUICK: &str = "[pull]\nconnect-timeout-s = 10\nlow-speed-s = 20\ntries = 3\n";
+/// Where waiting in vain is what is tested.
+const HASTY: &str = "[pull]\nlow-speed-s = 2\n";
 
 /// A device, a bundle, and the bundle's bytes.
 pub(crate) fn bench_and_bundle() -> (Bench, Made, Arc<Vec<u8>>) {
@@ -56,7 +58,16 @@ fn refused(
 /// Whatever the server does, the install completes. Returns the requests.
 #[track_caller]
 fn completed(answers: impl Fn(&Asked, &[u8]) -> Answer + Send + Sync + 'static) -> Vec<Asked> {
+    completed_with(QUICK, answers)
+}
+
+#[track_caller]
+fn completed_with(
+    config: &str,
+    answers: impl Fn(&Asked, &[u8]) -> Answer + Send + Sync + 'static,
+) -> Vec<Asked> {
     let (bench, made, file) = bench_and_bundle();
+    bench.config(config);
     let server = Server::start(move |asked| answers(asked, &file));
     install(&bench, &server).succeeded();
     assert!(made.is_in_slot_b(&bench));
@@ -88,7 +99,7 @@ fn a_bundle_on_a_web_server_is_streamed_into_the_slot() {
 #[test]
 fn a_transfer_that_breaks_off_goes_on_where_it_was() {
     for then in [Then::Stall, Then::Reset, Then::Close, Then::Drip] {
-        let asked = completed(move |asked, file| {
+        let asked = completed_with(HASTY, move |asked, file| {
             let answer = Answer::honest(asked, file);
             if asked.number == PAYLOAD { answer.cut(1_000_000, then) } else { answer }
         });
@@ -135,7 +146,7 @@ fn a_killed_install_fetches_only_what_is_missing() {
 fn an_install_killed_anywhere_has_fetched_little_in_vain() {
     let seed = 4_u64;
     println!("seed {seed}");
-    for number in noise(seed, 4 * 8).chunks_exact(8) {
+    for number in noise(seed, 6 * 8).chunks_exact(8) {
         let (bench, made, file) = bench_and_bundle();
         let number = u64::from_le_bytes(number.try_into().unwrap());
         let block = usize::try_from(number).unwrap_or(usize::MAX) % (made.root.len() * 8 / 10 / 4096);
@@ -156,7 +167,8 @@ fn an_install_killed_anywhere_has_fetched_little_in_vain() {
         // The tail comes with each run. What the server's kernel had taken and not sent counts here, too.
         let in_vain = (first + second.sent()).saturating_sub(file.len() as u64 + 131_072);
         println!("killed at block {block}: {in_vain} bytes fetched in vain");
-        assert!(in_vain <= 256 << 10);
+        // A chunk of 128 KiB that is not whole yet, pieces that wait for the disk, and what the kernels of both ends hold.
+        assert!(in_vain <= 320 << 10);
     }
 }
 
