@@ -17,6 +17,7 @@ mod proxy;
 mod remote;
 mod spans;
 mod tls;
+mod transfer;
 mod trouble;
 
 pub use document::{Document, fetch};

@@ -42,10 +42,14 @@ impl Address {
         if host.is_empty() {
             return Err("it has no host");
         }
-        let port = match authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, behind)| behind)
-        {
-            text if text.ends_with(':') => return Err("it has no number behind the colon"),
-            _ => authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+        let server = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, server)| server);
+        let behind = server.strip_prefix(authority.host()).unwrap_or_default();
+        let port = match behind.strip_prefix(':') {
+            Some(port) => {
+                port.parse().ok().filter(|port| *port > 0).ok_or("its port is no number from 1 to 65535")?
+            }
+            None if is_tls => 443,
+            None => 80,
         };
         let authorization = match authority.as_str().rsplit_once('@') {
             Some((login, _)) => Some(basic(login)?),
@@ -141,6 +145,8 @@ mod tests {
             "file:///x",
             "http://x:/y",
             "http://x:99999/",
+            "http://x:0/",
+            "http://u@x:/",
             "http://%zz@x/",
         ] {
             assert!(Address::parse(text).is_err(), "{text}");

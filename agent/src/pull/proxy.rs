@@ -106,7 +106,8 @@ impl Proxy {
                 "a proxy that is itself reached over https is not supported; give it as http://…".to_owned()
             );
         }
-        let has_port = with_scheme.trim_end_matches('/').ends_with(&format!(":{}", address.port));
+        let authority = with_scheme.split('/').nth(2).unwrap_or_default();
+        let has_port = authority.ends_with(&format!(":{}", address.port));
         let port = if has_port { address.port } else { 1080 };
         Ok(Self { host: address.host, port, authorization: address.authorization })
     }
@@ -130,6 +131,8 @@ mod tests {
         assert_eq!(chosen(&variables, "http://x/"), Some(("p".into(), 3128)));
         assert_eq!(chosen(&variables, "https://x/"), Some(("q".into(), 8080)));
         assert_eq!(chosen(&[("HTTP_PROXY", "p:1")], "http://x/"), None);
+        assert_eq!(chosen(&[("http_proxy", "http://u:80@p/x")], "http://x/"), Some(("p".into(), 1080)));
+        assert_eq!(chosen(&[("http_proxy", "p:80/x")], "http://x/"), Some(("p".into(), 80)));
         assert_eq!(chosen(&[("all_proxy", "p")], "https://x/"), Some(("p".into(), 1080)));
     }
 

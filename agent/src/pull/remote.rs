@@ -3,25 +3,17 @@
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use hyper::header::{HeaderName, HeaderValue, IF_RANGE, RANGE};
 use image_layout::Disk;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::Pull;
-use crate::console::say;
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::progress::megabytes;
-use crate::pull::answer::{Asked, Version, check};
 use crate::pull::client::Client;
-use crate::pull::line::Line;
-use crate::pull::pace::{LowSpeed, RateLimit};
-use crate::pull::patience::Patience;
-use crate::pull::spans::{bytes, spans};
-use crate::pull::trouble::Trouble;
+use crate::pull::spans::spans;
+use crate::pull::transfer::Transfer;
 
 /// How much of a bundle's end the first request asks for, when nobody says how long the tail is. One of 3,500 chunks fits; of a
 /// longer one, the rest is asked for.
@@ -57,22 +49,6 @@ struct Source<'i> {
     transfer: Transfer<'i>,
 }
 
-/// Everything about the bytes that come.
-#[derive(Debug)]
-struct Transfer<'i> {
-    client: Client<'i>,
-    version: Option<Version>,
-    /// For what is expected, and for what is asked for besides.
-    main: Line,
-    side: Line,
-    expected: Vec<Range<u64>>,
-    patience: Patience,
-    slow: LowSpeed,
-    rate: RateLimit,
-    budget: Option<u64>,
-    fetched: u64,
-}
-
 impl<'i> Remote<'i> {
     /// Opens the bundle at `url`: one request for its end, of `tail` bytes if the caller knows how long the tail is.
     ///
@@ -86,18 +62,7 @@ impl<'i> Remote<'i> {
         tail: Option<u64>,
         interrupt: &'i Interrupt,
     ) -> Result<Self, Failure> {
-        let mut transfer = Transfer {
-            client: Client::new(device, pull, url, interrupt)?,
-            version: None,
-            main: Line::default(),
-            side: Line::default(),
-            expected: Vec::new(),
-            patience: Patience::new(pull.tries),
-            slow: LowSpeed::new(pull.low_speed_bytes_per_s, pull.low_speed),
-            rate: RateLimit::new(pull.rate_limit_bytes_per_s),
-            budget: Some(pull.byte_budget).filter(|budget| *budget > 0),
-            fetched: 0,
-        };
+        let mut transfer = Transfer::new(Client::new(device, pull, url, interrupt)?, pull);
         let runtime = runtime()?;
         // Beyond the limit of the format nothing is a tail.
         let wanted = tail.unwrap_or(TAIL).clamp(1, bundle::limits::TAIL);
@@ -121,9 +86,7 @@ impl<'i> Remote<'i> {
         let ranges: Vec<_> = ranges.iter().map(|range| range.start..range.end.min(tail_at)).collect();
         let expected = spans(&ranges, MOST_SPANS);
         let transfer = &mut source.transfer;
-        transfer.afford(bytes(&expected)).map_err(|trouble| transfer.client.failure(trouble))?;
-        transfer.expected = expected;
-        Ok(())
+        transfer.expect(expected).map_err(|trouble| transfer.client.failure(trouble))
     }
 
     /// What was fetched so far.
@@ -197,115 +160,5 @@ impl Disk for Remote<'_> {
 
     fn sync(&self) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-}
-
-impl Transfer<'_> {
-    /// Asks for the end of the file: its size, and its last `wanted` bytes.
-    async fn open(&mut self, wanted: u64) -> Result<(u64, Vec<u8>), Trouble> {
-        let range = loop {
-            match self.begin(false, Asked::Last(wanted)).await {
-                Ok(range) => break range,
-                Err(trouble) => self.again(false, trouble).await?,
-            }
-        };
-        let mut tail = vec![0; (range.end - range.start) as usize]; // at most `wanted`
-        self.read(false, &mut tail, range.clone()).await?;
-        Ok((range.end, tail))
-    }
-
-    /// Fills `buf` from `offset`.
-    async fn fill(&mut self, buf: &mut [u8], offset: u64) -> Result<(), Trouble> {
-        let end = offset + buf.len() as u64;
-        let span = self.expected.iter().find(|span| span.start <= offset && end <= span.end).cloned();
-        match span {
-            Some(span) => self.read(true, buf, offset..span.end).await,
-            None => self.read(false, buf, offset..end).await,
-        }
-    }
-
-    /// Fills `buf` from the start of `range`, asking for all of `range` where nothing is open.
-    async fn read(&mut self, is_main: bool, buf: &mut [u8], range: Range<u64>) -> Result<(), Trouble> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            let at = range.start + filled as u64;
-            match self.step(is_main, at..range.end, buf.len() - filled).await {
-                Ok(bytes) => {
-                    buf[filled..filled + bytes.len()].copy_from_slice(&bytes);
-                    filled += bytes.len();
-                    let pause = self.rate.count(bytes.len() as u64);
-                    self.client.sleep(pause).await?;
-                }
-                Err(trouble) => self.again(is_main, trouble).await?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn step(
-        &mut self,
-        is_main: bool,
-        range: Range<u64>,
-        most: usize,
-    ) -> Result<hyper::body::Bytes, Trouble> {
-        let line = if is_main { &mut self.main } else { &mut self.side };
-        if !line.brings(range.start, range.end) {
-            line.drop_answer();
-            self.begin(is_main, Asked::Range(range.clone())).await?;
-        }
-        let line = if is_main { &mut self.main } else { &mut self.side };
-        let mut arrived = 0;
-        let taken = line.take(&self.client, range.start, most, &mut arrived).await;
-        self.fetched += arrived;
-        self.patience.progress(arrived);
-        taken
-    }
-
-    /// Sends a request and checks the head of its answer; its body is then what the line brings.
-    async fn begin(&mut self, is_main: bool, asked: Asked) -> Result<Range<u64>, Trouble> {
-        self.afford(match &asked {
-            Asked::Last(count) => *count,
-            Asked::Range(range) => range.end - range.start,
-        })?;
-        let value = HeaderValue::try_from(asked.header())
-            .map_err(|error| Trouble::server(format!("asking for a range: {error}")))?;
-        let mut headers: Vec<(HeaderName, HeaderValue)> = vec![(RANGE, value)];
-        if let Some(exact) = self.version.as_ref().and_then(Version::if_range) {
-            headers.push((IF_RANGE, exact.clone()));
-        }
-        let (line, other) =
-            if is_main { (&mut self.main, &mut self.side) } else { (&mut self.side, &mut self.main) };
-        line.borrow_from(other);
-        let response = self.client.ask(&mut line.connection, &headers).await?;
-        let checked = check(response.status(), response.headers(), &asked, self.version.as_ref());
-        let (version, range) = checked.inspect_err(|_| line.hang_up())?;
-        self.version.get_or_insert(version);
-        line.open(response, range.clone(), self.slow.clone());
-        Ok(range)
-    }
-
-    fn afford(&self, bytes: u64) -> Result<(), Trouble> {
-        match self.budget {
-            Some(budget) if self.fetched.saturating_add(bytes) > budget => {
-                let cause = format!(
-                    "{} are still to be fetched after {}, and byte-budget of [pull] allows {} in all; raise it, or install from a file",
-                    megabytes(bytes),
-                    megabytes(self.fetched),
-                    megabytes(budget)
-                );
-                Err(Trouble::Lasting(Exit::Budget, cause))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// After a failure: waits for the next try, or ends it all.
-    async fn again(&mut self, is_main: bool, trouble: Trouble) -> Result<(), Trouble> {
-        let line = if is_main { &mut self.main } else { &mut self.side };
-        line.hang_up();
-        let (wait, cause) = self.patience.after(trouble)?;
-        let seconds = Duration::as_secs_f64(&wait);
-        say(format_args!("fetching {}: {cause}; trying again in {seconds:.1} s", self.client.address()));
-        self.client.sleep(wait).await
     }
 }
