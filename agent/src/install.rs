@@ -29,7 +29,11 @@ pub struct Options {
     pub allow_quarantined: bool,
 }
 
-/// Installs the bundle `file` into the slot that does not run. Returns what to tell the person.
+/// Installs the bundle `file`, a path or an address (`http://`, `https://`), into the slot that does not run. Returns what
+/// to tell the person.
+///
+/// From a file, every byte is verified before the slot is touched; from a web server each chunk is before it is written,
+/// because otherwise it would have to be fetched twice.
 ///
 /// # Errors
 /// Every refusal has its own [`Exit`]; all up to [`Exit::Locked`] leave slot and environment as they were. After that
@@ -43,23 +47,66 @@ pub fn install(
 ) -> Result<String, Failure> {
     let started = Instant::now();
     let target = !device.running()?;
-    let doing = format!("installing {}", file.display());
+    let (version, how) = match web_address(file) {
+        Some(url) => from_web(device, config, url, options, interrupt)?,
+        None => (from_file(device, config, file, target, options, interrupt)?, String::new()),
+    };
+    let elapsed = started.elapsed().as_secs_f64();
+    Ok(format!(
+        "installed {version} into slot {target} in {elapsed:.1} s{how}; it is on trial from the next boot: reboot to start it"
+    ))
+}
 
+fn from_file(
+    device: &Device,
+    config: &Config,
+    file: &Path,
+    target: Slot,
+    options: Options,
+    interrupt: &Interrupt,
+) -> Result<Version, Failure> {
+    let doing = format!("installing {}", file.display());
     // Nothing of this touches the slot: signature, fitness for this device, and every byte of the payload.
     let verified = open(config, device, file, &doing)?;
     check_fitness(device, config, &verified, target, &doing)?;
-    if let Some(entry) = quarantine_of(device, &verified)
-        && !options.allow_quarantined
-    {
-        return Err(quarantined(&doing, &entry));
-    }
+    check_quarantine(device, &verified, options, &doing)?;
     interrupt.check()?;
     verify_payload(&verified, interrupt, &doing)?;
-    let version = write_slot(device, &verified, target, BootState::begin_install, "", interrupt, &doing)?;
-    let elapsed = started.elapsed().as_secs_f64();
-    Ok(format!(
-        "installed {version} into slot {target} in {elapsed:.1} s; it is on trial from the next boot: reboot to start it"
-    ))
+    write_slot(device, &verified, target, BootState::begin_install, "", interrupt, &doing)
+}
+
+/// `file` as text, if it is an address and no path.
+fn web_address(file: &Path) -> Option<&str> {
+    let is_web = |text: &&str| {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        scheme
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
+    };
+    file.to_str().filter(is_web)
+}
+
+#[cfg(feature = "pull")]
+fn from_web(
+    device: &Device,
+    config: &Config,
+    url: &str,
+    options: Options,
+    interrupt: &Interrupt,
+) -> Result<(Version, String), Failure> {
+    let bundle = crate::web_install::WebBundle { url, tail: None, manifest: None };
+    crate::web_install::install_from_web(device, config, &bundle, options, interrupt)
+}
+
+#[cfg(not(feature = "pull"))]
+fn from_web(
+    _: &Device,
+    _: &Config,
+    _: &str,
+    _: Options,
+    _: &Interrupt,
+) -> Result<(Version, String), Failure> {
+    let line = "installing from a web server: this program was built without the network; fetch the bundle and name the file";
+    Err(Failure::new(Exit::Network, line))
 }
 
 /// The move of the boot state that makes a slot's overwriting safe.
@@ -67,9 +114,9 @@ pub(crate) type Begin = fn(&mut BootState, Slot) -> Result<(), TransitionError>;
 
 /// Writes a verified bundle into `target` and puts it on trial; the part of an install that changes the device.
 /// `how` goes into the event. Returns the version.
-pub(crate) fn write_slot(
+pub(crate) fn write_slot<D: Disk + Sync>(
     device: &Device,
-    verified: &Verified<FileDisk>,
+    verified: &Verified<D>,
     target: Slot,
     begin: Begin,
     how: &str,
@@ -148,7 +195,7 @@ pub(crate) fn open(
 }
 
 /// The keyring, with the higher of its own threshold and the configuration's.
-fn load_keyring(config: &Config, device: &Device) -> Result<Keyring, Failure> {
+pub(crate) fn load_keyring(config: &Config, device: &Device) -> Result<Keyring, Failure> {
     let path = device.path(&config.keyring);
     let failure = |error: BundleError| {
         Failure::new(Exit::Config, format!("loading the keyring {}: {error}", path.display()))
@@ -158,10 +205,10 @@ fn load_keyring(config: &Config, device: &Device) -> Result<Keyring, Failure> {
     Keyring::new(keyring.keys().cloned(), threshold).map_err(failure)
 }
 
-pub(crate) fn check_fitness(
+pub(crate) fn check_fitness<D>(
     device: &Device,
     config: &Config,
-    verified: &Verified<FileDisk>,
+    verified: &Verified<D>,
     target: Slot,
     doing: &str,
 ) -> Result<(), Failure> {
@@ -190,8 +237,21 @@ pub(crate) fn check_fitness(
 }
 
 /// The bundle's entry in quarantine, if it failed on this device before.
-pub(crate) fn quarantine_of(device: &Device, verified: &Verified<FileDisk>) -> Option<Quarantined> {
+pub(crate) fn quarantine_of<D>(device: &Device, verified: &Verified<D>) -> Option<Quarantined> {
     device.state_file().load().0.quarantined(&verified.manifest_sha256().to_string()).cloned()
+}
+
+/// Refuses a bundle that failed on this device before, unless a person says otherwise.
+pub(crate) fn check_quarantine<D>(
+    device: &Device,
+    verified: &Verified<D>,
+    options: Options,
+    doing: &str,
+) -> Result<(), Failure> {
+    match quarantine_of(device, verified) {
+        Some(entry) if !options.allow_quarantined => Err(quarantined(doing, &entry)),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn quarantined(doing: &str, entry: &Quarantined) -> Failure {

@@ -28,6 +28,8 @@ mod offer;
 mod opener;
 mod partitions;
 mod progress;
+#[cfg(feature = "pull")]
+mod pull;
 mod reboot;
 pub mod recovery;
 pub mod recovery_copy;
@@ -46,6 +48,8 @@ mod usb;
 mod verbs;
 mod volumes;
 mod watchdog;
+#[cfg(feature = "pull")]
+mod web_install;
 
 pub use arrival::settle;
 pub use cmdline::{Booted, CommandLine};
@@ -57,6 +61,8 @@ pub use install::{Options as InstallOptions, install};
 pub use interrupt::Interrupt;
 pub use lock::Lock;
 pub use opener::{Access, AnyDisk, Opener};
+#[cfg(feature = "pull")]
+pub use pull::{Document, fetch};
 pub use slot_config::SlotConfig;
 pub use status::{SlotStatus, Status};
 pub use verbs::{Mark, mark, roll_back};

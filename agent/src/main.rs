@@ -30,7 +30,8 @@ enum Verb {
     },
     /// Install a bundle into the slot that does not run; it is on trial from the next boot
     Install {
-        /// The bundle
+        /// The bundle: a file, or its address (http://… or https://…)
+        #[arg(value_name = "FILE|URL")]
         file: PathBuf,
         /// Install it even though this very bundle failed on this device before
         #[arg(long)]

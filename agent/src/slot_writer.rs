@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
 use bundle::{Chunk, Verified};
-use image_layout::FileDisk;
+use image_layout::Disk;
 use sha2::{Digest, Sha256};
 
 use crate::exit::{Exit, Failure};
@@ -41,8 +41,8 @@ struct Filled {
 /// # Errors
 /// [`Exit::Content`] when the bundle changes under our hands, [`Exit::SlotIo`] when a partition cannot be written or
 /// does not give back what was written, or what `interrupt` says.
-pub(crate) fn write_images(
-    bundle: &Verified<FileDisk>,
+pub(crate) fn write_images<D: Disk + Sync>(
+    bundle: &Verified<D>,
     jobs: &[Job],
     interrupt: &Interrupt,
     progress: &mut Progress,
@@ -70,8 +70,8 @@ fn join(stage: ScopedJoinHandle<'_, Result<(), Failure>>) -> Result<(), Failure>
 }
 
 /// First stage: chunks, each verified as it is read, into pieces.
-fn read(
-    bundle: &Verified<FileDisk>,
+fn read<D: Disk>(
+    bundle: &Verified<D>,
     jobs: &[Job],
     to_fill: &Receiver<Piece>,
     filled: &SyncSender<Filled>,

@@ -6,6 +6,10 @@
 mod bench;
 mod daemon;
 mod install;
+#[cfg(feature = "pull")]
+mod pull;
 mod recovery;
 mod refusals;
 mod verbs;
+#[cfg(feature = "pull")]
+mod web_server;
