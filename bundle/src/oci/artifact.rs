@@ -52,6 +52,12 @@ impl ArtifactKind {
         }
     }
 
+    /// Whether it is a small signed document, of which there are newer and older ones.
+    #[must_use]
+    pub fn is_document(self) -> bool {
+        matches!(self, Self::Root | Self::Channel)
+    }
+
     /// What the file at `path` of a repository is, by its name; `None`: nothing that devices ask for.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
@@ -107,7 +113,6 @@ struct Descriptor {
 
 impl Artifact {
     /// The manifest: the same bytes for the same file.
-    ///
     #[must_use]
     pub fn to_manifest(&self, title: &str) -> Vec<u8> {
         let media_type = self.kind.media_type().to_owned();

@@ -65,6 +65,12 @@ impl Reference {
         self.url(&format!("manifests/{tag}"))
     }
 
+    /// The repository.
+    #[must_use]
+    pub fn without_tag(&self) -> Self {
+        Self { tag: None, ..self.clone() }
+    }
+
     /// The artifact `tag` beside this one.
     #[must_use]
     pub fn with_tag(&self, tag: Tag) -> Self {
