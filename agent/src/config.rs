@@ -1,6 +1,8 @@
 //! `/etc/daruma/daruma.toml`: what an administrator may set. Strict: what is not known is refused.
 
+mod channel;
 mod pull;
+mod window;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,9 @@ use serde::{Deserialize, Deserializer, de};
 use crate::device::Device;
 use crate::exit::{Exit, Failure, one_line};
 
+pub use channel::{Channel, Reboot};
 pub use pull::Pull;
+pub use window::Window;
 
 /// Where the configuration lies.
 pub const FILE: &str = "/etc/daruma/daruma.toml";
@@ -40,6 +44,8 @@ pub struct Config {
     pub usb: Usb,
     /// Section `[recovery]`.
     pub recovery: Recovery,
+    /// Section `[channel]`.
+    pub channel: Channel,
     /// Section `[pull]`.
     pub pull: Pull,
 }
@@ -118,6 +124,7 @@ impl Default for Config {
             watchdog: Watchdog::default(),
             usb: Usb::default(),
             recovery: Recovery::default(),
+            channel: Channel::default(),
             pull: Pull::default(),
         }
     }
@@ -235,7 +242,7 @@ mod tests {
     }
 
     /// section, key, a good value other than the default, a bad value
-    const KEYS: [(&str, &str, &str, &str); 26] = [
+    const KEYS: [(&str, &str, &str, &str); 34] = [
         ("", "keyring", "\"/keys\"", "7"),
         ("", "keyring-threshold", "2", "0"),
         ("", "min-version", "\"1.2.3\"", "\"1.2\""),
@@ -251,6 +258,14 @@ mod tests {
         ("watchdog", "timeout-s", "20", "\"20\""),
         ("usb", "policy", "\"newer\"", "\"always\""),
         ("recovery", "led", "\"/sys/class/leds/green:status\"", "1"),
+        ("channel", "url", "\"https://updates.example.org/router\"", "\"ftp://example.org\""),
+        ("channel", "name", "\"beta\"", "\"../beta\""),
+        ("channel", "poll-s", "60", "2678401"),
+        ("channel", "jitter-s", "0", "-1"),
+        ("channel", "window", "\"02:00-05:00\"", "\"2-5\""),
+        ("channel", "reboot", "\"by-hand\"", "\"never\""),
+        ("channel", "metered-command", "[\"is-metered\"]", "true"),
+        ("channel", "device-id", "\"7\"", "7"),
         ("pull", "proxy", "\"http://proxy.example.org:3128\"", "3128"),
         ("pull", "ca-file", "\"/etc/daruma/ca.pem\"", "true"),
         ("pull", "client-cert", "\"/etc/daruma/device.pem\"", "1"),

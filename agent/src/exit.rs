@@ -47,6 +47,8 @@ pub enum Exit {
     Server = 26,
     /// The install would fetch more than `byte-budget` allows.
     Budget = 27,
+    /// The channel or its root document is not accepted: older than one seen before, expired, invalid, or not there.
+    Channel = 28,
     /// Stopped by Ctrl-C (128 + SIGINT).
     Interrupted = 130,
     /// Stopped by SIGTERM (128 + SIGTERM).

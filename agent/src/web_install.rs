@@ -3,18 +3,17 @@
 
 use std::ops::Range;
 
-use bundle::{Bundle, Image, ImageName, Sha256};
-use grub_env::BootState;
+use bundle::{Bundle, Sha256};
 use semver::Version;
 
 use crate::config::Config;
-use crate::console::say;
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
-use crate::install::{Options, check_fitness, check_quarantine, load_keyring, write_slot};
+use crate::install::{Options, Origin, install_bundle};
 use crate::interrupt::Interrupt;
 use crate::progress::megabytes;
 use crate::pull::Remote;
+use crate::trust::bundle_keys;
 
 /// A bundle on a web server.
 #[derive(Clone, Copy, Debug)]
@@ -39,26 +38,25 @@ pub(crate) fn install_from_web(
     options: Options,
     interrupt: &Interrupt,
 ) -> Result<(Version, String), Failure> {
-    let target = !device.running()?;
-    // Nothing of this touches the slot: signature, fitness for this device, and what it will cost.
-    let keyring = load_keyring(config, device)?;
+    let keyring = bundle_keys(config, device)?;
     let remote = Remote::open(device, &config.pull, wanted.url, wanted.tail, interrupt)?;
     let doing = format!("installing {}", remote.address());
     let verified =
         Bundle::open(remote.clone(), &keyring).map_err(|error| Failure::from_bundle(&doing, &error))?;
     if wanted.manifest.is_some_and(|manifest| manifest != verified.manifest_sha256()) {
-        let line = format!("{doing}: it is another release than the one that was announced for this address");
-        return Err(Failure::new(Exit::Manifest, line));
+        return Err(another_release(&doing));
     }
-    check_fitness(device, config, &verified, target, &doing)?;
-    check_quarantine(device, &verified, options, &doing)?;
-    let place = |image: &Image| -> Range<u64> { image.offset..image.offset + image.size };
-    let images = [ImageName::BOOT, ImageName::ROOT];
-    let missing: Vec<_> =
-        images.iter().filter_map(|name| verified.manifest().image(name).map(place)).collect();
-    say(format_args!("{} to fetch from {}", megabytes(remote.expect(&missing)?), remote.address()));
-    interrupt.check()?;
-    let version = write_slot(device, &verified, target, BootState::begin_install, "", interrupt, &doing)?;
+    let expect = |missing: &[Range<u64>]| remote.expect(missing);
+    let origin = Origin::Remote(&expect);
+    let version = install_bundle(device, config, &verified, &origin, options, interrupt, &doing)?;
     let fetched = remote.fetched();
     Ok((version, format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests)))
+}
+
+/// A well signed bundle in the place of another.
+pub(crate) fn another_release(doing: &str) -> Failure {
+    let line = format!(
+        "{doing}: it is another bundle than the one that the channel names for this address; its publisher or somebody between has mixed them up"
+    );
+    Failure::new(Exit::Channel, line)
 }

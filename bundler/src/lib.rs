@@ -5,6 +5,7 @@
 //! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels,
 //! and [`registry`] carries those into OCI registries and back.
 
+pub mod blocks;
 pub mod bundling;
 pub mod cache;
 pub mod clean;

@@ -109,22 +109,20 @@ impl<'i> Remote<'i> {
         Ok(Self { source: Arc::new(Mutex::new(source)), size, tail: Arc::new(tail) })
     }
 
-    /// Says in advance which bytes will be read, in ascending order. Returns how many will be fetched for that, gaps that
-    /// are cheaper to fetch than to leave out included.
+    /// Says in advance which bytes will be read, in ascending order.
     ///
     /// # Errors
     /// [`Exit::Budget`] when that is more than the configuration allows.
-    pub(crate) fn expect(&self, ranges: &[Range<u64>]) -> Result<u64, Failure> {
+    pub(crate) fn expect(&self, ranges: &[Range<u64>]) -> Result<(), Failure> {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         // What lies in the tail has come already.
         let tail_at = self.tail_at();
         let ranges: Vec<_> = ranges.iter().map(|range| range.start..range.end.min(tail_at)).collect();
         let expected = spans(&ranges, MOST_SPANS);
-        let bytes = bytes(&expected);
         let transfer = &mut source.transfer;
-        transfer.afford(bytes).map_err(|trouble| transfer.client.failure(trouble))?;
+        transfer.afford(bytes(&expected)).map_err(|trouble| transfer.client.failure(trouble))?;
         transfer.expected = expected;
-        Ok(bytes)
+        Ok(())
     }
 
     /// What was fetched so far.
