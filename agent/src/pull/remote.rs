@@ -18,6 +18,7 @@ use crate::progress::megabytes;
 use crate::pull::answer::{Asked, Version, check};
 use crate::pull::client::Client;
 use crate::pull::line::Line;
+use crate::pull::oci::{self, Resolved};
 use crate::pull::pace::{LowSpeed, RateLimit};
 use crate::pull::patience::Patience;
 use crate::pull::spans::{bytes, spans};
@@ -100,7 +101,16 @@ impl<'i> Remote<'i> {
         let runtime = runtime()?;
         // Beyond the limit of the format nothing is a tail.
         let wanted = tail.unwrap_or(TAIL).clamp(1, bundle::limits::TAIL);
-        let opened = runtime.block_on(transfer.open(wanted));
+        let opened = runtime.block_on(async {
+            let said = transfer.find(pull).await?;
+            let (size, tail) = transfer.open(wanted).await?;
+            if said.is_some_and(|said| said != size) {
+                return Err(Trouble::server(
+                    "the registry's blob is not as long as its manifest says; push it again",
+                ));
+            }
+            Ok((size, tail))
+        });
         let (size, tail) = match opened {
             Ok(opened) => opened,
             Err(trouble) => return Err(transfer.client.failure(trouble)),
@@ -134,7 +144,7 @@ impl<'i> Remote<'i> {
     /// Where it is, for people.
     pub(crate) fn address(&self) -> String {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        source.transfer.client.address().to_string()
+        source.transfer.client.address().to_owned()
     }
 
     fn tail_at(&self) -> u64 {
@@ -200,6 +210,18 @@ impl Disk for Remote<'_> {
 }
 
 impl Transfer<'_> {
+    /// In a registry: from the tag to the blob, and how many bytes it has.
+    async fn find(&mut self, pull: &Pull) -> Result<Option<u64>, Trouble> {
+        if self.client.registry.is_none() {
+            return Ok(None);
+        }
+        match oci::resolve(&mut self.client, pull, None).await? {
+            Resolved::Is(artifact, _) if !artifact.kind.is_document() => Ok(Some(artifact.size)),
+            Resolved::Is(..) => Err(Trouble::server("the tag stands for no bundle; is the address right?")),
+            _ => Err(Trouble::server("there is no such tag in the registry; is the address right?")),
+        }
+    }
+
     /// Asks for the end of the file: its size, and its last `wanted` bytes.
     async fn open(&mut self, wanted: u64) -> Result<(u64, Vec<u8>), Trouble> {
         let range = loop {

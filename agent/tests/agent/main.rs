@@ -14,6 +14,8 @@ mod publisher;
 mod pull;
 mod recovery;
 mod refusals;
+#[cfg(feature = "pull")]
+mod registry;
 mod verbs;
 #[cfg(feature = "pull")]
 mod web_server;

@@ -123,7 +123,7 @@ fn an_older_folder_does_not_take_the_place_of_a_newer_channel() {
 }
 
 /// Exit code of a channel that is not acceptable.
-const CHANNEL: i32 = 27;
+const CHANNEL: i32 = 28;
 
 #[test]
 fn one_bundle_has_the_tag_that_it_is_given() {
