@@ -12,10 +12,15 @@ mod install;
 mod publisher;
 #[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "pull")]
+mod pull_tls;
 mod recovery;
 mod refusals;
 #[cfg(feature = "pull")]
 mod registry;
+mod reuse;
+#[cfg(feature = "pull")]
+mod tls;
 mod verbs;
 #[cfg(feature = "pull")]
 mod web_server;
