@@ -43,7 +43,7 @@ build:
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features bundler/real-registry -- -D warnings
 
 deny:
 	@tests/setup deny
@@ -54,7 +54,7 @@ check: lint
 	$(CARGO) test --locked --workspace --exclude tests
 
 test: setup lint deny build
-	$(CARGO) test --locked --workspace --no-fail-fast
+	$(CARGO) test --locked --workspace --features bundler/real-registry --no-fail-fast
 
 # The agent's steps on a disk in memory; then a whole machine's life, recorded in QEMU. The real GRUB judges both.
 sweep: setup build

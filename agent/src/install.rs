@@ -33,7 +33,7 @@ pub struct Options {
     pub allow_quarantined: bool,
 }
 
-/// Installs the bundle `file`, a path or an address (`http://`, `https://`), into the slot that does not run. Returns what
+/// Installs the bundle `file`, a path or an address (`http://`, `https://`, `oci://`), into the slot that does not run. Returns what
 /// to tell the person.
 ///
 /// # Errors
@@ -67,6 +67,9 @@ pub fn install(
 /// `file` as text, if it is an address and no path.
 fn web_address(file: &Path) -> Option<&str> {
     let is_web = |text: &&str| {
+        if bundle::oci::is_oci(text) {
+            return true;
+        }
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
         scheme
             .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))

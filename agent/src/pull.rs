@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod document;
 mod line;
+mod oci;
 mod pace;
 mod patience;
 mod proxy;

@@ -46,3 +46,5 @@ pub const ROLLOUT_HOURS: u32 = 24 * 366;
 pub const ROOT_STEPS: usize = 32;
 /// Largest serial of a channel and version of a root: what a double, and so `jq`, counts exactly.
 pub const COUNTER: u64 = 1 << 53;
+/// Most bytes of a manifest in an OCI registry.
+pub const OCI_MANIFEST: usize = 64 << 10;

@@ -6,6 +6,7 @@ use image_layout::ImageError;
 
 use crate::mirror::MirrorError;
 use crate::recipe::RecipeError;
+use crate::registry::RegistryError;
 use crate::tool::ToolError;
 
 /// Anything without a code of its own.
@@ -27,6 +28,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
                 return Some(error.exit_code());
             }
             if let Some(error) = cause.downcast_ref::<ChannelError>() {
+                return Some(error.exit_code());
+            }
+            if let Some(error) = cause.downcast_ref::<RegistryError>() {
                 return Some(error.exit_code());
             }
             if cause.is::<RecipeError>() || matches!(cause.downcast_ref(), Some(MirrorError::Missing(_))) {

@@ -2,7 +2,8 @@
 //!
 //! Each step is a module that reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) →
 //! [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk image. The programs
-//! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels.
+//! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels,
+//! and [`registry`] carries those into OCI registries and back.
 
 pub mod blocks;
 pub mod bundling;
@@ -18,6 +19,7 @@ pub mod mirror;
 pub mod modinfo;
 pub mod progress;
 pub mod recipe;
+pub mod registry;
 pub mod repo;
 pub mod rootfs;
 pub mod serve;

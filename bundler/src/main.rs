@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use bundle::SecretKey;
+use bundle::oci::Reference;
 use bundler::bundling::Bundling;
 use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
 use bundler::recipe::Recipe;
 use bundler::repo::Trusted;
-use bundler::{exit, image, rootfs};
+use bundler::{exit, image, registry, rootfs};
 use clap::{Parser, Subcommand};
 use image_layout::Layout;
 use semver::Version;
@@ -110,6 +111,21 @@ enum Verb {
     Withdraw(repo_verbs::Withdraw),
     /// Sign a channel anew before it expires, or under a new root document
     Renew(repo_verbs::Renew),
+    /// Send a repository, or one bundle, to an OCI registry; what is there already is not sent again
+    Push {
+        /// The repository's folder, or a bundle
+        what: PathBuf,
+        /// oci://HOST[:PORT]/NAME, for one bundle also with :TAG; oci+http:// for a registry without TLS
+        to: Reference,
+    },
+    /// Fetch a repository, or with a tag one file of it, from an OCI registry
+    Pull {
+        /// oci://HOST[:PORT]/NAME[:TAG]
+        from: Reference,
+        /// The folder, or with a tag the file, to write
+        #[arg(short, value_name = "DIR|FILE")]
+        output: PathBuf,
+    },
     /// Serve a repository over HTTP, for trying it out
     Serve(repo_verbs::Serve),
 }
@@ -175,6 +191,16 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Publish(arguments) => repo_verbs::publish(arguments),
         Verb::Withdraw(arguments) => repo_verbs::withdraw(arguments),
         Verb::Renew(arguments) => repo_verbs::renew(arguments),
+        Verb::Push { what, to } => {
+            let push = if what.is_dir() { registry::push_repository } else { registry::push_file };
+            print!("{}", push(&what, &to)?);
+            Ok(())
+        }
+        Verb::Pull { from, output } => {
+            let pull = if from.tag.is_some() { registry::pull_file } else { registry::pull_repository };
+            print!("{}", pull(&from, &output)?);
+            Ok(())
+        }
         Verb::Serve(arguments) => repo_verbs::serve(&arguments),
     }
 }

@@ -1,7 +1,9 @@
-//! A repository: on a web server, or a folder (a mounted stick, NFS).
+//! A repository: on a web server, in an OCI registry, or a folder (a mounted stick, NFS).
 
 use std::io;
 use std::path::Path;
+
+use bundle::oci::beside;
 
 use crate::config::Config;
 use crate::device::Device;
@@ -36,7 +38,7 @@ impl<'a> Source<'a> {
 
     /// The address of its file `name`.
     pub(crate) fn address(&self, name: &str) -> String {
-        format!("{}/{name}", self.folder)
+        beside(self.folder, name)
     }
 
     /// The repository's own address.

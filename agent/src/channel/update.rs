@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bundle::channel::Release;
+use bundle::oci::is_oci;
 
 use crate::channel::plan::{Step, plan};
 use crate::channel::source::Source;
@@ -61,7 +62,7 @@ pub(crate) fn install(
     Ok(format!("installed {version} into slot {target}{fetched}; it is on trial from the next boot"))
 }
 
-/// A channel in a folder may name bundles on a server.
+/// A channel in a folder may name bundles on a server, and one in a registry has them there.
 fn is_web(address: &str) -> bool {
-    address.starts_with("http://") || address.starts_with("https://")
+    address.starts_with("http://") || address.starts_with("https://") || is_oci(address)
 }

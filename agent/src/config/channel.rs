@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bundle::ChannelName;
+use bundle::oci::{Reference, is_oci};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::config::window::Window;
@@ -11,7 +12,7 @@ use crate::config::window::Window;
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Channel {
-    /// The repository: `https://…`, `http://…`, or a folder (`/…`). Absent: there is no channel.
+    /// The repository: `https://…`, `http://…`, `oci://HOST/NAME`, or a folder (`/…`). Absent: there is no channel.
     #[serde(deserialize_with = "address")]
     pub url: Option<String>,
     /// Which of its channels.
@@ -62,11 +63,18 @@ impl Default for Channel {
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let url = String::deserialize(deserializer)?;
+    if is_oci(&url) {
+        return match url.parse::<Reference>() {
+            Ok(Reference { tag: None, .. }) => Ok(Some(url)),
+            Ok(_) => Err(de::Error::custom("the repository in a registry is named without a tag")),
+            Err(error) => Err(de::Error::custom(error)),
+        };
+    }
     let known = ["https://", "http://", "/"].iter().any(|start| url.starts_with(start));
     if known && !url.chars().any(|c| c.is_control() || c == ' ') {
         Ok(Some(url))
     } else {
-        Err(de::Error::custom(format!("{url:?} is neither https://…, http://… nor a folder /…")))
+        Err(de::Error::custom(format!("{url:?} is neither https://…, http://…, oci://… nor a folder /…")))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bundle::oci::is_oci;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
@@ -15,7 +16,10 @@ use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::pull::address::Address;
+use crate::pull::answer::refused;
 use crate::pull::connection::{Connection, Connector};
+use crate::pull::document::read_whole;
+use crate::pull::oci::{self, Registry};
 use crate::pull::pace::LowSpeed;
 use crate::pull::proxy::Proxies;
 use crate::pull::tls::TlsFiles;
@@ -33,6 +37,10 @@ pub(crate) struct Client<'i> {
     named: Address,
     /// Where it was found last, after redirects.
     found: Address,
+    /// The same, for people.
+    shown: String,
+    /// The registry that this is.
+    pub(crate) registry: Option<Registry>,
     connector: Connector,
     headers: HeaderMap,
     /// How long an answer may take.
@@ -50,9 +58,12 @@ impl<'i> Client<'i> {
         interrupt: &'i Interrupt,
     ) -> Result<Self, Failure> {
         let wrong = |why: &dyn std::fmt::Display| Failure::new(Exit::Config, why);
-        let named = Address::parse(url).map_err(|why| {
+        let registry = if is_oci(url) { Some(Registry::of(url)?) } else { None };
+        let address = registry.as_ref().map_or_else(|| url.to_owned(), Registry::manifest_url);
+        let named = Address::parse(&address).map_err(|why| {
             Failure::new(Exit::Usage, format!("understanding the address of the bundle: {why}"))
         })?;
+        let shown = registry.as_ref().map_or_else(|| named.to_string(), Registry::shown);
         let proxies = Proxies::new(pull.proxy.as_deref(), &|name| std::env::var(name).ok())
             .map_err(|why| wrong(&format!("fetching {named}: {why}")))?;
         let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| device.path(path));
@@ -71,21 +82,29 @@ impl<'i> Client<'i> {
         let connector =
             Connector { proxies, tls_files, timeout: pull.connect_timeout, tls: std::sync::OnceLock::new() };
         let answer_time = pull.low_speed;
-        Ok(Self { found: named.clone(), named, connector, headers, answer_time, interrupt, requests: 0 })
+        let found = named.clone();
+        Ok(Self { named, found, shown, registry, connector, headers, answer_time, interrupt, requests: 0 })
+    }
+
+    /// Asks for another address from now on, in the name of the first.
+    pub(crate) fn turn_to(&mut self, url: &str) -> Result<(), Trouble> {
+        self.named = Address::parse(url).map_err(Trouble::server)?;
+        self.found = self.named.clone();
+        Ok(())
     }
 
     /// What was named, for people.
-    pub(crate) fn address(&self) -> &Address {
-        &self.named
+    pub(crate) fn address(&self) -> &str {
+        &self.shown
     }
 
     /// `trouble` as the one line that ends everything.
     pub(crate) fn failure(&self, trouble: Trouble) -> Failure {
         match trouble {
             Trouble::Passing { cause, .. } => {
-                Failure::new(Exit::Network, format!("fetching {}: {cause}", self.named))
+                Failure::new(Exit::Network, format!("fetching {}: {cause}", self.shown))
             }
-            Trouble::Lasting(exit, cause) => Failure::new(exit, format!("fetching {}: {cause}", self.named)),
+            Trouble::Lasting(exit, cause) => Failure::new(exit, format!("fetching {}: {cause}", self.shown)),
             Trouble::Stopped(failure) => failure,
         }
     }
@@ -93,6 +112,44 @@ impl<'i> Client<'i> {
     /// Sends a request with these headers besides the usual ones, follows redirects, and returns the head of the answer.
     /// `kept` is the connection that may be used, and the one that then stands.
     pub(crate) async fn ask(
+        &mut self,
+        kept: &mut Option<Connection>,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Response<Incoming>, Trouble> {
+        let response = self.follow(kept, headers).await?;
+        let is_unknown = response.status() == StatusCode::UNAUTHORIZED && self.found == self.named;
+        let registry = self.registry.as_ref().filter(|_| is_unknown);
+        let Some(url) = registry.and_then(|registry| registry.token_url(response.headers())) else {
+            return Ok(response);
+        };
+        // What the refusal says besides, nobody reads.
+        *kept = None;
+        self.get_token(&url).await?;
+        self.follow(kept, headers).await
+    }
+
+    /// Asks a registry's token server. Tokens are good for some minutes, so that this may come in the middle of a bundle.
+    async fn get_token(&mut self, url: &str) -> Result<(), Trouble> {
+        let mut address = Address::parse(url).map_err(|why| {
+            Trouble::server(format!("the registry names a token server whose address cannot be used: {why}"))
+        })?;
+        address.authorization.clone_from(&self.named.authorization);
+        let is_own = self.named.is_same_server(&address);
+        // The old one is of no use there either.
+        if let Some(registry) = &mut self.registry {
+            registry.token = None;
+        }
+        let mut connection = None;
+        let response = self.ask_once(&mut connection, &address, is_own, &[]).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(response.status(), response.headers()));
+        }
+        let mut speed = LowSpeed::new(1, self.answer_time);
+        let answer = read_whole(self, response.into_body(), &mut speed, oci::TOKEN).await?;
+        self.registry.as_mut().map_or(Ok(()), |registry| registry.accept(&answer))
+    }
+
+    async fn follow(
         &mut self,
         kept: &mut Option<Connection>,
         headers: &[(HeaderName, HeaderValue)],
@@ -194,6 +251,11 @@ impl<'i> Client<'i> {
         }
         if is_own {
             all.extend(self.headers.clone());
+        }
+        if let Some(token) = self.registry.as_ref().and_then(|registry| registry.token.as_ref())
+            && self.named.is_same_server(address)
+        {
+            all.insert(AUTHORIZATION, token.clone());
         }
         for (name, value) in headers {
             all.insert(name, value.clone());

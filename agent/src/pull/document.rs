@@ -1,7 +1,8 @@
 //! A small document on a web server, such as a channel: fetched whole, within a limit.
 
 use hyper::StatusCode;
-use hyper::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use hyper::body::Incoming;
+use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 
 use crate::config::Pull;
 use crate::device::Device;
@@ -9,6 +10,7 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::pull::answer::{is_plain, refused};
 use crate::pull::client::Client;
+use crate::pull::oci;
 use crate::pull::pace::LowSpeed;
 use crate::pull::patience::Patience;
 use crate::pull::remote::runtime;
@@ -46,19 +48,34 @@ pub fn fetch(
     let mut client = Client::new(device, pull, url, interrupt)?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        let mut patience = Patience::new(pull.tries);
-        loop {
-            match once(&mut client, pull, limit, etag).await {
-                Ok(document) => return Ok(document),
-                Err(trouble) => {
-                    let (wait, _) = patience.after(trouble)?;
-                    client.sleep(wait).await?;
-                }
-            }
+        if client.registry.is_some() {
+            oci::document(&mut client, pull, limit, etag).await
+        } else {
+            get(&mut client, pull, limit, etag, &[]).await
         }
     });
     runtime.shutdown_background();
     outcome.map_err(|trouble| client.failure(trouble))
+}
+
+/// The same for where `client` asks, with these headers besides; tries again where that may help.
+pub(crate) async fn get(
+    client: &mut Client<'_>,
+    pull: &Pull,
+    limit: usize,
+    etag: Option<&str>,
+    headers: &[(HeaderName, HeaderValue)],
+) -> Result<Document, Trouble> {
+    let mut patience = Patience::new(pull.tries);
+    loop {
+        match once(client, pull, limit, etag, headers).await {
+            Ok(document) => return Ok(document),
+            Err(trouble) => {
+                let (wait, _) = patience.after(trouble)?;
+                client.sleep(wait).await?;
+            }
+        }
+    }
 }
 
 async fn once(
@@ -66,10 +83,11 @@ async fn once(
     pull: &Pull,
     limit: usize,
     etag: Option<&str>,
+    headers: &[(HeaderName, HeaderValue)],
 ) -> Result<Document, Trouble> {
     let mut connection = None;
     let known = etag.and_then(|etag| HeaderValue::from_str(etag).ok()).map(|etag| (IF_NONE_MATCH, etag));
-    let headers: Vec<_> = known.into_iter().collect();
+    let headers: Vec<_> = headers.iter().cloned().chain(known).collect();
     let response = client.ask(&mut connection, &headers).await?;
     match response.status() {
         StatusCode::OK => {}
@@ -79,12 +97,22 @@ async fn once(
     }
     is_plain(response.headers())?;
     let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-    let mut body = response.into_body();
     let mut speed = LowSpeed::new(pull.low_speed_bytes_per_s, pull.low_speed);
+    let bytes = read_whole(client, response.into_body(), &mut speed, limit).await?;
+    Ok(Document::Is { bytes, etag })
+}
+
+/// All of `body`, of at most `limit` bytes.
+pub(crate) async fn read_whole(
+    client: &Client<'_>,
+    mut body: Incoming,
+    speed: &mut LowSpeed,
+    limit: usize,
+) -> Result<Vec<u8>, Trouble> {
     let mut bytes = Vec::new();
     loop {
-        let Some(data) = client.receive(&mut body, &mut speed).await? else {
-            return Ok(Document::Is { bytes, etag });
+        let Some(data) = client.receive(&mut body, speed).await? else {
+            return Ok(bytes);
         };
         if bytes.len() + data.len() > limit {
             return Err(Trouble::server(format!("the document is longer than {limit} bytes")));

@@ -14,6 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::pull::client::Client;
 use crate::pull::spans::spans;
 use crate::pull::transfer::Transfer;
+use crate::pull::trouble::Trouble;
 
 /// How much of a bundle's end the first request asks for, when nobody says how long the tail is. One of 3,500 chunks fits; of a
 /// longer one, the rest is asked for.
@@ -66,7 +67,16 @@ impl<'i> Remote<'i> {
         let runtime = runtime()?;
         // Beyond the limit of the format nothing is a tail.
         let wanted = tail.unwrap_or(TAIL).clamp(1, bundle::limits::TAIL);
-        let opened = runtime.block_on(transfer.open(wanted));
+        let opened = runtime.block_on(async {
+            let said = transfer.find(pull).await?;
+            let (size, tail) = transfer.open(wanted).await?;
+            if said.is_some_and(|said| said != size) {
+                return Err(Trouble::server(
+                    "the registry's blob is not as long as its manifest says; push it again",
+                ));
+            }
+            Ok((size, tail))
+        });
         let (size, tail) = match opened {
             Ok(opened) => opened,
             Err(trouble) => return Err(transfer.client.failure(trouble)),
@@ -98,7 +108,7 @@ impl<'i> Remote<'i> {
     /// Where it is, for people.
     pub(crate) fn address(&self) -> String {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        source.transfer.client.address().to_string()
+        source.transfer.client.address().to_owned()
     }
 
     fn tail_at(&self) -> u64 {

@@ -14,6 +14,7 @@ use crate::progress::megabytes;
 use crate::pull::answer::{Asked, Version, check};
 use crate::pull::client::Client;
 use crate::pull::line::Line;
+use crate::pull::oci::{self, Resolved};
 use crate::pull::pace::{LowSpeed, RateLimit};
 use crate::pull::patience::Patience;
 use crate::pull::spans::bytes;
@@ -49,6 +50,18 @@ impl<'i> Transfer<'i> {
             rate: RateLimit::new(pull.rate_limit_bytes_per_s),
             budget: Some(pull.byte_budget).filter(|budget| *budget > 0),
             fetched: 0,
+        }
+    }
+
+    /// In a registry: from the tag to the blob, and how many bytes it has.
+    pub(crate) async fn find(&mut self, pull: &Pull) -> Result<Option<u64>, Trouble> {
+        if self.client.registry.is_none() {
+            return Ok(None);
+        }
+        match oci::resolve(&mut self.client, pull, None).await? {
+            Resolved::Is(artifact, _) if !artifact.kind.is_document() => Ok(Some(artifact.size)),
+            Resolved::Is(..) => Err(Trouble::server("the tag stands for no bundle; is the address right?")),
+            _ => Err(Trouble::server("there is no such tag in the registry; is the address right?")),
         }
     }
 

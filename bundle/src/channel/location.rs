@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::limits;
+use crate::{limits, oci};
 
 /// A URL: absolute (`http://…`, `https://…`), or relative to the folder of the channel, and then below it.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
@@ -19,14 +19,10 @@ impl Location {
         &self.0
     }
 
-    /// The address, given that of the channel's folder.
+    /// The address, given that of the channel's folder, or of its repository in a registry.
     #[must_use]
     pub fn within(&self, folder: &str) -> String {
-        if is_absolute(&self.0) {
-            self.0.clone()
-        } else {
-            format!("{}/{}", folder.trim_end_matches('/'), self.0)
-        }
+        if is_absolute(&self.0) { self.0.clone() } else { oci::beside(folder, &self.0) }
     }
 }
 

@@ -14,6 +14,7 @@ mod channel;
 #[path = "../../../initramfs/src/init/cmdline.rs"]
 mod init_cmdline;
 mod keys;
+mod oci;
 mod partitions;
 pub mod seeds;
 mod sparse;
@@ -57,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     target("state", texts::state, 8 << 10),
     target("root_document", channel::root_document, 16 << 10),
     target("channel", channel::channel, 16 << 10),
+    target("oci", oci::oci, 8 << 10),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bundle::channel::{Kind, Signed};
+use bundle::oci::{Artifact, ArtifactKind};
 use bundle::{BundleWriter, ImageInput, Keyring, Salt, SecretKey, Sha256, StoredSquashfs, Update, Verity};
 use image_layout::Slot;
 
@@ -26,6 +27,7 @@ pub fn write(dir: &Path) {
     of_boot(temp.path(), &put);
     of_texts(&put);
     of_channels(&put);
+    of_registries(&put);
     let table = Sparse::encode(&partition_table());
     put("gpt", "disk", &[&[3], &table[..]].concat());
     put("gpt", "larger-disk", &[&[0, 0, 0, 3, 0], &table[4..]].concat());
@@ -273,4 +275,16 @@ fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
     let out = out.unwrap_or_else(|error| panic!("{program}: {error}; run tests/setup"));
     assert!(out.status.success(), "{program}: {}", String::from_utf8_lossy(&out.stderr));
     out.stdout
+}
+
+fn of_registries(put: &dyn Fn(&str, &str, &[u8])) {
+    for kind in ArtifactKind::ALL {
+        let artifact = Artifact { kind, digest: bundle::Sha256([7; 32]), size: 9000 };
+        put("oci", &format!("{kind:?}").to_lowercase(), &artifact.to_manifest("router-2.0.0.daruma"));
+    }
+    put("oci", "address", b"oci://me:secret@example.org:5000/fleet/routers:bundles__router-2.0.0.daruma");
+    put("oci", "tag", b"bundles__x_5fy-2.0.0_2bdeb13-0123456789ab.daruma");
+    let challenge = br#"Bearer realm="https://auth.example.org/token",service="reg",scope="repository:a:pull", Basic realm="x""#;
+    put("oci", "challenge", challenge);
+    put("oci", "token", br#"{"token":"abc","expires_in":300}"#);
 }

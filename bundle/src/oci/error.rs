@@ -1,0 +1,20 @@
+//! Why an address, a tag, or a manifest of a registry is refused.
+
+/// Why something of a registry is refused: cause and remedy. The caller adds where it came from.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OciError {
+    /// The text is no address in a registry.
+    #[error("this is no address in a registry, oci://HOST[:PORT]/NAME[:TAG]: {0}")]
+    Reference(&'static str),
+    /// The text is no tag.
+    #[error(
+        "this is no tag of a registry: 1 to 128 of A-Z a-z 0-9 . _ - that begin with a letter, digit or underscore"
+    )]
+    Tag,
+    /// A file's path makes a tag that is too long.
+    #[error("the tag of {0} would be longer than 128 characters; give the release a shorter name or version")]
+    LongPath(String),
+    /// The manifest is not one of Daruma's artifacts.
+    #[error("its manifest is none of Daruma's: {0}; push it with `daruma-bundler push`")]
+    Manifest(String),
+}
