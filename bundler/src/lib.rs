@@ -2,7 +2,8 @@
 //!
 //! Each step is a module that reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) →
 //! [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk image. The programs
-//! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels.
+//! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels, [`watch`]
+//! takes those out that fail, and [`simulate`] shows beforehand how that will go.
 
 pub mod bundling;
 pub mod cache;
@@ -20,9 +21,12 @@ pub mod recipe;
 pub mod repo;
 pub mod rootfs;
 pub mod serve;
+pub mod share;
+pub mod simulate;
 pub mod squash;
 pub mod staging;
 pub mod tool;
 pub mod tree;
 pub mod tree_tar;
 pub mod verity;
+pub mod watch;
