@@ -1,5 +1,9 @@
 //! `/etc/daruma/daruma.toml`: what an administrator may set. Strict: what is not known is refused.
 
+mod channel;
+mod pull;
+mod window;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +13,10 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::device::Device;
 use crate::exit::{Exit, Failure, one_line};
+
+pub use channel::{Channel, Reboot};
+pub use pull::Pull;
+pub use window::Window;
 
 /// Where the configuration lies.
 pub const FILE: &str = "/etc/daruma/daruma.toml";
@@ -36,6 +44,10 @@ pub struct Config {
     pub usb: Usb,
     /// Section `[recovery]`.
     pub recovery: Recovery,
+    /// Section `[channel]`.
+    pub channel: Channel,
+    /// Section `[pull]`.
+    pub pull: Pull,
 }
 
 /// Section `[usb]`: what the running system does with a stick that is plugged in.
@@ -112,6 +124,8 @@ impl Default for Config {
             watchdog: Watchdog::default(),
             usb: Usb::default(),
             recovery: Recovery::default(),
+            channel: Channel::default(),
+            pull: Pull::default(),
         }
     }
 }
@@ -228,7 +242,7 @@ mod tests {
     }
 
     /// section, key, a good value other than the default, a bad value
-    const KEYS: [(&str, &str, &str, &str); 15] = [
+    const KEYS: [(&str, &str, &str, &str); 34] = [
         ("", "keyring", "\"/keys\"", "7"),
         ("", "keyring-threshold", "2", "0"),
         ("", "min-version", "\"1.2.3\"", "\"1.2\""),
@@ -244,6 +258,25 @@ mod tests {
         ("watchdog", "timeout-s", "20", "\"20\""),
         ("usb", "policy", "\"newer\"", "\"always\""),
         ("recovery", "led", "\"/sys/class/leds/green:status\"", "1"),
+        ("channel", "url", "\"https://updates.example.org/router\"", "\"ftp://example.org\""),
+        ("channel", "name", "\"beta\"", "\"../beta\""),
+        ("channel", "poll-s", "60", "2678401"),
+        ("channel", "jitter-s", "0", "-1"),
+        ("channel", "window", "\"02:00-05:00\"", "\"2-5\""),
+        ("channel", "reboot", "\"by-hand\"", "\"never\""),
+        ("channel", "metered-command", "[\"is-metered\"]", "true"),
+        ("channel", "device-id", "\"7\"", "7"),
+        ("pull", "proxy", "\"http://proxy.example.org:3128\"", "3128"),
+        ("pull", "ca-file", "\"/etc/daruma/ca.pem\"", "true"),
+        ("pull", "client-cert", "\"/etc/daruma/device.pem\"", "1"),
+        ("pull", "client-key", "\"/etc/daruma/device.key\"", "[]"),
+        ("pull", "headers", "{ Authorization = \"Bearer x\" }", "{ Range = \"bytes=0-\" }"),
+        ("pull", "connect-timeout-s", "3", "0"),
+        ("pull", "low-speed-bytes-per-s", "0", "-1"),
+        ("pull", "low-speed-s", "3", "0"),
+        ("pull", "tries", "3", "0"),
+        ("pull", "rate-limit-bytes-per-s", "100000", "\"100k\""),
+        ("pull", "byte-budget", "50000000", "-1"),
     ];
 
     #[test]

@@ -8,6 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use crate::arrival;
+#[cfg(feature = "pull")]
+use crate::channel;
 use crate::cmdline::Booted;
 use crate::commit;
 use crate::config::Config;
@@ -123,7 +125,7 @@ async fn live(
     }
     if device.path(HEALTHY).exists() {
         tell(&format!("slot {running} is healthy"));
-        return wait_for_sticks(device, config, &tell).await;
+        return wait_for_updates(device, config, &tell).await;
     }
     let checks = Checks::of(device, &config.health);
     // A restarted daemon of a degraded system must not reboot it after all.
@@ -155,17 +157,17 @@ async fn live(
             }
         }
     }
-    // A stick may bring a degraded system what it lacks.
+    // A stick or the channel may bring a degraded system what it lacks.
     tokio::select! {
         () = checks.until_passed() => {}
-        ended = wait_for_sticks(device, config, &tell) => return ended,
+        ended = wait_for_updates(device, config, &tell) => return ended,
     }
     let _ = fs::remove_file(device.path(DEGRADED));
     tell(&commit_under_lock(device, running).await?);
     live_on(device, config, &tell).await
 }
 
-/// What is left to do for a healthy, committed system: recovery is made that of this system, and sticks are waited for.
+/// What is left to do for a healthy, committed system: recovery is made that of this system, and updates are waited for.
 async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
     let own = device.clone();
     match tokio::task::spawn_blocking(move || recovery_copy::refresh(&own)).await {
@@ -174,7 +176,23 @@ async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Resu
         Ok(Err(failure)) => warn(failure),
         Ok(Ok(None)) | Err(_) => {}
     }
-    wait_for_sticks(device, config, tell).await
+    wait_for_updates(device, config, tell).await
+}
+
+#[cfg(not(feature = "pull"))]
+use wait_for_sticks as wait_for_updates;
+
+/// Returns only if a stick or the channel has brought a system: then the machine goes down.
+#[cfg(feature = "pull")]
+async fn wait_for_updates(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
+    tokio::select! {
+        ended = wait_for_sticks(device, config, tell) => ended,
+        line = channel::poll(device, config, tell) => {
+            tell(&line);
+            reboot::ask(device, config)?;
+            see_it_go_down(device).await
+        }
+    }
 }
 
 /// Returns only if a stick has brought a bundle: then the machine goes down.

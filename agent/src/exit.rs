@@ -40,6 +40,15 @@ pub enum Exit {
     NotADevice = 22,
     /// The configuration is invalid.
     Config = 23,
+    // 24 is the bundler's: a tool of the build host is missing or failed.
+    /// The server cannot be reached, or a transfer does not get on.
+    Network = 25,
+    /// The server's answers cannot be used: no ranges, another file than before, or lies.
+    Server = 26,
+    /// The install would fetch more than `byte-budget` allows.
+    Budget = 27,
+    /// The channel or its root document is not accepted: older than one seen before, expired, invalid, or not there.
+    Channel = 28,
     /// Stopped by Ctrl-C (128 + SIGINT).
     Interrupted = 130,
     /// Stopped by SIGTERM (128 + SIGTERM).
@@ -64,7 +73,14 @@ impl Failure {
     }
 
     /// The failure that a bundle's error is, while `doing` something.
+    ///
+    /// A source that knows why it could not be read (a web server) says so with a failure of its own, which is then the one.
     pub(crate) fn from_bundle(doing: &str, error: &BundleError) -> Self {
+        if let BundleError::Read { source, .. } = error
+            && let Some(failure) = source.get_ref().and_then(|cause| cause.downcast_ref::<Self>())
+        {
+            return failure.clone();
+        }
         let exit = match error.exit_code() {
             10 => Exit::NotABundle,
             11 => Exit::Signature,

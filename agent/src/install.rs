@@ -1,10 +1,11 @@
 //! `daruma install`: reads from top to bottom in the order of `docs/boot-protocol.md`, "Install". Everything that can
 //! be refused is refused before the first byte of the idle slot is touched.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use bundle::{Bundle, BundleError, Compatible, ImageName, Keyring, Policy, Verified};
+use bundle::{Bundle, Compatible, ImageName, Policy, Verified};
 use grub_env::{BootState, TransitionError};
 use image_layout::{Disk, FileDisk, Slot};
 use semver::Version;
@@ -17,10 +18,13 @@ use crate::exit::{Exit, Failure};
 use crate::identity::identity;
 use crate::interrupt::Interrupt;
 use crate::opener::Access;
+use crate::plan::Plan;
 use crate::progress::{Progress, megabytes};
+use crate::running_slot::RunningSlot;
 use crate::slot_target::SlotTarget;
 use crate::slot_writer::{Job, write_images};
 use crate::state::{Kind, Quarantined};
+use crate::trust::bundle_keys;
 
 /// What a person may ask for besides the bundle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,7 +33,8 @@ pub struct Options {
     pub allow_quarantined: bool,
 }
 
-/// Installs the bundle `file` into the slot that does not run. Returns what to tell the person.
+/// Installs the bundle `file`, a path or an address (`http://`, `https://`), into the slot that does not run. Returns what
+/// to tell the person.
 ///
 /// # Errors
 /// Every refusal has its own [`Exit`]; all up to [`Exit::Locked`] leave slot and environment as they were. After that
@@ -42,24 +47,97 @@ pub fn install(
     interrupt: &Interrupt,
 ) -> Result<String, Failure> {
     let started = Instant::now();
-    let target = !device.running()?;
-    let doing = format!("installing {}", file.display());
-
-    // Nothing of this touches the slot: signature, fitness for this device, and every byte of the payload.
-    let verified = open(config, device, file, &doing)?;
-    check_fitness(device, config, &verified, target, &doing)?;
-    if let Some(entry) = quarantine_of(device, &verified)
-        && !options.allow_quarantined
-    {
-        return Err(quarantined(&doing, &entry));
-    }
-    interrupt.check()?;
-    verify_payload(&verified, interrupt, &doing)?;
-    let version = write_slot(device, &verified, target, BootState::begin_install, "", interrupt, &doing)?;
+    let (version, how) = match web_address(file) {
+        Some(url) => from_web(device, config, url, options, interrupt)?,
+        None => {
+            let doing = format!("installing {}", file.display());
+            let verified = open(config, device, file, &doing)?;
+            let origin = Origin::File;
+            let version = install_bundle(device, config, &verified, &origin, options, interrupt, &doing)?;
+            (version, String::new())
+        }
+    };
     let elapsed = started.elapsed().as_secs_f64();
     Ok(format!(
-        "installed {version} into slot {target} in {elapsed:.1} s; it is on trial from the next boot: reboot to start it"
+        "installed {version} into slot {} in {elapsed:.1} s{how}; it is on trial from the next boot: reboot to start it",
+        !device.running()?
     ))
+}
+
+/// `file` as text, if it is an address and no path.
+fn web_address(file: &Path) -> Option<&str> {
+    let is_web = |text: &&str| {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        scheme
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
+    };
+    file.to_str().filter(is_web)
+}
+
+#[cfg(feature = "pull")]
+fn from_web(
+    device: &Device,
+    config: &Config,
+    url: &str,
+    options: Options,
+    interrupt: &Interrupt,
+) -> Result<(Version, String), Failure> {
+    let bundle = crate::web_install::WebBundle { url, tail: None, manifest: None };
+    crate::web_install::install_from_web(device, config, &bundle, options, interrupt)
+}
+
+#[cfg(not(feature = "pull"))]
+fn from_web(
+    _: &Device,
+    _: &Config,
+    _: &str,
+    _: Options,
+    _: &Interrupt,
+) -> Result<(Version, String), Failure> {
+    let line = "installing from a web server: this program was built without the network; fetch the bundle and name the file";
+    Err(Failure::new(Exit::Network, line))
+}
+
+/// Where a bundle is, as far as an install differs by it.
+pub enum Origin<'a> {
+    /// A file at hand: every byte of it is verified before the slot is touched, and everything is read from it.
+    File,
+    /// Far away: what the slots have already is not fetched. Before the slot is touched, the function is told which
+    /// ranges of the bundle will be read: bytes, ascending. (Others too, where a slot does not hold what it seemed to.)
+    /// Its failure ends the install.
+    Remote(&'a Expect<'a>),
+}
+
+/// What is told which ranges of a bundle will be read.
+pub type Expect<'a> = dyn Fn(&[Range<u64>]) -> Result<(), Failure> + 'a;
+
+/// Installs a bundle that has been opened into the slot that does not run. `doing` begins each failure's line. Returns the
+/// version.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_bundle<D: Disk + Sync>(
+    device: &Device,
+    config: &Config,
+    verified: &Verified<D>,
+    origin: &Origin<'_>,
+    options: Options,
+    interrupt: &Interrupt,
+    doing: &str,
+) -> Result<Version, Failure> {
+    let target = !device.running()?;
+    // Nothing of this touches the slot: fitness for this device, and every byte of the payload.
+    check_fitness(device, config, verified, target, doing)?;
+    if let Some(entry) = quarantine_of(device, verified)
+        && !options.allow_quarantined
+    {
+        return Err(quarantined(doing, &entry));
+    }
+    interrupt.check()?;
+    if matches!(origin, Origin::File) {
+        verify_payload(verified, interrupt, doing)?;
+    }
+    write_slot(device, verified, origin, target, BootState::begin_install, "", interrupt, doing)
 }
 
 /// The move of the boot state that makes a slot's overwriting safe.
@@ -67,9 +145,11 @@ pub(crate) type Begin = fn(&mut BootState, Slot) -> Result<(), TransitionError>;
 
 /// Writes a verified bundle into `target` and puts it on trial; the part of an install that changes the device.
 /// `how` goes into the event. Returns the version.
-pub(crate) fn write_slot(
+#[expect(clippy::too_many_arguments, reason = "each is another thing, and both callers have them one by one")]
+pub(crate) fn write_slot<D: Disk + Sync>(
     device: &Device,
-    verified: &Verified<FileDisk>,
+    verified: &Verified<D>,
+    origin: &Origin<'_>,
     target: Slot,
     begin: Begin,
     how: &str,
@@ -94,18 +174,37 @@ pub(crate) fn write_slot(
     let (version, build) = (&update.version, update.build.as_str());
     let size = |image: &str| verified.manifest().image(image).map_or(0, |image| image.size);
     let bytes: u64 = partitions.iter().map(|(image, _)| size(image)).sum();
-    let place = partitions.map(|(image, label)| format!("{label} {}", megabytes(size(image)))).join(", ");
-    say(format_args!(
-        "{} {version} into slot {target}: {} to write ({place})",
-        update.compatible,
-        megabytes(bytes)
-    ));
+    let plan = match origin {
+        Origin::File => None,
+        Origin::Remote(_) => {
+            // In recovery no slot runs.
+            let running = device.running().ok().filter(|running| *running != target);
+            let running = running.and_then(|running| RunningSlot::open(device, running));
+            Some(Plan::make(verified, &jobs, running, interrupt)?)
+        }
+    };
+    let ways = match &plan {
+        Some(Plan { here, copied, fetched, .. }) => format!(
+            "{} to fetch, {} from the running slot, {} already there",
+            megabytes(*fetched),
+            megabytes(*copied),
+            megabytes(*here)
+        ),
+        None => {
+            let place = partitions.map(|(image, label)| format!("{label} {}", megabytes(size(image))));
+            format!("{} to write ({})", megabytes(bytes), place.join(", "))
+        }
+    };
+    say(format_args!("{} {version} into slot {target}: {ways}", update.compatible));
+    if let (Origin::Remote(expect), Some(plan)) = (origin, &plan) {
+        expect(plan.missing())?;
+    }
 
     // Step 1: the idle slot is not bootable any more.
     environment.write(&boot)?;
     forget_settings(device, target);
     // Steps 2 and 3: written, synced, read back and compared.
-    write_images(verified, &jobs, interrupt, &mut Progress::start("writing", bytes))?;
+    write_images(verified, plan.as_ref(), &jobs, interrupt, &mut Progress::start("writing", bytes))?;
     interrupt.check()?;
     // Before the flip: were the slot to fail, its manifest must be known, to be put into quarantine.
     device.state_file().change(|state| {
@@ -141,27 +240,16 @@ pub(crate) fn open(
     file: &Path,
     doing: &str,
 ) -> Result<Verified<FileDisk>, Failure> {
-    let keyring = load_keyring(config, device)?;
+    let keyring = bundle_keys(config, device)?;
     let disk = FileDisk::open_read_only(file)
         .map_err(|error| Failure::new(Exit::NotABundle, format!("{doing}: opening it: {error}")))?;
     Bundle::open(disk, &keyring).map_err(|error| Failure::from_bundle(doing, &error))
 }
 
-/// The keyring, with the higher of its own threshold and the configuration's.
-fn load_keyring(config: &Config, device: &Device) -> Result<Keyring, Failure> {
-    let path = device.path(&config.keyring);
-    let failure = |error: BundleError| {
-        Failure::new(Exit::Config, format!("loading the keyring {}: {error}", path.display()))
-    };
-    let keyring = Keyring::load(&path).map_err(failure)?;
-    let threshold = keyring.threshold().max(config.keyring_threshold as usize);
-    Keyring::new(keyring.keys().cloned(), threshold).map_err(failure)
-}
-
-pub(crate) fn check_fitness(
+pub(crate) fn check_fitness<D>(
     device: &Device,
     config: &Config,
-    verified: &Verified<FileDisk>,
+    verified: &Verified<D>,
     target: Slot,
     doing: &str,
 ) -> Result<(), Failure> {
@@ -190,7 +278,7 @@ pub(crate) fn check_fitness(
 }
 
 /// The bundle's entry in quarantine, if it failed on this device before.
-pub(crate) fn quarantine_of(device: &Device, verified: &Verified<FileDisk>) -> Option<Quarantined> {
+pub(crate) fn quarantine_of<D>(device: &Device, verified: &Verified<D>) -> Option<Quarantined> {
     device.state_file().load().0.quarantined(&verified.manifest_sha256().to_string()).cloned()
 }
 
@@ -204,8 +292,8 @@ pub(crate) fn quarantined(doing: &str, entry: &Quarantined) -> Failure {
     )
 }
 
-pub(crate) fn verify_payload(
-    verified: &Verified<FileDisk>,
+pub(crate) fn verify_payload<D: Disk + Sync>(
+    verified: &Verified<D>,
     interrupt: &Interrupt,
     doing: &str,
 ) -> Result<(), Failure> {

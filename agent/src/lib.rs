@@ -2,10 +2,13 @@
 //! back, and tells what happened.
 //!
 //! [`Device`] says where everything is; the verbs are [`install`], [`mark`], [`roll_back`], [`Status::gather`] and
-//! [`daemon::run`]. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
+//! [`daemon::run`]; [`channel`] has those that follow a channel. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
 
 mod arrival;
 mod boot_image;
+#[cfg(feature = "pull")]
+pub mod channel;
+mod chunk_reader;
 mod cmdline;
 mod commit;
 pub mod config;
@@ -27,13 +30,18 @@ mod notify;
 mod offer;
 mod opener;
 mod partitions;
+mod plan;
 mod progress;
+#[cfg(feature = "pull")]
+mod pull;
 mod reboot;
 pub mod recovery;
 pub mod recovery_copy;
+mod running_slot;
 mod slot_config;
 mod slot_target;
 mod slot_writer;
+mod span;
 pub mod state;
 mod status;
 mod status_text;
@@ -41,11 +49,14 @@ mod stick;
 mod stick_install;
 mod stick_result;
 mod sys;
+mod trust;
 mod uevents;
 mod usb;
 mod verbs;
 mod volumes;
 mod watchdog;
+#[cfg(feature = "pull")]
+mod web_install;
 
 pub use arrival::settle;
 pub use cmdline::{Booted, CommandLine};
@@ -53,10 +64,12 @@ pub use commit::commit;
 pub use config::Config;
 pub use device::Device;
 pub use exit::{Exit, Failure};
-pub use install::{Options as InstallOptions, install};
+pub use install::{Expect, Options as InstallOptions, Origin, install, install_bundle};
 pub use interrupt::Interrupt;
 pub use lock::Lock;
 pub use opener::{Access, AnyDisk, Opener};
+#[cfg(feature = "pull")]
+pub use pull::{Document, fetch};
 pub use slot_config::SlotConfig;
 pub use status::{SlotStatus, Status};
 pub use verbs::{Mark, mark, roll_back};

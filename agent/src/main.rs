@@ -30,12 +30,26 @@ enum Verb {
     },
     /// Install a bundle into the slot that does not run; it is on trial from the next boot
     Install {
-        /// The bundle
+        /// The bundle: a file, or its address (http://… or https://…)
+        #[arg(value_name = "FILE|URL")]
         file: PathBuf,
         /// Install it even though this very bundle failed on this device before
         #[arg(long)]
         allow_quarantined: bool,
     },
+    /// Ask the channel whether there is something to install, and say what and why
+    #[cfg(feature = "pull")]
+    Check,
+    /// Install what the channel says, at once; it is on trial from the next boot
+    #[cfg(feature = "pull")]
+    Update {
+        /// Reboot into it
+        #[arg(long)]
+        reboot: bool,
+    },
+    /// Say what is trusted and why: root document, keys, channel (asks nobody)
+    #[cfg(feature = "pull")]
+    Channel,
     /// Mark a slot good (boot it; commit it if it is on trial) or bad (do not boot it again)
     Mark {
         /// The verdict
@@ -101,6 +115,14 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
             let interrupt = Interrupt::on_signals()?;
             agent::install(&device, &config()?, &file, InstallOptions { allow_quarantined }, &interrupt)
         }
+        #[cfg(feature = "pull")]
+        Verb::Check => agent::channel::check(&device, &config()?, &Interrupt::on_signals()?),
+        #[cfg(feature = "pull")]
+        Verb::Update { reboot } => {
+            agent::channel::update(&device, &config()?, reboot, &Interrupt::on_signals()?)
+        }
+        #[cfg(feature = "pull")]
+        Verb::Channel => agent::channel::show(&device, &config()?),
         Verb::Mark { verdict: Verdict::Good, slot } => agent::mark(&device, Mark::Good, slot),
         Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
         Verb::Rollback => agent::roll_back(&device),

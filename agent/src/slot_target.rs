@@ -8,31 +8,41 @@ use image_layout::Disk;
 
 use crate::opener::AnyDisk;
 
-/// Bytes of one write; every write but the last of an image has this size and begins on a multiple of it.
+/// Most bytes of one write. From a file, every write but the last of an image has this size and begins on a multiple of it.
 pub(crate) const PIECE: usize = 1 << 20;
 /// What `O_DIRECT` asks of addresses, offsets and lengths on any disk that GRUB can boot.
-const ALIGNMENT: usize = 4096;
+pub(crate) const ALIGNMENT: usize = 4096;
 
-/// A buffer of [`PIECE`] bytes at an address that `O_DIRECT` takes.
+/// A buffer, most often of [`PIECE`] bytes, at an address that `O_DIRECT` takes.
 #[derive(Debug)]
 pub(crate) struct Piece {
     storage: Vec<u8>,
     start: usize,
+    length: usize,
 }
 
 impl Piece {
     pub(crate) fn new() -> Self {
-        let storage = vec![0; PIECE + ALIGNMENT];
+        Self::with_room(PIECE)
+    }
+
+    /// A buffer of `length` bytes.
+    pub(crate) fn with_room(length: usize) -> Self {
+        let storage = vec![0; length + ALIGNMENT];
         let start = storage.as_ptr().align_offset(ALIGNMENT);
-        Self { storage, start }
+        Self { storage, start, length }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.length
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.storage[self.start..self.start + PIECE]
+        &self.storage[self.start..self.start + self.length]
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.storage[self.start..self.start + PIECE]
+        &mut self.storage[self.start..self.start + self.length]
     }
 }
 

@@ -9,13 +9,16 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
 use bundle::{Chunk, Verified};
-use image_layout::FileDisk;
+use image_layout::Disk;
 use sha2::{Digest, Sha256};
 
+use crate::chunk_reader::ChunkReader;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::slot_target::{PIECE, Piece, SlotTarget};
+use crate::span::{Span, Spans};
 
 /// Pieces in each half of the pipeline: one being filled, one waiting, one being emptied.
 const PIECES: usize = 3;
@@ -28,21 +31,29 @@ pub(crate) struct Job {
     pub(crate) target: SlotTarget,
 }
 
-/// A piece of a job's image, of which the first `length` bytes are used.
-struct Filled {
+/// A part of a job's image on its way to the disk.
+struct Next {
     job: usize,
+    span: Span,
+    /// Its bytes; `None` if they are in their place.
+    piece: Option<Piece>,
+}
+
+/// A part of a job's image on its way back, of which the first `length` bytes are used.
+struct Filled {
     piece: Piece,
     length: usize,
 }
 
-/// Writes the images of `jobs`, syncs them, reads them back from the disk and compares them with the signed hashes.
+/// Writes the images of `jobs`, each chunk from where `plan` says or all from the bundle, syncs them, reads them back from the disk and compares them with the signed hashes.
 /// Needs about 8 MiB of memory whatever the size of the images.
 ///
 /// # Errors
 /// [`Exit::Content`] when the bundle changes under our hands, [`Exit::SlotIo`] when a partition cannot be written or
 /// does not give back what was written, or what `interrupt` says.
-pub(crate) fn write_images(
-    bundle: &Verified<FileDisk>,
+pub(crate) fn write_images<D: Disk + Sync>(
+    bundle: &Verified<D>,
+    plan: Option<&Plan>,
     jobs: &[Job],
     interrupt: &Interrupt,
     progress: &mut Progress,
@@ -56,7 +67,7 @@ pub(crate) fn write_images(
         let _ = free.send(Piece::new());
     }
     thread::scope(|scope| {
-        let reader = scope.spawn(move || read(bundle, jobs, &to_fill, &filled));
+        let reader = scope.spawn(move || read(bundle, plan, jobs, &to_fill, &filled));
         let comparer = scope.spawn(move || compare(jobs, &tables, &to_read_back));
         let outcome = write(jobs, &to_write, free, written, interrupt, progress);
         // A stage that fails closes its channels, which ends its neighbours without an error of their own.
@@ -70,74 +81,62 @@ fn join(stage: ScopedJoinHandle<'_, Result<(), Failure>>) -> Result<(), Failure>
 }
 
 /// First stage: chunks, each verified as it is read, into pieces.
-fn read(
-    bundle: &Verified<FileDisk>,
+fn read<D: Disk>(
+    bundle: &Verified<D>,
+    plan: Option<&Plan>,
     jobs: &[Job],
     to_fill: &Receiver<Piece>,
-    filled: &SyncSender<Filled>,
+    next: &SyncSender<Next>,
 ) -> Result<(), Failure> {
-    let mut chunk = Vec::new();
     for (job, Job { image, .. }) in jobs.iter().enumerate() {
-        let mut current: Option<Filled> = None;
-        for index in 0..bundle.chunks(image).len() {
-            bundle.read_chunk(image, index, &mut chunk).map_err(|error| {
-                Failure::from_bundle("reading the bundle again while installing it", &error)
-            })?;
-            let mut rest = chunk.as_slice();
-            while !rest.is_empty() {
-                let mut next = match current.take() {
-                    Some(current) => current,
-                    None => match to_fill.recv() {
-                        Ok(piece) => Filled { job, piece, length: 0 },
-                        Err(_) => return Ok(()), // the writer has given up, and says why
-                    },
-                };
-                let count = rest.len().min(PIECE - next.length);
-                next.piece.bytes_mut()[next.length..next.length + count].copy_from_slice(&rest[..count]);
-                next.length += count;
-                rest = &rest[count..];
-                if next.length < PIECE {
-                    current = Some(next);
-                } else if filled.send(next).is_err() {
-                    return Ok(());
-                }
+        let mut chunks = ChunkReader::new(bundle, plan, jobs, job);
+        for span in Spans::new(bundle.chunks(image), plan.map_or(&[], |plan| plan.sources(job))) {
+            let mut piece = None;
+            if !span.is_here {
+                // Without one, the writer has given up, and says why.
+                let Ok(mut free) = to_fill.recv() else { return Ok(()) };
+                let length = (span.range.end - span.range.start) as usize; // at most `PIECE`
+                chunks.fill(&mut free.bytes_mut()[..length], span.range.start)?;
+                piece = Some(free);
             }
-        }
-        if let Some(last) = current
-            && filled.send(last).is_err()
-        {
-            return Ok(());
+            if next.send(Next { job, span, piece }).is_err() {
+                return Ok(());
+            }
         }
     }
     Ok(())
 }
 
-/// Second stage: pieces to the disk, synced in steps. A step is announced for reading back once it is durable.
+/// Second stage: pieces to the disk, synced in steps. A step is announced for reading back once it is durable. What is in
+/// its place is not written again, but synced and read back like the rest: who wrote it may have been killed before.
 fn write(
     jobs: &[Job],
-    to_write: &Receiver<Filled>,
+    to_write: &Receiver<Next>,
     free: Sender<Piece>,
     written: Sender<(usize, Range<u64>)>,
     interrupt: &Interrupt,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let (mut job, mut offset, mut announced, mut done) = (0, 0, 0, 0);
-    for filled in to_write {
+    for next in to_write {
         interrupt.check()?;
-        if filled.job != job {
+        if next.job != job {
             if !finish_step(jobs, job, announced..offset, &written)? {
                 return Ok(());
             }
-            (job, offset, announced) = (filled.job, 0, 0);
+            (job, offset, announced) = (next.job, 0, 0);
         }
-        let (target, length) = (&jobs[job].target, filled.length);
-        target
-            .write(&filled.piece.bytes()[..length], offset)
-            .map_err(|error| disk_failure("writing", target, offset, &error))?;
-        offset += length as u64;
-        done += length as u64;
+        let length = next.span.range.end - next.span.range.start;
+        if let Some(piece) = next.piece {
+            let target = &jobs[job].target;
+            target
+                .write(&piece.bytes()[..length as usize], offset)
+                .map_err(|error| disk_failure("writing", target, offset, &error))?;
+            let _ = free.send(piece);
+        }
+        offset += length;
+        done += length;
         progress.at(done);
-        let _ = free.send(filled.piece);
         if offset - announced >= STEP {
             if !finish_step(jobs, job, announced..offset, &written)? {
                 return Ok(());
@@ -203,7 +202,7 @@ fn read_back(
             target
                 .read(bytes, offset)
                 .map_err(|error| disk_failure("reading back", target, offset, &error))?;
-            if filled.send(Filled { job, piece, length }).is_err() {
+            if filled.send(Filled { piece, length }).is_err() {
                 return Ok(());
             }
         }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::console::{say, warn};
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
-use crate::install::{Begin, write_slot};
+use crate::install::{Begin, Origin, write_slot};
 use crate::interrupt::Interrupt;
 use crate::led::{Led, Pattern};
 use crate::offer::{Offer, Wanted, best};
@@ -266,7 +266,7 @@ pub(crate) fn install_best(
         };
         let doing = format!("installing {name}");
         let Purpose { target, begin, how, .. } = *purpose;
-        return match write_slot(device, &verified, target, begin, how, interrupt, &doing) {
+        return match write_slot(device, &verified, &Origin::File, target, begin, how, interrupt, &doing) {
             Ok(version) => Ok(Outcome::Installed(version)),
             Err(_) if is_gone() => Ok(Outcome::Pulled),
             Err(failure) => Err(failure),

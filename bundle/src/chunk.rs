@@ -4,7 +4,9 @@
 //! [`limits::CHUNK`]), SHA-256. The lengths add up to the image exactly; offsets are not stored, so there
 //! is nothing in a table that could overlap.
 
-use crate::{Sha256, limits};
+use image_layout::Disk;
+
+use crate::{BundleError, Sha256, limits};
 
 /// A piece of an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,26 +22,32 @@ pub struct Chunk {
 /// Bytes of one entry.
 pub(crate) const ENTRY: usize = 36;
 
-/// Lengths of the chunks of an image of `image_size` bytes in a bundle whose images are `total_size` together.
+/// Chunks of these lengths, hashed from what lies on `disk` from `start` on.
 ///
-/// This is the one place that decides where chunks begin. They are 128 KiB, or the next power of two with
-/// which the tables leave room for the rest of the tail. (Issue 4 cuts at the SquashFS's own blocks; the
-/// format already allows any lengths.)
-pub(crate) fn cut(image_size: u64, total_size: u64) -> impl Iterator<Item = u32> {
-    const ROOM: u64 = limits::TAIL * 7 / 8 / ENTRY as u64;
-    let mut len = 128 << 10;
-    while total_size.div_ceil(u64::from(len)) > ROOM && len < limits::CHUNK {
-        len *= 2;
-    }
-    let whole = image_size / u64::from(len);
-    let rest = (image_size % u64::from(len)) as u32; // less than `len`
-    (0..whole).map(move |_| len).chain((rest > 0).then_some(rest))
+/// # Errors
+/// The disk cannot be read.
+pub(crate) fn hash(disk: &impl Disk, start: u64, lengths: &[u32]) -> Result<Vec<Chunk>, BundleError> {
+    let (mut buf, mut offset) = (Vec::new(), 0);
+    let one = |&len: &u32| {
+        buf.resize(len as usize, 0);
+        disk.read_at(&mut buf, start + offset).map_err(BundleError::read("an image"))?;
+        let chunk = Chunk { offset, len, sha256: Sha256::of(&buf) };
+        offset += u64::from(len);
+        Ok(chunk)
+    };
+    lengths.iter().map(one).collect()
 }
 
 /// The table of `chunks`.
 pub(crate) fn encode(chunks: &[Chunk]) -> Vec<u8> {
     let entry = |chunk: &Chunk| chunk.len.to_le_bytes().into_iter().chain(chunk.sha256.0);
     chunks.iter().flat_map(entry).collect()
+}
+
+/// Bytes of the image that the entries of `table` add up to.
+pub(crate) fn size(table: &[u8]) -> u64 {
+    let len = |entry: &[u8; ENTRY]| u64::from(u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]));
+    table.as_chunks().0.iter().map(len).sum()
 }
 
 /// The chunks of an image of `image_size` bytes.
@@ -70,16 +78,6 @@ pub(crate) fn decode(table: &[u8], image_size: u64) -> Result<Vec<Chunk>, &'stat
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_tables_of_several_gigabytes_fit_the_tail() {
-        for size in [1u64 << 12, 80 << 20, 4 << 30, 24 << 30] {
-            let count = cut(size, size).count() as u64;
-            assert_eq!(cut(size, size).map(u64::from).sum::<u64>(), size);
-            assert!(count * (ENTRY as u64) < limits::TAIL, "{size}: {count} chunks");
-        }
-        assert_eq!(cut((128 << 10) + 1, 1 << 20).collect::<Vec<_>>(), [128 << 10, 1]);
-    }
 
     proptest::proptest! {
         #[test]

@@ -11,6 +11,7 @@
 mod aside;
 pub mod channel;
 mod chunk;
+mod cut;
 mod digest;
 mod error;
 mod footer;
@@ -26,6 +27,7 @@ mod policy;
 mod reader;
 mod section;
 mod signature;
+mod slot_chunks;
 mod squashfs;
 mod squashfs_read;
 mod writer;
@@ -41,5 +43,6 @@ pub use name::{BuildId, ChannelName, Compatible, FileName, ImageName, InvalidNam
 pub use policy::Policy;
 pub use reader::{Bundle, Verified};
 pub use signature::{Signature, Unsigned, signed_message};
+pub use slot_chunks::{ROOT_CHUNKS, SlotChunks};
 pub use squashfs::{StoredFile, StoredSquashfs};
 pub use writer::{BundleWriter, ImageInput};

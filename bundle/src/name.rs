@@ -64,6 +64,12 @@ impl Compatible {
 }
 
 impl ChannelName {
+    /// The channel of whoever names none.
+    #[must_use]
+    pub fn stable() -> Self {
+        Self("stable".to_owned())
+    }
+
     fn valid(text: &str) -> bool {
         Compatible::valid(text)
     }

@@ -1,19 +1,18 @@
 //! Making a bundle. The same input always gives the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
 use image_layout::{Disk, FileDisk};
-use sha2::Digest;
 
 use crate::aside::Aside;
 use crate::footer::Footer;
 use crate::payload::{frame, hash_ranges};
 use crate::squashfs::padded;
 use crate::{
-    BundleError, BundleInfo, Chunk, Image, ImageName, Manifest, SecretKey, Sha256, StoredFile,
-    StoredSquashfs, Update, Verity, chunk, limits, signature,
+    BundleError, BundleInfo, Image, ImageName, Manifest, ROOT_CHUNKS, SecretKey, Sha256, StoredFile,
+    StoredSquashfs, Update, Verity, chunk, cut, limits, signature, slot_chunks,
 };
 
 /// What is to become a bundle.
@@ -64,14 +63,17 @@ impl BundleWriter<'_> {
         // Hash what has been written, not what was read: the page cache has it, and nothing comes between.
         let disk = FileDisk::open_read_only(aside.partial()).map_err(BundleError::file("read", out))?;
         let size = padded(disk.size().map_err(BundleError::file("read", out))?);
-        let total = files.iter().map(|file| file.size).sum();
+        let lengths = cuts(&inputs)?;
         let mut tables = Vec::new();
         let mut images = BTreeMap::new();
-        for (input, file) in inputs.into_iter().zip(files) {
-            let (sha256, chunks) = hash_image(&disk, &file, total)?;
-            let table = chunk::encode(&chunks);
+        for ((input, file), cuts) in inputs.into_iter().zip(files).zip(lengths) {
             let StoredFile { name: filename, offset, size } = file;
-            let count = chunks.len() as u32; // the table fits into 1 MiB
+            let sha256 = hash_ranges(&disk, std::iter::once(offset..offset + size))?;
+            let table = chunk::encode(&chunk::hash(&disk, offset, &cuts.lengths)?);
+            if cuts.table.is_some_and(|expected| expected != table) {
+                return Err(not_of_this_root());
+            }
+            let count = cuts.lengths.len() as u32; // the table fits into 1 MiB
             let (chunks_sha256, verity) = (Sha256::of(&table), input.verity);
             let image = Image { filename, offset, size, sha256, chunks: count, chunks_sha256, verity };
             images.insert(input.name.clone(), image);
@@ -108,18 +110,59 @@ pub(crate) fn sign(
     Ok([tables, ini.as_bytes(), &signatures, &footer].concat())
 }
 
-/// The hash of an image as a whole, and its chunks. `total` is the size of all images, bytes.
-fn hash_image(disk: &impl Disk, file: &StoredFile, total: u64) -> Result<(Sha256, Vec<Chunk>), BundleError> {
-    let mut whole = sha2::Sha256::new();
-    let mut chunks = Vec::new();
-    let mut buf = Vec::new();
-    let mut offset = 0;
-    for len in chunk::cut(file.size, total) {
-        buf.resize(len as usize, 0);
-        disk.read_at(&mut buf, file.offset + offset).map_err(BundleError::read("the bundle just written"))?;
-        whole.update(&buf);
-        chunks.push(Chunk { offset, len, sha256: Sha256::of(&buf) });
-        offset += u64::from(len);
+/// How an image is cut.
+#[derive(Default)]
+struct Cuts {
+    lengths: Vec<u32>,
+    /// What its table must be: the one that the boot image carries.
+    table: Option<Vec<u8>>,
+}
+
+/// The cuts of each image; see [`cut`].
+fn cuts(inputs: &[&ImageInput<'_>]) -> Result<Vec<Cuts>, BundleError> {
+    let mut cuts: BTreeMap<&str, Cuts> = BTreeMap::new();
+    let size = |input: &ImageInput<'_>| -> Result<u64, BundleError> {
+        Ok(input.path.metadata().map_err(BundleError::file("read", input.path))?.len())
+    };
+    let find = |name: &str| inputs.iter().find(|input| input.name.as_str() == name);
+    if let Some(input) = find(ImageName::ROOT) {
+        let lengths = cut::cut(size(input)?, &BTreeSet::new(), cut::ROOT);
+        cuts.insert(ImageName::ROOT, Cuts { lengths, table: None });
     }
-    Ok((Sha256::finish(whole), chunks))
+    if let Some(input) = find(ImageName::BOOT) {
+        let size = size(input)?;
+        let disk = FileDisk::open_read_only(input.path).map_err(BundleError::file("read", input.path))?;
+        // A boot image that is none (in tests) is cut like any other image.
+        let files = match StoredSquashfs::list(&disk) {
+            Err(BundleError::Squashfs(_)) => Vec::new(),
+            files => files?,
+        };
+        let lengths = cut::cut(size, &slot_chunks::boundaries(&files), cut::BOOT);
+        cuts.insert(ImageName::BOOT, Cuts { lengths, table: None });
+        if let Some(root) = cuts.get_mut(ImageName::ROOT)
+            && files.iter().any(|file| file.name.as_str() == ROOT_CHUNKS)
+        {
+            let table = StoredSquashfs::read_file(&disk, ROOT_CHUNKS)?;
+            let size = root.lengths.iter().map(|len| u64::from(*len)).sum();
+            let chunks = chunk::decode(&table, size).map_err(|_| not_of_this_root())?;
+            *root = Cuts { lengths: chunks.iter().map(|chunk| chunk.len).collect(), table: Some(table) };
+        }
+    }
+    let taken: usize = cuts.values().map(|cuts| cuts.lengths.len()).sum();
+    let others =
+        || inputs.iter().filter(|input| ![ImageName::BOOT, ImageName::ROOT].contains(&input.name.as_str()));
+    let sizes: Vec<u64> = others().map(|input| size(input)).collect::<Result<_, _>>()?;
+    let total: u64 = sizes.iter().sum();
+    for (input, size) in others().zip(sizes) {
+        let room = cut::ALL.saturating_sub(taken) as u64 * size / total.max(1);
+        let lengths = cut::cut(size, &BTreeSet::new(), room as usize); // at most `cut::ALL`
+        cuts.insert(input.name.as_str(), Cuts { lengths, table: None });
+    }
+    Ok(inputs.iter().map(|input| cuts.remove(input.name.as_str()).unwrap_or_default()).collect())
+}
+
+fn not_of_this_root() -> BundleError {
+    BundleError::Input(format!(
+        "{ROOT_CHUNKS} in image boot is not the chunk table of image root; make both images anew, together"
+    ))
 }

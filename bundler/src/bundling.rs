@@ -7,13 +7,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use bundle::{
-    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, SecretKey, StoredSquashfs, Update,
-    Verity,
+    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, ROOT_CHUNKS, SecretKey, SlotChunks,
+    StoredSquashfs, Update, Verity,
 };
+use image_layout::FileDisk;
 use initramfs::recovery;
 use semver::Version;
 use sha2::{Digest, Sha256};
 
+use crate::blocks;
 use crate::cache::hex;
 use crate::clean::{self, PACKAGE_DATABASE};
 use crate::device::{self, DevicePrograms};
@@ -105,7 +107,8 @@ impl Bundling<'_> {
             min_version: settings.min_version.clone(),
         };
         let files = [("vmlinuz", &*vmlinuz), ("initrd", &*initrd), (recovery::FILE, &*recovery)];
-        write_boot(&boot, files, &slot_cfg(&update, &verity, settings))?;
+        let chunks = root_chunks(&root)?;
+        write_boot(&boot, files, &slot_cfg(&update, &verity, settings), chunks)?;
 
         let size_of = |path: &Path| fs::metadata(path).map(|m| m.len()).unwrap_or(0);
         let progress = Progress::steps(&format!("Writing {}", out.display()), 0);
@@ -205,8 +208,16 @@ fn slot_cfg(update: &Update, verity: &Verity, settings: &BundleSettings) -> Stri
     )
 }
 
+/// The chunk table of the root image, cut at the blocks of its SquashFS.
+fn root_chunks(root: &Path) -> Result<Vec<u8>> {
+    let boundaries = blocks::boundaries(root)?;
+    let doing = || format!("cutting {} into chunks", root.display());
+    let disk = FileDisk::open_read_only(root).with_context(doing)?;
+    SlotChunks::root_table(&disk, &boundaries).with_context(doing)
+}
+
 /// GRUB checks kernel and initramfs at every boot, and the recovery archive only before it starts recovery.
-fn write_boot(out: &Path, files: [(&str, &[u8]); 3], slot_cfg: &str) -> Result<()> {
+fn write_boot(out: &Path, files: [(&str, &[u8]); 3], slot_cfg: &str, root_chunks: Vec<u8>) -> Result<()> {
     let sums = files.map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))));
     let mut boot = StoredSquashfs::new();
     for (name, bytes) in files {
@@ -215,6 +226,7 @@ fn write_boot(out: &Path, files: [(&str, &[u8]); 3], slot_cfg: &str) -> Result<(
     boot.add_bytes("slot.cfg", slot_cfg.as_bytes())?;
     boot.add_bytes("SHA256SUMS", sums[..2].concat().into_bytes())?;
     boot.add_bytes(recovery::SUMS_FILE, sums[2].as_bytes())?;
+    boot.add_bytes(ROOT_CHUNKS, root_chunks)?;
     boot.write_to(out).with_context(|| format!("writing {}", out.display()))?;
     Ok(())
 }

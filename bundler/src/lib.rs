@@ -5,6 +5,7 @@
 //! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels, [`watch`]
 //! takes those out that fail, and [`simulate`] shows beforehand how that will go.
 
+pub mod blocks;
 pub mod bundling;
 pub mod cache;
 pub mod clean;

@@ -201,6 +201,10 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_daruma"));
         command.arg("--root").arg(self.folder.path()).args(arguments).stdin(Stdio::null());
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
+        // A proxy of the machine that tests has nothing to do with its own servers.
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(name).env_remove(name.to_uppercase());
+        }
         command
     }
 

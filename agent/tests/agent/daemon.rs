@@ -12,13 +12,13 @@ use nix::unistd::Pid;
 use crate::bench::{Bench, Ended, Spec};
 
 /// A running daemon and the socket on which it tells systemd how it goes.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Option<Child>,
     socket: UnixDatagram,
 }
 
 impl Daemon {
-    fn start(bench: &Bench) -> Self {
+    pub(crate) fn start(bench: &Bench) -> Self {
         Self::start_with(bench, &[])
     }
 
@@ -35,7 +35,7 @@ impl Daemon {
 
     /// Waits for a message with `part` in it.
     #[track_caller]
-    fn says(&self, part: &str) -> String {
+    pub(crate) fn says(&self, part: &str) -> String {
         let mut buffer = [0; 4096];
         loop {
             let length =
@@ -47,13 +47,13 @@ impl Daemon {
         }
     }
 
-    fn stop(&mut self) -> Ended {
+    pub(crate) fn stop(&mut self) -> Ended {
         let child = self.child.take().unwrap();
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
         Ended::of(child)
     }
 
-    fn ends(&mut self) -> Ended {
+    pub(crate) fn ends(&mut self) -> Ended {
         Ended::of(self.child.take().unwrap())
     }
 }

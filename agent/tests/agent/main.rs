@@ -4,8 +4,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+#[cfg(feature = "pull")]
+mod channel;
 mod daemon;
 mod install;
+#[cfg(feature = "pull")]
+mod publisher;
+#[cfg(feature = "pull")]
+mod pull;
 mod recovery;
 mod refusals;
 mod verbs;
+#[cfg(feature = "pull")]
+mod web_server;

@@ -109,7 +109,7 @@ impl ChannelError {
     /// The exit code that a program ends with (the table is in `docs/operating.md`).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if self.is_of_signatures() { 11 } else { 27 }
+        if self.is_of_signatures() { 11 } else { 28 }
     }
 }
 

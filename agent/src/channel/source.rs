@@ -1,0 +1,78 @@
+//! A repository: on a web server, or a folder (a mounted stick, NFS).
+
+use std::io;
+use std::path::Path;
+
+use crate::config::Config;
+use crate::device::Device;
+use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::pull::{self, Document};
+use crate::trust;
+
+/// The repository of the configuration.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) config: &'a Config,
+    /// Its address, without a `/` at its end.
+    folder: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// # Errors
+    /// [`Exit::Config`]: no channel is configured.
+    pub(crate) fn of(device: &'a Device, config: &'a Config) -> Result<Self, Failure> {
+        let folder = config.channel.url.as_deref().ok_or_else(|| {
+            let path = device.path(crate::config::FILE);
+            let line = format!(
+                "no channel is configured; name its repository in `url` of [channel] in {}",
+                path.display()
+            );
+            Failure::new(Exit::Config, line)
+        })?;
+        Ok(Self { device, config, folder: folder.trim_end_matches('/') })
+    }
+
+    /// The address of its file `name`.
+    pub(crate) fn address(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
+    }
+
+    /// The repository's own address.
+    pub(crate) fn folder(&self) -> &str {
+        self.folder
+    }
+
+    /// Whether it is on a web server.
+    fn is_web(&self) -> bool {
+        !self.folder.starts_with('/')
+    }
+
+    /// Gets the document `name`, of at most `limit` bytes; with `etag` only if it is another one by now.
+    ///
+    /// # Errors
+    /// It cannot be got, or is longer.
+    pub(crate) fn fetch(
+        &self,
+        name: &str,
+        limit: usize,
+        etag: Option<&str>,
+        interrupt: &Interrupt,
+    ) -> Result<Document, Failure> {
+        interrupt.check()?;
+        let address = self.address(name);
+        if self.is_web() {
+            return pull::fetch(self.device, &self.config.pull, &address, limit, etag, interrupt);
+        }
+        let failure = |cause: &dyn std::fmt::Display| {
+            Failure::new(Exit::Unexpected, format!("reading {address}: {cause}"))
+        };
+        match trust::read(Path::new(&address), limit) {
+            Ok(bytes) if bytes.len() > limit => Err(failure(&format!("it is longer than {limit} bytes"))),
+            Ok(bytes) => Ok(Document::Is { bytes, etag: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Document::Missing),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Installing what the channel says.
+
+use std::path::Path;
+
+use bundle::channel::Release;
+
+use crate::channel::plan::{Step, plan};
+use crate::channel::source::Source;
+use crate::config::Config;
+use crate::device::Device;
+use crate::exit::Failure;
+use crate::install::{Options, Origin, install_bundle, open};
+use crate::interrupt::Interrupt;
+use crate::reboot;
+use crate::web_install::{WebBundle, another_release, install_from_web};
+
+/// `daruma update`: installs what `daruma check` says, at once; with `and_reboot`, reboots into it.
+///
+/// # Errors
+/// The channel cannot be got or is not believed, or the install fails.
+pub fn update(
+    device: &Device,
+    config: &Config,
+    and_reboot: bool,
+    interrupt: &Interrupt,
+) -> Result<String, Failure> {
+    let source = Source::of(device, config)?;
+    let plan = plan(&source, interrupt)?;
+    let line = match plan.step {
+        Step::Nothing => return Ok(plan.lines.join("\n")),
+        Step::Reboot => plan.lines.into_iter().next().unwrap_or_default(),
+        Step::Install(release) => install(&source, &release, interrupt)?,
+    };
+    if and_reboot {
+        reboot::ask(device, config)?;
+    }
+    Ok(line)
+}
+
+/// Installs `release`, and nothing but it: the bundle must be the very one that the channel names, besides all that is
+/// asked of every bundle. Returns what to tell.
+pub(crate) fn install(
+    source: &Source<'_>,
+    release: &Release,
+    interrupt: &Interrupt,
+) -> Result<String, Failure> {
+    let Source { device, config, .. } = source;
+    let address = release.url.within(source.folder());
+    let options = Options::default();
+    let (version, fetched) = if is_web(&address) {
+        let (tail, manifest) = (Some(release.tail), Some(release.manifest_sha256));
+        let wanted = WebBundle { url: &address, tail, manifest };
+        install_from_web(device, config, &wanted, options, interrupt)?
+    } else {
+        let doing = format!("installing {address}");
+        let verified = open(config, device, Path::new(&address), &doing)?;
+        if verified.manifest_sha256() != release.manifest_sha256 {
+            return Err(another_release(&doing));
+        }
+        let version = install_bundle(device, config, &verified, &Origin::File, options, interrupt, &doing)?;
+        (version, String::new())
+    };
+    let target = !device.running()?;
+    Ok(format!("installed {version} into slot {target}{fetched}; it is on trial from the next boot"))
+}
+
+/// A channel in a folder may name bundles on a server.
+fn is_web(address: &str) -> bool {
+    address.starts_with("http://") || address.starts_with("https://")
+}

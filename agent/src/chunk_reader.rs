@@ -1,0 +1,113 @@
+//! The bytes of an image, each chunk from where the plan says, and from the bundle where the plan is wrong.
+
+use bundle::{Chunk, Sha256, Verified};
+use image_layout::Disk;
+
+use crate::exit::Failure;
+use crate::opener::AnyDisk;
+use crate::plan::{Plan, Source};
+use crate::slot_target::{ALIGNMENT, Piece};
+use crate::slot_writer::Job;
+
+/// Reads one image from its beginning to its end. Every chunk is hashed before a byte of it is handed out.
+pub(crate) struct ChunkReader<'a, D> {
+    bundle: &'a Verified<D>,
+    job: &'a Job,
+    chunks: &'a [Chunk],
+    /// Empty: everything from the bundle.
+    sources: &'a [Source],
+    running: Option<&'a AnyDisk>,
+    index: usize,
+    /// Whether `chunk` holds chunk number `index`.
+    is_loaded: bool,
+    chunk: Vec<u8>,
+    /// For reading what is in its place, made when it is needed.
+    aligned: Option<Piece>,
+}
+
+impl<'a, D: Disk> ChunkReader<'a, D> {
+    /// A reader of the image of `jobs[number]`.
+    pub(crate) fn new(
+        bundle: &'a Verified<D>,
+        plan: Option<&'a Plan>,
+        jobs: &'a [Job],
+        number: usize,
+    ) -> Self {
+        let job = &jobs[number];
+        Self {
+            bundle,
+            job,
+            chunks: bundle.chunks(job.image),
+            sources: plan.map_or(&[], |plan| plan.sources(number)),
+            running: plan.and_then(|plan| plan.running(job.image)),
+            index: 0,
+            is_loaded: false,
+            chunk: Vec::new(),
+            aligned: None,
+        }
+    }
+
+    /// Fills `buf` with the bytes at `offset` of the image, which lie in it, and behind those that were read before.
+    ///
+    /// # Errors
+    /// The bundle cannot be read, or a chunk does not match its hash.
+    pub(crate) fn fill(&mut self, mut buf: &mut [u8], mut offset: u64) -> Result<(), Failure> {
+        while !buf.is_empty() {
+            let Some(chunk) = self.chunks.get(self.index) else { return Ok(()) };
+            let Some(within) =
+                offset.checked_sub(chunk.offset).filter(|within| *within < u64::from(chunk.len))
+            else {
+                self.index += 1;
+                self.is_loaded = false;
+                continue;
+            };
+            if !self.is_loaded {
+                self.load(*chunk)?;
+                self.is_loaded = true;
+            }
+            let from = &self.chunk[within as usize..]; // less than 2^32
+            let count = buf.len().min(from.len());
+            let (here, rest) = buf.split_at_mut(count);
+            here.copy_from_slice(&from[..count]);
+            (buf, offset) = (rest, offset + count as u64);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, chunk: Chunk) -> Result<(), Failure> {
+        let is_had = match self.sources.get(self.index) {
+            Some(Source::Here) => self.load_in_place(&chunk),
+            Some(Source::Copy { from }) => self.load_copy(&chunk, *from),
+            Some(Source::Fetch) | None => false,
+        };
+        if is_had && Sha256::of(&self.chunk) == chunk.sha256 {
+            return Ok(());
+        }
+        self.bundle
+            .read_chunk(self.job.image, self.index, &mut self.chunk)
+            .map_err(|error| Failure::from_bundle("reading the bundle again while installing it", &error))
+    }
+
+    fn load_copy(&mut self, chunk: &Chunk, from: u64) -> bool {
+        self.chunk.resize(chunk.len as usize, 0);
+        self.running.is_some_and(|disk| disk.read_at(&mut self.chunk, from).is_ok())
+    }
+
+    /// Only the ends of what is in its place are read here: chunks that share a block with one that is not.
+    fn load_in_place(&mut self, chunk: &Chunk) -> bool {
+        let align = ALIGNMENT as u64;
+        let start = chunk.offset / align * align;
+        let end = (chunk.offset + u64::from(chunk.len)).next_multiple_of(align);
+        let room = usize::try_from(end - start).unwrap_or(usize::MAX); // a chunk and two blocks at most
+        let piece = self.aligned.take().filter(|piece| piece.len() >= room);
+        let piece = self.aligned.insert(piece.unwrap_or_else(|| Piece::with_room(room)));
+        let bytes = &mut piece.bytes_mut()[..room];
+        if self.job.target.read(bytes, start).is_err() {
+            return false;
+        }
+        let begin = (chunk.offset - start) as usize; // less than a block
+        self.chunk.clear();
+        self.chunk.extend_from_slice(&bytes[begin..begin + chunk.len as usize]);
+        true
+    }
+}

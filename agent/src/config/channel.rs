@@ -1,0 +1,82 @@
+//! Section `[channel]`: where updates come from, and when they may come.
+
+use std::time::Duration;
+
+use bundle::ChannelName;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::config::window::Window;
+
+/// Section `[channel]`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Channel {
+    /// The repository: `https://…`, `http://…`, or a folder (`/…`). Absent: there is no channel.
+    #[serde(deserialize_with = "address")]
+    pub url: Option<String>,
+    /// Which of its channels.
+    #[serde(deserialize_with = "name")]
+    pub name: ChannelName,
+    /// Seconds between two looks of the daemon; 0: it does not look by itself.
+    #[serde(rename = "poll-s", deserialize_with = "up_to_a_month")]
+    pub poll: Duration,
+    /// Up to so many seconds more, at random, before every look, so that a fleet does not come all at once.
+    #[serde(rename = "jitter-s", deserialize_with = "up_to_a_month")]
+    pub jitter: Duration,
+    /// When the daemon may install and reboot; absent: always.
+    pub window: Option<Window>,
+    /// What the daemon does about the reboot after an install.
+    pub reboot: Reboot,
+    /// Program and arguments; its exit code 0 says that the link is metered, and the daemon does not download. Empty: it
+    /// never is.
+    pub metered_command: Vec<String>,
+    /// The device's id, which decides when its turn in a roll-out comes; absent: `/etc/machine-id`.
+    pub device_id: Option<String>,
+}
+
+/// What the daemon does after it has installed from the channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reboot {
+    /// Reboots, within the window.
+    #[default]
+    Window,
+    /// Leaves that to a person.
+    ByHand,
+}
+
+impl Default for Channel {
+    fn default() -> Self {
+        Self {
+            url: None,
+            name: ChannelName::stable(),
+            poll: Duration::from_secs(6 * 3600),
+            jitter: Duration::from_secs(1800),
+            window: None,
+            reboot: Reboot::default(),
+            metered_command: Vec::new(),
+            device_id: None,
+        }
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    let known = ["https://", "http://", "/"].iter().any(|start| url.starts_with(start));
+    if known && !url.chars().any(|c| c.is_control() || c == ' ') {
+        Ok(Some(url))
+    } else {
+        Err(de::Error::custom(format!("{url:?} is neither https://…, http://… nor a folder /…")))
+    }
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ChannelName, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+}
+
+fn up_to_a_month<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    match u64::deserialize(deserializer)? {
+        seconds @ 0..=2_678_400 => Ok(Duration::from_secs(seconds)),
+        other => Err(de::Error::custom(format!("{other} s is more than 31 days (2678400 s)"))),
+    }
+}

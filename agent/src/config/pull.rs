@@ -1,0 +1,106 @@
+//! Section `[pull]`: how bundles are fetched from web servers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::seconds;
+
+/// Headers that carry the protocol itself: whoever sets them breaks range requests.
+const OWN_HEADERS: [&str; 9] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "host",
+    "if-none-match",
+    "if-range",
+    "proxy-authorization",
+    "range",
+    "transfer-encoding",
+];
+/// Most headers that may be configured.
+const HEADERS: usize = 32;
+/// Most bytes of a configured header's value.
+const HEADER_VALUE: usize = 4096;
+
+/// Section `[pull]`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Pull {
+    /// Address of the proxy; `direct`: none; absent: what the environment says.
+    pub proxy: Option<String>,
+    /// PEM file of certificate authorities that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of the certificate (chain) that this device shows to a server that asks for one.
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    pub client_key: Option<PathBuf>,
+    /// Headers of every request, for the host that was named only: not for one that it redirects to.
+    #[serde(deserialize_with = "headers")]
+    pub headers: BTreeMap<String, String>,
+    /// Seconds until a connection must stand.
+    #[serde(rename = "connect-timeout-s", deserialize_with = "seconds")]
+    pub connect_timeout: Duration,
+    /// A connection that brings fewer bytes per second than this, over `low_speed`, is given up.
+    pub low_speed_bytes_per_s: u64,
+    /// Seconds over which the speed is measured; a connection that brings nothing for so long is given up in any case.
+    #[serde(rename = "low-speed-s", deserialize_with = "seconds")]
+    pub low_speed: Duration,
+    /// Tries in a row without progress until an install gives up.
+    #[serde(deserialize_with = "tries")]
+    pub tries: u32,
+    /// Most bytes per second; 0: as fast as it goes.
+    pub rate_limit_bytes_per_s: u64,
+    /// Most bytes that one install may fetch; 0: no limit.
+    pub byte_budget: u64,
+}
+
+impl Default for Pull {
+    fn default() -> Self {
+        Self {
+            proxy: None,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
+            headers: BTreeMap::new(),
+            connect_timeout: Duration::from_secs(15),
+            low_speed_bytes_per_s: 1024,
+            low_speed: Duration::from_secs(30),
+            tries: 10,
+            rate_limit_bytes_per_s: 0,
+            byte_budget: 0,
+        }
+    }
+}
+
+fn tries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        tries @ 1..=1000 => Ok(tries),
+        other => Err(de::Error::custom(format!("{other} tries is not between 1 and 1000"))),
+    }
+}
+
+/// Names of the letters that HTTP allows, values of one line: nothing in them can become a header or a request of its own.
+fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let given = BTreeMap::<String, String>::deserialize(deserializer)?;
+    if given.len() > HEADERS {
+        return Err(de::Error::custom(format!("more than {HEADERS} headers")));
+    }
+    for (name, value) in &given {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(is_token) {
+            return Err(de::Error::custom(format!("{name:?} is no name of a header")));
+        }
+        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(de::Error::custom(format!("the header {name} is set by daruma itself")));
+        }
+        if value.len() > HEADER_VALUE || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Err(de::Error::custom(format!(
+                "the value of the header {name} is not of at most {HEADER_VALUE} printable ASCII characters"
+            )));
+        }
+    }
+    Ok(given)
+}

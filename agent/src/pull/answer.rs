@@ -1,0 +1,230 @@
+//! What a server's answer to a range request must say before a byte of it is taken.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
+    RETRY_AFTER,
+};
+
+use crate::pull::trouble::Trouble;
+
+/// The file that was opened: its answers must go on being about this one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Version {
+    /// Bytes of the whole file.
+    pub(crate) size: u64,
+    etag: Option<HeaderValue>,
+    modified: Option<HeaderValue>,
+}
+
+impl Version {
+    /// The value of an `If-Range` header: only what is exact will do (RFC 9110, section 13.1.5).
+    pub(crate) fn if_range(&self) -> Option<&HeaderValue> {
+        match &self.etag {
+            Some(etag) if etag.as_bytes().starts_with(b"\"") => Some(etag),
+            _ => self.modified.as_ref(),
+        }
+    }
+
+    fn is_other_than(&self, other: &Self) -> bool {
+        if self.size != other.size {
+            return true;
+        }
+        match (&self.etag, &other.etag) {
+            (Some(ours), Some(theirs)) => ours != theirs,
+            _ => matches!((&self.modified, &other.modified), (Some(ours), Some(theirs)) if ours != theirs),
+        }
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Asked {
+    /// The last bytes, as many as this.
+    Last(u64),
+    /// These.
+    Range(Range<u64>),
+}
+
+impl Asked {
+    /// As the header `Range` says it.
+    pub(crate) fn header(&self) -> String {
+        match self {
+            Self::Last(count) => format!("bytes=-{count}"),
+            Self::Range(range) => format!("bytes={}-{}", range.start, range.end.saturating_sub(1)),
+        }
+    }
+}
+
+/// Checks the head of an answer: the version of the file that it is of, and the range that follows.
+pub(crate) fn check(
+    status: StatusCode,
+    headers: &HeaderMap,
+    asked: &Asked,
+    known: Option<&Version>,
+) -> Result<(Version, Range<u64>), Trouble> {
+    match status {
+        StatusCode::PARTIAL_CONTENT => {}
+        StatusCode::OK => {
+            return Err(match known {
+                Some(known) if known.if_range().is_some() => changed(),
+                _ => Trouble::server(
+                    "the server does not serve ranges; it must answer 206 (Partial Content) to a range request",
+                ),
+            });
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE if known.is_some() => return Err(changed()),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            return Err(Trouble::server(
+                "the server has no such range (416): the file is empty, or it cannot serve the end of a file",
+            ));
+        }
+        other => return Err(refused(other, headers)),
+    }
+    is_plain(headers)?;
+    let lies = |what: String| Trouble::server(format!("the server's answer cannot be used: {what}"));
+    let (range, size) = text(headers, &CONTENT_RANGE)
+        .and_then(content_range)
+        .ok_or_else(|| lies("a 206 (Partial Content) without a usable Content-Range".to_owned()))?;
+    let version =
+        Version { size, etag: headers.get(ETAG).cloned(), modified: headers.get(LAST_MODIFIED).cloned() };
+    if known.is_some_and(|known| known.is_other_than(&version)) {
+        return Err(changed());
+    }
+    let wanted = match asked {
+        Asked::Last(count) => size.saturating_sub(*count)..size,
+        Asked::Range(range) => range.clone(),
+    };
+    if range != wanted {
+        let (start, last) = (wanted.start, wanted.end.saturating_sub(1));
+        let got = format!("{}-{}", range.start, range.end - 1);
+        return Err(lies(format!("it was asked for the bytes {start}-{last} and sends {got}")));
+    }
+    let length = range.end - range.start;
+    match headers
+        .get(CONTENT_LENGTH)
+        .map(|_| text(headers, &CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok()))
+    {
+        None => {}
+        Some(Some(said)) if said == length => {}
+        Some(_) => return Err(lies("Content-Length and Content-Range contradict each other".to_owned())),
+    }
+    Ok((version, range))
+}
+
+/// That the bytes are the file's own, not packed on the way.
+pub(crate) fn is_plain(headers: &HeaderMap) -> Result<(), Trouble> {
+    for value in headers.get_all(CONTENT_ENCODING) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let how: String = String::from_utf8_lossy(value.as_bytes()).chars().take(20).collect();
+            return Err(Trouble::server(format!(
+                "the server sends the file packed ({how}), though asked not to; switch that off for *.daruma"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A status that is no answer.
+pub(crate) fn refused(status: StatusCode, headers: &HeaderMap) -> Trouble {
+    let code = status.as_u16();
+    let said = match status.canonical_reason() {
+        Some(reason) => format!("the server answered {code} ({reason})"),
+        None => format!("the server answered {code}"),
+    };
+    match code {
+        408 | 425 | 429 | 500 | 502 | 503 | 504 => {
+            let seconds = text(headers, &RETRY_AFTER).and_then(|text| text.trim().parse().ok());
+            Trouble::Passing { cause: said, wait: seconds.map(Duration::from_secs) }
+        }
+        401 | 403 => Trouble::server(format!("{said}; are headers and client-cert of [pull] right?")),
+        404 | 410 => Trouble::server(format!("{said}; is the address right?")),
+        407 => Trouble::server(format!("{said}; put user and password into proxy of [pull]")),
+        _ => Trouble::server(said),
+    }
+}
+
+fn changed() -> Trouble {
+    Trouble::server("the file on the server has changed since this install began; start it again")
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `bytes 0-99/1000`: the range and the size of the file.
+fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, last) = range.split_once('-')?;
+    let number = |text: &str| -> Option<u64> {
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    };
+    let (start, last, size) = (number(start)?, number(last)?, number(size)?);
+    (start <= last && last < size).then(|| (start..last + 1, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_content_range_is_two_places_and_a_size_and_nothing_else() {
+        assert_eq!(content_range("bytes 0-99/1000"), Some((0..100, 1000)));
+        for wrong in [
+            "",
+            "0-99/1000",
+            "bytes 0-99/*",
+            "bytes */1000",
+            "bytes 99-0/1000",
+            "bytes 0-1000/1000",
+            "bytes +0-99/1000",
+            "bytes 0-99/18446744073709551616",
+            "bytes 0-18446744073709551615/18446744073709551615",
+        ] {
+            assert_eq!(content_range(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_file_is_known_by_its_size_its_etag_or_its_date() {
+        let asked = Asked::Range(0..10);
+        let ok = [("content-range", "bytes 0-9/100"), ("etag", "\"a\""), ("last-modified", "x")];
+        let (known, _) = check(StatusCode::PARTIAL_CONTENT, &headers(&ok), &asked, None).unwrap();
+        assert_eq!(known.if_range().unwrap(), "\"a\"");
+        for (index, value) in [(0, "bytes 0-9/101"), (1, "\"b\"")] {
+            let mut other = ok;
+            other[index].1 = value;
+            let trouble =
+                check(StatusCode::PARTIAL_CONTENT, &headers(&other), &asked, Some(&known)).unwrap_err();
+            assert!(format!("{trouble:?}").contains("has changed"), "{trouble:?}");
+        }
+        let mut dated = ok;
+        dated[2].1 = "y";
+        check(StatusCode::PARTIAL_CONTENT, &headers(&dated), &asked, Some(&known)).unwrap();
+        let undated = [ok[0], ok[2]];
+        let (known, _) = check(StatusCode::PARTIAL_CONTENT, &headers(&undated), &asked, None).unwrap();
+        let trouble = check(StatusCode::PARTIAL_CONTENT, &headers(&[ok[0], dated[2]]), &asked, Some(&known))
+            .unwrap_err();
+        assert!(format!("{trouble:?}").contains("has changed"), "{trouble:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_content_range_is_too_strange(text in "bytes [0-9*/-]{0,50}") {
+            if let Some((range, size)) = content_range(&text) {
+                prop_assert!(range.start < range.end && range.end <= size);
+            }
+        }
+    }
+}

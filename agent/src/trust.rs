@@ -1,0 +1,180 @@
+//! Whose signatures count: the root document of the image, and those that have followed it.
+//!
+//! The image's is the anchor. Newer ones that a channel brought lie in `/var/lib/daruma/trust/N.root.json`, and are
+//! verified again, one after the other, whenever they are loaded: what lies in /var is believed for its signatures only.
+
+use std::fs::{self, File};
+#[cfg(feature = "pull")]
+use std::io::Write;
+use std::io::{self, Read};
+use std::path::Path;
+
+#[cfg(feature = "pull")]
+use bundle::channel::ChannelError;
+use bundle::channel::Root;
+use bundle::{Keyring, limits};
+
+use crate::config::Config;
+use crate::console::warn;
+use crate::device::Device;
+use crate::exit::{Exit, Failure};
+
+/// The root document in the image.
+pub(crate) const ANCHOR: &str = "/etc/daruma/root.json";
+/// Folder of what channels brought.
+pub(crate) const FOLDER: &str = "/var/lib/daruma/trust";
+/// Most entries of the folder that are looked at.
+const ENTRIES: usize = 4096;
+
+/// The root document that counts now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Trust {
+    pub(crate) root: Root,
+    /// The version in the image.
+    #[cfg(feature = "pull")]
+    pub(crate) anchor: u64,
+}
+
+impl Trust {
+    /// Loads it; `None`: the image has none, and the keyring counts.
+    ///
+    /// # Errors
+    /// [`Exit::Config`]: the image's cannot be used. Falling back to the keyring would undo a revocation.
+    pub(crate) fn load(device: &Device) -> Result<Option<Self>, Failure> {
+        let path = device.path(ANCHOR);
+        let failure = |cause: &dyn std::fmt::Display| {
+            let line = format!("reading the root document {}: {cause}", path.display());
+            Failure::new(Exit::Config, line)
+        };
+        let bytes = match read(&path, limits::ROOT) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failure(&error)),
+        };
+        let mut root = Root::anchor(&bytes).map_err(|error| failure(&error))?;
+        #[cfg(feature = "pull")]
+        let anchor = root.version;
+        for version in kept_versions(&device.path(FOLDER)) {
+            if version <= root.version {
+                continue;
+            }
+            let path = device.path(FOLDER).join(file(version));
+            match successor(&root, &path, version) {
+                Ok(next) => root = next,
+                Err(cause) => {
+                    warn(format_args!(
+                        "reading the root document {}: {cause}; it is dropped, and got again",
+                        path.display()
+                    ));
+                    let _ = fs::remove_file(&path);
+                }
+            }
+        }
+        Ok(Some(Self {
+            root,
+            #[cfg(feature = "pull")]
+            anchor,
+        }))
+    }
+
+    /// Takes the next version, if it follows, and keeps it.
+    ///
+    /// # Errors
+    /// Why it does not follow; nothing is changed then. That it cannot be kept is a warning: the next contact gets it
+    /// again.
+    #[cfg(feature = "pull")]
+    pub(crate) fn advance(&mut self, device: &Device, bytes: &[u8]) -> Result<(), ChannelError> {
+        let next = self.root.successor(bytes)?;
+        if next.version != self.root.version + 1 {
+            return Err(ChannelError::RootOrder { trusted: self.root.version, got: next.version });
+        }
+        keep(device, &file(next.version), bytes);
+        self.root = next;
+        Ok(())
+    }
+
+    /// Keeps the image's root document as well: a system that is fallen back to has an older one, and must not forget
+    /// what this one has revoked.
+    #[cfg(feature = "pull")]
+    pub(crate) fn keep_anchor(&self, device: &Device) {
+        let path = device.path(FOLDER).join(file(self.anchor));
+        if self.anchor > 1
+            && !path.exists()
+            && let Ok(bytes) = read(&device.path(ANCHOR), limits::ROOT)
+        {
+            keep(device, &file(self.anchor), &bytes);
+        }
+    }
+}
+
+/// The keys that may sign bundles: those of the root document if there is one, else those of the keyring; with the
+/// higher of their own threshold and the configuration's.
+///
+/// # Errors
+/// [`Exit::Config`].
+pub(crate) fn bundle_keys(config: &Config, device: &Device) -> Result<Keyring, Failure> {
+    let (keyring, place) = match Trust::load(device)? {
+        Some(trust) => {
+            (Ok(trust.root.roles.release), format!("the release role of root version {}", trust.root.version))
+        }
+        None => {
+            let path = device.path(&config.keyring);
+            (Keyring::load(&path), format!("the keyring {}", path.display()))
+        }
+    };
+    let with_threshold = keyring.and_then(|keyring| {
+        let threshold = keyring.threshold().max(config.keyring_threshold as usize);
+        Keyring::new(keyring.keys().cloned(), threshold)
+    });
+    with_threshold.map_err(|error| Failure::new(Exit::Config, format!("loading {place}: {error}")))
+}
+
+fn file(version: u64) -> String {
+    format!("{version}.root.json")
+}
+
+/// The versions in the folder, ascending.
+fn kept_versions(folder: &Path) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let version = |entry: io::Result<fs::DirEntry>| -> Option<u64> {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let version = name.strip_suffix(".root.json")?.parse().ok()?;
+        (file(version) == name).then_some(version)
+    };
+    let mut versions: Vec<u64> = entries.take(ENTRIES).filter_map(version).collect();
+    versions.sort_unstable();
+    versions
+}
+
+fn successor(root: &Root, path: &Path, version: u64) -> Result<Root, String> {
+    let bytes = read(path, limits::ROOT).map_err(|error| error.to_string())?;
+    let next = root.successor(&bytes).map_err(|error| error.to_string())?;
+    if next.version == version { Ok(next) } else { Err(format!("it is version {}", next.version)) }
+}
+
+/// A file of at most `limit` bytes; of a longer one, a byte more, which its reader refuses.
+pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a file of [`FOLDER`] aside, syncs and renames it: a power cut leaves the old or the new one. What goes wrong is
+/// a warning: everything in there can be got again.
+#[cfg(feature = "pull")]
+pub(crate) fn keep(device: &Device, name: &str, bytes: &[u8]) {
+    let folder = device.path(FOLDER);
+    let aside = folder.join(format!(".{name}.{}.new", std::process::id()));
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(&folder)?;
+        let mut file = File::create(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, folder.join(name))?;
+        File::open(&folder)?.sync_all()
+    };
+    if let Err(error) = write() {
+        let _ = fs::remove_file(&aside);
+        warn(format_args!("writing {}: {error}", folder.join(name).display()));
+    }
+}

@@ -1,0 +1,136 @@
+//! What a slot says of itself: the boot image carries the root's chunk table, and both agree with the signed one.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+mod sample;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use bundle::{
+    BundleError, BundleWriter, ImageInput, ROOT_CHUNKS, Salt, Sha256, SlotChunks, StoredSquashfs, Verity,
+};
+use image_layout::FileDisk;
+use proptest::prelude::*;
+use sample::noise;
+
+const ROOT: usize = 600 << 10;
+
+fn disk(path: &Path) -> FileDisk {
+    FileDisk::open_read_only(path).unwrap()
+}
+
+/// `boot` and `root` in `dir`; the boot image says that the root is cut at `boundaries`.
+fn images(dir: &Path, boundaries: &[u64]) -> (PathBuf, PathBuf) {
+    let (boot, root) = (dir.join("boot.img"), dir.join("root.img"));
+    std::fs::write(&root, noise(2, ROOT)).unwrap();
+    let table =
+        SlotChunks::root_table(&disk(&root), &BTreeSet::from_iter(boundaries.iter().copied())).unwrap();
+    write_boot(&boot, &noise(1, 300_000), Some(table));
+    (boot, root)
+}
+
+fn write_boot(path: &Path, kernel: &[u8], table: Option<Vec<u8>>) {
+    let mut boot = StoredSquashfs::new();
+    boot.add_bytes("vmlinuz", kernel).unwrap().add_bytes("initrd", noise(9, 200_000)).unwrap();
+    if let Some(table) = table {
+        boot.add_bytes(ROOT_CHUNKS, table).unwrap();
+    }
+    boot.write_to(path).unwrap();
+}
+
+fn bundled(boot: &Path, root: &Path, out: &Path) -> Result<(), BundleError> {
+    let verity = Verity { hash: Sha256([1; 32]), salt: Salt([2; 32]), size: 4096 };
+    let writer = BundleWriter {
+        update: sample::update("1.2.3"),
+        images: vec![
+            ImageInput { name: "boot".parse().unwrap(), path: boot, verity: None },
+            ImageInput { name: "root".parse().unwrap(), path: root, verity: Some(verity) },
+        ],
+        meta: BTreeMap::new(),
+        keys: &[sample::key(1)],
+    };
+    writer.write(out).map(|_| ())
+}
+
+#[test]
+fn a_slot_says_the_same_as_the_bundle_that_it_came_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let (boot, root) = images(dir.path(), &[4096, 100_000, 333_333]);
+    let out = dir.path().join("out.daruma");
+    bundled(&boot, &root, &out).unwrap();
+    let verified = sample::open(&out, &sample::keyring(&[1], 1)).unwrap();
+    verified.verify_payload(&mut |_| ()).unwrap();
+    let slot = SlotChunks::read(&disk(&boot), ROOT as u64).unwrap();
+    assert_eq!(slot.boot, verified.chunks("boot"));
+    assert_eq!(slot.root.as_deref(), Some(verified.chunks("root")));
+    let begins: Vec<u64> = verified.chunks("root").iter().map(|chunk| chunk.offset).collect();
+    assert!([0, 4096, 100_000, 333_333].iter().all(|place| begins.contains(place)), "{begins:?}");
+}
+
+#[test]
+fn a_file_of_a_boot_image_is_the_same_chunks_behind_one_that_grew() {
+    let dir = tempfile::tempdir().unwrap();
+    let hashes = |kernel: usize| -> BTreeSet<Sha256> {
+        let boot = dir.path().join("boot.img");
+        write_boot(&boot, &noise(kernel as u64, kernel), None);
+        let slot = SlotChunks::read(&disk(&boot), 0).unwrap();
+        assert_eq!(slot.root, None);
+        slot.boot.iter().map(|chunk| chunk.sha256).collect()
+    };
+    // Superblock, inodes and kernel differ; the initramfs, of two chunks, does not.
+    assert_eq!(hashes(300_000).intersection(&hashes(290_001)).count(), 2);
+}
+
+#[test]
+fn a_boot_image_with_the_table_of_another_root_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (boot, root) = images(dir.path(), &[4096]);
+    let out = dir.path().join("out.daruma");
+    let mut other = std::fs::read(&root).unwrap();
+    other[5000] ^= 1;
+    for content in [&other[..], &other[..ROOT - 4096]] {
+        std::fs::write(&root, content).unwrap();
+        let refusal = bundled(&boot, &root, &out).unwrap_err().to_string();
+        assert!(refusal.contains("is not the chunk table of image root"), "{refusal}");
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_table_of_an_image_larger_than_the_partition_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (boot, _) = images(dir.path(), &[4096]);
+    assert!(SlotChunks::read(&disk(&boot), ROOT as u64 - 1).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_slots_table_or_refused(table: Vec<u8>, capacity: u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let boot = dir.path().join("boot.img");
+        write_boot(&boot, b"kernel", Some(table));
+        if let Ok(slot) = SlotChunks::read(&disk(&boot), capacity) {
+            let size: u64 = slot.root.unwrap().iter().map(|chunk| u64::from(chunk.len)).sum();
+            prop_assert!(size <= capacity);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_boot_image_or_refused(
+        bytes in proptest::collection::vec(any::<u8>(), 0..5000),
+        at in 0..10_000usize, flip: u8,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let boot = dir.path().join("boot.img");
+        std::fs::write(&boot, &bytes).unwrap();
+        prop_assert!(SlotChunks::read(&disk(&boot), u64::MAX).is_err());
+        // And a whole one of which a byte is another.
+        write_boot(&boot, b"kernel", Some(vec![]));
+        let mut bytes = std::fs::read(&boot).unwrap();
+        let last = bytes.len() - 1;
+        bytes[at.min(last)] ^= flip;
+        std::fs::write(&boot, bytes).unwrap();
+        let _ = SlotChunks::read(&disk(&boot), u64::MAX);
+    }
+}
