@@ -31,13 +31,13 @@ setup:
 	@tests/setup
 
 # The agent is linked dynamically (2 libraries) for the system, and statically, like daruma-init, for recovery: an
-# initramfs has no libraries.
+# initramfs has no libraries, and no network, so this one is built without it (feature `pull`).
 build:
 	@mkdir -p $(OUT)
 	$(CARGO) build --locked --release -p bundler -p tests --bins
 	$(CARGO) build --locked --profile device -p agent
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
-	    $(CARGO) build --locked --profile device --target $(HOST) -p initramfs -p agent --bins
+	    $(CARGO) build --locked --profile device --target $(HOST) --no-default-features -p initramfs -p agent --bins
 	@install -m 755 target/release/daruma-bundler target/device/daruma target/$(HOST)/device/daruma-init $(OUT)/
 	@install -m 755 target/$(HOST)/device/daruma $(OUT)/daruma-static
 

@@ -82,7 +82,7 @@ fn from_web(
     options: Options,
     interrupt: &Interrupt,
 ) -> Result<(Version, String), Failure> {
-    let bundle = crate::web_install::WebBundle { url, tail: None, manifest: None };
+    let bundle = crate::web_install::WebBundle { url, tail: None, release: None };
     crate::web_install::install_from_web(device, config, &bundle, options, interrupt)
 }
 

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use bundle::{Bundle, Sha256};
+use bundle::channel::Release;
+use bundle::{Bundle, Verified};
 use semver::Version;
 
 use crate::config::Config;
@@ -22,8 +23,8 @@ pub(crate) struct WebBundle<'a> {
     pub(crate) url: &'a str,
     /// Bytes of its tail, if they are known: then not one more is asked for.
     pub(crate) tail: Option<u64>,
-    /// The release that it must be.
-    pub(crate) manifest: Option<Sha256>,
+    /// The release of a channel that it must be.
+    pub(crate) release: Option<&'a Release>,
 }
 
 /// Installs `wanted` into the slot that does not run. Returns the version, and what was fetched, as the end of a sentence.
@@ -43,8 +44,8 @@ pub(crate) fn install_from_web(
     let doing = format!("installing {}", remote.address());
     let verified =
         Bundle::open(remote.clone(), &keyring).map_err(|error| Failure::from_bundle(&doing, &error))?;
-    if wanted.manifest.is_some_and(|manifest| manifest != verified.manifest_sha256()) {
-        return Err(another_release(&doing));
+    if let Some(release) = wanted.release {
+        must_be(&verified, release, &doing)?;
     }
     let expect = |missing: &[Range<u64>]| remote.expect(missing);
     let origin = Origin::Remote(&expect);
@@ -53,10 +54,24 @@ pub(crate) fn install_from_web(
     Ok((version, format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests)))
 }
 
-/// A well signed bundle in the place of another.
-pub(crate) fn another_release(doing: &str) -> Failure {
-    let line = format!(
-        "{doing}: it is another bundle than the one that the channel names for this address; its publisher or somebody between has mixed them up"
-    );
-    Failure::new(Exit::Channel, line)
+/// Refuses a bundle, however well signed, that is not the one that the channel means: neither another one in its place
+/// (mix-and-match), nor an old one that a thief of the channel's key has listed under a new version.
+///
+/// # Errors
+/// [`Exit::Channel`].
+pub(crate) fn must_be<D>(verified: &Verified<D>, release: &Release, doing: &str) -> Result<(), Failure> {
+    let update = &verified.manifest().update;
+    let line = if verified.manifest_sha256() != release.manifest_sha256 {
+        format!(
+            "{doing}: it is another bundle than the one that the channel names for this address; its publisher or somebody between has mixed them up"
+        )
+    } else if update.version != release.version || update.compatible != release.compatible {
+        format!(
+            "{doing}: it is {} {} and the channel calls it {} {}; whoever signs the channel has made a mistake, or is not its publisher",
+            update.compatible, update.version, release.compatible, release.version
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(Exit::Channel, line))
 }

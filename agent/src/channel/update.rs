@@ -12,7 +12,7 @@ use crate::exit::Failure;
 use crate::install::{Options, Origin, install_bundle, open};
 use crate::interrupt::Interrupt;
 use crate::reboot;
-use crate::web_install::{WebBundle, another_release, install_from_web};
+use crate::web_install::{WebBundle, install_from_web, must_be};
 
 /// `daruma update`: installs what `daruma check` says, at once; with `and_reboot`, reboots into it.
 ///
@@ -48,15 +48,12 @@ pub(crate) fn install(
     let address = release.url.within(source.folder());
     let options = Options::default();
     let (version, fetched) = if is_web(&address) {
-        let (tail, manifest) = (Some(release.tail), Some(release.manifest_sha256));
-        let wanted = WebBundle { url: &address, tail, manifest };
+        let wanted = WebBundle { url: &address, tail: Some(release.tail), release: Some(release) };
         install_from_web(device, config, &wanted, options, interrupt)?
     } else {
         let doing = format!("installing {address}");
         let verified = open(config, device, Path::new(&address), &doing)?;
-        if verified.manifest_sha256() != release.manifest_sha256 {
-            return Err(another_release(&doing));
-        }
+        must_be(&verified, release, &doing)?;
         let version = install_bundle(device, config, &verified, &Origin::File, options, interrupt, &doing)?;
         (version, String::new())
     };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
@@ -16,14 +16,13 @@ use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::pull::address::Address;
 use crate::pull::connection::{Connection, Connector};
+use crate::pull::pace::LowSpeed;
 use crate::pull::proxy::Proxies;
 use crate::pull::tls::TlsFiles;
 use crate::pull::trouble::Trouble;
 
 /// Most redirects from one request.
 const REDIRECTS: usize = 5;
-/// Most requests for one bundle or document, whatever the server does.
-const REQUESTS: u64 = 2000;
 /// How often a wait looks whether somebody wants to stop.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -144,11 +143,6 @@ impl<'i> Client<'i> {
         is_own: bool,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Response<Incoming>, Trouble> {
-        if self.requests >= REQUESTS {
-            return Err(Trouble::server(format!(
-                "it takes more than {REQUESTS} requests; the server is of no use"
-            )));
-        }
         // A connection that was kept may have been closed by the server meanwhile: then a new one is made at once.
         if let Some(mut connection) = kept.take().filter(|connection| connection.leads_to(address)) {
             let request = self.request(&connection, address, is_own, headers)?;
@@ -163,10 +157,12 @@ impl<'i> Client<'i> {
         let mut connection = self.wait(longest, connecting).await??;
         let request = self.request(&connection, address, is_own, headers)?;
         self.requests += 1;
-        let response = self
-            .wait(self.answer_time, connection.send(request))
-            .await?
-            .map_err(|error| Trouble::of_connection("asking the server", &error))?;
+        let response = self.wait(self.answer_time, connection.send(request)).await?.map_err(|error| {
+            match error.is_parse() {
+                true => Trouble::server(format!("what the server answers is no HTTP: {error}")),
+                false => Trouble::of_connection("asking the server", &error),
+            }
+        })?;
         *kept = Some(connection);
         Ok(response)
     }
@@ -225,6 +221,29 @@ impl<'i> Client<'i> {
             self.interrupt.check().map_err(Trouble::Stopped)?;
             if began.elapsed() >= longest {
                 return Err(Trouble::passing(format!("nothing came for {} s", longest.as_secs())));
+            }
+        }
+    }
+
+    /// The next bytes of `body`; none: it is over. Too slow is an error.
+    pub(crate) async fn receive(
+        &self,
+        body: &mut Incoming,
+        speed: &mut LowSpeed,
+    ) -> Result<Option<Bytes>, Trouble> {
+        loop {
+            let began = Instant::now();
+            let bytes = match self.wait(speed.left(), body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(error))) => return Err(Trouble::of_connection("the transfer broke off", &error)),
+                // How slow it was is said by the count.
+                Err(Trouble::Passing { .. }) => Bytes::new(),
+                Err(trouble) => return Err(trouble),
+            };
+            speed.count(began.elapsed(), bytes.len() as u64).map_err(Trouble::passing)?;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
@@ -10,8 +10,9 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::{Read, Write};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -21,9 +22,11 @@ use crate::pull::proxy::{Proxies, Proxy};
 use crate::pull::tls::{Tls, TlsFiles};
 use crate::pull::trouble::Trouble;
 
-/// Bytes that the kernel, and HTTP/2, may hold for us. What a killed install has fetched in vain is about this much; what a
-/// link of 100 ms can bring is ten times this in a second.
-const WINDOW: u32 = 128 << 10;
+/// What the kernel, and HTTP/2, may hold for us is what brings this many bytes per second over the link …
+const PER_SECOND: f64 = 4e6;
+/// … but at least and at most so many bytes. When the disk is slower than the link, this is what a killed install has fetched
+/// in vain, besides what it was about to write; without a bound, the kernel would let it grow to megabytes.
+const WINDOW: std::ops::RangeInclusive<u32> = 64 << 10..=208 << 10;
 /// Most bytes of an answer's head, and of one piece of its body.
 const BUFFER: usize = 16 << 10;
 /// Most addresses of a name that are tried.
@@ -67,7 +70,7 @@ impl Connector {
 
     async fn connect_slowly(&self, address: &Address, is_own: bool) -> Result<Connection, Trouble> {
         let proxy = self.proxies.choose(address);
-        let mut stream = match proxy {
+        let (mut stream, window) = match proxy {
             Some(proxy) => tcp(&proxy.host, proxy.port, "the proxy ").await?,
             None => tcp(&address.host, address.port, "").await?,
         };
@@ -94,8 +97,11 @@ impl Connector {
             .map_err(|error| Trouble::of_connection("greeting the server", &error))?;
         let is_http_2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(stream);
-        let sender =
-            if is_http_2 { Sender::Http2(http_2(io).await?) } else { Sender::Http1(http_1(io).await?) };
+        let sender = if is_http_2 {
+            Sender::Http2(http_2(io, window).await?)
+        } else {
+            Sender::Http1(http_1(io).await?)
+        };
         Ok(Connection { to: address.clone(), forward: None, sender })
     }
 }
@@ -144,14 +150,14 @@ where
     Ok(sender)
 }
 
-async fn http_2<T>(io: T) -> Result<http2::SendRequest<Empty<Bytes>>, Trouble>
+async fn http_2<T>(io: T, window: u32) -> Result<http2::SendRequest<Empty<Bytes>>, Trouble>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
         .max_header_list_size(BUFFER as u32)
         .handshake(io)
         .await
@@ -160,8 +166,8 @@ where
     Ok(sender)
 }
 
-/// Connects to the first of the host's addresses that answers.
-async fn tcp(host: &str, port: u16, what: &str) -> Result<TcpStream, Trouble> {
+/// Connects to the first of the host's addresses that answers. Returns also how many bytes may be under way.
+async fn tcp(host: &str, port: u16, what: &str) -> Result<(TcpStream, u32), Trouble> {
     let found = tokio::net::lookup_host((host, port))
         .await
         .map_err(|error| Trouble::passing(format!("looking up {what}{host}: {error}")))?;
@@ -185,12 +191,15 @@ async fn tcp(host: &str, port: u16, what: &str) -> Result<TcpStream, Trouble> {
     Err(trouble)
 }
 
-async fn tcp_to(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_recv_buffer_size(WINDOW)?;
-    let stream = socket.connect(address).await?;
+async fn tcp_to(address: SocketAddr) -> std::io::Result<(TcpStream, u32)> {
+    let began = Instant::now();
+    let stream = TcpStream::connect(address).await?;
+    let window = (began.elapsed().as_secs_f64() * PER_SECOND) as u32;
+    let window = window.clamp(*WINDOW.start(), *WINDOW.end());
     stream.set_nodelay(true)?;
-    Ok(stream)
+    // Only now: set before, it would also bound what the two ends can agree on.
+    setsockopt(&stream, sockopt::RcvBuf, &(window as usize))?;
+    Ok((stream, window))
 }
 
 /// Has the proxy lead the connection on to `address` (RFC 9110, section 9.3.6).

@@ -1,6 +1,5 @@
 //! A small document on a web server, such as a channel: fetched whole, within a limit.
 
-use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 
@@ -84,16 +83,12 @@ async fn once(
     let mut speed = LowSpeed::new(pull.low_speed_bytes_per_s, pull.low_speed);
     let mut bytes = Vec::new();
     loop {
-        let began = std::time::Instant::now();
-        let data = match client.wait(speed.left(), body.frame()).await? {
-            None => return Ok(Document::Is { bytes, etag }),
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-            Some(Err(error)) => return Err(Trouble::of_connection("the transfer broke off", &error)),
+        let Some(data) = client.receive(&mut body, &mut speed).await? else {
+            return Ok(Document::Is { bytes, etag });
         };
         if bytes.len() + data.len() > limit {
             return Err(Trouble::server(format!("the document is longer than {limit} bytes")));
         }
         bytes.extend_from_slice(&data);
-        speed.count(began.elapsed(), data.len() as u64).map_err(Trouble::passing)?;
     }
 }

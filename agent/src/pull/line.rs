@@ -1,9 +1,7 @@
 //! A line to the server: a connection that is kept, and the answer that is being read from it.
 
 use std::ops::Range;
-use std::time::Instant;
 
-use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::{Body, Bytes, Incoming};
 
@@ -93,18 +91,13 @@ impl Line {
         if coming.incoming.is_end_stream() {
             return Ok(());
         }
-        loop {
-            match client.wait(coming.speed.left(), coming.incoming.frame()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(Ok(frame))) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
-                Ok(Some(Ok(_))) => return Err(too_much()),
-                Err(stopped @ Trouble::Stopped(_)) => return Err(stopped),
-                Ok(Some(Err(_))) | Err(_) => {
-                    self.connection = None;
-                    return Ok(());
-                }
-            }
+        match client.receive(&mut coming.incoming, &mut coming.speed).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(too_much()),
+            Err(stopped @ Trouble::Stopped(_)) => return Err(stopped),
+            Err(_) => self.connection = None,
         }
+        Ok(())
     }
 }
 
@@ -115,26 +108,17 @@ impl Coming {
     }
 
     async fn receive(&mut self, client: &Client<'_>, arrived: &mut u64) -> Result<(), Trouble> {
-        let began = Instant::now();
-        let frame = match client.wait(self.speed.left(), self.incoming.frame()).await {
-            Ok(frame) => frame,
-            Err(Trouble::Passing { .. }) => {
-                return self.speed.count(began.elapsed(), 0).map_err(Trouble::passing);
-            }
-            Err(trouble) => return Err(trouble),
-        };
         let left = self.range.end - self.range.start;
-        let bytes = match frame {
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-            Some(Err(error)) => return Err(Trouble::of_connection("the transfer broke off", &error)),
-            None => return Err(Trouble::passing(format!("the transfer ended {left} bytes too early"))),
-        };
+        let bytes = client
+            .receive(&mut self.incoming, &mut self.speed)
+            .await?
+            .ok_or_else(|| Trouble::passing(format!("the transfer ended {left} bytes too early")))?;
         *arrived += bytes.len() as u64;
         if bytes.len() as u64 > left {
             return Err(too_much());
         }
         self.rest = bytes;
-        self.speed.count(began.elapsed(), self.rest.len() as u64).map_err(Trouble::passing)
+        Ok(())
     }
 }
 

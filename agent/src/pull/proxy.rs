@@ -152,6 +152,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_environment_is_too_strange(proxy in ".{0,40}", except in "[a-z0-9.:/*,\\[\\] -]{0,40}") {
+            let variable = |name: &str| Some(if name == "no_proxy" { except.clone() } else { proxy.clone() });
+            for address in ["http://10.0.0.1/", "https://[fe80::1]/", "http://a.b/"] {
+                if let Ok(proxies) = Proxies::new(None, &variable) {
+                    let _ = proxies.choose(&Address::parse(address).unwrap());
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_configuration_comes_before_the_environment() {
         let variable = |_: &str| Some("env:1".to_owned());

@@ -23,8 +23,9 @@ use crate::pull::patience::Patience;
 use crate::pull::spans::{bytes, spans};
 use crate::pull::trouble::Trouble;
 
-/// How much of a bundle's end the first request asks for, when nobody says how long the tail is. A tail of 7,000 chunks fits.
-const TAIL: u64 = 256 << 10;
+/// How much of a bundle's end the first request asks for, when nobody says how long the tail is. One of 3,500 chunks fits; of a
+/// longer one, the rest is asked for.
+const TAIL: u64 = 128 << 10;
 /// Most requests that an install plans with.
 const MOST_SPANS: usize = 100;
 

@@ -68,7 +68,8 @@ fn lasting(error: &TlsError) -> Option<String> {
     use AlertDescription as Alert;
     Some(match error {
         TlsError::InvalidCertificate(why) => match why {
-            CertificateError::UnknownIssuer => {
+            // Of an authority that has the name of a trusted one and not its key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "the server's certificate is of no trusted authority; if it is yours, name it in ca-file of [pull]".to_owned()
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

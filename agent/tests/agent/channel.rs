@@ -199,7 +199,7 @@ fn attack_wrong_software_for_another_device_is_refused() {
     // Even if the channel says that it is for this one.
     publisher.channel.releases[0].compatible = "router".parse().unwrap();
     publisher.put_channel();
-    bench.run(&["update"]).refused(13, "switch");
+    bench.run(&["update"]).refused(28, "it is switch 3.0.0 and the channel calls it router 3.0.0");
     assert_eq!(bench.boot(), Some(Slot::A));
 }
 
@@ -212,6 +212,12 @@ fn attack_with_one_compromised_key_installs_nothing() {
     publisher.offer(&foreign);
     publisher.put_channel();
     bench.run(&["update"]).refused(11, "signed by a stranger");
+    // Nor can he pass an old bundle off as a new one, to get back what was mended since.
+    publisher.channel.releases.pop();
+    let old = bench.bundle(&Spec { version: "0.9.0", ..Spec::default() });
+    publisher.offer(&old).version = "3.0.0".parse().unwrap();
+    publisher.put_channel();
+    bench.run(&["update"]).refused(28, "it is router 0.9.0 and the channel calls it router 3.0.0");
     // The release key alone: no channel of his is.
     let stolen = bench.bundle(&Spec { version: "4.0.0", keys: &[1], ..Spec::default() });
     publisher.offer(&stolen);

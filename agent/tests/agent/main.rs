@@ -12,8 +12,13 @@ mod install;
 mod publisher;
 #[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "pull")]
+mod pull_tls;
 mod recovery;
 mod refusals;
+mod reuse;
+#[cfg(feature = "pull")]
+mod tls;
 mod verbs;
 #[cfg(feature = "pull")]
 mod web_server;

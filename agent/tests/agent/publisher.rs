@@ -73,7 +73,6 @@ impl Publisher {
     pub(crate) fn serve(&self, twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static) -> Server {
         let folder = self.folder.path().to_owned();
         Server::start(move |asked| {
-            assert_eq!(asked.method, "GET");
             let path = folder.join(asked.target.trim_start_matches('/'));
             let Ok(file) = fs::read(path) else { return twist(asked, Answer::of("404 Not Found")) };
             let etag = format!("\"{:.16}\"", bundle::Sha256::of(&file).to_string());

@@ -1,5 +1,6 @@
 //! A web server of our own, with std::net, that tells the truth or anything else.
 
+use std::convert::Infallible;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
@@ -8,8 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderValue;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// A request, as it came.
 #[derive(Clone, Debug)]
@@ -18,7 +28,6 @@ pub(crate) struct Asked {
     pub(crate) number: usize,
     /// Counted from 0.
     pub(crate) connection: usize,
-    pub(crate) method: String,
     pub(crate) target: String,
     headers: Vec<(String, String)>,
 }
@@ -161,12 +170,47 @@ impl Server {
                     break;
                 }
                 let Ok(stream) = stream else { continue };
+                // What was sent is then nearly what the client has.
+                setsockopt(&stream.as_fd(), sockopt::SndBuf, &(16 << 10)).unwrap();
                 let (state, answers, greeting) = (shared.clone(), answers.clone(), greeting.clone());
                 // A client that goes away is no matter of the server.
                 thread::spawn(move || serve(&stream, &*greeting, &*answers, &state).ok());
             }
         });
         Self { address, scheme, state }
+    }
+
+    /// A server that speaks HTTP/2 over TLS, by `config`, and always goes on after an answer.
+    pub(crate) fn start_http_2(
+        config: Arc<ServerConfig>,
+        answers: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State::default());
+        let (shared, answers) = (state.clone(), Arc::new(answers));
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((tcp, _)) = listener.accept().await
+                    && !shared.is_over.load(Ordering::SeqCst)
+                {
+                    let connection = shared.connections.fetch_add(1, Ordering::SeqCst);
+                    let (state, answers, config) = (shared.clone(), answers.clone(), config.clone());
+                    tokio::spawn(async move {
+                        let stream = TlsAcceptor::from(config).accept(tcp).await?;
+                        let service = service_fn(move |request| {
+                            std::future::ready(state.http_2(connection, &request, &*answers))
+                        });
+                        let server = http2::Builder::new(TokioExecutor::new());
+                        server.serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
+                    });
+                }
+            });
+        });
+        Self { address, scheme: "https", state }
     }
 
     /// Serves `file` honestly.
@@ -192,6 +236,34 @@ impl Server {
     }
 }
 
+impl State {
+    fn note(&self, connection: usize, (_, target, headers): Head) -> Asked {
+        let mut all = self.asked.lock().unwrap();
+        let number = all.len();
+        all.push(Asked { number, connection, target, headers });
+        all[number].clone()
+    }
+
+    fn http_2(
+        &self,
+        connection: usize,
+        request: &Request<Incoming>,
+        answers: &Answers,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let value = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        let headers = request.headers().iter().map(|(name, text)| (name.to_string(), value(text)));
+        let head = (request.method().to_string(), request.uri().to_string(), headers.collect());
+        let answer = answers(&self.note(connection, head));
+        let status: u16 = answer.status[..3].parse().unwrap();
+        let mut response = Response::builder().status(status);
+        for (name, value) in answer.headers {
+            response = response.header(name, value);
+        }
+        self.sent.fetch_add(answer.body.len() as u64, Ordering::SeqCst);
+        Ok(response.body(Full::new(answer.body.into())).unwrap())
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.state.is_over.store(true, Ordering::SeqCst);
@@ -202,13 +274,8 @@ impl Drop for Server {
 fn serve(tcp: &TcpStream, greeting: &Greeting, answers: &Answers, state: &State) -> io::Result<()> {
     let connection = state.connections.fetch_add(1, Ordering::SeqCst);
     let mut stream = BufReader::new(greeting(tcp.try_clone()?)?);
-    while let Some((method, target, headers)) = read_head(&mut stream)? {
-        let asked = {
-            let mut all = state.asked.lock().unwrap();
-            let number = all.len();
-            all.push(Asked { number, connection, method, target, headers });
-            all[all.len() - 1].clone()
-        };
+    while let Some(head) = read_head(&mut stream)? {
+        let asked = state.note(connection, head);
         let answer = answers(&asked);
         let mut head = format!("HTTP/1.1 {}\r\n", answer.status);
         for (name, value) in &answer.headers {

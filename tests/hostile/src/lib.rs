@@ -8,6 +8,7 @@
 
 mod boot;
 mod bundles;
+mod channel;
 /// daruma-init's own parser, in the program's own file: a program has no public interface to widen.
 #[allow(dead_code, missing_docs)]
 #[path = "../../../initramfs/src/init/cmdline.rs"]
@@ -54,6 +55,8 @@ pub const TARGETS: &[Target] = &[
     target("recipe", texts::recipe, 8 << 10),
     target("config", texts::config, 8 << 10),
     target("state", texts::state, 8 << 10),
+    target("root_document", channel::root_document, 16 << 10),
+    target("channel", channel::channel, 16 << 10),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {

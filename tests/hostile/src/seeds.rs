@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use bundle::channel::{Kind, Signed};
 use bundle::{BundleWriter, ImageInput, Keyring, Salt, SecretKey, Sha256, StoredSquashfs, Update, Verity};
 use image_layout::Slot;
 
@@ -24,9 +25,42 @@ pub fn write(dir: &Path) {
     of_keys(&put);
     of_boot(temp.path(), &put);
     of_texts(&put);
+    of_channels(&put);
     let table = Sparse::encode(&partition_table());
     put("gpt", "disk", &[&[3], &table[..]].concat());
     put("gpt", "larger-disk", &[&[0, 0, 0, 3, 0], &table[4..]].concat());
+}
+
+fn of_channels(put: &dyn Fn(&str, &str, &[u8])) {
+    let mut root = crate::channel::root();
+    root.version = 2;
+    let mut signed = root.to_signed().unwrap();
+    put("root_document", "body", signed.body());
+    signed.sign(&SecretKey::from_seed([1; 32])).unwrap();
+    put("root_document", "signed", &signed.to_bytes());
+    let release = |version: &str, more: &str| {
+        format!(
+            r#"{{"compatible":"router","version":"{version}","build":"b","manifest-sha256":"{:064}","url":"bundles/r-{version}.daruma","size":9000,"tail":500{more}}}"#,
+            1
+        )
+    };
+    let releases = [
+        release("2.0.0", ""),
+        release(
+            "3.0.0",
+            r#","rollout":{"start":"2026-11-21T12:00:00Z","hours":48,"percent":50},"x-note":[1]"#,
+        ),
+        release("3.1.0", r#","withdrawn":"eats flash","from-version":"2.0.0""#),
+    ];
+    let body = format!(
+        r#"{{"name":"stable","serial":5,"root":1,"issued":"2026-11-21T12:00:00Z","expires":"2027-02-21T12:00:00Z","releases":[{}]}}"#,
+        releases.join(",")
+    );
+    put("channel", "body", body.as_bytes());
+    let document = format!("{body}\n{{\"signatures\":[]}}\n");
+    let mut signed = Signed::parse(Kind::Channel, document.as_bytes()).unwrap();
+    signed.sign(&SecretKey::from_seed([1; 32])).unwrap();
+    put("channel", "signed", &signed.to_bytes());
 }
 
 fn of_bundles(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
