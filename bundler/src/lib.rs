@@ -2,8 +2,9 @@
 //!
 //! Each step is a module that reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) →
 //! [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk image. The programs
-//! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels,
-//! and [`registry`] carries those into OCI registries and back.
+//! of the build host that are run are listed in [`tool`]. [`repo`] puts bundles into signed channels, [`watch`]
+//! takes those out that fail, [`simulate`] shows beforehand how that will go, and [`registry`] carries repositories
+//! into OCI registries and back.
 
 pub mod blocks;
 pub mod bundling;
@@ -23,9 +24,12 @@ pub mod registry;
 pub mod repo;
 pub mod rootfs;
 pub mod serve;
+pub mod share;
+pub mod simulate;
 pub mod squash;
 pub mod staging;
 pub mod tool;
 pub mod tree;
 pub mod tree_tar;
 pub mod verity;
+pub mod watch;

@@ -1,5 +1,6 @@
 //! `daruma-bundler`: from a verb to the function that does it. Errors are printed in one place, as one line.
 
+mod fleet_verbs;
 mod repo_verbs;
 
 use std::path::{Path, PathBuf};
@@ -128,6 +129,10 @@ enum Verb {
     },
     /// Serve a repository over HTTP, for trying it out
     Serve(repo_verbs::Serve),
+    /// Count in a server's access log what became of a channel's releases, and withdraw those that fail
+    Watch(fleet_verbs::Watch),
+    /// Simulate a fleet that polls a channel while a release is rolled out
+    Simulate(fleet_verbs::Simulate),
 }
 
 fn main() -> ExitCode {
@@ -202,6 +207,8 @@ fn run(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Serve(arguments) => repo_verbs::serve(&arguments),
+        Verb::Watch(arguments) => fleet_verbs::watch(arguments),
+        Verb::Simulate(arguments) => fleet_verbs::simulate(arguments),
     }
 }
 

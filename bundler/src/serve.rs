@@ -74,7 +74,15 @@ impl Server {
         while let Some(request) = Request::read(&mut reader)? {
             let mut answer = self.answer(&request);
             let sent = answer.send(&mut stream, &request)?;
-            log(&format!("{} {} {} {sent}", request.method, request.path.escape_debug(), answer.status));
+            // As nginx' and Apache's "combined" in what `watch` looks at.
+            let agent = request.header("user-agent").unwrap_or("-");
+            log(&format!(
+                "\"{} {} HTTP/1.1\" {} {sent} \"-\" \"{}\"",
+                request.method,
+                request.path.escape_debug(),
+                answer.status.split(' ').next().unwrap_or_default(),
+                agent.escape_debug()
+            ));
             if request.closes {
                 break;
             }

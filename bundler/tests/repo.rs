@@ -312,3 +312,42 @@ fn the_server_has_ranges_and_etags_and_shows_nothing_else() {
         assert!(head.starts_with("HTTP/1.1 404") && body.is_empty(), "{path}: {head}");
     }
 }
+
+#[test]
+fn a_release_that_fails_in_the_servers_log_is_withdrawn() {
+    let this = Publisher::with_root();
+    this.bundle("1.0.0", "b1", "release1");
+    this.bundle("2.0.0", "b2", "release1");
+    this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH}"));
+    let [old, new] = [0, 1].map(|index| this.channel().releases[index].manifest_sha256.to_string());
+    let line = |result: &str, hash: &str| {
+        format!(
+            "192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] \"GET /d/stable.channel.json HTTP/1.1\" 304 0 \"-\" \"daruma/0.1.0 daruma-result/{result}-{}\"\n",
+            &hash[..16]
+        )
+    };
+    let first = line("committed", &new).repeat(70) + &line("fell-back", &new).repeat(4);
+    fs::write(this.path("first.log"), first + &line("committed", &old).repeat(60)).unwrap();
+    fs::write(this.path("second.log"), line("fell-back", &new).repeat(6)).unwrap();
+    let watch = "watch --repo repo --stop-above 2 --log first.log";
+    // 4 of 74 may be chance.
+    let said = this.runs(&format!("{watch} --key channel1.key.pem"));
+    assert!(
+        said.contains("router 2.0.0: 4 of 74 devices") && said.contains("router 1.0.0: 0 of 60"),
+        "{said}"
+    );
+    assert_eq!(this.channel().serial, 2);
+    // 10 of 80 is none, and a person must say who signs.
+    let watch = format!("{watch} --log second.log");
+    this.fails(&watch, 1, "router 2.0.0 should be withdrawn (10 of 80 devices");
+    this.fails("watch --repo repo --stop-above 2 --log nowhere.log", 1, "reading the log nowhere.log");
+    assert_eq!(this.channel().serial, 2);
+    let said = this.runs(&format!("{watch} --key channel1.key.pem"));
+    assert!(said.contains("withdrawn (10 of 80 devices that tried it fell back (12.5 %"), "{said}");
+    assert_eq!((this.channel().serial, this.channel().releases[1].withdrawn.is_some()), (3, true));
+    // The next look finds it done.
+    let said = this.runs(&format!("{watch} --key channel1.key.pem"));
+    assert!(said.contains("; withdrawn"), "{said}");
+    assert_eq!(this.channel().serial, 3);
+}

@@ -1,15 +1,16 @@
 //! A small document on a web server, such as a channel: fetched whole, within a limit.
 
+use bundle::channel::Report;
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, USER_AGENT};
 
 use crate::config::Pull;
 use crate::device::Device;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::pull::answer::{is_plain, refused};
-use crate::pull::client::Client;
+use crate::pull::client::{Client, PRODUCT};
 use crate::pull::oci;
 use crate::pull::pace::LowSpeed;
 use crate::pull::patience::Patience;
@@ -32,7 +33,8 @@ pub enum Document {
     Missing,
 }
 
-/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one by now.
+/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one by now. The `report`
+/// stands in the request's `User-Agent`.
 ///
 /// # Errors
 /// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for one that is too long), [`crate::Exit::Config`],
@@ -43,15 +45,18 @@ pub fn fetch(
     url: &str,
     limit: usize,
     etag: Option<&str>,
+    report: Option<Report>,
     interrupt: &Interrupt,
 ) -> Result<Document, Failure> {
+    let report = report.and_then(|report| HeaderValue::from_str(&format!("{PRODUCT} {report}")).ok());
+    let report: Vec<_> = report.map(|report| (USER_AGENT, report)).into_iter().collect();
     let mut client = Client::new(device, pull, url, interrupt)?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         if client.registry.is_some() {
-            oci::document(&mut client, pull, limit, etag).await
+            oci::document(&mut client, pull, limit, etag, &report).await
         } else {
-            get(&mut client, pull, limit, etag, &[]).await
+            get(&mut client, pull, limit, etag, &report).await
         }
     });
     runtime.shutdown_background();
@@ -91,7 +96,9 @@ async fn once(
     let response = client.ask(&mut connection, &headers).await?;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(Document::Unchanged),
+        StatusCode::NOT_MODIFIED if headers.iter().any(|(name, _)| name == IF_NONE_MATCH) => {
+            return Ok(Document::Unchanged);
+        }
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Document::Missing),
         other => return Err(refused(other, response.headers())),
     }

@@ -4,7 +4,7 @@
 use bundle::Sha256;
 use bundle::limits;
 use bundle::oci::{Artifact, Challenge, MANIFEST_TYPE, Reference, token};
-use hyper::header::{ACCEPT, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::config::Pull;
 use crate::exit::{Exit, Failure};
@@ -87,9 +87,11 @@ pub(crate) async fn resolve(
     client: &mut Client<'_>,
     pull: &Pull,
     etag: Option<&str>,
+    headers: &[(HeaderName, HeaderValue)],
 ) -> Result<Resolved, Trouble> {
     let accept = (ACCEPT, HeaderValue::from_static(MANIFEST_TYPE));
-    let (manifest, etag) = match get(client, pull, limits::OCI_MANIFEST, etag, &[accept]).await? {
+    let headers = [&[accept], headers].concat();
+    let (manifest, etag) = match get(client, pull, limits::OCI_MANIFEST, etag, &headers).await? {
         Document::Is { bytes, etag } => (bytes, etag),
         Document::Unchanged => return Ok(Resolved::Unchanged),
         Document::Missing => return Ok(Resolved::Missing),
@@ -115,8 +117,9 @@ pub(crate) async fn document(
     pull: &Pull,
     limit: usize,
     etag: Option<&str>,
+    headers: &[(HeaderName, HeaderValue)],
 ) -> Result<Document, Trouble> {
-    let (artifact, etag) = match resolve(client, pull, etag).await? {
+    let (artifact, etag) = match resolve(client, pull, etag, headers).await? {
         Resolved::Is(artifact, etag) => (artifact, etag),
         Resolved::Unchanged => return Ok(Document::Unchanged),
         Resolved::Missing => return Ok(Document::Missing),

@@ -58,7 +58,7 @@ impl<'i> Transfer<'i> {
         if self.client.registry.is_none() {
             return Ok(None);
         }
-        match oci::resolve(&mut self.client, pull, None).await? {
+        match oci::resolve(&mut self.client, pull, None, &[]).await? {
             Resolved::Is(artifact, _) if !artifact.kind.is_document() => Ok(Some(artifact.size)),
             Resolved::Is(..) => Err(Trouble::server("the tag stands for no bundle; is the address right?")),
             _ => Err(Trouble::server("there is no such tag in the registry; is the address right?")),

@@ -18,6 +18,8 @@ mod recovery;
 mod refusals;
 #[cfg(feature = "pull")]
 mod registry;
+#[cfg(feature = "pull")]
+mod report;
 mod reuse;
 #[cfg(feature = "pull")]
 mod tls;

@@ -148,7 +148,9 @@ impl Channel {
 }
 
 impl Release {
-    fn is(&self, compatible: &Compatible, version: &Version) -> bool {
+    /// Whether it is that version for that kind of device.
+    #[must_use]
+    pub fn is(&self, compatible: &Compatible, version: &Version) -> bool {
         self.compatible == *compatible && self.version.cmp_precedence(version).is_eq()
     }
 

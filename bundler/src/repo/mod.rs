@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use bundle::ChannelName;
-use bundle::channel::{Root, Timestamp};
+use bundle::channel::{Channel, Root, Timestamp};
 
 /// The newest root document.
 pub const ROOT: &str = "root.json";
@@ -71,6 +71,18 @@ impl Repository {
             );
         };
         Root::anchor(&bytes).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// A published channel, as devices open it.
+    ///
+    /// # Errors
+    /// It is not there, or devices would refuse it.
+    pub fn channel(&self, name: &ChannelName) -> Result<Channel> {
+        let path = self.channel_path(name);
+        let Some(bytes) = self.read(&format!("{name}.channel.json"))? else {
+            bail!("there is no {}; publish a bundle first", path.display());
+        };
+        Channel::open(&bytes, name, &self.root()?).with_context(|| format!("reading {}", path.display()))
     }
 
     fn channel_path(&self, name: &ChannelName) -> PathBuf {

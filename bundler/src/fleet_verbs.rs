@@ -1,0 +1,177 @@
+//! The verbs about whole fleets, from their arguments to the library.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use bundle::{ChannelName, Compatible, SecretKey};
+use bundler::repo::Repository;
+use bundler::share::Share;
+use bundler::simulate::{DAYS_MAX, DEVICES_MAX, Offer, Scenario, Window};
+use bundler::watch::{Finding, StopRule, Tally, findings};
+use clap::Args;
+use semver::Version;
+
+#[derive(Args, Debug)]
+pub(crate) struct Watch {
+    /// The repository's folder
+    #[arg(long, value_name = "DIR")]
+    repo: PathBuf,
+    /// The channel's name
+    #[arg(long, default_value = "stable")]
+    channel: ChannelName,
+    /// The server's access log, with the User-Agent of each request; several are counted together, - is standard input
+    #[arg(long = "log", value_name = "FILE", required = true)]
+    logs: Vec<PathBuf>,
+    /// Withdraw a release when surely more than this share of the devices that tried it fell back
+    #[arg(long, value_name = "PERCENT")]
+    stop_above: Share,
+    /// Secret key of the channel role, as many as its threshold asks for; without one nothing is withdrawn, and a release
+    /// that should be is an error
+    #[arg(long = "key", value_name = "KEY.pem")]
+    keys: Vec<PathBuf>,
+    /// Days until the channel expires, if it is made anew
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3660))]
+    expires_days: u32,
+}
+
+pub(crate) fn watch(arguments: Watch) -> Result<()> {
+    let Watch { repo, channel: name, logs, stop_above, keys, expires_days } = arguments;
+    let keys = keys.iter().map(|path| Ok(SecretKey::load(path)?)).collect::<Result<Vec<_>>>()?;
+    let mut tally = Tally::new(&name);
+    for path in &logs {
+        let reading = || format!("reading the log {}", path.display());
+        let log: Box<dyn BufRead> = match path.to_str() {
+            Some("-") => Box::new(std::io::stdin().lock()),
+            _ => Box::new(BufReader::new(File::open(path).with_context(reading)?)),
+        };
+        tally.read(log).with_context(reading)?;
+    }
+    // Opened for each step: it waits for whoever else is changing it, and others wait for it.
+    let channel = Repository::open(&repo)?.channel(&name)?;
+    let rule = StopRule { above: stop_above };
+    for Finding { release, results, stops } in findings(&channel, &tally, rule) {
+        let reason = rule.reason(results);
+        let (kind, version) = (&release.compatible, &release.version);
+        println!(
+            "{kind} {version}: {reason}{}",
+            if release.withdrawn.is_some() { "; withdrawn" } else { "" }
+        );
+        if !stops {
+            continue;
+        }
+        if keys.is_empty() {
+            bail!(
+                "{kind} {version} should be withdrawn ({reason}); give --key, or use `daruma-bundler withdraw`"
+            );
+        }
+        let repo = Repository::open(&repo)?;
+        let published = repo.withdraw(&name, Some(kind), version, &reason, &keys, expires_days)?;
+        print!("{}", published.to_text());
+    }
+    Ok(())
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Simulate {
+    /// Simulate the newest release of this repository's channel; else one is invented
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["release", "hours", "size_mb", "delta_mb"])]
+    repo: Option<PathBuf>,
+    /// The channel's name
+    #[arg(long, default_value = "stable", requires = "repo")]
+    channel: ChannelName,
+    /// The kind of device, if the channel is for several
+    #[arg(long, requires = "repo")]
+    compatible: Option<Compatible>,
+    /// What the fleet runs at first; else the channel's second newest release
+    #[arg(long, value_name = "X.Y.Z", requires = "repo")]
+    from: Option<Version>,
+    /// The invented release; the fleet runs 1.0.0
+    #[arg(long, value_name = "X.Y.Z", default_value = "2.0.0")]
+    release: Version,
+    /// Hours until all devices may take it
+    #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(0..=8784))]
+    hours: u32,
+    /// Its size
+    #[arg(long, value_name = "MB", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    size_mb: u64,
+    /// Size of a delta to it, if there is one
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    delta_mb: Option<u64>,
+    /// Devices
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(DEVICES_MAX)))]
+    devices: u32,
+    /// Days
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
+    days: u32,
+    /// Hours between two polls of a device
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=720))]
+    poll_hours: u32,
+    /// Up to so many minutes more, at random
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=44_640))]
+    jitter_minutes: u32,
+    /// Hours of the day, UTC, in which devices install and restart; else always
+    #[arg(long, value_name = "FROM-TO")]
+    window: Option<Window>,
+    /// Share of devices that cannot be reached at any one time
+    #[arg(long, value_name = "PERCENT", default_value = "5")]
+    offline: Share,
+    /// Share of devices on which the release fails
+    #[arg(long, value_name = "PERCENT", default_value = "0.1")]
+    failing: Share,
+    /// What a device without a delta fetches of the bundle; the rest it copies from what it runs
+    #[arg(long, value_name = "PERCENT", default_value = "50")]
+    fetched: Share,
+    /// Withdraw the release when surely more than this share of those that tried it fell back
+    #[arg(long, value_name = "PERCENT")]
+    stop_above: Option<Share>,
+    /// Minutes between two looks at the server's log
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    watch_minutes: u32,
+    /// One seed gives one result
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Draw it
+    #[arg(long, value_name = "FILE.svg")]
+    svg: Option<PathBuf>,
+}
+
+pub(crate) fn simulate(arguments: Simulate) -> Result<()> {
+    let offer = match &arguments.repo {
+        Some(dir) => {
+            let channel = Repository::open(dir)?.channel(&arguments.channel)?;
+            Offer::of(channel, arguments.compatible.as_ref(), arguments.from.as_ref())?
+        }
+        None => {
+            let mb = |mb: u64| mb * 1_000_000;
+            Offer::invented(
+                arguments.release,
+                arguments.hours,
+                mb(arguments.size_mb),
+                arguments.delta_mb.map(mb),
+            )?
+        }
+    };
+    let scenario = Scenario {
+        devices: arguments.devices,
+        days: arguments.days,
+        poll_hours: arguments.poll_hours,
+        jitter_minutes: arguments.jitter_minutes,
+        window: arguments.window,
+        offline: arguments.offline,
+        failing: arguments.failing,
+        fetched: arguments.fetched,
+        stop: arguments.stop_above.map(|above| StopRule { above }),
+        watch_minutes: arguments.watch_minutes,
+        seed: arguments.seed,
+        offer,
+    };
+    let run = scenario.run()?;
+    print!("{}", run.to_text(&scenario));
+    if let Some(path) = &arguments.svg {
+        std::fs::write(path, run.to_svg(&scenario)).with_context(|| format!("writing {}", path.display()))?;
+        println!("drawn in {}", path.display());
+    }
+    Ok(())
+}
