@@ -269,25 +269,3 @@ fn an_address_that_is_none_in_a_registry_is_refused() {
         bench.run(&["check"]).refused(23, "reading the configuration");
     }
 }
-
-    let bench = Bench::new();
-    let mut publisher = Publisher::of(&bench);
-    let made = bench.bundle(&Spec::default());
-    publisher.offer(&made);
-    publisher.put_channel();
-    let to = format!("oci://{}/fleet/routers", std::env::var("REAL").unwrap());
-    let run = |words: &[&str]| {
-        let out = std::process::Command::new("daruma-bundler")
-            .args(words)
-            .output()
-            .unwrap();
-        println!("{words:?}: {out:?}");
-    };
-    run(&["push", publisher.path("").to_str().unwrap(), &to]);
-    publisher.follow(&bench, &to, "");
-    println!("{:?}", bench.run(&["check"]));
-    println!("{:?}", bench.run(&["check"]));
-    println!("{:?}", bench.run(&["install", &format!("{to}:{BUNDLE}")]));
-    println!("{:?}", bench.run(&["update"]));
-    assert!(made.is_in_slot_b(&bench));
-}
