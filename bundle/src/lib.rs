@@ -10,6 +10,7 @@
 mod aside;
 mod chunk;
 mod cut;
+pub mod delta;
 mod digest;
 mod error;
 mod footer;
@@ -28,6 +29,7 @@ mod signature;
 mod slot_chunks;
 mod squashfs;
 mod squashfs_read;
+mod verity_tree;
 mod writer;
 
 pub use chunk::Chunk;
