@@ -2,10 +2,7 @@
 
 use sha2::Digest;
 
-use crate::{Image, Salt, Sha256, limits, verity_tree_size};
-
-/// Most bytes of a tree that is computed: that of 1 GiB of data.
-const TREE: u64 = 9 << 20;
+use crate::{Image, Salt, Sha256, delta, limits, verity_tree_size};
 
 /// Hashes of the blocks that have gone by.
 pub(crate) struct VerityTree {
@@ -27,7 +24,7 @@ impl VerityTree {
     /// For the data of `image`; `None` if it has no tree, or one that is too large to be held in memory.
     pub(crate) fn of(image: Option<&Image>) -> Option<Self> {
         let verity = image?.verity.as_ref()?;
-        (verity_tree_size(verity.size) <= TREE).then(|| Self::new(verity.salt, verity.size))
+        (verity_tree_size(verity.size) <= delta::limits::TREE).then(|| Self::new(verity.salt, verity.size))
     }
 
     fn new(salt: Salt, size: u64) -> Self {

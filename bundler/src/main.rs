@@ -9,7 +9,7 @@ use bundler::bundling::Bundling;
 use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
 use bundler::recipe::Recipe;
-use bundler::{exit, image, rootfs};
+use bundler::{delta, exit, image, rootfs};
 use clap::{Parser, Subcommand};
 use image_layout::Layout;
 use semver::Version;
@@ -81,6 +81,19 @@ enum Verb {
         #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
         output: PathBuf,
     },
+    /// Make the delta from one bundle to another, for devices that run the first
+    Delta {
+        /// The bundle that devices hold
+        old: PathBuf,
+        /// The bundle that they are to get
+        new: PathBuf,
+        /// Folder of public keys, one of which must have signed both bundles
+        #[arg(long, value_name = "DIR")]
+        keyring: PathBuf,
+        /// The delta to write
+        #[arg(short, value_name = "OUT.delta")]
+        output: PathBuf,
+    },
     /// Show what a bundle says of itself (verifies nothing)
     Inspect {
         /// The bundle
@@ -134,6 +147,10 @@ fn run(verb: Verb) -> Result<()> {
                 None => Layout::default(),
             };
             image::write(&bundle, &Keyring::load(&keyring)?, layout, rootfs::source_date_epoch()?, &output)
+        }
+        Verb::Delta { old, new, keyring, output } => {
+            print!("{}", delta::write(&old, &new, &Keyring::load(&keyring)?, &output)?.to_text());
+            Ok(())
         }
         Verb::Inspect { bundle, json } => {
             let inspection = Inspection::read(&bundle)?;

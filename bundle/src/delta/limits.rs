@@ -18,3 +18,5 @@ pub const BLOCKS: usize = 4096;
 pub const LEVEL: u8 = 19;
 /// Most threads that compress. Each takes some 5 MiB.
 pub const THREADS: usize = 2;
+/// Most bytes of a dm-verity tree that is computed, and so held in memory: that of 1 GiB of data.
+pub const TREE: u64 = 9 << 20;
