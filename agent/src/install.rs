@@ -60,11 +60,14 @@ pub fn install(
 pub enum Origin<'a> {
     /// A file at hand: every byte of it is verified before the slot is touched, and everything is read from it.
     File,
-    /// Far away: what the slots have already is not fetched. Before the first byte of the payload is read, the function
-    /// is told which ranges of the bundle will be: bytes, ascending. (Others too, where a slot does not hold what
-    /// it seemed to.)
-    Remote(&'a dyn Fn(&[Range<u64>])),
+    /// Far away: what the slots have already is not fetched. Before the slot is touched, the function is told which
+    /// ranges of the bundle will be read: bytes, ascending. (Others too, where a slot does not hold what it seemed to.)
+    /// Its failure ends the install.
+    Remote(&'a Expect<'a>),
 }
+
+/// What is told which ranges of a bundle will be read.
+pub type Expect<'a> = dyn Fn(&[Range<u64>]) -> Result<(), Failure> + 'a;
 
 /// Installs a bundle that has been opened into the slot that does not run. `doing` begins each failure's line. Returns the
 /// version.
@@ -152,7 +155,7 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     };
     say(format_args!("{} {version} into slot {target}: {ways}", update.compatible));
     if let (Origin::Remote(expect), Some(plan)) = (origin, &plan) {
-        expect(plan.missing());
+        expect(plan.missing())?;
     }
 
     // Step 1: the idle slot is not bootable any more.

@@ -57,7 +57,7 @@ pub use commit::commit;
 pub use config::Config;
 pub use device::Device;
 pub use exit::{Exit, Failure};
-pub use install::{Options as InstallOptions, Origin, install, install_bundle};
+pub use install::{Expect, Options as InstallOptions, Origin, install, install_bundle};
 pub use interrupt::Interrupt;
 pub use lock::Lock;
 pub use opener::{Access, AnyDisk, Opener};

@@ -11,7 +11,7 @@ use crate::slot_target::PIECE;
 const BLOCK: u64 = 4096;
 /// A span with this many fetched bytes is written at once, so that an install that is killed loses little: no more than
 /// the spans that wait for the disk, and the chunk that is coming.
-const FETCHED: u64 = 32 << 10;
+const FETCHED: u64 = 16 << 10;
 
 /// A part of an image that is written with one call, or need not be written.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,9 +1,10 @@
 //! What the agent is doing when the power goes. One more is one more entry in [`all`].
 
-use agent::{Config, Device, Failure, InstallOptions, Interrupt, Mark};
+use agent::{Config, Device, Failure, InstallOptions, Interrupt, Mark, Origin};
 use anyhow::Result;
+use bundle::{Bundle, Keyring};
 use grub_env::{BootState, Env, EnvStore, GRUB_CFG, SlotState};
-use image_layout::Slot;
+use image_layout::{FileDisk, Slot};
 use tests::grub_disk::{self, GrubDisk};
 use tests::grub_emu::EnvFile;
 
@@ -115,6 +116,33 @@ fn install_this(booted: &Booted<'_>, which: Which) -> Result<(), Failure> {
 
 fn install_update(booted: &Booted<'_>) -> Result<(), Failure> {
     install_this(booted, Which::Update)
+}
+
+/// Installs [`Which::Alike`] as from a server, unless that was done.
+fn install_from_far_away(booted: &Booted<'_>) -> Result<(), Failure> {
+    arrive(booted)?;
+    if booted.done {
+        return Ok(());
+    }
+    let failure = |error: &dyn std::fmt::Display| {
+        Failure::new(agent::Exit::Unexpected, format!("opening the bundle far away: {error}"))
+    };
+    let config = Config::default();
+    let keyring = Keyring::load(&booted.device.path(&config.keyring)).map_err(|error| failure(&error))?;
+    let disk = FileDisk::open_read_only(&booted.systems.get(Which::Alike).bundle)
+        .map_err(|error| failure(&error))?;
+    let bundle = Bundle::open(disk, &keyring).map_err(|error| failure(&error))?;
+    let (options, interrupt) = (InstallOptions::default(), Interrupt::never());
+    agent::install_bundle(
+        booted.device,
+        &config,
+        &bundle,
+        &Origin::Remote(&|_| Ok(())),
+        options,
+        &interrupt,
+        "installing from far away",
+    )
+    .map(drop)
 }
 
 fn mark_bad(booted: &Booted<'_>) -> Result<(), Failure> {
@@ -235,6 +263,12 @@ pub(crate) fn all() -> Vec<Scenario> {
             life: |booted| install_this(booted, Which::Large),
             goal: |seen| !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Large),
             large: true,
+            ..INSTALL
+        },
+        Scenario {
+            name: "install from far away",
+            life: install_from_far_away,
+            goal: |seen| !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Alike),
             ..INSTALL
         },
         Scenario { name: "commit by the daemon", ..TRIAL },

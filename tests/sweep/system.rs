@@ -6,12 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use bundle::{BundleWriter, ImageInput, Salt, SecretKey, Sha256, StoredSquashfs, Update, Verity};
-use image_layout::Slot;
+use bundle::{
+    BundleWriter, ImageInput, ROOT_CHUNKS, Salt, SecretKey, Sha256, SlotChunks, StoredSquashfs, Update,
+    Verity,
+};
+use image_layout::{FileDisk, Slot};
 use tests::grub_disk;
 
 use crate::content::{BLOCK, Content, Medium};
 use crate::random::Random;
+
+/// Bytes of a root image's files.
+const FILE: usize = 30_001;
 
 /// One version of the system.
 #[derive(Clone, Debug)]
@@ -31,13 +37,15 @@ pub(crate) struct Systems {
     pub(crate) public_key: String,
 }
 
-/// Index of a system: an old one, the one that runs, an update, and a large update.
+/// Index of a system: an old one, the one that runs, an update, a large update, and one of which the running system has
+/// the greater part.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Which {
     Old,
     Running,
     Update,
     Large,
+    Alike,
 }
 
 impl Systems {
@@ -47,10 +55,22 @@ impl Systems {
         // The last one has a step of the writer that ends within the image, and a last piece that is not whole.
         let sizes = [(1, 0), (1, BLOCK), (1, 13 * BLOCK), (9, 5 * BLOCK)];
         let mut all = Vec::new();
-        for (number, (mib, more)) in sizes.into_iter().enumerate() {
-            all.push(System::make(folder, number, (mib << 20) + more, &key)?);
+        let mut roots: Vec<Vec<u8>> = sizes
+            .into_iter()
+            .enumerate()
+            .map(|(number, (mib, more))| Random::new(number as u64, &[7]).bytes((mib << 20) + more))
+            .collect();
+        // Of the running system, all has moved and one file in three is another.
+        let mut alike = roots[Which::Running as usize].clone();
+        alike.rotate_right(FILE);
+        for (number, file) in alike.chunks_mut(FILE).enumerate().step_by(3) {
+            file.copy_from_slice(&Random::new(number as u64, &[8]).bytes(file.len()));
         }
-        let recovery = Content::new(&boot_image("recovery", 99)?, grub_disk::PARTITION);
+        roots.push(alike);
+        for (number, root) in roots.iter().enumerate() {
+            all.push(System::make(folder, number, root, &key)?);
+        }
+        let recovery = Content::new(&boot_image("recovery", 99, None)?, grub_disk::PARTITION);
         Ok(Self { all, recovery, public_key: key.public().to_pem()? })
     }
 
@@ -61,7 +81,7 @@ impl Systems {
     /// The system whose boot image lies in `slot`.
     pub(crate) fn boots(&self, medium: &Medium, slot: Slot) -> Option<Which> {
         let content = medium.get(slot.boot_label());
-        [Which::Old, Which::Running, Which::Update, Which::Large]
+        [Which::Old, Which::Running, Which::Update, Which::Large, Which::Alike]
             .into_iter()
             .find(|which| content.begins_like(&self.get(*which).boot, self.get(*which).boot_len))
     }
@@ -82,17 +102,18 @@ impl Systems {
 }
 
 impl System {
-    fn make(folder: &Path, number: usize, root_len: usize, key: &SecretKey) -> Result<Self> {
+    fn make(folder: &Path, number: usize, root: &[u8], key: &SecretKey) -> Result<Self> {
         let version = format!("{number}.0.0");
-        let boot = boot_image(&version, number as u64)?;
-        let root = Random::new(number as u64, &[7]).bytes(root_len);
         let paths = ["boot", "root", "daruma"].map(|kind| folder.join(format!("{version}.{kind}")));
+        fs::write(&paths[1], root)?;
+        let boundaries = (0..root.len() as u64).step_by(FILE).collect();
+        let chunks = SlotChunks::root_table(&FileDisk::open_read_only(&paths[1])?, &boundaries)?;
+        let boot = boot_image(&version, number as u64, Some(chunks))?;
         fs::write(&paths[0], &boot)?;
-        fs::write(&paths[1], &root)?;
         let verity = Verity {
             hash: Sha256([3; 32]),
             salt: Salt([4; 32]),
-            size: (root_len as u64 * 9 / 10) / BLOCK as u64 * BLOCK as u64,
+            size: (root.len() as u64 * 9 / 10) / BLOCK as u64 * BLOCK as u64,
         };
         let writer = BundleWriter {
             update: Update {
@@ -115,13 +136,13 @@ impl System {
             bundle: paths[2].clone(),
             boot_len: boot.len(),
             boot: Content::new(&boot, grub_disk::PARTITION),
-            root: Content::new(&root, root_len),
+            root: Content::new(root, root.len()),
         })
     }
 }
 
 /// A boot image as the bundler makes them, with a kernel and an initramfs of a few KiB.
-fn boot_image(version: &str, seed: u64) -> Result<Vec<u8>> {
+fn boot_image(version: &str, seed: u64, root_chunks: Option<Vec<u8>>) -> Result<Vec<u8>> {
     let mut squashfs = StoredSquashfs::new();
     let mut sums = String::new();
     let mut add = |name: &str, blocks: u64, sums: &mut String| -> Result<()> {
@@ -141,6 +162,9 @@ fn boot_image(version: &str, seed: u64) -> Result<Vec<u8>> {
          set daruma_min_version=0.0.0\nset daruma_verity=hash-{seed}:salt:1\n"
     );
     squashfs.add_bytes("slot.cfg", slot_cfg.into_bytes())?;
+    if let Some(table) = root_chunks {
+        squashfs.add_bytes(ROOT_CHUNKS, table)?;
+    }
     let mut image = Vec::new();
     squashfs.write(&mut image)?;
     image.resize(image.len().next_multiple_of(BLOCK), 0);

@@ -1,13 +1,17 @@
 //! A device in a folder, bundles for it, and GRUB's part of a boot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use bundle::{BundleWriter, ImageInput, SecretKey, Sha256, StoredSquashfs, Update, Verity};
+use agent::Device;
+use bundle::{
+    BundleWriter, ImageInput, Keyring, ROOT_CHUNKS, SecretKey, Sha256, SlotChunks, StoredSquashfs, Update,
+    Verity,
+};
 use grub_env::{BootState, Env, EnvStore, GRUBENV_BAK_PATH, GRUBENV_PATH};
 use image_layout::{FileDisk, Slot};
 
@@ -34,7 +38,15 @@ pub(crate) struct Spec<'a> {
     pub(crate) min_version: &'a str,
     pub(crate) boot_padding: usize,
     pub(crate) root_size: usize,
+    /// The root image's files, each a seed; empty: noise of `root_size` bytes, of which the slot says nothing.
+    pub(crate) files: &'a [u64],
     pub(crate) keys: &'a [u8],
+}
+
+/// Bytes of the root image's files: all but multiples of 4096.
+fn file(seed: u64) -> Vec<u8> {
+    let length = [50_001, 4096, 30_000, 777, 131_072, 200_000][(seed % 6) as usize];
+    noise(seed, length)
 }
 
 impl Default for Spec<'_> {
@@ -45,6 +57,7 @@ impl Default for Spec<'_> {
             min_version: "0.0.0",
             boot_padding: 1 << 20,
             root_size: 5 << 20,
+            files: &[],
             keys: &[1],
         }
     }
@@ -155,9 +168,33 @@ impl Bench {
         let mut squashfs = StoredSquashfs::new();
         squashfs.add_bytes("vmlinuz", noise(seed_of(spec.version), spec.boot_padding)).unwrap();
         squashfs.add_bytes("slot.cfg", slot_cfg.into_bytes()).unwrap();
+        if !spec.files.is_empty() {
+            let path = self.path("root.tmp");
+            fs::write(&path, Self::root_image(spec)).unwrap();
+            let mut end = 0;
+            let boundaries: BTreeSet<u64> = spec
+                .files
+                .iter()
+                .map(|seed| {
+                    end += file(*seed).len() as u64;
+                    end
+                })
+                .collect();
+            let root = FileDisk::open_read_only(&path).unwrap();
+            squashfs.add_bytes(ROOT_CHUNKS, SlotChunks::root_table(&root, &boundaries).unwrap()).unwrap();
+        }
         let mut image = Vec::new();
         squashfs.write(&mut image).unwrap();
         image
+    }
+
+    fn root_image(spec: &Spec<'_>) -> Vec<u8> {
+        if spec.files.is_empty() {
+            return noise(seed_of(spec.version) + 1, spec.root_size);
+        }
+        let mut root: Vec<u8> = spec.files.iter().flat_map(|seed| file(*seed)).collect();
+        root.resize(root.len().next_multiple_of(4096), 0);
+        root
     }
 
     /// Puts a boot image straight into a slot, as the factory does.
@@ -169,12 +206,12 @@ impl Bench {
     /// Makes a bundle; also gives what the slot's partitions must begin with after it was installed.
     pub(crate) fn bundle(&self, spec: &Spec<'_>) -> Made {
         let boot = self.boot_image(spec);
-        let root = noise(seed_of(spec.version) + 1, spec.root_size);
+        let root = Self::root_image(spec);
         let paths =
             [self.path(&format!("{}.boot", spec.version)), self.path(&format!("{}.root", spec.version))];
         fs::write(&paths[0], &boot).unwrap();
         fs::write(&paths[1], &root).unwrap();
-        let data = (spec.root_size as u64 * 9 / 10) / 4096 * 4096;
+        let data = ((root.len() as u64 * 9 / 10) / 4096 * 4096).max(4096);
         let verity = Verity { hash: Sha256([3; 32]), salt: bundle::Salt([4; 32]), size: data };
         let keys: Vec<_> = spec.keys.iter().map(|number| key(*number)).collect();
         let path = self.path(&format!("{}.daruma", spec.version));
@@ -195,6 +232,23 @@ impl Bench {
         };
         writer.write(&path).unwrap();
         Made { path, boot, root }
+    }
+
+    /// Puts a system straight into a slot.
+    pub(crate) fn put_system(&self, slot: Slot, made: &Made) {
+        for (label, image) in [(slot.boot_label(), &made.boot), (slot.root_label(), &made.root)] {
+            File::options().write(true).open(self.path(label)).unwrap().write_all(image).unwrap();
+        }
+    }
+
+    /// The keys that the device trusts.
+    pub(crate) fn keyring(&self) -> Keyring {
+        Keyring::load(&self.path("etc/daruma/keyring")).unwrap()
+    }
+
+    /// The device, for what a test does in its own process.
+    pub(crate) fn device(&self) -> Device {
+        Device::at(self.folder.path()).unwrap()
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {

@@ -8,4 +8,5 @@ mod daemon;
 mod install;
 mod recovery;
 mod refusals;
+mod reuse;
 mod verbs;

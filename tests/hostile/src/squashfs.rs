@@ -1,6 +1,6 @@
 //! The stored SquashFS: a bundle's frame, and a boot image on a partition that anything may have been written to.
 
-use bundle::{StoredSquashfs, limits};
+use bundle::{Chunk, SlotChunks, StoredSquashfs, limits};
 use image_layout::Disk;
 
 use crate::sparse::Sparse;
@@ -30,6 +30,12 @@ pub(crate) fn squashfs(input: &[u8]) {
         }
     }
     if free <= 1 << 20 {
+        // What an install would believe of such a slot: never more than there is.
+        if let Ok(slot) = SlotChunks::read(&disk, 1 << 20) {
+            let size = |chunks: &[Chunk]| chunks.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>();
+            assert!(size(&slot.boot) <= disk.size().unwrap());
+            assert!(slot.root.is_none_or(|root| size(&root) <= 1 << 20));
+        }
         is_what_the_writer_writes(&disk, &files);
     }
 }
