@@ -29,7 +29,7 @@ fn text(seed: u64, len: usize) -> Vec<u8> {
 fn code(seed: u64, len: usize, shift: u32) -> Vec<u8> {
     let stays = text(seed, len);
     let mut code = Vec::new();
-    for (number, bytes) in (0u32..).zip(stays.chunks(12)) {
+    for (number, bytes) in (0u32..).zip(stays.chunks(44)) {
         code.extend(bytes);
         code.extend((number.wrapping_mul(2_654_435_761).wrapping_add(shift)).to_le_bytes());
     }
@@ -130,7 +130,7 @@ fn a_delta_between_two_versions_is_small_and_leads_from_one_to_the_other() {
     print!("{}", summary.to_text());
     assert_eq!(summary.bytes, fs::metadata(&out).unwrap().len());
     assert_eq!(summary.strange, 0, "blocks that cannot be made again");
-    assert!(summary.copied > 400_000, "the large file that is the same");
+    assert!(summary.copied > 350_000, "the large file that is the same");
     assert!(summary.patched.0 > 400_000 && summary.patched.1 < summary.patched.0 / 10);
     assert!(summary.tree > 0, "the device computes the dm-verity tree");
     // Besides what is new in it (random letters, 4 bits each): tables, and addresses.
