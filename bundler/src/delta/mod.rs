@@ -7,8 +7,9 @@ mod blocks;
 mod groups;
 mod similar;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -60,7 +61,9 @@ pub fn write(old: &Path, new: &Path, keyring: &Keyring, out: &Path) -> Result<Su
 
     let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let writing = || format!("writing the delta {}", out.display());
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(writing)?;
+    // As the umask says, and not for the owner alone: a web server is to read it.
+    let mut file = tempfile::Builder::new();
+    let mut file = file.permissions(Permissions::from_mode(0o666)).tempfile_in(dir).with_context(writing)?;
     file.write_all(&header.encode()).with_context(writing)?;
     let mut summary = Summary { full: new.metadata().with_context(doing)?.len(), ..Summary::default() };
     for name in IMAGES {
