@@ -68,7 +68,7 @@ pub fn write(old: &Path, new: &Path, keyring: &Keyring, out: &Path) -> Result<Su
     let mut summary = Summary { full: new.metadata().with_context(doing)?.len(), ..Summary::default() };
     for name in IMAGES {
         let image = part(&new_bundle, new, name)?;
-        let verity = new_bundle.manifest().image(name).and_then(|image| image.verity.clone());
+        let verity = new_bundle.manifest().image(name).and_then(|image| image.verity);
         let blocks = Block::all(&image, verity.as_ref()).with_context(doing)?;
         let groups = Group::form(&image, blocks, &old_blocks, &mut summary.strange).with_context(doing)?;
         let progress =

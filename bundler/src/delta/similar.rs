@@ -93,7 +93,7 @@ fn sample(content: &[u8], mut give: impl FnMut(u64)) {
         }
         if end + 1 >= WINDOW {
             let hash = (rolling ^ rolling >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            if (hash >> 8) % SAMPLE == 0 {
+            if (hash >> 8).is_multiple_of(SAMPLE) {
                 give(hash);
             }
         }
