@@ -121,6 +121,9 @@ pub enum BundleError {
     /// An image is not a stored SquashFS as Daruma writes it.
     #[error("not a stored SquashFS as Daruma writes it: {0}; write the image anew")]
     Squashfs(String),
+    /// A delta cannot be used.
+    #[error("the delta cannot be used: {0}; take the bundle itself")]
+    Delta(String),
     /// What the writer was given cannot become a bundle.
     #[error("{0}")]
     Input(String),
@@ -132,7 +135,7 @@ impl BundleError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Read { .. } | Self::File { .. } => 1,
-            Self::NotABundle | Self::Torn(_) | Self::Format(_) => 10,
+            Self::NotABundle | Self::Torn(_) | Self::Format(_) | Self::Delta(_) => 10,
             Self::NotSigned | Self::Stranger(_) | Self::BadSignature(_) | Self::Threshold { .. } => 11,
             Self::Content(_) | Self::Squashfs(_) => 12,
             Self::OtherCompatible { .. } => 13,

@@ -13,6 +13,7 @@ mod aside;
 pub mod channel;
 mod chunk;
 mod cut;
+pub mod delta;
 mod digest;
 mod error;
 mod footer;
@@ -32,6 +33,7 @@ mod signature;
 mod slot_chunks;
 mod squashfs;
 mod squashfs_read;
+mod verity_tree;
 mod writer;
 
 pub use chunk::Chunk;

@@ -34,7 +34,11 @@ pub fn boundaries(image: &Path) -> Result<BTreeSet<u64>> {
     read(&FileDisk::open_read_only(image).with_context(doing)?).with_context(doing)
 }
 
-fn read(disk: &impl Disk) -> Result<BTreeSet<u64>> {
+/// The same of the SquashFS at the beginning of `disk`.
+///
+/// # Errors
+/// As [`boundaries`].
+pub fn read(disk: &impl Disk) -> Result<BTreeSet<u64>> {
     let mut superblock = [0; 96];
     disk.read_at(&mut superblock, 0)?;
     let mut fields = Fields(&superblock);

@@ -14,7 +14,7 @@ use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
 use bundler::recipe::Recipe;
 use bundler::repo::Trusted;
-use bundler::{exit, image, registry, rootfs};
+use bundler::{delta, exit, image, registry, rootfs};
 use clap::{Parser, Subcommand};
 use image_layout::Layout;
 use semver::Version;
@@ -85,6 +85,19 @@ enum Verb {
         recipe: Option<PathBuf>,
         /// The disk image to write
         #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
+        output: PathBuf,
+    },
+    /// Make the delta from one bundle to another, for devices that run the first
+    Delta {
+        /// The bundle that devices hold
+        old: PathBuf,
+        /// The bundle that they are to get
+        new: PathBuf,
+        /// Folder of public keys, one of which must have signed both bundles
+        #[arg(long, value_name = "DIR")]
+        keyring: PathBuf,
+        /// The delta to write
+        #[arg(short, value_name = "OUT.delta")]
         output: PathBuf,
     },
     /// Show what a bundle says of itself (verifies nothing)
@@ -176,6 +189,10 @@ fn run(verb: Verb) -> Result<()> {
                 rootfs::source_date_epoch()?,
                 &output,
             )
+        }
+        Verb::Delta { old, new, keyring, output } => {
+            print!("{}", delta::write(&old, &new, &Trusted::load(&keyring)?.keyring, &output)?.to_text());
+            Ok(())
         }
         Verb::Inspect { bundle, json } => {
             let inspection = Inspection::read(&bundle)?;

@@ -1,0 +1,185 @@
+//! From old images and a delta to the chunks of a new bundle.
+
+use std::io::Read;
+
+use image_layout::Disk;
+
+use super::record::{Record, wrong};
+use super::{Header, Recompressor, dictionary, header};
+use crate::verity_tree::VerityTree;
+use crate::{BundleError, ImageName, Sha256, Verified, reader};
+
+/// What the device holds: the images that the delta starts from, each from the beginning of a disk.
+#[derive(Debug)]
+pub struct OldImages<D> {
+    /// The boot image.
+    pub boot: D,
+    /// The root image.
+    pub root: D,
+}
+
+impl<D: Disk> OldImages<D> {
+    /// Fills `buf` from `offset` of image 0 (boot) or 1 (root).
+    pub(super) fn read_at(&self, image: u8, buf: &mut [u8], offset: u64) -> Result<(), BundleError> {
+        let disk = if image == 0 { &self.boot } else { &self.root };
+        let size = disk.size().map_err(BundleError::read("the size of the running system"))?;
+        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > size) {
+            return Err(wrong("it reaches beyond the running system"));
+        }
+        disk.read_at(buf, offset).map_err(BundleError::read("a block of the running system"))
+    }
+}
+
+/// The names of the images that a delta makes, in its order.
+pub(super) const IMAGES: [&str; 2] = [ImageName::BOOT, ImageName::ROOT];
+
+/// A delta that is being applied: it gives the chunks of the new bundle's boot and root image, in their order.
+#[derive(Debug)]
+pub struct Delta<'a, N, D, R> {
+    new: &'a Verified<N>,
+    old: OldImages<D>,
+    from: R,
+    /// Number of the image that is being made, and of its next chunk.
+    next: (usize, usize),
+    /// Bytes of the current image that have been handed out.
+    done: u64,
+    pending: Pending,
+    tree: Option<VerityTree>,
+    recompressor: Recompressor,
+    dictionary: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+/// Bytes that the last record makes and that are not in a chunk yet.
+#[derive(Debug)]
+enum Pending {
+    Bytes { bytes: Vec<u8>, taken: usize },
+    Copy { image: u8, offset: u64, len: u64 },
+}
+
+impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
+    /// Reads the header of `from` and holds it against the bundle that it is to make, and the one that it is to be made of.
+    ///
+    /// # Errors
+    /// It is no delta, or for other bundles, or needs another version of zstd.
+    pub fn open(
+        mut from: R,
+        new: &'a Verified<N>,
+        old_manifest: Sha256,
+        old: OldImages<D>,
+    ) -> Result<Self, BundleError> {
+        let Header { zstd, old: old_sha256, new: new_sha256 } = Header::read(&mut from)?;
+        if new_sha256 != new.manifest_sha256() {
+            return Err(wrong("it is for another new bundle"));
+        }
+        if old_sha256 != old_manifest {
+            return Err(wrong("it is for a device that runs another system"));
+        }
+        let have = header::zstd_version();
+        if zstd != have {
+            return Err(wrong(&format!("it needs zstd {zstd}, and this program has {have}")));
+        }
+        let pending = Pending::Bytes { bytes: Vec::new(), taken: 0 };
+        let recompressor = Recompressor::new();
+        let tree = VerityTree::of(new.manifest().image(IMAGES[0]));
+        let (dictionary, packed) = Default::default();
+        Ok(Self { new, old, from, next: (0, 0), done: 0, pending, tree, recompressor, dictionary, packed })
+    }
+
+    /// Puts the next chunk into `buf` and returns the name of its image and its index in that image's table; `None` behind
+    /// the last. What does not match its hash is not handed out.
+    ///
+    /// # Errors
+    /// The delta or an old image cannot be read, or the delta does not make that chunk. There is nothing more to be had
+    /// from it then.
+    pub fn next_chunk(&mut self, buf: &mut Vec<u8>) -> Result<Option<(&'static str, usize)>, BundleError> {
+        let made = self.make(buf);
+        if !matches!(made, Ok(Some(_))) {
+            buf.clear();
+        }
+        made
+    }
+
+    fn make(&mut self, buf: &mut Vec<u8>) -> Result<Option<(&'static str, usize)>, BundleError> {
+        let (image, index) = self.next;
+        let Some(name) = IMAGES.get(image).copied() else { return Ok(None) };
+        let Some(chunk) = self.new.chunks(name).get(index) else {
+            if self.left() > 0 {
+                return Err(wrong("it makes more than the image"));
+            }
+            let next = IMAGES.get(image + 1).and_then(|name| self.new.manifest().image(name));
+            (self.next, self.done, self.tree) = ((image + 1, 0), 0, VerityTree::of(next));
+            return self.make(buf);
+        };
+        buf.resize(chunk.len as usize, 0);
+        let mut filled = 0;
+        while filled < buf.len() {
+            if self.left() == 0 {
+                self.step()?;
+            }
+            filled += self.take(&mut buf[filled..])?;
+        }
+        if Sha256::of(buf) != chunk.sha256 {
+            return Err(reader::damaged(name, index));
+        }
+        self.next.1 += 1;
+        Ok(Some((name, index)))
+    }
+
+    /// Bytes that the last record still gives.
+    fn left(&self) -> u64 {
+        match &self.pending {
+            Pending::Bytes { bytes, taken } => (bytes.len() - taken) as u64,
+            Pending::Copy { len, .. } => *len,
+        }
+    }
+
+    /// Reads the next record.
+    fn step(&mut self) -> Result<(), BundleError> {
+        // The memory of the last one is used again.
+        let mut made = match &mut self.pending {
+            Pending::Bytes { bytes, .. } => std::mem::take(bytes),
+            Pending::Copy { .. } => Vec::new(),
+        };
+        made.clear();
+        match Record::read(&mut self.from)? {
+            Record::Copy { image, offset, len } => {
+                self.pending = Pending::Copy { image, offset, len };
+                return Ok(());
+            }
+            Record::Literal(bytes) => made = bytes,
+            Record::Patch(patch) => {
+                dictionary::read(&self.old, &patch.dictionary, &mut self.packed, &mut self.dictionary)?;
+                patch.apply(&self.dictionary, &mut self.recompressor, &mut made)?;
+            }
+            Record::Tree => {
+                let tree = self.tree.take().and_then(|tree| tree.finish(self.done));
+                made = tree.ok_or_else(|| wrong("it asks for a dm-verity tree where none belongs"))?;
+            }
+        }
+        self.pending = Pending::Bytes { bytes: made, taken: 0 };
+        Ok(())
+    }
+
+    /// Moves bytes of the last record into `buf`; returns how many.
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize, BundleError> {
+        let len = usize::try_from(self.left()).unwrap_or(usize::MAX).min(buf.len());
+        let buf = &mut buf[..len];
+        match &mut self.pending {
+            Pending::Bytes { bytes, taken } => {
+                buf.copy_from_slice(&bytes[*taken..][..len]);
+                *taken += len;
+            }
+            Pending::Copy { image, offset, len: left } => {
+                self.old.read_at(*image, buf, *offset)?;
+                *offset += len as u64;
+                *left -= len as u64;
+            }
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.update(buf);
+        }
+        self.done += len as u64;
+        Ok(len)
+    }
+}

@@ -1,0 +1,61 @@
+//! The beginning of a delta: what it is for, and what it needs.
+
+use std::io::Read;
+
+use super::limits;
+use crate::{BundleError, Sha256};
+
+/// First bytes of a delta.
+const MAGIC: [u8; 16] = *b"daruma delta\0\0\0\0";
+/// Bytes of the header.
+const SIZE: usize = 16 + 4 + 4 + 32 + 32;
+
+/// What a delta is for. Nobody has signed it: it decides which files to look at, and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// The version of the zstd library that has compressed the new images, as [`zstd_version`]. Another one makes other
+    /// bytes of the same content.
+    pub zstd: u32,
+    /// SHA-256 of the manifest of the bundle that the device must hold.
+    pub old: Sha256,
+    /// SHA-256 of the manifest of the bundle whose chunks come out.
+    pub new: Sha256,
+}
+
+/// The version of the zstd library in this program: 10507 is 1.5.7.
+#[must_use]
+pub fn zstd_version() -> u32 {
+    zstd::zstd_safe::version_number()
+}
+
+impl Header {
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let numbers = [limits::FORMAT.to_le_bytes(), self.zstd.to_le_bytes()].concat();
+        [&MAGIC[..], &numbers, &self.old.0, &self.new.0].concat()
+    }
+
+    /// Reads the header, and nothing behind it.
+    ///
+    /// # Errors
+    /// It cannot be read, is none, or is of a later format.
+    pub fn read(from: &mut impl Read) -> Result<Self, BundleError> {
+        let mut bytes = [0; SIZE];
+        from.read_exact(&mut bytes).map_err(BundleError::read("the header of the delta"))?;
+        let (magic, rest) = bytes.split_at(MAGIC.len());
+        let (words, hashes) = rest.as_chunks::<4>().0.split_at(2);
+        if magic != MAGIC {
+            return Err(BundleError::Delta("it is none".to_owned()));
+        }
+        if u32::from_le_bytes(words[0]) != limits::FORMAT {
+            return Err(BundleError::Delta("it is of a later format".to_owned()));
+        }
+        let (old, new) = hashes.as_flattened().split_at(32);
+        let mut header =
+            Self { zstd: u32::from_le_bytes(words[1]), old: Sha256([0; 32]), new: Sha256([0; 32]) };
+        header.old.0.copy_from_slice(old);
+        header.new.0.copy_from_slice(new);
+        Ok(header)
+    }
+}

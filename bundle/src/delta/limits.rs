@@ -1,0 +1,22 @@
+//! Limits of a delta, format 1. A reader refuses what lies beyond them before it allocates anything.
+
+/// Version of the format.
+pub const FORMAT: u32 = 1;
+/// Most bytes of a literal.
+pub const LITERAL: u32 = 1 << 20;
+/// Most bytes that the blocks of one patch's dictionary are together, unpacked.
+pub const DICTIONARY: usize = 4 << 20;
+/// Most bytes of one block, unpacked: SquashFS has none that are larger.
+pub const BLOCK: u32 = 1 << 20;
+/// Most bytes that one patch makes, before they are packed.
+pub const CONTENT: usize = 1 << 20;
+/// Most bytes of a patch's control stream, unpacked.
+pub const CONTROL: usize = 1 << 20;
+/// Most blocks in a patch's dictionary, and most blocks that it makes.
+pub const BLOCKS: usize = 4096;
+/// The highest zstd level of a block: higher ones take more memory than a device is asked for.
+pub const LEVEL: u8 = 19;
+/// Most threads that compress. Each takes some 5 MiB.
+pub const THREADS: usize = 2;
+/// Most bytes of a dm-verity tree that is computed, and so held in memory: that of 1 GiB of data.
+pub const TREE: u64 = 9 << 20;

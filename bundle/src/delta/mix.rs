@@ -1,0 +1,128 @@
+//! New bytes as old bytes with differences: the form of bsdiff.
+//!
+//! A move of code by a few bytes changes the addresses in it and little else. So the difference of new and old is
+//! nearly all zeros, and compresses to nearly nothing, where a compressor that looks for equal strings finds only short ones.
+
+use crate::BundleError;
+
+/// The three streams of bsdiff, not compressed.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Mix {
+    /// For each step three numbers in LEB128: bytes that are a sum, bytes that are taken as they are, and how far the
+    /// place in the old bytes moves then (zigzag).
+    pub control: Vec<u8>,
+    /// What is taken as it is.
+    pub extra: Vec<u8>,
+    /// What is added to the old bytes, modulo 256.
+    pub add: Vec<u8>,
+}
+
+impl Mix {
+    /// Adds a step: `add` is the sum of old bytes and new ones, `extra` what follows, `seek` how far the place in the
+    /// old bytes moves afterwards.
+    pub fn push(&mut self, add: &[u8], extra: &[u8], seek: i64) {
+        self.add.extend_from_slice(add);
+        self.extra.extend_from_slice(extra);
+        number(&mut self.control, add.len() as u64);
+        number(&mut self.control, extra.len() as u64);
+        number(&mut self.control, ((seek << 1) ^ (seek >> 63)) as u64);
+    }
+}
+
+fn number(to: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+/// Appends to `out` the new bytes: as many as `extra` and `add` have.
+///
+/// # Errors
+/// The streams contradict each other or reach beyond `old`.
+pub(crate) fn mix(
+    old: &[u8],
+    mut control: &[u8],
+    mut extra: &[u8],
+    mut add: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), BundleError> {
+    let mut place = 0i64;
+    while !control.is_empty() {
+        let [sum, as_is, seek] = [take(&mut control)?, take(&mut control)?, take(&mut control)?];
+        let (differences, rest) = split(add, sum)?;
+        add = rest;
+        let from = usize::try_from(place).ok().and_then(|place| old.get(place..)?.get(..differences.len()));
+        let from = from.ok_or_else(|| wrong("a patch reaches beyond its dictionary"))?;
+        out.extend(from.iter().zip(differences).map(|(old, difference)| old.wrapping_add(*difference)));
+        let (bytes, rest) = split(extra, as_is)?;
+        extra = rest;
+        out.extend_from_slice(bytes);
+        let seek = (seek >> 1) as i64 ^ -((seek & 1) as i64);
+        place = (place + differences.len() as i64) // at most the dictionary
+            .checked_add(seek)
+            .ok_or_else(|| wrong("a patch reaches beyond its dictionary"))?;
+    }
+    if extra.is_empty() && add.is_empty() { Ok(()) } else { Err(wrong("the streams of a patch do not fit")) }
+}
+
+fn split(bytes: &[u8], len: u64) -> Result<(&[u8], &[u8]), BundleError> {
+    let len = usize::try_from(len).ok();
+    len.and_then(|len| bytes.split_at_checked(len)).ok_or_else(|| wrong("the streams of a patch do not fit"))
+}
+
+fn take(control: &mut &[u8]) -> Result<u64, BundleError> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) =
+            control.split_first().ok_or_else(|| wrong("the control of a patch is cut short"))?;
+        *control = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(number);
+        }
+    }
+    Err(wrong("a number in the control of a patch is too large"))
+}
+
+fn wrong(why: &str) -> BundleError {
+    BundleError::Delta(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_taken_apart_is_put_together(
+            old in proptest::collection::vec(proptest::num::u8::ANY, 1..200),
+            steps in proptest::collection::vec((0usize..50, 0usize..200, proptest::collection::vec(proptest::num::u8::ANY, 0..20)), 0..10),
+        ) {
+            let mut made = Mix::default();
+            let mut new = Vec::new();
+            let mut place = 0i64;
+            for (len, at, extra) in &steps {
+                let at = at % old.len();
+                made.push(&[], &[], at as i64 - place);
+                let add: Vec<u8> = old[at..].iter().take(*len).map(|byte| byte % 3).collect();
+                new.extend(old[at..].iter().zip(&add).map(|(old, add)| old.wrapping_add(*add)));
+                new.extend(extra);
+                made.push(&add, extra, 0);
+                place = (at + add.len()) as i64;
+            }
+            let mut out = Vec::new();
+            mix(&old, &made.control, &made.extra, &made.add, &mut out).unwrap();
+            proptest::prop_assert_eq!(out, new);
+        }
+
+        #[test]
+        fn any_streams_are_mixed_or_refused(old: Vec<u8>, control: Vec<u8>, extra: Vec<u8>, add: Vec<u8>) {
+            let mut out = Vec::new();
+            if mix(&old, &control, &extra, &add, &mut out).is_ok() {
+                proptest::prop_assert_eq!(out.len(), extra.len() + add.len());
+            }
+        }
+    }
+}

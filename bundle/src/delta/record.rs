@@ -1,0 +1,138 @@
+//! The steps of a delta, as they follow its header.
+
+use std::io::Read;
+
+use super::limits;
+use super::patch::Patch;
+use crate::BundleError;
+
+/// One step. Together the steps make the boot image and then the root image, from the first byte to the last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// The next `len` bytes are those of old image `image` from `offset`.
+    Copy {
+        /// 0: boot, 1: root.
+        image: u8,
+        /// Where they begin in the old image, bytes.
+        offset: u64,
+        /// How many, not 0.
+        len: u64,
+    },
+    /// The next bytes, 1 to [`limits::LITERAL`].
+    Literal(Vec<u8>),
+    /// The next blocks are made of old ones.
+    Patch(Patch),
+    /// The next bytes are the dm-verity tree of the image as far as it has come, salted as the new manifest says.
+    Tree,
+}
+
+const COPY: u8 = 1;
+const LITERAL: u8 = 2;
+const PATCH: u8 = 3;
+const TREE: u8 = 4;
+/// Level at which literals and patches are packed.
+pub(super) const BODY_LEVEL: i32 = 19;
+
+impl Record {
+    /// The record's bytes.
+    ///
+    /// # Errors
+    /// It is beyond a limit.
+    pub fn encode(&self) -> Result<Vec<u8>, BundleError> {
+        let mut out = Vec::new();
+        match self {
+            Self::Copy { image, offset, len } => {
+                out.extend([COPY, *image]);
+                out.extend([offset.to_le_bytes(), len.to_le_bytes()].as_flattened());
+            }
+            Self::Literal(bytes) => {
+                let len = u32::try_from(bytes.len()).ok().filter(|len| (1..=limits::LITERAL).contains(len));
+                let len = len.ok_or_else(|| wrong("a literal is empty or larger than 1 MiB"))?;
+                let mut packed = zstd::bulk::compress(bytes, BODY_LEVEL).map_err(packing)?;
+                if packed.len() >= bytes.len() {
+                    packed.clone_from(bytes);
+                }
+                out.push(LITERAL);
+                out.extend([len, packed.len() as u32].map(u32::to_le_bytes).as_flattened());
+                out.extend(packed);
+            }
+            Self::Patch(patch) => {
+                out.push(PATCH);
+                patch.encode(&mut out)?;
+            }
+            Self::Tree => out.push(TREE),
+        }
+        Ok(out)
+    }
+
+    /// Reads the next record.
+    ///
+    /// # Errors
+    /// It cannot be read, is none, or is beyond a limit.
+    pub fn read(from: &mut impl Read) -> Result<Self, BundleError> {
+        let [kind] = array(from)?;
+        match kind {
+            COPY => {
+                let [image] = array(from)?;
+                let (offset, len) = (u64(from)?, u64(from)?);
+                if image > 1 || len == 0 {
+                    return Err(wrong("a copy of nothing"));
+                }
+                Ok(Self::Copy { image, offset, len })
+            }
+            LITERAL => {
+                let (len, packed) = (u32(from)?, u32(from)?);
+                if len == 0 || len > limits::LITERAL || packed > len {
+                    return Err(wrong("a literal is empty or larger than 1 MiB"));
+                }
+                let bytes = bytes(from, packed as usize)?;
+                if packed == len {
+                    return Ok(Self::Literal(bytes));
+                }
+                Ok(Self::Literal(unpack(&bytes, len as usize)?))
+            }
+            PATCH => Ok(Self::Patch(Patch::read(from)?)),
+            TREE => Ok(Self::Tree),
+            _ => Err(wrong("it has a step of an unknown kind")),
+        }
+    }
+}
+
+pub(super) fn wrong(why: &str) -> BundleError {
+    BundleError::Delta(why.to_owned())
+}
+
+pub(super) fn packing(source: std::io::Error) -> BundleError {
+    BundleError::Delta(format!("compressing a part of it failed: {source}"))
+}
+
+pub(super) fn array<const N: usize>(from: &mut impl Read) -> Result<[u8; N], BundleError> {
+    let mut bytes = [0; N];
+    from.read_exact(&mut bytes).map_err(BundleError::read("the delta"))?;
+    Ok(bytes)
+}
+
+pub(super) fn u16(from: &mut impl Read) -> Result<u16, BundleError> {
+    array(from).map(u16::from_le_bytes)
+}
+
+pub(super) fn u32(from: &mut impl Read) -> Result<u32, BundleError> {
+    array(from).map(u32::from_le_bytes)
+}
+
+fn u64(from: &mut impl Read) -> Result<u64, BundleError> {
+    array(from).map(u64::from_le_bytes)
+}
+
+/// `len` bytes; the caller has held `len` against a limit.
+pub(super) fn bytes(from: &mut impl Read, len: usize) -> Result<Vec<u8>, BundleError> {
+    let mut bytes = vec![0; len];
+    from.read_exact(&mut bytes).map_err(BundleError::read("the delta"))?;
+    Ok(bytes)
+}
+
+/// The `len` bytes that `packed` is the zstd frame of; the caller has held `len` against a limit.
+pub(super) fn unpack(packed: &[u8], len: usize) -> Result<Vec<u8>, BundleError> {
+    let bytes = zstd::bulk::decompress(packed, len).ok().filter(|bytes| bytes.len() == len);
+    bytes.ok_or_else(|| wrong("a part of it cannot be unpacked"))
+}

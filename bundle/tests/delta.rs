@@ -1,0 +1,304 @@
+//! A delta gives the chunks of the new bundle or an error, whatever its bytes are.
+
+#![allow(clippy::unwrap_used)] // a test may
+
+mod sample;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bundle::delta::{
+    Delta, Header, Mix, OldImages, Output, Packing, Patch, Recompressor, Record, Source, limits, zstd_version,
+};
+use bundle::{BundleError, BundleWriter, ImageInput, Salt, Sha256, Verified, Verity};
+use image_layout::FileDisk;
+use proptest::prelude::*;
+use sample::noise;
+
+/// Bytes of the content of a block.
+const BLOCK: usize = 128 << 10;
+
+/// Two bundles, and the delta that leads from the one to the other, record by record.
+struct Pair {
+    _dir: tempfile::TempDir,
+    boot: std::path::PathBuf,
+    root: std::path::PathBuf,
+    new: Verified<FileDisk>,
+    header: Header,
+    records: Vec<Vec<u8>>,
+}
+
+fn letters(seed: u64, len: usize) -> Vec<u8> {
+    noise(seed, len).iter().map(|byte| b'a' + byte % 16).collect()
+}
+
+fn squeezed(block: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let output = Output { len: block.len() as u32, packing: Packing::Zstd(15) };
+    Recompressor::new().pack(block, &[output], &mut packed).unwrap();
+    packed
+}
+
+fn padded(mut image: Vec<u8>) -> Vec<u8> {
+    image.resize(image.len().next_multiple_of(4096), 0);
+    image
+}
+
+fn bundled(dir: &Path, name: &str, boot: &[u8], root: &[u8]) -> Verified<FileDisk> {
+    let path = |what: &str| dir.join(format!("{name}.{what}"));
+    std::fs::write(path("boot"), boot).unwrap();
+    std::fs::write(path("root"), root).unwrap();
+    let verity = Verity { hash: Sha256([1; 32]), salt: Salt([2; 32]), size: 4096 };
+    BundleWriter {
+        update: sample::update(if name == "old" { "1.0.0" } else { "2.0.0" }),
+        images: vec![
+            ImageInput { name: "boot".parse().unwrap(), path: &path("boot"), verity: None },
+            ImageInput { name: "root".parse().unwrap(), path: &path("root"), verity: Some(verity) },
+        ],
+        meta: BTreeMap::new(),
+        keys: &[sample::key(1)],
+    }
+    .write(&path("daruma"))
+    .unwrap();
+    sample::open(&path("daruma"), &sample::keyring(&[1], 1)).unwrap()
+}
+
+impl Pair {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // The old root: two blocks. The new one: a literal, the second block, the first with changes, zeros.
+        let (first, second) = (letters(1, BLOCK), letters(2, BLOCK));
+        let mut changed = first.clone();
+        changed[1000..1010].fill(b'!');
+        changed.truncate(BLOCK - 77);
+        changed.extend(b"new at the end");
+        let packed = [&first, &second, &changed].map(|block| squeezed(block));
+        let old_boot = letters(3, 8192);
+        let old_root = padded([&packed[0][..], &packed[1]].concat());
+        let head = noise(4, 5000);
+        let new_boot = [&old_boot[4096..], &old_boot[..4096]].concat();
+        let new_root = [&head[..], &packed[1], &packed[2]].concat();
+        let tail = vec![0; new_root.len().next_multiple_of(4096) - new_root.len()];
+        let new_root = [new_root, tail.clone()].concat();
+
+        let old = bundled(dir.path(), "old", &old_boot, &old_root);
+        let new = bundled(dir.path(), "new", &new_boot, &new_root);
+        let header = Header { zstd: zstd_version(), old: old.manifest_sha256(), new: new.manifest_sha256() };
+        let mut mix = Mix::default();
+        let sums: Vec<u8> = changed.iter().zip(&first).map(|(new, old)| new.wrapping_sub(*old)).collect();
+        mix.push(&sums[..BLOCK - 77], b"new at the end", 0);
+        let source = |offset: usize, packed: &[u8]| Source {
+            image: 1,
+            offset: offset as u64,
+            packed: packed.len() as u32,
+            len: BLOCK as u32,
+            packing: Packing::Zstd(1),
+        };
+        let patch = Patch {
+            dictionary: vec![source(0, &packed[0]), source(packed[0].len(), &packed[1])],
+            mix,
+            outputs: vec![Output { len: changed.len() as u32, packing: Packing::Zstd(15) }],
+        };
+        let records = [
+            Record::Copy { image: 0, offset: 4096, len: 4096 },
+            Record::Copy { image: 0, offset: 0, len: 4096 },
+            Record::Literal(head),
+            Record::Copy { image: 1, offset: packed[0].len() as u64, len: packed[1].len() as u64 },
+            Record::Patch(patch),
+            Record::Literal(tail),
+        ];
+        let records = records.iter().map(|record| record.encode().unwrap()).collect();
+        let (boot, root) = (dir.path().join("old.boot"), dir.path().join("old.root"));
+        Self { _dir: dir, boot, root, new, header, records }
+    }
+
+    fn delta(&self) -> Vec<u8> {
+        [self.header.encode(), self.records.concat()].concat()
+    }
+
+    /// Applies `delta`: how many chunks came out, each of which is held against the table here too.
+    fn apply(&self, delta: &[u8]) -> Result<usize, BundleError> {
+        let disk = |path| FileDisk::open_read_only(path).unwrap();
+        let old = OldImages { boot: disk(&self.boot), root: disk(&self.root) };
+        let mut delta = Delta::open(delta, &self.new, self.header.old, old)?;
+        let mut chunk = vec![1, 2, 3];
+        let mut expected = ["boot", "root"].into_iter().flat_map(|name| {
+            self.new.chunks(name).iter().enumerate().map(move |(index, chunk)| (name, index, chunk))
+        });
+        let mut count = 0;
+        loop {
+            match delta.next_chunk(&mut chunk) {
+                Ok(Some(place)) => {
+                    let (name, index, entry) = expected.next().unwrap();
+                    assert_eq!(place, (name, index));
+                    assert_eq!(Sha256::of(&chunk), entry.sha256);
+                    count += 1;
+                }
+                Ok(None) => {
+                    assert!(expected.next().is_none() && chunk.is_empty());
+                    return Ok(count);
+                }
+                Err(error) => {
+                    assert!(chunk.is_empty(), "bytes were handed out with an error");
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn refused(&self, delta: &[u8], why: &str) {
+        let error = self.apply(delta).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(!error.to_string().contains('\n'));
+    }
+}
+
+#[test]
+fn a_delta_makes_every_chunk_of_the_new_bundle() {
+    let pair = Pair::new();
+    let chunks = pair.new.chunks("boot").len() + pair.new.chunks("root").len();
+    assert_eq!(pair.apply(&pair.delta()).unwrap(), chunks);
+    // A block of 60 kB, made of a patch of some bytes.
+    assert!(pair.records[4].len() < 300, "{}", pair.records[4].len());
+}
+
+#[test]
+fn a_delta_for_other_bundles_or_another_zstd_is_refused_before_it_is_applied() {
+    let pair = Pair::new();
+    let with = |header: Header| [header.encode(), pair.records.concat()].concat();
+    pair.refused(&with(Header { new: Sha256([7; 32]), ..pair.header }), "another new bundle");
+    pair.refused(&with(Header { old: Sha256([7; 32]), ..pair.header }), "runs another system");
+    let why = format!("it needs zstd 10000, and this program has {}", zstd_version());
+    pair.refused(&with(Header { zstd: 10000, ..pair.header }), &why);
+    pair.refused(
+        b"this is some other file, long enough to be read as a header, which takes eighty-eight bytes",
+        "it is none",
+    );
+    let mut later = pair.delta();
+    later[16] = 2;
+    pair.refused(&later, "later format");
+}
+
+#[test]
+fn a_device_that_holds_something_else_gets_an_error_and_no_chunk_of_it() {
+    let pair = Pair::new();
+    let bytes = std::fs::read(&pair.root).unwrap();
+    for place in [10, bytes.len() / 4, bytes.len() * 3 / 4] {
+        let mut bytes = bytes.clone();
+        bytes[place] ^= 1;
+        std::fs::write(&pair.root, bytes).unwrap();
+        assert!(pair.apply(&pair.delta()).is_err());
+    }
+    std::fs::write(&pair.root, &bytes[..8192]).unwrap();
+    pair.refused(&pair.delta(), "beyond the running system");
+}
+
+#[test]
+fn a_delta_that_is_cut_short_or_makes_too_much_or_the_wrong_thing_is_refused() {
+    let pair = Pair::new();
+    let with = |records: &[&[u8]]| [&pair.header.encode()[..], &records.concat()].concat();
+    let record = |record: Record| record.encode().unwrap();
+    let all = pair.delta();
+    for len in [0, 50, 88, 89, 100, all.len() / 2, all.len() - 1] {
+        assert!(matches!(pair.apply(&all[..len]), Err(BundleError::Read { .. })), "{len}");
+    }
+    let [a, b, rest @ ..] = &pair.records[..] else { unreachable!() };
+    let rest = rest.concat();
+    pair.refused(&with(&[a, a, &rest]), "chunk 0 of image boot");
+    pair.refused(&with(&[b, a, &rest]), "chunk 0 of image boot");
+    let more = record(Record::Copy { image: 0, offset: 0, len: 4097 });
+    pair.refused(&with(&[a, &more, &rest]), "more than the image");
+    pair.refused(&with(&[a, b, &record(Record::Tree)]), "where none belongs");
+    pair.refused(&with(&[&record(Record::Tree)]), "where none belongs");
+    let far = record(Record::Copy { image: 1, offset: u64::MAX, len: u64::MAX });
+    pair.refused(&with(&[&far]), "beyond the running system");
+    pair.refused(&with(&[&[9]]), "unknown kind");
+}
+
+/// A patch's counts and lengths, as they lie behind its kind.
+fn shape(sources: u16, outputs: u16, lengths: [u32; 4]) -> Vec<u8> {
+    let counts = [sources, outputs].map(u16::to_le_bytes);
+    [&[3][..], counts.as_flattened(), lengths.map(u32::to_le_bytes).as_flattened()].concat()
+}
+
+#[test]
+fn what_is_beyond_a_limit_is_refused_before_it_is_read_or_held() {
+    let pair = Pair::new();
+    let refused = |record: &[u8], why| pair.refused(&[&pair.header.encode()[..], record].concat(), why);
+    // None of these has the bytes that it announces: a reader that went on would say "cannot read".
+    refused(&[&[2][..], &u32::MAX.to_le_bytes(), &[0; 4]].concat(), "larger than 1 MiB");
+    refused(&[&[2][..], &[5, 0, 0, 0], &u32::MAX.to_le_bytes()].concat(), "larger than 1 MiB");
+    refused(&shape(1, 4097, [0, 1, 0, 1]), "more than 4096");
+    refused(&shape(5000, 1, [0, 1, 0, 1]), "more than 4096");
+    refused(&shape(1, 0, [0, 1, 0, 1]), "no blocks");
+    refused(&shape(1, 1, [0, limits::CONTENT as u32, 1, 1]), "more than 1 MiB");
+    refused(&shape(1, 1, [0, u32::MAX, u32::MAX, 1]), "more than 1 MiB");
+    refused(&shape(1, 1, [limits::CONTROL as u32 + 1, 1, 0, 1]), "more than 1 MiB");
+    refused(&shape(1, 1, [0, 1, 0, u32::MAX]), "larger than what it makes");
+    let source = |image: u8, packing: u8, packed: u32, len: u32| {
+        [&[image, packing][..], &[0; 8], &packed.to_le_bytes(), &len.to_le_bytes()].concat()
+    };
+    let output = |packing: u8, len: u32| [&[packing][..], &len.to_le_bytes()].concat();
+    let small = |source: &[u8], output: &[u8]| [&shape(1, 1, [0, 1, 0, 1])[..], source, output].concat();
+    refused(&small(&source(2, 0, 1, 1), &[]), "of no image");
+    refused(&small(&source(0, 1, 1, limits::BLOCK + 1), &[]), "too large");
+    refused(&small(&source(0, 1, u32::MAX, 1), &[]), "too large");
+    refused(&small(&source(0, 0, 2, 1), &[]), "too large");
+    refused(&small(&source(0, 20, 1, 1), &[]), "above 19");
+    refused(&small(&source(0, 1, 1, 1), &output(22, 1)), "above 19");
+    refused(&small(&source(0, 1, 1, 1), &output(15, u32::MAX)), "larger than 1 MiB");
+    refused(&small(&source(0, 1, 1, 1), &output(15, 2)), "not what it makes");
+    let five = [&shape(5, 1, [0, 1, 0, 1])[..], &source(1, 1, 100, limits::BLOCK).repeat(5), &output(0, 1)];
+    refused(&five.concat(), "larger than 4 MiB");
+}
+
+#[test]
+fn a_record_is_read_as_it_was_written() {
+    let pair = Pair::new();
+    for bytes in &pair.records {
+        let mut from = &bytes[..];
+        assert_eq!(Record::read(&mut from).unwrap().encode().unwrap(), *bytes);
+        assert!(from.is_empty());
+    }
+    assert_eq!(Header::read(&mut &pair.header.encode()[..]).unwrap(), pair.header);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_damaged_delta_never_gives_a_wrong_chunk(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
+        cut: Option<prop::sample::Index>,
+    ) {
+        thread_local!(static PAIR: Pair = Pair::new());
+        PAIR.with(|pair| {
+            let mut delta = pair.delta();
+            for (place, change) in &changes {
+                let place = place.index(delta.len());
+                delta[place] ^= change;
+            }
+            if let Some(cut) = cut {
+                delta.truncate(cut.index(delta.len()));
+            }
+            // `apply` holds every chunk against the table.
+            let _ = pair.apply(&delta);
+        });
+    }
+
+    #[test]
+    fn any_bytes_behind_the_header_are_applied_or_refused(bytes: Vec<u8>, kind in 0u8..6) {
+        thread_local!(static PAIR: Pair = Pair::new());
+        PAIR.with(|pair| {
+            let delta = [&pair.header.encode()[..], &[kind], &bytes].concat();
+            prop_assert!(pair.apply(&delta).is_err());
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn any_bytes_are_a_record_or_refused(bytes: Vec<u8>, kind in 0u8..6) {
+        let _ = Record::read(&mut &[&[kind], &bytes[..]].concat()[..]);
+        let _ = Header::read(&mut &bytes[..]);
+    }
+}

@@ -1,0 +1,171 @@
+//! Deltas between bundles with real SquashFS images, from `squash` and `veritysetup`.
+
+#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bundle::delta::{Output, Packing, Recompressor};
+use bundle::{BundleWriter, ImageInput, Keyring, SecretKey, StoredSquashfs, Update, Verity};
+use bundler::tree::Tree;
+use bundler::{blocks, delta, squash, verity};
+
+const EPOCH: u32 = 1_700_000_000;
+
+/// Bytes that compress to about a half and do not repeat (xorshift64 as digits).
+fn text(seed: u64, len: usize) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        b'a' + (x % 16) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Something like code: addresses that all move when `shift` does, between bytes that do not.
+fn code(seed: u64, len: usize, shift: u32) -> Vec<u8> {
+    let stays = text(seed, len);
+    let mut code = Vec::new();
+    for (number, bytes) in (0u32..).zip(stays.chunks(44)) {
+        code.extend(bytes);
+        code.extend((number.wrapping_mul(2_654_435_761).wrapping_add(shift)).to_le_bytes());
+    }
+    code
+}
+
+/// A system of one of two versions, in which a library has a new name, its addresses have moved, some small files
+/// have changed, and so everything has a new place.
+fn tree(version: u32) -> Tree {
+    let mut tree = Tree::new(EPOCH);
+    tree.put("etc/version", 0o644, text(u64::from(version), 3000 * version as usize));
+    tree.put(&format!("lib/libsomething.so.{version}"), 0o755, code(1, 700_000, version * 0x40));
+    tree.put("lib/same", 0o644, text(2, 900_000));
+    for number in 0..400 {
+        let changes = if number % 20 == 0 { version } else { 0 };
+        let content = [text(number, 900), text(number + u64::from(changes) * 1000, 100)].concat();
+        tree.put(&format!("usr/share/{number:03}"), 0o644, content);
+    }
+    tree
+}
+
+struct Bundler {
+    dir: tempfile::TempDir,
+    key: SecretKey,
+    keyring: Keyring,
+}
+
+impl Bundler {
+    fn new() -> Self {
+        let key = SecretKey::from_seed([5; 32]);
+        let keyring = Keyring::new([key.public()], 1).unwrap();
+        Self { dir: tempfile::tempdir().unwrap(), key, keyring }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn bundle(&self, version: u32, root: &Path, verity: Verity) -> PathBuf {
+        let (boot, out) = (self.path("boot.img"), self.path(&format!("{version}.daruma")));
+        let mut image = StoredSquashfs::new();
+        image.add_bytes("vmlinuz", code(9, 300_000, version)).unwrap();
+        image.add_bytes("slot.cfg", format!("set daruma_version={version}\n").into_bytes()).unwrap();
+        image.write_to(&boot).unwrap();
+        let update = Update {
+            compatible: "router".parse().unwrap(),
+            version: format!("{version}.0.0").parse().unwrap(),
+            build: "b".parse().unwrap(),
+            description: String::new(),
+            min_version: "0.0.0".parse().unwrap(),
+        };
+        let images = vec![
+            ImageInput { name: "boot".parse().unwrap(), path: &boot, verity: None },
+            ImageInput { name: "root".parse().unwrap(), path: root, verity: Some(verity) },
+        ];
+        let keys = std::slice::from_ref(&self.key);
+        BundleWriter { update, images, meta: BTreeMap::new(), keys }.write(&out).unwrap();
+        out
+    }
+
+    fn pack(&self, version: u32) -> PathBuf {
+        let root = self.path(&format!("{version}.img"));
+        squash::pack(&tree(version), &root, EPOCH).unwrap();
+        let verity = verity::append(&root).unwrap();
+        self.bundle(version, &root, verity)
+    }
+}
+
+#[test]
+fn libsquashfs_compresses_with_the_zstd_that_the_device_has() {
+    let bundler = Bundler::new();
+    let root = bundler.path("root.img");
+    squash::pack(&tree(1), &root, EPOCH).unwrap();
+    let image = fs::read(&root).unwrap();
+    let boundaries: Vec<u64> = blocks::boundaries(&root).unwrap().into_iter().collect();
+    let inodes = u64::from_le_bytes(image[64..72].try_into().unwrap());
+    let mut recompressor = Recompressor::new();
+    let mut count = 0;
+    for block in boundaries.windows(2).filter(|block| block[1] <= inodes) {
+        let block = &image[block[0] as usize..block[1] as usize];
+        let content = zstd::bulk::decompress(block, 128 << 10).unwrap();
+        let mut again = Vec::new();
+        let output = Output { len: content.len() as u32, packing: Packing::Zstd(15) };
+        recompressor.pack(&content, &[output], &mut again).unwrap();
+        assert!(again == block, "block {count}: {} bytes, again {}", block.len(), again.len());
+        count += 1;
+    }
+    assert!(count > 15, "{count} blocks");
+}
+
+#[test]
+fn a_delta_between_two_versions_is_small_and_leads_from_one_to_the_other() {
+    let bundler = Bundler::new();
+    let (old, new) = (bundler.pack(1), bundler.pack(2));
+    let out = bundler.path("out.delta");
+    // `write` applies the delta before it gives it its name.
+    let summary = delta::write(&old, &new, &bundler.keyring, &out).unwrap();
+    print!("{}", summary.to_text());
+    assert_eq!(summary.bytes, fs::metadata(&out).unwrap().len());
+    assert_eq!(summary.strange, 0, "blocks that cannot be made again");
+    assert!(summary.copied > 350_000, "the large file that is the same");
+    assert!(summary.patched.0 > 400_000 && summary.patched.1 < summary.patched.0 / 10);
+    assert!(summary.tree > 0, "the device computes the dm-verity tree");
+    // Besides what is new in it (random letters, 4 bits each): tables, and addresses.
+    assert!(summary.bytes < summary.full / 10, "{} of {}", summary.bytes, summary.full);
+
+    let first = fs::read(&out).unwrap();
+    delta::write(&old, &new, &bundler.keyring, &out).unwrap();
+    assert!(first == fs::read(&out).unwrap(), "the same bundles give the same delta");
+}
+
+#[test]
+fn a_delta_to_an_image_that_is_no_squashfs_sends_what_is_new() {
+    let bundler = Bundler::new();
+    let root = bundler.path("root.img");
+    let mut content = text(1, 1 << 20);
+    fs::write(&root, &content).unwrap();
+    let verity = verity::append(&root).unwrap();
+    let old = bundler.bundle(1, &root, verity);
+    content[500_000..500_100].fill(b'!');
+    fs::write(&root, &content).unwrap();
+    let verity = verity::append(&root).unwrap();
+    let new = bundler.bundle(2, &root, verity);
+    let summary = delta::write(&old, &new, &bundler.keyring, &bundler.path("out.delta")).unwrap();
+    assert!(summary.bytes < 30_000, "{}", summary.bytes);
+}
+
+#[test]
+fn a_delta_needs_two_bundles_that_the_keyring_trusts() {
+    let bundler = Bundler::new();
+    let (old, new) = (bundler.pack(1), bundler.pack(2));
+    let out = bundler.path("out.delta");
+    let same = delta::write(&new, &new, &bundler.keyring, &out).unwrap_err();
+    assert!(format!("{same:#}").contains("are the same bundle"), "{same:#}");
+    let stranger = Keyring::new([SecretKey::from_seed([6; 32]).public()], 1).unwrap();
+    let refused = delta::write(&old, &new, &stranger, &out).unwrap_err();
+    assert!(format!("{refused:#}").contains("stranger"), "{refused:#}");
+    assert!(!out.exists());
+}
