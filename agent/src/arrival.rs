@@ -81,6 +81,7 @@ fn report_fall_back(device: &Device, state: &mut State, boot: &BootState, runnin
     let boots = if tries == 1 { "1 boot".to_owned() } else { format!("{tries} boots") };
     let reason = format!("not healthy after {boots}: {cause}");
     let quarantined = state.quarantine(failed, &reason).is_some();
+    state.owe_report(failed, true);
     let what = match &version {
         Some(version) => format!("slot {failed} ({version})"),
         None => format!("slot {failed}"),

@@ -23,6 +23,7 @@ pub fn commit(device: &Device, running: Slot) -> Result<String, Failure> {
         let version = device.slot_config(running).ok().map(|config| config.version);
         let was_degraded = state.events.iter().rfind(|event| event.slot == running.name());
         if was_trial {
+            state.owe_report(running, false);
             state.record(Kind::Committed, running, version.as_ref(), "all health checks passed");
         } else if was_degraded.is_some_and(|event| matches!(event.kind, Kind::Degraded | Kind::HealthFailed))
         {

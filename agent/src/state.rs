@@ -32,6 +32,9 @@ pub struct State {
     pub events: Vec<Event>,
     /// Bundles that failed on this device and are not installed again by themselves.
     pub quarantined: Vec<Quarantined>,
+    /// What the channel's server has not been told yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold: Option<Untold>,
 }
 
 /// One installation that was written and read back.
@@ -95,6 +98,15 @@ pub enum Kind {
     Unknown,
 }
 
+/// What became of a release that was tried.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Untold {
+    /// SHA-256 of its signed manifest, hex.
+    pub manifest_sha256: String,
+    /// It failed, and the other slot runs; else it is committed.
+    pub fell_back: bool,
+}
+
 /// A bundle that failed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Quarantined {
@@ -133,6 +145,14 @@ impl State {
                 time_s: now_s(),
             },
         );
+    }
+
+    /// Remembers for the channel's server what became of what lies in `slot`, if that is known.
+    pub fn owe_report(&mut self, slot: Slot, fell_back: bool) {
+        if let Some(installed) = self.installed.get(slot.name()) {
+            let manifest_sha256 = installed.manifest_sha256.clone();
+            self.untold = Some(Untold { manifest_sha256, fell_back });
+        }
     }
 
     /// Puts what lies in `slot` into quarantine. `None`: it is not known what lies there (a factory image, or

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use bundle::{ChannelName, Compatible, SecretKey};
 use bundler::repo::Repository;
 use bundler::share::Share;
-use bundler::simulate::{DAYS_MAX, DEVICES_MAX, Offer, Scenario};
+use bundler::simulate::{DAYS_MAX, DEVICES_MAX, Offer, Scenario, Window};
 use bundler::watch::{Finding, StopRule, Tally, findings};
 use clap::Args;
 use semver::Version;
@@ -111,6 +111,9 @@ pub(crate) struct Simulate {
     /// Up to so many minutes more, at random
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=44_640))]
     jitter_minutes: u32,
+    /// Hours of the day, UTC, in which devices install and restart; else always
+    #[arg(long, value_name = "FROM-TO")]
+    window: Option<Window>,
     /// Share of devices that cannot be reached at any one time
     #[arg(long, value_name = "PERCENT", default_value = "5")]
     offline: Share,
@@ -155,6 +158,7 @@ pub(crate) fn simulate(arguments: Simulate) -> Result<()> {
         days: arguments.days,
         poll_hours: arguments.poll_hours,
         jitter_minutes: arguments.jitter_minutes,
+        window: arguments.window,
         offline: arguments.offline,
         failing: arguments.failing,
         fetched: arguments.fetched,

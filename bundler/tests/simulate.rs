@@ -21,6 +21,7 @@ fn scenario(devices: u32, failing: &str, stop_above: Option<&str>) -> Scenario {
         days: 5,
         poll_hours: 6,
         jitter_minutes: 30,
+        window: None,
         offline: percent("5"),
         failing: percent(failing),
         fetched: percent("50"),
@@ -147,6 +148,21 @@ fn a_release_that_needs_a_stop_on_the_way_is_reached_in_two_steps() {
     let run = scenario.run().unwrap();
     assert_eq!(run.samples.last().unwrap().counts, [0, 0, 300, 0, 0]);
     assert_eq!((run.tried, run.traffic.bundles), (300, 600));
+}
+
+#[test]
+fn devices_with_a_window_install_and_restart_in_it_only() {
+    let mut scenario = scenario(1000, "0", None);
+    scenario.window = Some("2-5".parse().unwrap());
+    let run = scenario.run().unwrap();
+    assert_eq!(run.samples.last().unwrap().counts, [0, 1000, 0, 0]);
+    // The simulation begins at midnight.
+    for pair in run.samples.windows(2) {
+        let hour = pair[0].at_s / HOUR % 24;
+        // A trial that begins in the window may be committed a little later.
+        let is_night = pair[1].at_s % (24 * HOUR) > 2 * HOUR && hour < 6;
+        assert!(is_night || pair[0].counts[1] == pair[1].counts[1], "{} h: {pair:?}", hour);
+    }
 }
 
 #[test]

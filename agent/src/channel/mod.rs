@@ -6,6 +6,7 @@ mod facts;
 mod plan;
 mod poll;
 mod refresh;
+mod report;
 mod show;
 mod source;
 mod update;

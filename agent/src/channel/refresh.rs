@@ -6,6 +6,7 @@ use bundle::channel::{Channel, ChannelError, Kind, Signed};
 use bundle::limits;
 
 use crate::channel::contact::{self, Contact};
+use crate::channel::report;
 use crate::channel::source::Source;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
@@ -48,7 +49,11 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
     }
     let etag = seen.etag.as_deref().filter(|_| known.is_some());
     let name = contact::file(source);
-    let document = source.fetch(&name, limits::CHANNEL, etag, interrupt)?;
+    let report = report::untold(source);
+    let document = source.fetch(&name, limits::CHANNEL, etag, report, interrupt)?;
+    if report.is_some() && document != Document::Missing {
+        report::told(source);
+    }
     let channel = match (document, known) {
         (Document::Unchanged, Some((_, channel))) => channel,
         (Document::Is { bytes, .. }, Some((before, channel))) if bytes == before => channel,
@@ -101,7 +106,7 @@ fn accept(source: &Source<'_>, trust: &Trust, bytes: &[u8]) -> Result<Channel, F
 fn follow_roots(source: &Source<'_>, trust: &mut Trust, interrupt: &Interrupt) -> Result<(), Failure> {
     for _ in 0..limits::ROOT_STEPS {
         let name = format!("{}.root.json", trust.root.version + 1);
-        let Document::Is { bytes, .. } = source.fetch(&name, limits::ROOT, None, interrupt)? else {
+        let Document::Is { bytes, .. } = source.fetch(&name, limits::ROOT, None, None, interrupt)? else {
             return Ok(());
         };
         trust.advance(source.device, &bytes).map_err(|error| refused(&source.address(&name), &error))?;

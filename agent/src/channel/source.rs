@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use bundle::channel::Report;
+
 use crate::config::Config;
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
@@ -49,7 +51,8 @@ impl<'a> Source<'a> {
         !self.folder.starts_with('/')
     }
 
-    /// Gets the document `name`, of at most `limit` bytes; with `etag` only if it is another one by now.
+    /// Gets the document `name`, of at most `limit` bytes; with `etag` only if it is another one by now. A server is told
+    /// the `report`.
     ///
     /// # Errors
     /// It cannot be got, or is longer.
@@ -58,12 +61,13 @@ impl<'a> Source<'a> {
         name: &str,
         limit: usize,
         etag: Option<&str>,
+        report: Option<Report>,
         interrupt: &Interrupt,
     ) -> Result<Document, Failure> {
         interrupt.check()?;
         let address = self.address(name);
         if self.is_web() {
-            return pull::fetch(self.device, &self.config.pull, &address, limit, etag, interrupt);
+            return pull::fetch(self.device, &self.config.pull, &address, limit, etag, report, interrupt);
         }
         let failure = |cause: &dyn std::fmt::Display| {
             Failure::new(Exit::Unexpected, format!("reading {address}: {cause}"))

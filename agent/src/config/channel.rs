@@ -30,6 +30,8 @@ pub struct Channel {
     /// Program and arguments; its exit code 0 says that the link is metered, and the daemon does not download. Empty: it
     /// never is.
     pub metered_command: Vec<String>,
+    /// Whether the server is told what became of a release: committed or not, and nothing that tells devices apart.
+    pub report: bool,
     /// The device's id, which decides when its turn in a roll-out comes; absent: `/etc/machine-id`.
     pub device_id: Option<String>,
 }
@@ -55,6 +57,7 @@ impl Default for Channel {
             window: None,
             reboot: Reboot::default(),
             metered_command: Vec::new(),
+            report: true,
             device_id: None,
         }
     }

@@ -21,6 +21,8 @@ use crate::pull::proxy::Proxies;
 use crate::pull::tls::TlsFiles;
 use crate::pull::trouble::Trouble;
 
+/// What it calls itself.
+pub(crate) const PRODUCT: &str = concat!("daruma/", env!("CARGO_PKG_VERSION"));
 /// Most redirects from one request.
 const REDIRECTS: usize = 5;
 /// How often a wait looks whether somebody wants to stop.
@@ -185,7 +187,7 @@ impl<'i> Client<'i> {
             .body(Empty::new())
             .map_err(|error| Trouble::server(format!("asking for {address}: {error}")))?;
         let all = request.headers_mut();
-        all.insert(USER_AGENT, HeaderValue::from_static(concat!("daruma/", env!("CARGO_PKG_VERSION"))));
+        all.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
         all.insert(ACCEPT, HeaderValue::from_static("*/*"));
         all.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         // What came with an address is for the server of that address.

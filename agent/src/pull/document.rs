@@ -1,14 +1,15 @@
 //! A small document on a web server, such as a channel: fetched whole, within a limit.
 
+use bundle::channel::Report;
 use hyper::StatusCode;
-use hyper::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, USER_AGENT};
 
 use crate::config::Pull;
 use crate::device::Device;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::pull::answer::{is_plain, refused};
-use crate::pull::client::Client;
+use crate::pull::client::{Client, PRODUCT};
 use crate::pull::pace::LowSpeed;
 use crate::pull::patience::Patience;
 use crate::pull::remote::runtime;
@@ -30,7 +31,8 @@ pub enum Document {
     Missing,
 }
 
-/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one by now.
+/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one by now. The `report`
+/// stands in the request's `User-Agent`.
 ///
 /// # Errors
 /// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for one that is too long), [`crate::Exit::Config`],
@@ -41,14 +43,18 @@ pub fn fetch(
     url: &str,
     limit: usize,
     etag: Option<&str>,
+    report: Option<Report>,
     interrupt: &Interrupt,
 ) -> Result<Document, Failure> {
+    let known = etag.and_then(|etag| HeaderValue::from_str(etag).ok()).map(|etag| (IF_NONE_MATCH, etag));
+    let agent = report.and_then(|report| HeaderValue::from_str(&format!("{PRODUCT} {report}")).ok());
+    let headers: Vec<_> = known.into_iter().chain(agent.map(|agent| (USER_AGENT, agent))).collect();
     let mut client = Client::new(device, pull, url, interrupt)?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mut patience = Patience::new(pull.tries);
         loop {
-            match once(&mut client, pull, limit, etag).await {
+            match once(&mut client, pull, limit, &headers).await {
                 Ok(document) => return Ok(document),
                 Err(trouble) => {
                     let (wait, _) = patience.after(trouble)?;
@@ -65,15 +71,15 @@ async fn once(
     client: &mut Client<'_>,
     pull: &Pull,
     limit: usize,
-    etag: Option<&str>,
+    headers: &[(HeaderName, HeaderValue)],
 ) -> Result<Document, Trouble> {
     let mut connection = None;
-    let known = etag.and_then(|etag| HeaderValue::from_str(etag).ok()).map(|etag| (IF_NONE_MATCH, etag));
-    let headers: Vec<_> = known.into_iter().collect();
-    let response = client.ask(&mut connection, &headers).await?;
+    let response = client.ask(&mut connection, headers).await?;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(Document::Unchanged),
+        StatusCode::NOT_MODIFIED if headers.iter().any(|(name, _)| name == IF_NONE_MATCH) => {
+            return Ok(Document::Unchanged);
+        }
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Document::Missing),
         other => return Err(refused(other, response.headers())),
     }

@@ -16,6 +16,8 @@ mod pull;
 mod pull_tls;
 mod recovery;
 mod refusals;
+#[cfg(feature = "pull")]
+mod report;
 mod reuse;
 #[cfg(feature = "pull")]
 mod tls;

@@ -480,7 +480,7 @@ fn a_document_is_fetched_once_and_within_its_limit() {
     let never = agent::Interrupt::never();
     let fetch = |path: &str, limit, etag| {
         let url = server.url().replace("/new.daruma", path);
-        agent::fetch(&device, &pull, &url, limit, etag, &never)
+        agent::fetch(&device, &pull, &url, limit, etag, None, &never)
     };
     let expected = agent::Document::Is { bytes: vec![b'x'; 1000], etag: Some("\"7\"".to_owned()) };
     assert_eq!(fetch("/new.daruma", 1000, None), Ok(expected));

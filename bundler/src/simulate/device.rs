@@ -12,6 +12,8 @@ const OFFLINE_S: u64 = 12 * 3600;
 const FIRST_RETRY_S: u64 = 60;
 /// So often it also asks for a newer root document.
 const ROOTS_S: u64 = 86_400;
+/// A device that waits for its window polls at least so often (`channel/poll.rs`).
+const LONGEST_WAIT_S: u64 = 3600;
 /// How fast their links are, in bytes a second: 1, 2, 4 … 32 Mbit/s, as many devices of each.
 const SLOWEST_LINK: u64 = 125_000;
 const LINKS: u64 = 6;
@@ -89,6 +91,20 @@ impl Device {
     pub(super) fn next_poll_s(&mut self, scenario: &Scenario) -> u64 {
         self.failures = 0;
         scenario.poll_s() + self.random.between(0, scenario.jitter_s())
+    }
+
+    /// From a poll to the next one, when there is something to do and its window opens in so many seconds: into the first
+    /// half of the window, as the agent does.
+    pub(super) fn window_poll_s(&mut self, scenario: &Scenario, seconds: u64) -> u64 {
+        let usual = self.next_poll_s(scenario);
+        let wait = if seconds > LONGEST_WAIT_S { LONGEST_WAIT_S } else { seconds + self.spread_s(scenario) };
+        usual.min(wait)
+    }
+
+    /// Into the window.
+    pub(super) fn spread_s(&mut self, scenario: &Scenario) -> u64 {
+        let half = scenario.window.map_or(0, |window| window.length_s() / 2);
+        self.random.between(0, half.min(scenario.jitter_s()))
     }
 
     /// From one that failed.

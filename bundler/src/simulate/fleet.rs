@@ -137,6 +137,10 @@ impl Fleet<'_> {
         let before = self.class(number);
         let next = match self.devices[number as usize].phase {
             Phase::Idle => self.poll(now, number),
+            Phase::Fetching(_) if self.scenario.to_window_s(now) > 0 => {
+                let spread = self.devices[number as usize].spread_s(self.scenario);
+                now + self.scenario.to_window_s(now) + spread
+            }
             Phase::Fetching(to) => {
                 let is_target = self.versions[usize::from(to)].1 == Some(self.target);
                 let device = &mut self.devices[number as usize];
@@ -194,6 +198,9 @@ impl Fleet<'_> {
             now: scenario.offer.start.after(now),
         };
         match decide(&self.server.channel, &self.server.root, &facts).verdict {
+            Verdict::Install(..) if scenario.to_window_s(now) > 0 => {
+                now + device.window_poll_s(scenario, scenario.to_window_s(now))
+            }
             Verdict::Install(release, delta) => {
                 let is_it = |(version, _): &(Version, _)| version.cmp_precedence(&release.version).is_eq();
                 // decide() takes only newer ones, and all of those are in the list.

@@ -10,8 +10,10 @@ mod scenario;
 mod server;
 mod svg;
 mod table;
+mod window;
 
 pub use random::Random;
 pub use run::{Downloads, Run, Sample, Stop};
 pub use scenario::{DAYS_MAX, DEVICES_MAX, Offer, Scenario};
 pub use server::Traffic;
+pub use window::Window;

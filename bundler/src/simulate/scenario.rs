@@ -5,6 +5,7 @@ use bundle::channel::{Channel, Delta, Later, Release, Rollout, Timestamp};
 use bundle::{Compatible, Sha256, limits};
 use semver::Version;
 
+use super::Window;
 use crate::share::Share;
 use crate::watch::StopRule;
 
@@ -28,6 +29,8 @@ pub struct Scenario {
     pub poll_hours: u32,
     /// Up to so many minutes more, at random.
     pub jitter_minutes: u32,
+    /// When devices install and restart; `None`: always.
+    pub window: Option<Window>,
     /// The share of devices that cannot be reached at any one time.
     pub offline: Share,
     /// The share of devices on which the release fails.
@@ -62,6 +65,11 @@ pub struct Offer {
 impl Scenario {
     pub(super) fn poll_s(&self) -> u64 {
         u64::from(self.poll_hours) * 3600
+    }
+
+    /// Seconds until devices may install and restart.
+    pub(super) fn to_window_s(&self, now: u64) -> u64 {
+        self.window.map_or(0, |window| window.wait_s(self.offer.start.after(now).seconds()))
     }
 
     pub(super) fn jitter_s(&self) -> u64 {

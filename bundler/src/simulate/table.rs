@@ -29,8 +29,9 @@ impl Run {
     fn head(&self, scenario: &Scenario) -> String {
         let Scenario { devices, days, poll_hours, offline, failing, seed, offer, .. } = scenario;
         let (to, from) = (&offer.to, &offer.from);
+        let window = scenario.window.map(|window| format!(", updates from {window}")).unwrap_or_default();
         let mut text = format!(
-            "{devices} devices ({}), {days} days, a poll every {poll_hours} h, {offline} out of reach at any time; seed {seed}\n",
+            "{devices} devices ({}), {days} days, a poll every {poll_hours} h{window}, {offline} out of reach at any time; seed {seed}\n",
             offer.compatible
         );
         let stop = match scenario.stop {

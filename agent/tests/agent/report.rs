@@ -1,0 +1,109 @@
+//! What the channel's server is told of a release, as its access log has it.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bundle::channel::{Outcome, Report};
+use image_layout::Slot;
+
+use crate::bench::{Bench, Spec};
+use crate::daemon::Daemon;
+use crate::publisher::Publisher;
+use crate::web_server::{Answer, Server};
+
+/// The reports in the requests for the channel, oldest first.
+fn reports(server: &Server) -> Vec<Report> {
+    let asked = server.asked();
+    let agents = asked.iter().map(|asked| (asked.target.as_str(), asked.header("user-agent").unwrap_or("")));
+    let told = agents.filter(|(_, agent)| agent.contains("daruma-result"));
+    told.map(|(target, agent)| {
+        assert_eq!(target, "/stable.channel.json");
+        assert!(agent.starts_with("daruma/"), "{agent}");
+        Report::find(agent.as_bytes()).unwrap()
+    })
+    .collect()
+}
+
+/// Installs what is offered, boots it, and lets it be committed.
+fn update(bench: &Bench, to: Slot) {
+    bench.run(&["update"]).succeeded();
+    assert_eq!(bench.boot(), Some(to));
+    let mut daemon = Daemon::start(bench);
+    daemon.says("healthy and committed");
+    daemon.stop().succeeded();
+}
+
+fn follow(publisher: &Publisher, bench: &Bench, server: &Server, more: &str) {
+    // The daemon does not look by itself: `check` does, when the test says so.
+    let url = format!("http://127.0.0.1:{}/", server.port());
+    publisher.follow(bench, &url, &format!("poll-s = 0\n{more}\n[pull]\ntries = 2\n"));
+}
+
+#[test]
+fn the_server_is_told_once_what_became_of_a_release_and_not_who_tells() {
+    let bench = Bench::new();
+    let mut publisher = Publisher::of(&bench);
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = is_down.clone();
+    let server = publisher.serve(move |_, answer| match down.load(Ordering::SeqCst) {
+        true => Answer::of("503 Service Unavailable"),
+        false => answer,
+    });
+    follow(&publisher, &bench, &server, "");
+    let good = publisher.offer(&bench.bundle(&Spec::default())).manifest_sha256;
+    publisher.put_channel();
+    update(&bench, Slot::B);
+    assert_eq!(reports(&server), []);
+
+    // Told again until it is answered, and then no more.
+    is_down.store(true, Ordering::SeqCst);
+    bench.run(&["check"]).refused(25, "503");
+    let unanswered = reports(&server).len();
+    assert!(unanswered > 0);
+    is_down.store(false, Ordering::SeqCst);
+    for _ in 0..3 {
+        bench.run(&["check"]).succeeded();
+    }
+    assert_eq!(reports(&server), vec![Report::new(good, Outcome::Committed); unanswered + 1]);
+
+    // The next one fails.
+    let bad = bench.bundle(&Spec { version: "2.0.1", ..Spec::default() });
+    let bad = publisher.offer(&bad).manifest_sha256;
+    publisher.put_channel();
+    bench.run(&["update"]).succeeded();
+    assert_eq!(bench.boot(), Some(Slot::A));
+    bench.check("10-fails", "exit 3");
+    loop {
+        Daemon::start(&bench).ends().succeeded();
+        if bench.boot() == Some(Slot::B) {
+            break;
+        }
+    }
+    fs::remove_file(bench.path("etc/daruma/health.d/10-fails")).unwrap();
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("slot B is healthy");
+    daemon.stop().succeeded();
+    for _ in 0..2 {
+        bench.run(&["check"]).succeeded();
+    }
+    let told = reports(&server).split_off(unanswered + 1);
+    assert_eq!(told, [Report::new(bad, Outcome::FellBack)]);
+    let id = fs::read_to_string(bench.path("etc/machine-id")).unwrap();
+    for asked in server.asked() {
+        assert!(!asked.header("user-agent").unwrap().contains(id.trim()) && !asked.target.contains('?'));
+    }
+}
+
+#[test]
+fn a_device_that_is_told_not_to_tells_nothing() {
+    let bench = Bench::new();
+    let mut publisher = Publisher::of(&bench);
+    let server = publisher.serve(|_, answer| answer);
+    follow(&publisher, &bench, &server, "report = false");
+    publisher.offer(&bench.bundle(&Spec::default()));
+    publisher.put_channel();
+    update(&bench, Slot::B);
+    bench.run(&["check"]).succeeded();
+    assert_eq!(reports(&server), []);
+}
