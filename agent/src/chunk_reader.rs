@@ -3,6 +3,7 @@
 use bundle::{Chunk, Sha256, Verified};
 use image_layout::Disk;
 
+use crate::delta_source::DeltaWay;
 use crate::exit::Failure;
 use crate::opener::AnyDisk;
 use crate::plan::{Plan, Source};
@@ -17,6 +18,7 @@ pub(crate) struct ChunkReader<'a, D> {
     /// Empty: everything from the bundle.
     sources: &'a [Source],
     running: Option<&'a AnyDisk>,
+    delta: Option<DeltaWay<'a>>,
     index: usize,
     /// Whether `chunk` holds chunk number `index`.
     is_loaded: bool,
@@ -30,6 +32,7 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
     pub(crate) fn new(
         bundle: &'a Verified<D>,
         plan: Option<&'a Plan>,
+        delta: Option<DeltaWay<'a>>,
         jobs: &'a [Job],
         number: usize,
     ) -> Self {
@@ -40,6 +43,7 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
             chunks: bundle.chunks(job.image),
             sources: plan.map_or(&[], |plan| plan.sources(number)),
             running: plan.and_then(|plan| plan.running(job.image)),
+            delta,
             index: 0,
             is_loaded: false,
             chunk: Vec::new(),
@@ -75,7 +79,13 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
     }
 
     fn load(&mut self, chunk: Chunk) -> Result<(), Failure> {
-        let is_had = match self.sources.get(self.index) {
+        let source = self.sources.get(self.index);
+        if let Some(delta) = self.delta.filter(|_| source != Some(&Source::Here))
+            && (delta.take)(self.job.image, self.index, &mut self.chunk)
+        {
+            return Ok(());
+        }
+        let is_had = match source {
             Some(Source::Here) => self.load_in_place(&chunk),
             Some(Source::Copy { from }) => self.load_copy(&chunk, *from),
             Some(Source::Fetch) | None => false,

@@ -12,6 +12,7 @@ use semver::Version;
 
 use crate::config::Config;
 use crate::console::{say, warn};
+use crate::delta_source::{DeltaWay, advantage};
 use crate::device::Device;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -85,7 +86,7 @@ fn from_web(
     options: Options,
     interrupt: &Interrupt,
 ) -> Result<(Version, String), Failure> {
-    let bundle = crate::web_install::WebBundle { url, tail: None, release: None };
+    let bundle = crate::web_install::WebBundle { url, tail: None, release: None, delta: None };
     crate::web_install::install_from_web(device, config, &bundle, options, interrupt)
 }
 
@@ -109,6 +110,8 @@ pub enum Origin<'a> {
     /// ranges of the bundle will be read: bytes, ascending. (Others too, where a slot does not hold what it seemed to.)
     /// Its failure ends the install.
     Remote(&'a Expect<'a>),
+    /// The same, with a delta besides, which is taken if it is shorter than what else would be fetched.
+    Delta(&'a Expect<'a>, DeltaWay<'a>),
 }
 
 /// What is told which ranges of a bundle will be read.
@@ -179,14 +182,20 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     let bytes: u64 = partitions.iter().map(|(image, _)| size(image)).sum();
     let plan = match origin {
         Origin::File => None,
-        Origin::Remote(_) => {
+        Origin::Remote(_) | Origin::Delta(..) => {
             // In recovery no slot runs.
             let running = device.running().ok().filter(|running| *running != target);
             let running = running.and_then(|running| RunningSlot::open(device, running));
             Some(Plan::make(verified, &jobs, running, interrupt)?)
         }
     };
+    let fetched = plan.as_ref().map_or(0, |plan| plan.fetched);
+    let delta = match origin {
+        Origin::Delta(_, delta) if delta.size < fetched => Some(*delta),
+        _ => None,
+    };
     let ways = match &plan {
+        Some(_) if delta.is_some() => advantage(delta.map_or(0, |delta| delta.size), fetched, bytes),
         Some(Plan { here, copied, fetched, .. }) => format!(
             "{} to fetch, {} from the running slot, {} already there",
             megabytes(*fetched),
@@ -199,7 +208,7 @@ pub(crate) fn write_slot<D: Disk + Sync>(
         }
     };
     say(format_args!("{} {version} into slot {target}: {ways}", update.compatible));
-    if let (Origin::Remote(expect), Some(plan)) = (origin, &plan) {
+    if let (Origin::Remote(expect) | Origin::Delta(expect, _), Some(plan), None) = (origin, &plan, delta) {
         expect(plan.missing())?;
     }
 
@@ -207,7 +216,7 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     environment.write(&boot)?;
     forget_settings(device, target);
     // Steps 2 and 3: written, synced, read back and compared.
-    write_images(verified, plan.as_ref(), &jobs, interrupt, &mut Progress::start("writing", bytes))?;
+    write_images(verified, plan.as_ref(), delta, &jobs, interrupt, &mut Progress::start("writing", bytes))?;
     interrupt.check()?;
     // Before the flip: were the slot to fail, its manifest must be known, to be put into quarantine.
     device.state_file().change(|state| {

@@ -13,6 +13,7 @@ use image_layout::Disk;
 use sha2::{Digest, Sha256};
 
 use crate::chunk_reader::ChunkReader;
+use crate::delta_source::DeltaWay;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::plan::Plan;
@@ -54,6 +55,7 @@ struct Filled {
 pub(crate) fn write_images<D: Disk + Sync>(
     bundle: &Verified<D>,
     plan: Option<&Plan>,
+    delta: Option<DeltaWay<'_>>,
     jobs: &[Job],
     interrupt: &Interrupt,
     progress: &mut Progress,
@@ -67,7 +69,7 @@ pub(crate) fn write_images<D: Disk + Sync>(
         let _ = free.send(Piece::new());
     }
     thread::scope(|scope| {
-        let reader = scope.spawn(move || read(bundle, plan, jobs, &to_fill, &filled));
+        let reader = scope.spawn(move || read(bundle, plan, delta, jobs, &to_fill, &filled));
         let comparer = scope.spawn(move || compare(jobs, &tables, &to_read_back));
         let outcome = write(jobs, &to_write, free, written, interrupt, progress);
         // A stage that fails closes its channels, which ends its neighbours without an error of their own.
@@ -84,12 +86,13 @@ fn join(stage: ScopedJoinHandle<'_, Result<(), Failure>>) -> Result<(), Failure>
 fn read<D: Disk>(
     bundle: &Verified<D>,
     plan: Option<&Plan>,
+    delta: Option<DeltaWay<'_>>,
     jobs: &[Job],
     to_fill: &Receiver<Piece>,
     next: &SyncSender<Next>,
 ) -> Result<(), Failure> {
     for (job, Job { image, .. }) in jobs.iter().enumerate() {
-        let mut chunks = ChunkReader::new(bundle, plan, jobs, job);
+        let mut chunks = ChunkReader::new(bundle, plan, delta, jobs, job);
         for span in Spans::new(bundle.chunks(image), plan.map_or(&[], |plan| plan.sources(job))) {
             let mut piece = None;
             if !span.is_here {

@@ -1,13 +1,17 @@
 //! `daruma install URL`: the same rules and the same writing as from a file; the bundle is read by range requests while the
 //! slot is written.
 
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
 
-use bundle::channel::Release;
+use bundle::channel::{Delta, Release};
 use bundle::{Bundle, Verified};
+use image_layout::Disk;
 use semver::Version;
 
 use crate::config::Config;
+use crate::console::warn;
+use crate::delta_source::{DeltaSource, DeltaWay, unusable};
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::install::{Options, Origin, install_bundle};
@@ -25,6 +29,8 @@ pub(crate) struct WebBundle<'a> {
     pub(crate) tail: Option<u64>,
     /// The release of a channel that it must be.
     pub(crate) release: Option<&'a Release>,
+    /// A shorter way to it, and its address.
+    pub(crate) delta: Option<(&'a Delta, &'a str)>,
 }
 
 /// Installs `wanted` into the slot that does not run. Returns the version, and what was fetched, as the end of a sentence.
@@ -48,10 +54,71 @@ pub(crate) fn install_from_web(
         must_be(&verified, release, &doing)?;
     }
     let expect = |missing: &[Range<u64>]| remote.expect(missing);
-    let origin = Origin::Remote(&expect);
+    let patch = wanted.delta.and_then(|(delta, url)| {
+        let opened = open_delta(device, config, delta, url, interrupt);
+        opened.inspect_err(|cause| warn(unusable(cause))).ok()
+    });
+    let source = patch.as_ref().zip(wanted.delta).and_then(|(patch, (delta, _))| {
+        let from = BufReader::with_capacity(DELTA_BUFFER, Stream { remote: patch.clone(), at: 0 });
+        let opened = DeltaSource::open(device, device.running().ok()?, delta.from, &verified, from);
+        let failure = |cause| Failure::new(Exit::NotABundle, format!("reading {}: {cause}", patch.address()));
+        opened.map_err(failure).inspect_err(|cause| warn(unusable(cause))).ok()
+    });
+    let take = |image: &str, index: usize, buf: &mut Vec<u8>| {
+        source.as_ref().is_some_and(|source| source.take(image, index, buf))
+    };
+    let origin = match wanted.delta.filter(|_| source.is_some()) {
+        Some((delta, _)) => Origin::Delta(&expect, DeltaWay { size: delta.size, take: &take }),
+        None => Origin::Remote(&expect),
+    };
     let version = install_bundle(device, config, &verified, &origin, options, interrupt, &doing)?;
-    let fetched = remote.fetched();
+    let mut fetched = remote.fetched();
+    if let Some(patch) = &patch {
+        fetched.bytes += patch.fetched().bytes;
+        fetched.requests += patch.fetched().requests;
+    }
     Ok((version, format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests)))
+}
+
+/// Bytes of a delta that are read at once.
+const DELTA_BUFFER: usize = 16 << 10;
+
+/// A delta on a web server, of which nothing but the last byte has come yet.
+fn open_delta<'i>(
+    device: &Device,
+    config: &Config,
+    delta: &Delta,
+    url: &str,
+    interrupt: &'i Interrupt,
+) -> Result<Remote<'i>, Failure> {
+    let remote = Remote::open(device, &config.pull, url, Some(1), interrupt)?;
+    let size = remote.size().unwrap_or(0);
+    if size != delta.size {
+        let line = format!(
+            "fetching {}: it has {size} bytes, and the channel says {}",
+            remote.address(),
+            delta.size
+        );
+        return Err(Failure::new(Exit::Channel, line));
+    }
+    remote.expect(&[0..size])?;
+    Ok(remote)
+}
+
+/// A file on a web server from its beginning to its end.
+struct Stream<'i> {
+    remote: Remote<'i>,
+    at: u64,
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.remote.size()? - self.at).unwrap_or(usize::MAX);
+        let count = buf.len().min(left);
+        self.remote.read_at(&mut buf[..count], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 /// Refuses a bundle, however well signed, that is not the one that the channel means: neither another one in its place

@@ -42,6 +42,9 @@ pub(crate) struct Publish {
     /// Only devices that run at least this version may take it directly
     #[arg(long, value_name = "X.Y.Z")]
     from_version: Option<Version>,
+    /// Make deltas from so many of the newest older releases: a tenth or a fifth of the bytes, a minute or more each
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
+    deltas: u8,
 }
 
 #[derive(Args, Debug)]
@@ -130,11 +133,11 @@ impl Place {
 }
 
 pub(crate) fn publish(arguments: Publish) -> Result<()> {
-    let Publish { bundle, place, percent, over, from_version } = arguments;
+    let Publish { bundle, place, percent, over, from_version, deltas } = arguments;
     let stage = (percent.is_some() || over.is_some())
         .then(|| Stage { percent: percent.unwrap_or(100), hours: over.unwrap_or(0) });
     let keys = place.keys()?;
-    let offer = Offer { bundle: &bundle, from_version, stage };
+    let offer = Offer { bundle: &bundle, from_version, stage, deltas: usize::from(deltas) };
     let repo = Repository::open(&place.repo)?;
     show(&repo.publish(&place.channel, &offer, &keys, place.expires_days)?)
 }

@@ -320,6 +320,10 @@ fn a_release_that_fails_in_the_servers_log_is_withdrawn() {
     this.bundle("2.0.0", "b2", "release1");
     this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH}"));
+    let simulated =
+        this.runs("simulate --repo repo --devices 200 --days 1 --poll-hours 1 --failing 0 --offline 0");
+    assert!(simulated.contains("1.0.0 to 2.0.0 (320.6 kB, 0 deltas), to everybody at once"), "{simulated}");
+    assert!(simulated.contains("200 devices (100 %) tried 2.0.0, it failed on 0"), "{simulated}");
     let [old, new] = [0, 1].map(|index| this.channel().releases[index].manifest_sha256.to_string());
     let line = |result: &str, hash: &str| {
         format!(

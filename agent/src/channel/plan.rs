@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bundle::channel::{Decision, Release, Verdict, decide};
+use bundle::Sha256;
+use bundle::channel::{Channel, Decision, Delta, Release, Verdict, decide};
 
 use crate::channel::facts::Own;
 use crate::channel::refresh::{Fresh, refresh, refused};
@@ -19,8 +20,8 @@ use crate::progress::megabytes;
 pub(crate) enum Step {
     /// Nothing.
     Nothing,
-    /// This release is to be installed.
-    Install(Box<Release>),
+    /// This release is to be installed, by the delta if there is one from the running release.
+    Install(Box<Release>, Option<Delta>),
     /// It is installed, and starts with the next boot.
     Reboot,
 }
@@ -39,7 +40,8 @@ pub(crate) struct Plan {
 /// It cannot be got, is not believed, or is not fresh.
 pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, Failure> {
     let Fresh { trust, channel } = refresh(source, interrupt)?;
-    let own = Own::gather(source.device, source.config)?;
+    let mut own = Own::gather(source.device, source.config)?;
+    own.manifest = own.manifest.or_else(|| listed(&channel, &own));
     let decision = decide(&channel, &trust.root, &own.facts(channel.serial));
     let mut lines = remarks(&decision, &own);
     let step = match decision.verdict {
@@ -59,7 +61,7 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
             }
             Step::Nothing
         }
-        Verdict::Install(release, _) => match lies_in_the_other_slot(source.device, release)? {
+        Verdict::Install(release, delta) => match lies_in_the_other_slot(source.device, release)? {
             Some(true) => {
                 lines.insert(
                     0,
@@ -92,11 +94,17 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
                         own.version
                     ),
                 );
-                Step::Install(Box::new(release.clone()))
+                Step::Install(Box::new(release.clone()), delta.cloned())
             }
         },
     };
     Ok(Plan { step, lines })
+}
+
+/// The release that a device runs which has installed nothing yet: its build, as the channel lists it.
+fn listed(channel: &Channel, own: &Own) -> Option<Sha256> {
+    let release = channel.release(&own.compatible, &own.version)?;
+    (release.build.as_str() == own.build).then_some(release.manifest_sha256)
 }
 
 /// Whether `release` lies in the slot that does not run, whole: on trial from the next boot (true), or left by a person

@@ -98,11 +98,11 @@ fn look(device: &Device, config: &Config) -> Result<Look, Failure> {
     match plan.step {
         Step::Nothing => Ok(Look::Nothing(line)),
         Step::Reboot => Ok(Look::Installed(line)),
-        Step::Install(_) if is_metered(config) => {
+        Step::Install(..) if is_metered(config) => {
             Ok(Look::Nothing(format!("{line}; not now: the link is metered")))
         }
-        Step::Install(release) => match seconds_to_window(config) {
-            0 => install(&source, &release, &interrupt).map(Look::Installed),
+        Step::Install(release, delta) => match seconds_to_window(config) {
+            0 => install(&source, &release, delta.as_ref(), &interrupt).map(Look::Installed),
             seconds => Ok(Look::Later(format!("{line}; it waits for the window"), seconds)),
         },
     }

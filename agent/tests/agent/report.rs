@@ -58,7 +58,7 @@ fn the_server_is_told_once_what_became_of_a_release_and_not_who_tells() {
 
     // Told again until it is answered, and then no more.
     is_down.store(true, Ordering::SeqCst);
-    bench.run(&["check"]).refused(26, "503");
+    bench.run(&["check"]).refused(25, "503");
     let unanswered = reports(&server).len();
     assert!(unanswered > 0);
     is_down.store(false, Ordering::SeqCst);

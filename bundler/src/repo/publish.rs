@@ -5,12 +5,15 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use bundle::channel::{Channel, Facts, Kind, Later, Reason, Release, Rollout, Root, Signed, Verdict, decide};
+use bundle::channel::{
+    Channel, Delta, Facts, Kind, Later, Reason, Release, Rollout, Root, Signed, Verdict, decide,
+};
 use bundle::{Bundle, ChannelName, Compatible, Keyring, Manifest, SecretKey, Sha256, Verified};
 use image_layout::{Disk, FileDisk};
 use semver::Version;
 
-use super::{BUNDLES, Repository, days, now, partial, replace, take_place};
+use super::{BUNDLES, DELTAS, Repository, days, now, partial, replace, take_place};
+use crate::delta;
 use crate::image::open_verified;
 use crate::progress::size;
 
@@ -32,6 +35,8 @@ pub struct Offer<'a> {
     pub from_version: Option<Version>,
     /// How far; `None`: a new release to everybody, one that is there already as it was.
     pub stage: Option<Stage>,
+    /// From how many of the newest older releases there is to be a delta.
+    pub deltas: usize,
 }
 
 /// What came of it.
@@ -152,7 +157,57 @@ impl Repository {
         }
         // Once it is clear that it is wanted, and before the channel names it.
         self.take_in(offer.bundle, &wanted, &edit.root.roles.release)?;
+        self.add_deltas(&mut edit.channel, &wanted, offer.deltas, &edit.root.roles.release)?;
         edit.close(keys, expires_days, false)
+    }
+
+    /// Makes what is missing of the deltas to `new` from the `count` newest older releases of its kind.
+    fn add_deltas(
+        &self,
+        channel: &mut Channel,
+        new: &Release,
+        count: usize,
+        keyring: &Keyring,
+    ) -> Result<()> {
+        let is_older = |old: &&Release| {
+            old.compatible == new.compatible && old.version.cmp_precedence(&new.version).is_lt()
+        };
+        let mut older: Vec<Release> = channel.releases.iter().filter(is_older).cloned().collect();
+        older.sort_by(|a, b| b.version.cmp_precedence(&a.version));
+        for old in older.into_iter().take(count) {
+            let releases = channel.releases.iter_mut();
+            let Some(release) =
+                releases.into_iter().find(|release| release.manifest_sha256 == new.manifest_sha256)
+            else {
+                continue;
+            };
+            if release.deltas.iter().any(|delta| delta.from == old.manifest_sha256) {
+                continue;
+            }
+            release.deltas.push(self.make_delta(&old, new, keyring)?);
+        }
+        Ok(())
+    }
+
+    /// Makes a delta between two bundles of the repository, and puts it beside them.
+    fn make_delta(&self, old: &Release, new: &Release, keyring: &Keyring) -> Result<Delta> {
+        let (from, to) = (old.manifest_sha256.to_string(), new.manifest_sha256.to_string());
+        let name =
+            format!("{DELTAS}/{}-{}-{}-{from:.12}-{to:.12}.delta", new.compatible, old.version, new.version);
+        let path = self.path(&name);
+        let making = || format!("making {}", path.display());
+        fs::create_dir_all(self.path(DELTAS)).with_context(making)?;
+        let summary =
+            delta::write(&self.path(old.url.as_str()), &self.path(new.url.as_str()), keyring, &path)?;
+        eprint!("{}", summary.to_text());
+        let bytes = fs::read(&path).with_context(making)?;
+        Ok(Delta {
+            from: old.manifest_sha256,
+            url: name.parse().map_err(anyhow::Error::msg).with_context(making)?,
+            size: bytes.len() as u64,
+            sha256: Sha256::of(&bytes),
+            later: Later::default(),
+        })
     }
 
     /// Marks a release so that no device takes it any more.
