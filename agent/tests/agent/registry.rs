@@ -46,7 +46,6 @@ impl Stock {
 
     /// As a registry answers.
     fn answer(&self, asked: &Asked) -> Answer {
-        assert_eq!(asked.method, "GET");
         let missing = || Answer::of("404 Not Found");
         let Some((what, name)) =
             asked.target.strip_prefix(&format!("/v2/{NAME}/")).and_then(|rest| rest.split_once('/'))

@@ -1,7 +1,7 @@
 //! Debian's docker-registry.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -144,6 +144,41 @@ fn one_bundle_has_the_tag_that_it_is_given() {
     fs::write(publisher.path("x.txt"), "x").unwrap();
     let (code, _, err) = publisher.run(&format!("push x.txt {to}:x"));
     assert_eq!((code, err.contains("by its name it is no bundle")), (1, true), "{err}");
+}
+
+/// What devices rely on, asked as they ask it (the agent's own tests have a registry of their own).
+#[test]
+fn a_registry_serves_the_end_of_a_blob_and_says_that_nothing_has_changed() {
+    let (registry, publisher) = (Registry::start(""), Publisher::new());
+    publisher.bundle("1.0.0");
+    publisher.runs(&format!("push 1.0.0.daruma {}:one", registry.at("a")));
+    let content = fs::read(publisher.path("1.0.0.daruma")).unwrap();
+    let ask = |path: &str, header: &str| -> (String, Vec<u8>) {
+        let mut stream = std::net::TcpStream::connect(&registry.address).unwrap();
+        write!(stream, "GET /v2/a/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n\r\n")
+            .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
+    };
+    let blob = format!("blobs/sha256:{}", bundle::Sha256::of(&content));
+    let (head, tail) = ask(&blob, "Range: bytes=-1000");
+    assert!(head.starts_with("HTTP/1.1 206 "), "{head}");
+    assert_eq!(tail, content[content.len() - 1000..]);
+    let etag =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("etag: ").map(str::to_owned)).unwrap();
+    let (head, part) = ask(&blob, &format!("Range: bytes=4096-8191\r\nIf-Range: {etag}"));
+    assert!(head.starts_with("HTTP/1.1 206 ") && part == content[4096..8192], "{head}");
+
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
+    let (head, manifest) = ask("manifests/one", accept);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(bundle::oci::Artifact::parse(&manifest).unwrap().size, content.len() as u64);
+    let etag =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("etag: ").map(str::to_owned)).unwrap();
+    let (head, nothing) = ask("manifests/one", &format!("{accept}\r\nIf-None-Match: {etag}"));
+    assert!(head.starts_with("HTTP/1.1 304 ") && nothing.is_empty(), "{head}");
 }
 
 #[test]
