@@ -87,6 +87,8 @@ fn at(server: &Server, login: &str) -> String {
     format!("oci://{login}127.0.0.1:{}/{NAME}", server.port())
 }
 
+type Twist = fn(&Asked, Answer) -> Answer;
+
 fn is_blob(asked: &Asked) -> bool {
     asked.target.contains("/blobs/")
 }
@@ -227,7 +229,7 @@ fn a_registry_that_lies_about_a_bundle_is_refused_before_the_slot_is_touched() {
 
 #[test]
 fn a_registry_that_lies_about_a_channel_is_refused() {
-    let lies: [(fn(&Asked, Answer) -> Answer, &str); 2] = [
+    let lies: [(Twist, &str); 2] = [
         (
             |asked, mut answer| {
                 if is_blob(asked) {

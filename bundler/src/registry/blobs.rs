@@ -10,7 +10,8 @@ use bundle::{Sha256, limits};
 use sha2::Digest;
 use ureq::http::Method;
 
-use super::client::{Content, broke_off, location, read_small};
+use super::answer::{broke_off, location, read_small};
+use super::client::Content;
 use super::{Registry, RegistryError};
 use crate::progress::Progress;
 

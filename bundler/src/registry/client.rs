@@ -1,20 +1,20 @@
 //! Asking a registry: who we are, redirects, time limits, and what its refusals mean.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bundle::oci::{Challenge, Reference, token};
 use serde_json::Value;
-use ureq::http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use ureq::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, Method, Request, Response};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::RegistryError;
+use super::answer::{broken, location, origin, read_small};
 use super::credentials::{Credentials, VARIABLE};
 use super::error::quoted;
+use super::tls::tls;
 
 /// Until a connection stands, and until an answer begins.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -256,68 +256,6 @@ impl Registry {
     }
 }
 
-/// A whole answer of at most `limit` bytes.
-pub(super) fn read_small(response: Response<Body>, limit: usize) -> Result<Vec<u8>, RegistryError> {
-    let mut bytes = Vec::new();
-    let body = response.into_body().into_reader();
-    body.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| broke_off(&error))?;
-    if bytes.len() > limit {
-        return Err(RegistryError::Server(format!(
-            "it sends more than {limit} bytes, which is more than that may have"
-        )));
-    }
-    Ok(bytes)
-}
-
-pub(super) fn broke_off(error: &std::io::Error) -> RegistryError {
-    RegistryError::Network(format!("the transfer broke off: {error}"))
-}
-
-/// Where a redirect or an upload leads.
-pub(super) fn location(url: &str, headers: &HeaderMap) -> Result<String, RegistryError> {
-    let wrong = || RegistryError::Server("it leads to an address that cannot be used".to_owned());
-    let text = headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
-    if text.starts_with('/') && !text.starts_with("//") {
-        return Ok(format!("{}{text}", origin(url).ok_or_else(wrong)?));
-    }
-    origin(text).ok_or_else(wrong)?;
-    Ok(text.to_owned())
-}
-
-/// Scheme, host and port of an address.
-fn origin(url: &str) -> Option<&str> {
-    let start = ["https://", "http://"].into_iter().find(|scheme| url.starts_with(scheme))?.len();
-    let length = url[start..].find(['/', '?', '#']).unwrap_or(url.len() - start);
-    (length > 0).then(|| &url[..start + length])
-}
-
 fn time(bytes: u64) -> Duration {
     ANSWER + Duration::from_secs(bytes / SLOWEST)
-}
-
-fn broken(error: &ureq::Error) -> RegistryError {
-    match error {
-        ureq::Error::Timeout(what) => RegistryError::Network(format!("it does not get on in time ({what})")),
-        ureq::Error::RequireHttpsOnly(_) => RegistryError::Server(
-            "it leads from https to http, which anybody on the way could change".to_owned(),
-        ),
-        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            RegistryError::Server(format!("its answer cannot be used: {}", quoted(&error.to_string())))
-        }
-        other => RegistryError::Network(format!("it cannot be reached: {}", quoted(&other.to_string()))),
-    }
-}
-
-/// The authorities that this machine trusts.
-fn tls() -> Result<TlsConfig, RegistryError> {
-    let certs = rustls_native_certs::load_native_certs().certs;
-    if certs.is_empty() {
-        let line = "no certificate authority is trusted; install the package ca-certificates";
-        return Err(RegistryError::Login(line.to_owned()));
-    }
-    let certs: Vec<_> = certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect();
-    Ok(TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::new_with_certs(&certs))
-        .build())
 }

@@ -1,11 +1,13 @@
 //! The files of a repository in an OCI registry. `docs/oci.md` says how they lie there.
 
+mod answer;
 mod blobs;
 mod client;
 mod credentials;
 mod error;
 mod pull;
 mod push;
+mod tls;
 
 pub use client::{Registry, Rights};
 pub use error::RegistryError;

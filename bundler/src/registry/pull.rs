@@ -9,8 +9,9 @@ use serde::Deserialize;
 use ureq::http::Method;
 use ureq::http::header::LINK;
 
+use super::answer::read_small;
 use super::blobs::measure;
-use super::client::{Content, read_small};
+use super::client::Content;
 use super::{Registry, RegistryError, Rights, must_not_be_older};
 use crate::progress::size;
 use crate::repo::Repository;

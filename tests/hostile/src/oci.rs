@@ -22,12 +22,7 @@ pub(crate) fn oci(input: &[u8]) {
     }
     let Ok(text) = str::from_utf8(input) else { return };
     if let Ok(reference) = text.parse::<Reference>() {
-        assert!(
-            !reference
-                .login
-                .as_ref()
-                .is_some_and(|login| reference.to_string().contains(&format!("{login}@")))
-        );
+        assert!(!reference.to_string().contains('@'), "a login is not shown");
         assert!(reference.url("").bytes().all(|byte| byte.is_ascii_graphic()));
     }
     if let Ok(tag) = text.parse::<Tag>()
