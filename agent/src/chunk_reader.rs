@@ -3,8 +3,8 @@
 use bundle::{Chunk, Sha256, Verified};
 use image_layout::Disk;
 
-use crate::delta_source::DeltaWay;
 use crate::exit::Failure;
+use crate::install::DeltaWay;
 use crate::opener::AnyDisk;
 use crate::plan::{Plan, Source};
 use crate::slot_target::{ALIGNMENT, Piece};

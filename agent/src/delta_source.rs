@@ -9,10 +9,8 @@ use image_layout::Slot;
 
 use crate::console::say;
 use crate::device::Device;
-#[cfg(feature = "pull")]
 use crate::exit::Failure;
 use crate::opener::Access;
-use crate::progress::megabytes;
 
 /// Puts the next chunk into the buffer and says which one it is.
 type Next<'a> =
@@ -22,13 +20,6 @@ type Next<'a> =
 pub(crate) struct DeltaSource<'a> {
     /// `None` once it has failed or has given everything.
     next: Mutex<Option<Next<'a>>>,
-}
-
-/// A way to a bundle's chunks that costs `size` bytes to fetch, as [`DeltaSource::take`] gives them.
-#[derive(Clone, Copy)]
-pub struct DeltaWay<'a> {
-    pub(crate) size: u64,
-    pub(crate) take: &'a (dyn Fn(&str, usize, &mut Vec<u8>) -> bool + Sync + 'a),
 }
 
 impl<'a> DeltaSource<'a> {
@@ -75,17 +66,6 @@ impl<'a> DeltaSource<'a> {
     }
 }
 
-/// How a delta's advantage is told.
-pub(crate) fn advantage(delta: u64, chunks: u64, full: u64) -> String {
-    format!(
-        "a delta of {} (instead of {} by chunks, {} in full)",
-        megabytes(delta),
-        megabytes(chunks),
-        megabytes(full)
-    )
-}
-
-#[cfg(feature = "pull")]
 /// The line of a delta that cannot be used; what comes instead is no failure.
 pub(crate) fn unusable(cause: &Failure) -> String {
     format!("{cause}; the update comes as chunks of the bundle")

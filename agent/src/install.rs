@@ -12,7 +12,6 @@ use semver::Version;
 
 use crate::config::Config;
 use crate::console::{say, warn};
-use crate::delta_source::{DeltaWay, advantage};
 use crate::device::Device;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
@@ -114,6 +113,14 @@ pub enum Origin<'a> {
     Delta(&'a Expect<'a>, DeltaWay<'a>),
 }
 
+/// A way to a bundle's chunks that costs `size` bytes to fetch, in their order: `take` puts chunk `index` of an image into the buffer, or says no from then on.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "a function has none")]
+pub struct DeltaWay<'a> {
+    pub(crate) size: u64,
+    pub(crate) take: &'a (dyn Fn(&str, usize, &mut Vec<u8>) -> bool + Sync + 'a),
+}
+
 /// What is told which ranges of a bundle will be read.
 pub type Expect<'a> = dyn Fn(&[Range<u64>]) -> Result<(), Failure> + 'a;
 
@@ -195,7 +202,12 @@ pub(crate) fn write_slot<D: Disk + Sync>(
         _ => None,
     };
     let ways = match &plan {
-        Some(_) if delta.is_some() => advantage(delta.map_or(0, |delta| delta.size), fetched, bytes),
+        Some(_) if delta.is_some() => format!(
+            "a delta of {} (instead of {} by chunks, {} in full)",
+            megabytes(delta.map_or(0, |delta| delta.size)),
+            megabytes(fetched),
+            megabytes(bytes)
+        ),
         Some(Plan { here, copied, fetched, .. }) => format!(
             "{} to fetch, {} from the running slot, {} already there",
             megabytes(*fetched),

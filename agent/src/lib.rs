@@ -14,6 +14,7 @@ mod commit;
 pub mod config;
 pub mod console;
 pub mod daemon;
+#[cfg(feature = "pull")]
 mod delta_source;
 mod device;
 mod direct_disk;

@@ -13,8 +13,8 @@ use image_layout::Disk;
 use sha2::{Digest, Sha256};
 
 use crate::chunk_reader::ChunkReader;
-use crate::delta_source::DeltaWay;
 use crate::exit::{Exit, Failure};
+use crate::install::DeltaWay;
 use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 use crate::progress::Progress;

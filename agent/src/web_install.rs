@@ -11,10 +11,10 @@ use semver::Version;
 
 use crate::config::Config;
 use crate::console::warn;
-use crate::delta_source::{DeltaSource, DeltaWay, unusable};
+use crate::delta_source::{DeltaSource, unusable};
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
-use crate::install::{Options, Origin, install_bundle};
+use crate::install::{DeltaWay, Options, Origin, install_bundle};
 use crate::interrupt::Interrupt;
 use crate::progress::megabytes;
 use crate::pull::Remote;
@@ -101,7 +101,8 @@ fn open_delta<'i>(
         );
         return Err(Failure::new(Exit::Channel, line));
     }
-    remote.expect(&[0..size])?;
+    let whole = 0..size;
+    remote.expect(std::slice::from_ref(&whole))?;
     Ok(remote)
 }
 
