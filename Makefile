@@ -17,7 +17,7 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build check lint deny test sweep demo bench fuzz fuzz-build fuzz-seeds fuzz-keep clean
+.PHONY: help setup build check lint deny test sweep demo bench bench-download fuzz fuzz-build fuzz-seeds fuzz-keep clean
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
 	@echo 'make test                  set up and run every test'
@@ -26,6 +26,7 @@ help:
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
 	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target for so long; the kept corpus is part of make check'
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
+	@echo 'make bench-download        what an update fetches, beside RAUC, casync, zsync and xdelta3'
 
 setup:
 	@tests/setup
@@ -67,6 +68,11 @@ demo: setup build
 bench: setup build
 	@tests/setup bench
 	@target/release/bench
+
+# Only what is fetched for an update: bytes, which need neither root nor a quiet machine.
+bench-download: setup build
+	@tests/setup bench
+	@target/release/bench download
 
 # RUSTC_BOOTSTRAP lets the stable compiler take the two unstable flags that the address sanitizer needs; the programs
 # that are shipped are never built this way.

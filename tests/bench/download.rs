@@ -2,14 +2,17 @@
 //!
 //! Full is what a plain install of 2.0.0 fetches. Every method pays for its index and for what lists it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use bundle::{Bundle, Keyring, Verified};
+use image_layout::FileDisk;
 use sha2::{Digest, Sha256};
+use tests::fixture::Fixture;
 
 use crate::install::Workload;
 use crate::process::{command, run};
@@ -42,6 +45,46 @@ impl Pair<'_> {
     pub(crate) fn full(&self) -> Result<u64> {
         let (boot, root) = self.new.images.sizes()?;
         Ok(boot + root)
+    }
+
+    /// What Daruma fetches by chunks and by a delta; the tail comes with either.
+    ///
+    /// # Errors
+    /// The bundler fails.
+    pub(crate) fn daruma(&self, fixture: &Fixture, dir: &Path) -> Result<Vec<Fetch>> {
+        fs::create_dir_all(dir)?;
+        let keyring = Keyring::load(&fixture.key("keyring"))?;
+        let open = |bundle: &Path| -> Result<Verified<FileDisk>> {
+            Ok(Bundle::open(FileDisk::open_read_only(bundle)?, &keyring)?)
+        };
+        let (old, new) = (open(&self.old.bundle)?, open(&self.new.bundle)?);
+        let tail = fs::metadata(&self.new.bundle)?.len() - new.manifest().bundle.size;
+        let mut chunks = tail;
+        for image in ["boot", "root"] {
+            let have: HashMap<_, _> =
+                old.chunks(image).iter().map(|chunk| (chunk.sha256, chunk.len)).collect();
+            let missing = new.chunks(image).iter().filter(|chunk| !have.contains_key(&chunk.sha256));
+            chunks += missing.map(|chunk| u64::from(chunk.len)).sum::<u64>();
+        }
+        let patch = dir.join("update.delta");
+        let text = |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
+        fixture.bundler(&[
+            "delta",
+            &text(&self.old.bundle)?,
+            &text(&self.new.bundle)?,
+            "--keyring",
+            &text(&fixture.key("keyring"))?,
+            "-o",
+            &text(&patch)?,
+        ])?;
+        let delta = tail + fs::metadata(&patch)?.len();
+        let fetch = |method: &str, bytes, target| Fetch {
+            method: method.to_owned(),
+            bytes,
+            index: tail,
+            target: Some(target),
+        };
+        Ok(vec![fetch("Daruma, delta", delta, 21.0), fetch("Daruma, chunks", chunks, 48.0)])
     }
 
     /// What the peers fetch.

@@ -46,7 +46,28 @@ fn main() -> Result<ExitCode> {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache/daruma"),
     };
-    sandbox::run(&cache, |sandbox| bench(&cache, sandbox))
+    let only_download = words.first().is_some_and(|word| word == DOWNLOAD);
+    sandbox::run(&cache, |sandbox| if only_download { download(sandbox) } else { bench(&cache, sandbox) })
+}
+
+/// First argument of a run that measures nothing but what is fetched: bytes do not depend on what else the machine does.
+const DOWNLOAD: &str = "download";
+
+/// The table of what is fetched.
+fn download(sandbox: &Sandbox) -> Result<()> {
+    let fixture = Fixture::open()?;
+    say("fetching");
+    let workload = |(recipe, version): (&str, &str)| {
+        Workload::of(&fixture, &fixture.bundle(recipe, version)?, &sandbox.work.join(version))
+    };
+    let (old, new) = (workload(RUNNING)?, workload(INSTALLED)?);
+    let pair = Pair { old: &old, new: &new };
+    let dir = sandbox.work.join("download");
+    let fetches = [pair.daruma(&fixture, &dir)?, pair.peers(&dir)?].concat();
+    let shares = Shares { full: pair.full()?, fetches };
+    let full = table::mib(shares.full);
+    println!("What is fetched for 1.0.0 → 2.0.0, boot and root image together ({full}):\n\n{shares}");
+    Ok(())
 }
 
 fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
@@ -92,21 +113,12 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     let boot = BootFiles::of(&disk, &sandbox.work.join("boot"))?;
     table.0.extend(boot.rows(&debian, &sandbox.work.join("boot"))?);
 
-    say("fetching");
-    let old = Workload::of(&fixture, &running, &sandbox.work.join("old"))?;
-    let pair = Pair { old: &old, new: &small };
-    let shares = Shares { full: pair.full()?, fetches: pair.peers(&sandbox.work.join("download"))? };
-
     if let Some(rauc) = &rauc {
         println!("Peer: {} of Debian trixie.\n", rauc.version()?);
     }
     println!("{table}");
     println!("Median (least–most) of runs that were taken in turns.\n");
-    println!(
-        "What is fetched for 1.0.0 → 2.0.0, boot and root image together ({}):\n\n{shares}",
-        table::mib(shares.full)
-    );
-    Ok(())
+    download(sandbox)
 }
 
 /// The tar of a peer's root filesystem; the bundler keeps it by the state of the archive and the recipe.

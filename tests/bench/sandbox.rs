@@ -72,6 +72,7 @@ fn inside() -> Result<ExitCode> {
             "--",
         ])
         .arg(program)
+        .args(std::env::args_os().skip(1))
         .env(INSIDE, "1")
         // The terminal's Ctrl-C is for this process, which then cleans up.
         .process_group(0)
