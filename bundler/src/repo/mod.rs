@@ -23,8 +23,6 @@ pub const ROOT: &str = "root.json";
 pub const DRAFT: &str = "next.root.json";
 /// Bundles and deltas.
 const BUNDLES: &str = "bundles";
-/// Where deltas lie in it.
-const DELTAS: &str = "deltas";
 
 /// A repository's folder, locked: two people who publish at once would give one serial to two channels.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use bundle::{Bundle, ChannelName, Compatible, Keyring, Manifest, SecretKey, Sha2
 use image_layout::{Disk, FileDisk};
 use semver::Version;
 
-use super::{BUNDLES, DELTAS, Repository, days, now, partial, replace, take_place};
+use super::{BUNDLES, Repository, days, now, partial, replace, take_place};
 use crate::delta;
 use crate::image::open_verified;
 use crate::progress::size;
@@ -193,10 +193,10 @@ impl Repository {
     fn make_delta(&self, old: &Release, new: &Release, keyring: &Keyring) -> Result<Delta> {
         let (from, to) = (old.manifest_sha256.to_string(), new.manifest_sha256.to_string());
         let name =
-            format!("{DELTAS}/{}-{}-{}-{from:.12}-{to:.12}.delta", new.compatible, old.version, new.version);
+            format!("{BUNDLES}/{}-{}-{}-{from:.12}-{to:.12}.delta", new.compatible, old.version, new.version);
         let path = self.path(&name);
         let making = || format!("making {}", path.display());
-        fs::create_dir_all(self.path(DELTAS)).with_context(making)?;
+        fs::create_dir_all(self.path(BUNDLES)).with_context(making)?;
         let summary =
             delta::write(&self.path(old.url.as_str()), &self.path(new.url.as_str()), keyring, &path)?;
         eprint!("{}", summary.to_text());

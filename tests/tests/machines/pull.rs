@@ -154,8 +154,8 @@ fn judge(requests: &[Request], full: u64) -> Result<()> {
     for request in requests.iter().filter(|request| request.bytes > 10_000) {
         println!("{} {} {} {}", request.path, request.status, request.bytes, request.range);
     }
-    let deltas = bytes("/deltas/");
-    let good = bytes("2.0.0") + deltas;
+    let deltas = bytes(".delta");
+    let good = bytes("2.0.0");
     println!(
         "2.0.0: {good} bytes of {full} fetched ({:.1} %), {deltas} of them a delta",
         good as f64 * 100.0 / full as f64
