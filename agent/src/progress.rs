@@ -1,21 +1,22 @@
 //! How far an install is: a bar on a terminal, a few plain lines elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::console::say;
 
 /// Plain lines come at most this often.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
+/// Characters of a whole bar.
+const WIDTH: u64 = 40;
 
 /// The progress of one step, such as `writing`.
 #[derive(Debug)]
 pub(crate) struct Progress {
     step: &'static str,
     total: u64,
-    bar: Option<ProgressBar>,
+    /// What the bar shows, per cent; `None`: there is no terminal.
+    shown: Option<u64>,
     last_line: Instant,
 }
 
@@ -23,23 +24,21 @@ impl Progress {
     /// Starts at 0 of `total` bytes.
     #[must_use]
     pub(crate) fn start(step: &'static str, total: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{msg:>8} {wide_bar} {bytes:>10} of {total_bytes} {eta:>4}");
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_message(step);
-            bar
-        });
-        Self { step, total, bar, last_line: Instant::now() }
+        let shown = std::io::stderr().is_terminal().then_some(0);
+        Self { step, total, shown, last_line: Instant::now() }
     }
 
     /// `done` bytes are written.
     pub(crate) fn at(&mut self, done: u64) {
-        match &self.bar {
-            Some(bar) => bar.set_position(done),
+        let percent = done * 100 / self.total.max(1);
+        match &mut self.shown {
+            Some(shown) if *shown == percent => {}
+            Some(shown) => {
+                *shown = percent;
+                show(&bar(self.step, percent, self.total));
+            }
             None if self.last_line.elapsed() >= BETWEEN_LINES => {
-                say(format_args!("{} {} %", self.step, done * 100 / self.total.max(1)));
+                say(format_args!("{} {percent} %", self.step));
                 self.last_line = Instant::now();
             }
             None => {}
@@ -49,14 +48,40 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if self.shown.is_some() {
+            show("");
         }
     }
+}
+
+/// Puts a line in the place of the one that the terminal shows. What cannot be shown does not matter.
+fn show(line: &str) {
+    let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+}
+
+/// ` writing ━━━━━━━━━━━━━━━━━━━━                      50 % of 90.2 MB`
+fn bar(step: &str, percent: u64, total: u64) -> String {
+    let full = (percent.min(100) * WIDTH / 100) as usize; // at most the width
+    let empty = WIDTH as usize - full;
+    format!("{step:>8} {}{} {percent:>3} % of {}", "━".repeat(full), " ".repeat(empty), megabytes(total))
 }
 
 /// Bytes for a person: `81.3 MB`.
 #[must_use]
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share_and_always_as_wide() {
+        let half = bar("writing", 50, 90_200_000);
+        assert_eq!(half.chars().filter(|c| *c == '━').count(), 20);
+        assert!(half.ends_with("50 % of 90.2 MB"), "{half}");
+        let widths = [0, 7, 100, 101].map(|percent| bar("looking", percent, 1).chars().count());
+        assert_eq!(widths, [widths[0]; 4]);
+    }
 }

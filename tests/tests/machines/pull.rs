@@ -118,6 +118,8 @@ fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_rel
     put(&mut vm, "/etc/daruma/root.json", &fs::read_to_string(repo.join("root.json"))?)?;
     let port = server.address().port();
     let channel = format!("[channel]\nurl = \"http://10.0.2.2:{port}/\"\npoll-s = 20\njitter-s = 0\n");
+    // The settings go with the device: this file hides that of 4.0.0, whose health has less time.
+    let channel = format!("[health]\ndeadline-s = 20\nretry-s = 5\n{channel}");
     put(&mut vm, "/etc/daruma/daruma.toml", &channel)?;
     vm.type_line("sync; systemctl restart daruma")?;
 
