@@ -287,7 +287,7 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     // An older one is taken only by the third policy.
     let older = field.stick("older.img", "1.0.0")?;
     let plugged = port.plug(&older)?;
-    vm.expect("older than the running", BOOT)?;
+    vm.expect("1.0.0 is not newer than the running 2.0.0", BOOT)?;
     vm.expect("nothing on the stick is installed", BOOT)?;
     port.pull(plugged)?;
     let policy = "sed -i 's/\"newer\"/\"any-signed\"/' /etc/daruma/daruma.toml";
