@@ -222,7 +222,7 @@ fn power_cut_in_the_middle_of_an_install_then_a_second_install_succeeds() -> Res
     vm.expect(")\n", 120)?;
     // Some of the payload is written by the third time that the bar is drawn.
     for _ in 0..3 {
-        vm.expect(" MiB of ", 120)?;
+        vm.expect(" % of ", 120)?;
     }
     vm.cut_power()?;
     let mut vm = device.boot()?;
