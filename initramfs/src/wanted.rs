@@ -35,8 +35,11 @@ pub const CPU: &[&str] = &["sha256_ssse3", "crc32c_intel"];
 /// where the kernel has it as a module.
 pub const CRYPTO: &[&str] = &["crc32c_generic"];
 
-/// File systems and device-mapper; always loaded.
-pub const FILESYSTEM: &[&str] = &["squashfs", "overlay", "ext4", "dm_mod", "dm_verity"];
+/// The file system of /var; always loaded. It takes as long as all the others.
+pub const VAR: &[&str] = &["ext4"];
+
+/// What mounts a slot's root; always loaded.
+pub const ROOT: &[&str] = &["squashfs", "overlay", "dm_mod", "dm_verity"];
 
 /// What mounting a USB stick takes. They lie in the recovery archive only: a boot of a slot mounts no FAT.
 pub const STICK: &[&str] = &["vfat", "exfat", "nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8"];
@@ -54,7 +57,7 @@ pub const WATCHDOG_BUS: &[&str] = &["lpc_ich", "i2c_i801"];
 pub fn default_for(tree: &ModuleTree) -> Vec<&'static str> {
     let hardware = [DISK, CPU, CRYPTO, WATCHDOG, WATCHDOG_BUS].concat();
     let mut wanted: Vec<&str> = hardware.into_iter().filter(|name| tree.has(name)).collect();
-    wanted.extend(FILESYSTEM);
+    wanted.extend([VAR, ROOT].concat());
     wanted
 }
 

@@ -96,14 +96,16 @@ impl Boot {
             }
             Choice::Slot(slot) => slot,
         };
-        let mut for_file_systems = self.drivers.clone();
+        let mut for_var = self.drivers.clone();
         let needed = [slot.root_label()];
-        // On a second processor, because ext4 alone takes as long as finding the disk.
+        // On a second processor, because ext4 alone takes as long as finding the disk and all that the root needs. A
+        // module that both ask for is loaded by the first; the kernel lets the other wait for it.
         let disk = thread::scope(|scope| {
-            let loading = scope.spawn(|| load_file_systems(&mut for_file_systems));
+            let loading = scope.spawn(|| load_for_var(&mut for_var));
             let disk = partitions::wait(Path::new(SYS), &needed, &uevents, &mut self.drivers, &self.watchdog);
-            let loaded = loading.join().unwrap_or_else(|_| bail!("loading the file systems"));
-            loaded.and(disk)
+            let root = load_for_root(&mut self.drivers);
+            let var = loading.join().unwrap_or_else(|_| bail!("loading the file system of /var"));
+            var.and(root).and(disk)
         })?;
         self.esp = disk.device(label::ESP);
         let plan = Plan::new(&line, slot, &disk)?;
@@ -238,13 +240,18 @@ fn mount_kernel_file_systems() -> Result<()> {
     DirBuilder::new().mode(0o755).create("/run/daruma").context("creating /run/daruma")
 }
 
-/// What mounting a slot takes; none of it depends on a disk's driver.
-fn load_file_systems(drivers: &mut Drivers) -> Result<()> {
+/// What mounting /var takes.
+fn load_for_var(drivers: &mut Drivers) -> Result<()> {
+    [wanted::CRYPTO, wanted::VAR].concat().into_iter().try_for_each(|name| drivers.load(name))
+}
+
+/// What mounting a slot's root takes, and what makes hashing fast.
+fn load_for_root(drivers: &mut Drivers) -> Result<()> {
     let modaliases = drivers::modaliases(Path::new(SYS));
     for name in wanted::CPU {
         drivers.load_if_asked(name, &modaliases);
     }
-    [wanted::CRYPTO, wanted::FILESYSTEM].concat().into_iter().try_for_each(|name| drivers.load(name))
+    wanted::ROOT.iter().try_for_each(|name| drivers.load(name))
 }
 
 /// Loads one watchdog's driver and arms it. The sure ones come first, and no second one is started: whoever takes over

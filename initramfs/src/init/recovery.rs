@@ -20,7 +20,7 @@ use initramfs::wanted;
 
 use crate::partitions::LabelledDisk;
 use crate::uevents::{Uevent, Uevents};
-use crate::{Boot, SYS, console, environment, failure, load_file_systems, partitions, var};
+use crate::{Boot, SYS, console, environment, failure, load_for_root, load_for_var, partitions, var};
 
 /// The agent may be silent for this long; a slow disk that syncs 8 MiB is not.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ pub(crate) fn run(boot: &mut Boot, wait: Duration, uevents: &Uevents) -> Result<
 
 /// Drivers, file systems, /var. None of it is needed for a stick that works without it.
 fn prepare(boot: &mut Boot, disk: &LabelledDisk) {
-    let mut results = vec![load_file_systems(&mut boot.drivers)];
+    let mut results = vec![load_for_var(&mut boot.drivers), load_for_root(&mut boot.drivers)];
     results.extend(wanted::STICK.iter().map(|name| boot.drivers.load(name)));
     boot.watchdog.ping();
     boot.drivers.load_for_all(Path::new(SYS));
