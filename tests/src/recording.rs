@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use image_layout::Slot;
 
 use crate::fixture::Fixture;
-use crate::vm::{Firmware, Machine, Vm, data_disk, overlay_disk};
+use crate::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 use crate::write_log::WriteLog;
 
 /// Seconds that any one boot may take; these machines are slow and shared.
@@ -195,7 +195,7 @@ impl Recorder {
         let serial = dir.join("serial.log");
         let firmware = Firmware::Bios;
         let machine =
-            Machine { disk, format: "qcow2", data: Some(data), firmware, memory_mib: 512, log: serial };
+            Machine { disk, format: "qcow2", data: Some(data), firmware, size: Size::Tiny, log: serial };
         let vm = Vm::start_with(&machine, &drive, &[])?;
         Ok(Self { vm, log, begins: vec![0] })
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::fixture::Fixture;
-use crate::vm::{Firmware, Machine, Vm, data_disk, overlay_disk};
+use crate::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 600;
@@ -52,7 +52,7 @@ pub fn run(firmware: Firmware, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Re
         format: "qcow2",
         data: Some(data),
         firmware,
-        memory_mib: 768,
+        size: Size::Router,
         log: dir.join("serial.log"),
     };
 

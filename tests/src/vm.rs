@@ -32,6 +32,25 @@ impl Firmware {
     }
 }
 
+/// How large a machine is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Size {
+    /// For the test system. One processor: two of these run side by side, and a second emulated one costs a seventh more.
+    Tiny,
+    /// For the real Debian.
+    Router,
+}
+
+impl Size {
+    /// Memory in MiB, as QEMU wants it, and processors.
+    fn figures(self) -> [&'static str; 2] {
+        match self {
+            Self::Tiny => ["512", "1"],
+            Self::Router => ["768", "2"],
+        }
+    }
+}
+
 /// Options for [`Vm::start_with`]: the guest reaches this machine's loopback as 10.0.2.2.
 pub const HOST_NETWORK: [&str; 2] = ["-netdev", "user,id=net0"];
 
@@ -46,8 +65,8 @@ pub struct Machine {
     pub data: Option<PathBuf>,
     /// Firmware.
     pub firmware: Firmware,
-    /// Memory in MiB.
-    pub memory_mib: u32,
+    /// Memory and processors.
+    pub size: Size,
     /// Everything that the guest writes to its serial port is appended here.
     pub log: PathBuf,
 }
@@ -99,8 +118,9 @@ impl Vm {
     /// [`Vm::start`] with another `-drive` for the system disk, and with more of QEMU's options.
     pub fn start_with(machine: &Machine, drive: &str, options: &[&str]) -> Result<Self> {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-smp", "2", "-nodefaults"]);
-        command.args(["-m", &machine.memory_mib.to_string(), "-display", "none", "-serial", "stdio"]);
+        let [memory, processors] = machine.size.figures();
+        command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-nodefaults"]);
+        command.args(["-m", memory, "-smp", processors, "-display", "none", "-serial", "stdio"]);
         // A reset by the watchdog is a reset, as on the real board.
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         command.args(["-device", "virtio-rng-pci"]);

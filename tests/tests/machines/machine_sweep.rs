@@ -17,7 +17,7 @@ use serde_json::Value;
 use tests::cut_disk::{Cut, CutDisk, copy_data};
 use tests::machine_judge::{Bench, Fault, Judge};
 use tests::recording::{BROKEN_UPDATE, Phase, Recording, Scenario, Taken, UPDATE};
-use tests::vm::{Firmware, Machine, Vm};
+use tests::vm::{Firmware, Machine, Size, Vm};
 use tests::write_log::{Entry, WriteLog};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
@@ -208,8 +208,8 @@ fn comes_up(disk: &Path, slot: Slot) -> Result<()> {
     to.set_len(size)?;
     copy_data(&from, &to, 0, 0, size)?;
     let log = dir.path().join("serial.log");
-    let (firmware, memory_mib) = (Firmware::Bios, 512);
-    let machine = Machine { disk: own, format: "raw", data: None, firmware, memory_mib, log };
+    let (firmware, size) = (Firmware::Bios, Size::Tiny);
+    let machine = Machine { disk: own, format: "raw", data: None, firmware, size, log };
     let mut vm = Vm::start(&machine)?;
     vm.expect_all(&["tiny# ", &format!("slot {slot} is healthy")], 3 * BOOT)?;
     let status = vm.run("daruma status --json", 60)?.success()?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::fixture::Fixture;
-use tests::vm::{Firmware, Machine, Vm, data_disk, overlay_disk};
+use tests::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 240;
@@ -38,7 +38,7 @@ impl Device {
             format: "qcow2",
             data: Some(data),
             firmware,
-            memory_mib: 512,
+            size: Size::Tiny,
             log: dir.path().join("serial.log"),
         };
         Ok(Self { machine, _dir: dir })

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::stick;
 use tests::usb::Port;
-use tests::vm::{Firmware, Machine, Vm, data_disk};
+use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 240;
@@ -38,7 +38,7 @@ impl Field {
         let disk = dir.path().join("disk.raw");
         stick::copy_disk(&factory, &disk)?;
         let log = dir.path().join("serial.log");
-        let machine = Machine { disk, format: "raw", data: None, firmware, memory_mib: 512, log };
+        let machine = Machine { disk, format: "raw", data: None, firmware, size: Size::Tiny, log };
         Ok(Self { fixture, machine, dir, started: Instant::now() })
     }
 

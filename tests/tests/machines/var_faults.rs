@@ -13,7 +13,7 @@ use image_layout::label;
 use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::trial_disk::{change_partition, copy};
-use tests::vm::{Firmware, Machine, Vm, data_disk};
+use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 300;
@@ -45,7 +45,7 @@ fn boots_and_updates(
     let drive = format!("file={},if=virtio,format=raw,cache=writeback", disk.display());
     let log = dir.path().join("serial.log");
     let firmware = Firmware::Bios;
-    let machine = Machine { disk, format: "raw", data: Some(data), firmware, memory_mib: 512, log };
+    let machine = Machine { disk, format: "raw", data: Some(data), firmware, size: Size::Tiny, log };
     let mut vm = Vm::start_with(&machine, &drive, options)?;
     let console = comes_up(&mut vm, "A", warning)?;
     if let Some(warning) = warning {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tests::fixture::Fixture;
 use tests::qmp::{Qmp, QmpListener};
 use tests::trial_disk;
-use tests::vm::{Firmware, Machine, Vm};
+use tests::vm::{Firmware, Machine, Size, Vm};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 300;
@@ -41,7 +41,7 @@ impl Bench {
         }
         let log = dir.path().join("serial.log");
         let machine =
-            Machine { disk, format: "raw", data: None, firmware: Firmware::Bios, memory_mib: 512, log };
+            Machine { disk, format: "raw", data: None, firmware: Firmware::Bios, size: Size::Tiny, log };
         let listener = QmpListener::new(dir.path())?;
         let drive = format!("file={},if=virtio,format=raw,cache=writeback", machine.disk.display());
         let options: Vec<&str> = listener.options.iter().map(String::as_str).collect();
