@@ -9,10 +9,15 @@ use std::collections::BTreeSet;
 use image_layout::Disk;
 
 use crate::squashfs::padded;
-use crate::{BundleError, Chunk, StoredFile, StoredSquashfs, chunk, cut};
+use crate::{BundleError, Chunk, StoredFile, StoredSquashfs, chunk, cut, limits};
 
 /// The file of a boot image that is the chunk table of the root image.
 pub const ROOT_CHUNKS: &str = "root.chunks";
+
+/// The first bytes of a zstd frame.
+const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+/// Bytes that are read at once to find frames; a multiple of [`limits::BLOCK`].
+const PIECE: u64 = 1 << 20;
 
 /// The chunks that a slot says it holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +39,8 @@ impl SlotChunks {
         let mut used = [0; 8];
         boot.read_at(&mut used, 40).map_err(BundleError::read("the superblock of the image"))?;
         // `list` has held it against the size of the partition.
-        let lengths = cut::cut(padded(u64::from_le_bytes(used)), &boundaries(&files), cut::BOOT);
+        let size = padded(u64::from_le_bytes(used));
+        let lengths = cut::cut(size, &Self::boot_boundaries(boot, &files)?, cut::BOOT);
         let root = match files.iter().any(|file| file.name.as_str() == ROOT_CHUNKS) {
             true => {
                 let table = StoredSquashfs::read_file(boot, ROOT_CHUNKS)?;
@@ -59,10 +65,26 @@ impl SlotChunks {
         let size = root.size().map_err(BundleError::read("the size of an image"))?;
         Ok(chunk::encode(&chunk::hash(root, 0, &cut::cut(size, boundaries, cut::ROOT))?))
     }
-}
 
-/// Where a boot image is cut: where its files begin, and where the last one ends.
-pub(crate) fn boundaries(files: &[StoredFile]) -> BTreeSet<u64> {
-    let files = || files.iter().filter(|file| file.size > 0);
-    files().map(|file| file.offset).chain(files().map(|file| padded(file.offset + file.size))).collect()
+    /// Where the boot image `boot` of these `files` is cut: where a file begins, where a zstd frame begins on a multiple of
+    /// 4096 in one (an archive of an initramfs), and where the last file ends.
+    ///
+    /// # Errors
+    /// The image cannot be read.
+    pub fn boot_boundaries(boot: &impl Disk, files: &[StoredFile]) -> Result<BTreeSet<u64>, BundleError> {
+        let mut boundaries = BTreeSet::new();
+        let mut piece = Vec::new();
+        for StoredFile { offset, size, .. } in files.iter().filter(|file| file.size > 0) {
+            let end = offset + size;
+            boundaries.extend([*offset, padded(end)]);
+            for place in (*offset..end).step_by(PIECE as usize) {
+                piece.resize((end - place).min(PIECE) as usize, 0); // at most 1 MiB
+                boot.read_at(&mut piece, place).map_err(BundleError::read("a file of the image"))?;
+                let blocks =
+                    (place..).step_by(limits::BLOCK as usize).zip(piece.chunks(limits::BLOCK as usize));
+                boundaries.extend(blocks.filter(|(_, block)| block.starts_with(&FRAME)).map(|(at, _)| at));
+            }
+        }
+        Ok(boundaries)
+    }
 }

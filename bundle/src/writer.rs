@@ -11,8 +11,8 @@ use crate::footer::Footer;
 use crate::payload::{frame, hash_ranges};
 use crate::squashfs::padded;
 use crate::{
-    BundleError, BundleInfo, Image, ImageName, Manifest, ROOT_CHUNKS, SecretKey, Sha256, StoredFile,
-    StoredSquashfs, Update, Verity, chunk, cut, limits, signature, slot_chunks,
+    BundleError, BundleInfo, Image, ImageName, Manifest, ROOT_CHUNKS, SecretKey, Sha256, SlotChunks,
+    StoredFile, StoredSquashfs, Update, Verity, chunk, cut, limits, signature,
 };
 
 /// What is to become a bundle.
@@ -137,7 +137,7 @@ fn cuts(inputs: &[&ImageInput<'_>]) -> Result<Vec<Cuts>, BundleError> {
             Err(BundleError::Squashfs(_)) => Vec::new(),
             files => files?,
         };
-        let lengths = cut::cut(size, &slot_chunks::boundaries(&files), cut::BOOT);
+        let lengths = cut::cut(size, &SlotChunks::boot_boundaries(&disk, &files)?, cut::BOOT);
         cuts.insert(ImageName::BOOT, Cuts { lengths, table: None });
         if let Some(root) = cuts.get_mut(ImageName::ROOT)
             && files.iter().any(|file| file.name.as_str() == ROOT_CHUNKS)

@@ -83,6 +83,29 @@ fn a_file_of_a_boot_image_is_the_same_chunks_behind_one_that_grew() {
 }
 
 #[test]
+fn an_archive_that_did_not_change_is_the_same_chunks_in_front_of_one_that_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let frame = |seed, len: usize, padded: usize| {
+        let mut frame = [&0xFD2F_B528_u32.to_le_bytes()[..], &noise(seed, len)].concat();
+        frame.resize(padded, 0);
+        frame
+    };
+    // 140,000 bytes: a piece of 128 KiB, and a rest that ends where the second archive begins.
+    let hashes = |second: u64| -> Vec<(u64, Sha256)> {
+        let initrd = [frame(1, 140_000, 143_360), frame(second, 50_000, 50_004)].concat();
+        let path = dir.path().join("boot.img");
+        StoredSquashfs::new().add_bytes("initrd", initrd).unwrap().write_to(&path).unwrap();
+        let chunks = SlotChunks::read(&disk(&path), 0).unwrap().boot;
+        chunks.iter().map(|chunk| (chunk.offset, chunk.sha256)).collect()
+    };
+    let (old, new) = (hashes(2), hashes(3));
+    let places: Vec<u64> = old.iter().skip(1).take(4).map(|(offset, _)| offset - 4096).collect();
+    assert_eq!(places, [0, 128 << 10, 143_360, 143_360 + 53_248]);
+    assert_eq!(old[..3], new[..3], "superblock and first archive");
+    assert_ne!(old[3], new[3]);
+}
+
+#[test]
 fn a_boot_image_with_the_table_of_another_root_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (boot, root) = images(dir.path(), &[4096]);

@@ -15,6 +15,9 @@ const CHAR_DEVICE: u32 = 0o020_000;
 /// zstd's level. Above 19 the window grows past the 8 MiB that the kernel promises to unpack.
 const LEVEL: i32 = 19;
 
+/// Where an archive begins, so that a boot image's chunks begin there too (`bundle::SlotChunks`).
+pub const ALIGNMENT: usize = 4096;
+
 /// An archive in memory, written from its first entry to its last.
 #[derive(Debug)]
 pub struct Archive {
@@ -125,7 +128,13 @@ fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// Compresses an archive into one zstd frame, in one thread, so that the same bytes come out every time.
-pub fn compress(archive: &[u8]) -> Result<Vec<u8>, BuildError> {
-    Ok(zstd::bulk::compress(archive, LEVEL)?)
+/// Compresses archives, each into one zstd frame that begins on a multiple of [`ALIGNMENT`], in one thread, so that the
+/// same bytes come out every time. The kernel unpacks them one after the other and skips the zeros between.
+pub fn compress(archives: &[Vec<u8>]) -> Result<Vec<u8>, BuildError> {
+    let mut image = Vec::new();
+    for archive in archives {
+        image.resize(image.len().next_multiple_of(ALIGNMENT), 0);
+        image.extend(zstd::bulk::compress(archive, LEVEL)?);
+    }
+    Ok(image)
 }

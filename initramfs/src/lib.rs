@@ -77,17 +77,18 @@ pub enum BuildError {
     Compress(#[from] std::io::Error),
 }
 
-/// Writes the initramfs: a newc archive, one zstd frame.
+/// Writes the initramfs: two newc archives, each one zstd frame ([`archive::compress`]).
 ///
-/// It holds `/init`, `/lib/modules/NAME.ko`, the [`Index`] of the modules and the two device nodes that a process
-/// has before `/dev` is mounted.
+/// The first holds `/init` and the two device nodes that a process has before `/dev` is mounted, the second
+/// `/lib/modules/NAME.ko` and the [`Index`] of the modules. An update of the kernel changes only the second.
 pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
-    let mut archive = Archive::new(input.epoch)?;
-    archive.file("init", 0o755, input.init)?;
-    archive.char_device("dev/console", 0o600, (5, 1))?;
-    archive.char_device("dev/null", 0o666, (1, 3))?;
-    add_modules(&mut archive, &input.modules, &[])?;
-    archive::compress(&archive.finish()?)
+    let mut program = Archive::new(input.epoch)?;
+    program.file("init", 0o755, input.init)?;
+    program.char_device("dev/console", 0o600, (5, 1))?;
+    program.char_device("dev/null", 0o666, (1, 3))?;
+    let mut modules = Archive::new(input.epoch)?;
+    add_modules(&mut modules, &input.modules, &[])?;
+    archive::compress(&[program.finish()?, modules.finish()?])
 }
 
 /// Puts the modules and their index into the archive. `present` are those that another archive brings: the index

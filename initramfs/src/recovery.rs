@@ -1,4 +1,4 @@
-//! The second archive of a boot image, which GRUB loads behind the initramfs only when it starts recovery.
+//! The recovery file of a boot image, which GRUB loads behind the initramfs only when it starts recovery.
 //!
 //! The kernel unpacks both into one root; a file that is in both, such as the modules' index, is the second one's. So
 //! recovery costs the boot of a slot nothing, and a slot's boot image brings everything that installs a bundle from a
@@ -7,11 +7,11 @@
 use crate::archive::{self, Archive};
 use crate::{BuildError, Module, add_modules};
 
-/// Name of the archive in the boot image.
+/// Name of the file in the boot image.
 pub const FILE: &str = "recovery.img";
 /// Name of the file in the boot image that holds its SHA-256, in the form of `sha256sum`.
 pub const SUMS_FILE: &str = "RECOVERY.SHA256SUMS";
-/// Where the agent lies in the archive.
+/// Where the agent lies in its archive.
 pub const AGENT: &str = "bin/daruma";
 /// What the agent is told of the device in recovery, in the form of `slot.cfg`: the kind of the device and the floor.
 pub const IDENTITY: &str = "etc/daruma/recovery.cfg";
@@ -21,7 +21,7 @@ pub const IDENTITY: &str = "etc/daruma/recovery.cfg";
 pub struct RecoveryInput<'a> {
     /// The static `daruma`.
     pub agent: &'a [u8],
-    /// The modules of the initramfs in front of this archive.
+    /// The modules of the initramfs in front of this file.
     pub present: &'a [Module],
     /// Those that only recovery needs.
     pub modules: &'a [Module],
@@ -31,16 +31,17 @@ pub struct RecoveryInput<'a> {
     pub epoch: u64,
 }
 
-/// Writes the archive: newc, one zstd frame.
+/// Writes two archives, as [`crate::build`]: the agent, which an update of Debian does not change, and all else.
 ///
 /// # Errors
 /// Those of [`crate::build`].
 pub fn build(input: &RecoveryInput<'_>) -> Result<Vec<u8>, BuildError> {
-    let mut archive = Archive::new(input.epoch)?;
-    archive.file(AGENT, 0o755, input.agent)?;
+    let mut agent = Archive::new(input.epoch)?;
+    agent.file(AGENT, 0o755, input.agent)?;
+    let mut rest = Archive::new(input.epoch)?;
     for (path, content) in input.files {
-        archive.file(path, 0o644, content)?;
+        rest.file(path, 0o644, content)?;
     }
-    add_modules(&mut archive, input.modules, input.present)?;
-    archive::compress(&archive.finish()?)
+    add_modules(&mut rest, input.modules, input.present)?;
+    archive::compress(&[agent.finish()?, rest.finish()?])
 }

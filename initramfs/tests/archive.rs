@@ -27,10 +27,27 @@ fn modules() -> Vec<Module> {
     ]
 }
 
-fn unpacked(modules: Vec<Module>) -> Vec<u8> {
-    let packed = build(&InitramfsInput { init: b"#!init", modules, epoch: 1_700_000_000 })
-        .expect("the modules fit together");
-    zstd::decode_all(packed.as_slice()).expect("one zstd frame")
+fn packed(init: &[u8], modules: Vec<Module>) -> Vec<u8> {
+    build(&InitramfsInput { init, modules, epoch: 1_700_000_000 }).expect("the modules fit together")
+}
+
+/// The archives, read as the kernel does (`unpack_to_rootfs` in its `init/initramfs.c`): zeros are skipped, a frame is one
+/// archive to its trailer, and each begins on a multiple of 4.
+fn archives(packed: &[u8]) -> Vec<Vec<u8>> {
+    let mut archives = Vec::new();
+    let mut place = 0;
+    while place < packed.len() {
+        if packed[place] == 0 {
+            place += 1;
+            continue;
+        }
+        assert_eq!(place % 4, 0);
+        assert_eq!(place % initramfs::archive::ALIGNMENT, 0);
+        let length = zstd::zstd_safe::find_frame_compressed_size(&packed[place..]).expect("a zstd frame");
+        archives.push(zstd::decode_all(&packed[place..place + length]).expect("a whole frame"));
+        place += length;
+    }
+    archives
 }
 
 #[test]
@@ -59,20 +76,38 @@ fn an_entry_is_laid_out_as_the_kernel_documents_it() {
 fn cpio_lists_what_was_put_in() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("archive");
-    std::fs::write(&path, unpacked(modules())).unwrap();
-    let listing = match cpio(&path) {
-        Ok(listing) => listing,
-        // The layout itself is checked above; this is the second opinion, where there is one.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => panic!("running cpio: {error}"),
+    let mut listings = Vec::new();
+    for archive in archives(&packed(b"#!init", modules())) {
+        std::fs::write(&path, archive).unwrap();
+        listings.push(match cpio(&path) {
+            Ok(listing) => listing,
+            // The layout itself is checked above; this is the second opinion, where there is one.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => panic!("running cpio: {error}"),
+        });
+    }
+    let [program, modules] = &listings[..] else { panic!("{listings:?}") };
+    let has = |listing: &str, name: &str, begin: &str| {
+        let line = listing.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap_or_default();
+        assert!(line.starts_with(begin), "{listing}");
     };
-    let find =
-        |name: &str| listing.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap_or_default();
-    assert!(find("init").starts_with("-rwxr-xr-x   1 root     root            6 "), "{listing}");
-    assert!(find("dev/console").starts_with("crw-------   1 root     root       5,   1 "), "{listing}");
-    assert!(find("lib/modules").starts_with("drwxr-xr-x   2 root     root "), "{listing}");
-    assert!(find("lib/modules/ext4.ko").contains("Nov 14  2023"), "{listing}");
-    assert_eq!(listing.lines().count(), 10, "{listing}");
+    has(program, "init", "-rwxr-xr-x   1 root     root            6 Nov 14  2023");
+    has(program, "dev/console", "crw-------   1 root     root       5,   1 ");
+    has(program, "dev/null", "crw-rw-rw-   1 root     root       1,   3 ");
+    assert_eq!(program.lines().count(), 4, "{program}");
+    has(modules, "lib/modules", "drwxr-xr-x   2 root     root ");
+    has(modules, "lib/modules/ext4.ko", "-rw-r--r--   1 root     root ");
+    assert_eq!(modules.lines().count(), 6, "{modules}");
+}
+
+#[test]
+fn an_update_of_the_kernel_leaves_the_first_archive_as_it_is() {
+    let (old, new) = (packed(&[7; 9000], modules()), packed(&[7; 9000], modules()[1..].to_vec()));
+    let mut blocks = (0..old.len()).step_by(initramfs::archive::ALIGNMENT).skip(1);
+    let begin = blocks.find(|at| old[*at..].starts_with(&old[..4])).expect("a second frame");
+    assert_eq!(old[..begin], new[..begin]);
+    assert_ne!(old[begin..], new[begin..]);
+    assert_eq!(archives(&old)[0], archives(&new)[0]);
 }
 
 fn cpio(archive: &Path) -> std::io::Result<String> {
@@ -107,8 +142,8 @@ fn what_cannot_boot_is_refused() {
 
 #[test]
 fn the_index_inside_says_what_to_load_first() {
-    let archive = unpacked(modules());
-    let text = String::from_utf8_lossy(&archive).into_owned();
+    let archives = archives(&packed(b"#!init", modules()));
+    let text = String::from_utf8_lossy(&archives[1]).into_owned();
     let index = text.split("lib/modules/index\0").nth(1).unwrap();
     let index: String = index.trim_start_matches('\0').split('\0').next().unwrap().to_owned();
     let index = Index::parse(&index);
@@ -122,8 +157,11 @@ fn the_recovery_archive_brings_only_what_is_new_and_an_index_of_all() {
     let files = [("etc/daruma/recovery.cfg".to_owned(), b"set daruma_compatible=router\n".to_vec())];
     let input =
         RecoveryInput { agent: b"the agent", present: &present, modules: &own, files: &files, epoch: 1 };
-    let archive = zstd::decode_all(recovery::build(&input).unwrap().as_slice()).unwrap();
-    let text = String::from_utf8_lossy(&archive).into_owned();
+    let archives = archives(&recovery::build(&input).unwrap());
+    assert_eq!(archives.len(), 2);
+    let alone = String::from_utf8_lossy(&archives[0]).into_owned();
+    assert!(alone.contains("bin/daruma\0") && !alone.contains("lib") && !alone.contains("etc"), "{alone:?}");
+    let text = String::from_utf8_lossy(&archives.concat()).into_owned();
     for there in ["bin/daruma\0", "the agent", "etc/daruma/recovery.cfg\0", "lib/modules/exfat.ko\0"] {
         assert!(text.contains(there), "{there:?} is missing");
     }

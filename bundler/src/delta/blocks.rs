@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context, Result};
 use bundle::delta::{Packing, Source, limits};
-use bundle::{Sha256, StoredSquashfs, Verity, verity_tree_size};
+use bundle::{Sha256, SlotChunks, StoredSquashfs, Verity, verity_tree_size};
 use image_layout::Disk;
 
 use super::similar::Similar;
@@ -43,7 +43,7 @@ impl Block {
         let tree = if (1..=limits::TREE).contains(&tree) { tree } else { 0 };
         let data = verity.filter(|_| tree > 0).map_or(size, |verity| verity.size);
         let cuts = match StoredSquashfs::list(image) {
-            Ok(files) => files.iter().map(|file| file.offset).collect(),
+            Ok(files) => SlotChunks::boot_boundaries(image, &files)?,
             // Not a boot image. Or no SquashFS at all (in tests): one piece after the other.
             Err(_) => blocks::read(image).unwrap_or_default(),
         };
