@@ -19,6 +19,7 @@ pub mod inspect;
 pub mod kernel;
 pub mod mirror;
 pub mod modinfo;
+mod order;
 pub mod part;
 pub mod progress;
 pub mod recipe;

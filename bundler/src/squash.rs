@@ -16,6 +16,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use squashfs_ng::write::{Source, SourceData, Writer};
 
+use crate::order;
 use crate::progress::Progress;
 use crate::tree::{InodeId, Kind, Tree};
 
@@ -45,6 +46,10 @@ pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
     let mut children: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (path, _) in tree.iter().filter(|(path, _)| !path.is_empty()) {
         children.entry(path.rsplit_once('/').map_or("", |(dir, _)| dir)).or_default().push(path);
+    }
+    // The content of files lies in the image in the order in which they are added; everything else follows.
+    for path in order::of_files(tree)? {
+        packing.add(path, &children).with_context(writing)?;
     }
     packing.add("", &children).with_context(writing)?;
     packing.writer.finish().with_context(writing)?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bundle::{Sha256, SlotChunks};
+use bundler::clean::PACKAGE_DATABASE;
 use bundler::tree::{Content, Inode, Kind, Tree};
 use bundler::{blocks, squash};
 use image_layout::FileDisk;
@@ -49,7 +50,12 @@ fn tree(first: &[u8]) -> Tree {
 }
 
 fn packed(path: &Path, first: &[u8]) -> BTreeMap<Sha256, u64> {
-    squash::pack(&tree(first), path, EPOCH).unwrap();
+    packed_tree(path, &tree(first))
+}
+
+/// The chunks of the tree's SquashFS, and their lengths.
+fn packed_tree(path: &Path, tree: &Tree) -> BTreeMap<Sha256, u64> {
+    squash::pack(tree, path, EPOCH).unwrap();
     let size = fs::metadata(path).unwrap().len().next_multiple_of(4096);
     fs::File::options().write(true).open(path).unwrap().set_len(size).unwrap();
     let boundaries = blocks::boundaries(path).unwrap();
@@ -70,6 +76,35 @@ fn what_did_not_change_is_the_same_chunks_behind_a_file_that_grew() {
     let all: u64 = new.values().sum();
     // 1.3 MB of large files, at 4 bits a letter, lie behind the one that grew; the ends of files share their blocks.
     assert!(same > 500_000 && same < all - 150_000, "{same} of {all}");
+}
+
+/// 24 packages, each with 12 small files in folders that it shares with all others; package `updated` has new ones.
+fn packages(updated: Option<u64>) -> Tree {
+    let mut tree = Tree::new(EPOCH);
+    for package in 0..24 {
+        let mut list = "/.\n/usr\n".to_owned();
+        for number in 0..12 {
+            let path = format!("usr/lib/{number:02}/of-{package:02}");
+            list += &format!("/{path}\n");
+            let seed = 1000 * u64::from(updated == Some(package)) + package * 12 + number;
+            tree.put(&path, 0o644, text(seed, 3000 + 500 * (package as usize * 7 + number as usize) % 6000));
+        }
+        tree.put(&format!("{PACKAGE_DATABASE}/info/p{package:02}.list"), 0o644, list.into_bytes());
+    }
+    tree
+}
+
+#[test]
+fn an_updated_package_changes_few_of_the_blocks_that_small_files_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = packed_tree(&dir.path().join("old"), &packages(None));
+    for updated in [0, 7, 12, 23] {
+        let new = packed_tree(&dir.path().join("new"), &packages(Some(updated)));
+        let missing: u64 = new.iter().filter(|(hash, _)| !old.contains_key(*hash)).map(|(_, len)| len).sum();
+        let all: u64 = new.values().sum();
+        // In the order of the paths every block would have a file of every package.
+        assert!(missing * 3 < all, "package {updated}: {missing} of {all}");
+    }
 }
 
 #[test]
