@@ -1,13 +1,15 @@
 //! The bytes of an image, each chunk from where the plan says, and from the bundle where the plan is wrong.
 
-use bundle::{Chunk, Sha256, Verified};
+use std::ops::Range;
+
+use bundle::{Chunk, Sha256, Verified, VerityTree};
 use image_layout::Disk;
 
 use crate::exit::Failure;
 use crate::install::DeltaWay;
 use crate::opener::AnyDisk;
 use crate::plan::{Plan, Source};
-use crate::slot_target::{ALIGNMENT, Piece};
+use crate::slot_target::{ALIGNMENT, PIECE, Piece};
 use crate::slot_writer::Job;
 
 /// Reads one image from its beginning to its end. Every chunk is hashed before a byte of it is handed out.
@@ -25,6 +27,10 @@ pub(crate) struct ChunkReader<'a, D> {
     chunk: Vec<u8>,
     /// For reading what is in its place, made when it is needed.
     aligned: Option<Piece>,
+    /// Of the data that has gone by, if the plan is to make the tree and as long as it may still succeed.
+    growing: Option<VerityTree>,
+    /// The tree, once all of the data has gone by.
+    tree: Vec<u8>,
 }
 
 impl<'a, D: Disk> ChunkReader<'a, D> {
@@ -37,17 +43,21 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         number: usize,
     ) -> Self {
         let job = &jobs[number];
+        let sources = plan.map_or(&[][..], |plan| plan.sources(number));
+        let image = bundle.manifest().image(job.image).filter(|_| sources.contains(&Source::Tree));
         Self {
             bundle,
             job,
             chunks: bundle.chunks(job.image),
-            sources: plan.map_or(&[], |plan| plan.sources(number)),
+            sources,
             running: plan.and_then(|plan| plan.running(job.image)),
             delta,
             index: 0,
             is_loaded: false,
             chunk: Vec::new(),
             aligned: None,
+            growing: VerityTree::of(image),
+            tree: Vec::new(),
         }
     }
 
@@ -73,9 +83,28 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
             let count = buf.len().min(from.len());
             let (here, rest) = buf.split_at_mut(count);
             here.copy_from_slice(&from[..count]);
+            if let Some(growing) = &mut self.growing {
+                growing.update(here);
+            }
             (buf, offset) = (rest, offset + count as u64);
         }
         Ok(())
+    }
+
+    /// Goes on behind the bytes `range` of the image, which are in their place and not handed out. Where the tree is to be made,
+    /// they are read, because it is of them too.
+    pub(crate) fn pass_over(&mut self, range: &Range<u64>) {
+        let Some(growing) = &mut self.growing else { return };
+        let mut piece = Piece::new();
+        for offset in range.clone().step_by(PIECE) {
+            let length = usize::try_from(range.end - offset).map_or(PIECE, |left| left.min(PIECE));
+            let bytes = &mut piece.bytes_mut()[..length];
+            if self.job.target.read(bytes, offset).is_err() {
+                self.growing = None; // the tree is fetched
+                return;
+            }
+            growing.update(bytes);
+        }
     }
 
     fn load(&mut self, chunk: Chunk) -> Result<(), Failure> {
@@ -88,6 +117,7 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         let is_had = match source {
             Some(Source::Here) => self.load_in_place(&chunk),
             Some(Source::Copy { from }) => self.load_copy(&chunk, *from),
+            Some(Source::Tree) => self.load_tree(&chunk),
             Some(Source::Fetch) | None => false,
         };
         if is_had && Sha256::of(&self.chunk) == chunk.sha256 {
@@ -101,6 +131,19 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
     fn load_copy(&mut self, chunk: &Chunk, from: u64) -> bool {
         self.chunk.resize(chunk.len as usize, 0);
         self.running.is_some_and(|disk| disk.read_at(&mut self.chunk, from).is_ok())
+    }
+
+    fn load_tree(&mut self, chunk: &Chunk) -> bool {
+        let image = self.bundle.manifest().image(self.job.image);
+        let Some(verity) = image.and_then(|image| image.verity) else { return false };
+        if let Some(growing) = self.growing.take() {
+            self.tree = growing.finish(verity.size).unwrap_or_default();
+        }
+        let begin = (chunk.offset - verity.size) as usize; // less than a tree
+        let Some(part) = self.tree.get(begin..begin + chunk.len as usize) else { return false };
+        self.chunk.clear();
+        self.chunk.extend_from_slice(part);
+        true
     }
 
     /// Only the ends of what is in its place are read here: chunks that share a block with one that is not.

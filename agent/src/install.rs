@@ -208,11 +208,12 @@ pub(crate) fn write_slot<D: Disk + Sync>(
             megabytes(fetched),
             megabytes(bytes)
         ),
-        Some(Plan { here, copied, fetched, .. }) => format!(
-            "{} to fetch, {} from the running slot, {} already there",
+        Some(Plan { here, copied, made, fetched, .. }) => format!(
+            "{} to fetch, {} from the running slot, {} already there{}",
             megabytes(*fetched),
             megabytes(*copied),
-            megabytes(*here)
+            megabytes(*here),
+            if *made > 0 { format!(", {} of hashes made here", megabytes(*made)) } else { String::new() }
         ),
         None => {
             let place = partitions.map(|(image, label)| format!("{label} {}", megabytes(size(image))));

@@ -1,4 +1,5 @@
-//! Where each chunk of an update comes from: it is in its place already, the running slot has it, or it is fetched.
+//! Where each chunk of an update comes from: it is in its place already, the running slot has it, it is of the dm-verity tree,
+//! which is made here, or it is fetched.
 //!
 //! The idle slot is its own journal. What an install that was killed, or cut off with the power, has left there is found
 //! by reading it, so no record can be lost with /var or say what is not so. A plan is advice: every chunk is
@@ -7,7 +8,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use bundle::{Chunk, Verified};
+use bundle::{Chunk, Image, Verified, Verity, VerityTree, verity_tree_size};
 use sha2::{Digest, Sha256};
 
 use crate::exit::Failure;
@@ -25,6 +26,8 @@ pub(crate) enum Source {
     Here,
     /// The running slot's partition for the same image has it at this byte.
     Copy { from: u64 },
+    /// It is of the dm-verity tree of the data in front of it.
+    Tree,
     /// The bundle.
     Fetch,
 }
@@ -40,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) here: u64,
     /// Bytes that the running slot has.
     pub(crate) copied: u64,
+    /// Bytes of dm-verity trees that are made here.
+    pub(crate) made: u64,
     /// Bytes that must be fetched.
     pub(crate) fetched: u64,
     missing: Vec<Range<u64>>,
@@ -60,8 +65,8 @@ impl Plan {
         let total =
             jobs.iter().flat_map(|job| bundle.chunks(job.image)).map(|chunk| u64::from(chunk.len)).sum();
         let mut progress = Progress::start("looking", total);
-        let mut plan =
-            Self { sources: Vec::new(), running, here: 0, copied: 0, fetched: 0, missing: Vec::new() };
+        let (sources, missing) = (Vec::new(), Vec::new());
+        let mut plan = Self { sources, running, here: 0, copied: 0, made: 0, fetched: 0, missing };
         let mut done = 0;
         for Job { image, target } in jobs {
             let chunks = bundle.chunks(image);
@@ -78,9 +83,11 @@ impl Plan {
                 .iter()
                 .map(|chunk| (chunk.sha256, (chunk.offset, chunk.len)))
                 .collect();
+            let tree = tree(bundle.manifest().image(image), chunks);
             let source = |(chunk, is_here): (&Chunk, bool)| match places.get(&chunk.sha256) {
                 _ if is_here => Source::Here,
                 Some((from, len)) if *len == chunk.len => Source::Copy { from: *from },
+                _ if tree.contains(&chunk.offset) => Source::Tree,
                 _ => Source::Fetch,
             };
             let sources: Vec<Source> = chunks.iter().zip(held).map(source).collect();
@@ -98,6 +105,7 @@ impl Plan {
             match source {
                 Source::Here => self.here += len,
                 Source::Copy { .. } => self.copied += len,
+                Source::Tree => self.made += len,
                 Source::Fetch => {
                     self.fetched += len;
                     let range = start + chunk.offset..start + chunk.offset + len;
@@ -124,6 +132,14 @@ impl Plan {
     pub(crate) fn running(&self, image: &str) -> Option<&AnyDisk> {
         self.running.as_ref()?.disk(image)
     }
+}
+
+/// Where the dm-verity tree of an image lies that is cut where it begins (bundles before that have chunks of both), and is
+/// small enough to be held in memory; otherwise nowhere.
+fn tree(image: Option<&Image>, chunks: &[Chunk]) -> Range<u64> {
+    let verity = image.filter(|image| VerityTree::of(Some(image)).is_some()).and_then(|image| image.verity);
+    let is_cut = |verity: &Verity| chunks.binary_search_by_key(&verity.size, |chunk| chunk.offset).is_ok();
+    verity.filter(is_cut).map_or(0..0, |verity| verity.size..verity.size + verity_tree_size(verity.size))
 }
 
 /// Bytes of an image.

@@ -47,7 +47,7 @@ struct Filled {
 }
 
 /// Writes the images of `jobs`, each chunk from where `plan` says or all from the bundle, syncs them, reads them back from the disk and compares them with the signed hashes.
-/// Needs about 8 MiB of memory whatever the size of the images.
+/// Needs about 8 MiB of memory whatever the size of the images, and twice the size of a dm-verity tree that it makes.
 ///
 /// # Errors
 /// [`Exit::Content`] when the bundle changes under our hands, [`Exit::SlotIo`] when a partition cannot be written or
@@ -95,7 +95,9 @@ fn read<D: Disk>(
         let mut chunks = ChunkReader::new(bundle, plan, delta, jobs, job);
         for span in Spans::new(bundle.chunks(image), plan.map_or(&[], |plan| plan.sources(job))) {
             let mut piece = None;
-            if !span.is_here {
+            if span.is_here {
+                chunks.pass_over(&span.range);
+            } else {
                 // Without one, the writer has given up, and says why.
                 let Ok(mut free) = to_fill.recv() else { return Ok(()) };
                 let length = (span.range.end - span.range.start) as usize; // at most `PIECE`

@@ -48,7 +48,7 @@ impl<'a> Spans<'a> {
             if chunk_end > block.start {
                 match self.sources.get(self.index) {
                     Some(Source::Here) => {}
-                    Some(Source::Copy { .. }) | None => is_here = false,
+                    Some(Source::Copy { .. } | Source::Tree) | None => is_here = false,
                     Some(Source::Fetch) => {
                         is_here = false;
                         fetched += chunk_end.min(block.end) - chunk.offset.max(block.start);

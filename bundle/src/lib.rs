@@ -49,4 +49,5 @@ pub use reader::{Bundle, Verified};
 pub use signature::{Signature, Unsigned, signed_message};
 pub use slot_chunks::{ROOT_CHUNKS, SlotChunks};
 pub use squashfs::{StoredFile, StoredSquashfs};
+pub use verity_tree::VerityTree;
 pub use writer::{BundleWriter, ImageInput};

@@ -4,8 +4,8 @@ use sha2::Digest;
 
 use crate::{Image, Salt, Sha256, delta, limits, verity_tree_size};
 
-/// Hashes of the blocks that have gone by.
-pub(crate) struct VerityTree {
+/// Hashes of the blocks that have gone by: 32 bytes for each 4096.
+pub struct VerityTree {
     salt: Salt,
     /// Bytes of data.
     size: u64,
@@ -22,7 +22,8 @@ impl std::fmt::Debug for VerityTree {
 
 impl VerityTree {
     /// For the data of `image`; `None` if it has no tree, or one that is too large to be held in memory.
-    pub(crate) fn of(image: Option<&Image>) -> Option<Self> {
+    #[must_use]
+    pub fn of(image: Option<&Image>) -> Option<Self> {
         let verity = image?.verity.as_ref()?;
         (verity_tree_size(verity.size) <= delta::limits::TREE).then(|| Self::new(verity.salt, verity.size))
     }
@@ -32,7 +33,7 @@ impl VerityTree {
     }
 
     /// Takes the next bytes of the image; those behind the data do not count.
-    pub(crate) fn update(&mut self, mut bytes: &[u8]) {
+    pub fn update(&mut self, mut bytes: &[u8]) {
         let left = usize::try_from(self.size - self.seen).unwrap_or(usize::MAX);
         bytes = &bytes[..left.min(bytes.len())];
         while !bytes.is_empty() {
@@ -49,7 +50,8 @@ impl VerityTree {
     }
 
     /// The tree, top level first, if exactly the data has gone by: `done` bytes.
-    pub(crate) fn finish(self, done: u64) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn finish(self, done: u64) -> Option<Vec<u8>> {
         if self.seen != self.size || done != self.size {
             return None;
         }

@@ -107,7 +107,7 @@ impl Bundling<'_> {
             min_version: settings.min_version.clone(),
         };
         let files = [("vmlinuz", &*vmlinuz), ("initrd", &*initrd), (recovery::FILE, &*recovery)];
-        let chunks = root_chunks(&root)?;
+        let chunks = root_chunks(&root, &verity)?;
         write_boot(&boot, files, &slot_cfg(&update, &verity, settings), chunks)?;
 
         let size_of = |path: &Path| fs::metadata(path).map(|m| m.len()).unwrap_or(0);
@@ -208,9 +208,11 @@ fn slot_cfg(update: &Update, verity: &Verity, settings: &BundleSettings) -> Stri
     )
 }
 
-/// The chunk table of the root image, cut at the blocks of its SquashFS.
-fn root_chunks(root: &Path) -> Result<Vec<u8>> {
-    let boundaries = blocks::boundaries(root)?;
+/// The chunk table of the root image, cut at the blocks of its SquashFS and where its dm-verity tree begins, which a device
+/// makes itself.
+fn root_chunks(root: &Path, verity: &Verity) -> Result<Vec<u8>> {
+    let mut boundaries = blocks::boundaries(root)?;
+    boundaries.insert(verity.size);
     let doing = || format!("cutting {} into chunks", root.display());
     let disk = FileDisk::open_read_only(root).with_context(doing)?;
     SlotChunks::root_table(&disk, &boundaries).with_context(doing)

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 use agent::Device;
 use bundle::{
-    BundleWriter, ImageInput, Keyring, ROOT_CHUNKS, SecretKey, Sha256, SlotChunks, StoredSquashfs, Update,
-    Verity,
+    BundleWriter, Image, ImageInput, Keyring, ROOT_CHUNKS, Salt, SecretKey, Sha256, SlotChunks,
+    StoredSquashfs, Update, Verity, VerityTree,
 };
 use grub_env::{BootState, Env, EnvStore, GRUBENV_BAK_PATH, GRUBENV_PATH};
 use image_layout::{FileDisk, Slot};
@@ -40,7 +40,41 @@ pub(crate) struct Spec<'a> {
     pub(crate) root_size: usize,
     /// The root image's files, each a seed; empty: noise of `root_size` bytes, of which the slot says nothing.
     pub(crate) files: &'a [u64],
+    pub(crate) tree: Tree,
     pub(crate) keys: &'a [u8],
+}
+
+/// What lies where the dm-verity tree of the root image should be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// The last tenth of the image, which passes for one; no chunk begins with it.
+    Noise,
+    /// Behind the files, which are at least one, their tree; a chunk begins with it.
+    Real,
+    /// The same with a wrong bit.
+    Wrong,
+}
+
+/// A dm-verity tree over `data`.
+fn verity(data: u64) -> Verity {
+    Verity { hash: Sha256([3; 32]), salt: Salt([4; 32]), size: data }
+}
+
+/// The tree over `data`, as `veritysetup` would write it.
+fn tree_of(data: &[u8]) -> Vec<u8> {
+    let (size, nothing) = (data.len() as u64, Sha256([0; 32]));
+    let image = Image {
+        filename: "root.img".parse().unwrap(),
+        offset: 4096,
+        size,
+        sha256: nothing,
+        chunks: 1,
+        chunks_sha256: nothing,
+        verity: Some(verity(size)),
+    };
+    let mut tree = VerityTree::of(Some(&image)).unwrap();
+    tree.update(data);
+    tree.finish(size).unwrap()
 }
 
 /// Bytes of the root image's files: all but multiples of 4096.
@@ -58,6 +92,7 @@ impl Default for Spec<'_> {
             boot_padding: 1 << 20,
             root_size: 5 << 20,
             files: &[],
+            tree: Tree::Noise,
             keys: &[1],
         }
     }
@@ -172,7 +207,7 @@ impl Bench {
             let path = self.path("root.tmp");
             fs::write(&path, Self::root_image(spec)).unwrap();
             let mut end = 0;
-            let boundaries: BTreeSet<u64> = spec
+            let mut boundaries: BTreeSet<u64> = spec
                 .files
                 .iter()
                 .map(|seed| {
@@ -180,6 +215,9 @@ impl Bench {
                     end
                 })
                 .collect();
+            if spec.tree != Tree::Noise {
+                boundaries.insert(end.next_multiple_of(4096));
+            }
             let root = FileDisk::open_read_only(&path).unwrap();
             squashfs.add_bytes(ROOT_CHUNKS, SlotChunks::root_table(&root, &boundaries).unwrap()).unwrap();
         }
@@ -194,6 +232,11 @@ impl Bench {
         }
         let mut root: Vec<u8> = spec.files.iter().flat_map(|seed| file(*seed)).collect();
         root.resize(root.len().next_multiple_of(4096), 0);
+        if spec.tree != Tree::Noise {
+            let mut tree = tree_of(&root);
+            tree[0] ^= u8::from(spec.tree == Tree::Wrong);
+            root.extend(tree);
+        }
         root
     }
 
@@ -211,8 +254,16 @@ impl Bench {
             [self.path(&format!("{}.boot", spec.version)), self.path(&format!("{}.root", spec.version))];
         fs::write(&paths[0], &boot).unwrap();
         fs::write(&paths[1], &root).unwrap();
-        let data = ((root.len() as u64 * 9 / 10) / 4096 * 4096).max(4096);
-        let verity = Verity { hash: Sha256([3; 32]), salt: bundle::Salt([4; 32]), size: data };
+        let data = match spec.tree {
+            Tree::Noise => {
+                let data = ((root.len() as u64 * 9 / 10) / 4096 * 4096).max(4096);
+                if data.is_multiple_of(128 << 10) { data - 4096 } else { data }
+            }
+            Tree::Real | Tree::Wrong => {
+                let files: usize = spec.files.iter().map(|seed| file(*seed).len()).sum();
+                files.next_multiple_of(4096) as u64
+            }
+        };
         let keys: Vec<_> = spec.keys.iter().map(|number| key(*number)).collect();
         let path = self.path(&format!("{}.daruma", spec.version));
         let writer = BundleWriter {
@@ -225,7 +276,7 @@ impl Bench {
             },
             images: vec![
                 ImageInput { name: "boot".parse().unwrap(), path: &paths[0], verity: None },
-                ImageInput { name: "root".parse().unwrap(), path: &paths[1], verity: Some(verity) },
+                ImageInput { name: "root".parse().unwrap(), path: &paths[1], verity: Some(verity(data)) },
             ],
             meta: BTreeMap::new(),
             keys: &keys,

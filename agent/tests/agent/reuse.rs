@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proptest::prelude::*;
 
-use crate::bench::{Bench, Made, Spec};
+use crate::bench::{Bench, Made, Spec, Tree};
 
 /// Most fetched bytes that a killed install may lose.
 const LOST: u64 = 200 << 10;
@@ -182,6 +182,42 @@ fn what_the_running_slot_has_is_not_fetched() {
     assert_eq!(fetched.bytes, expected);
     assert_eq!(fetched.announced, fetched.bytes);
     assert!(fetched.bytes * 3 < bytes(new.iter().flatten()), "{}", fetched.bytes);
+}
+
+/// The chunks of the dm-verity tree.
+fn tree_chunks(bench: &Bench, made: &Made) -> Vec<Chunk> {
+    let bundle = Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
+    let data = bundle.manifest().image("root").unwrap().verity.unwrap().size;
+    bundle.chunks("root").iter().filter(|chunk| chunk.offset >= data).copied().collect()
+}
+
+#[test]
+fn the_dm_verity_tree_is_made_and_not_fetched() {
+    let (bench, old) = running(&OLD);
+    let made = bench.bundle(&Spec { tree: Tree::Real, ..spec("2.0.0", &updated()) });
+    let tree = bytes(&tree_chunks(&bench, &made));
+    assert!(tree > 32 << 10, "{tree}");
+    let total = missing(&bench, &chunks(&bench, &old), &chunks(&bench, &made)) - tree;
+    let mut all = 0;
+    // Also by an install that finds part of the data in its place.
+    for most in [total / 2, u64::MAX] {
+        let fetched = install_on(&bench.device(), &bench.keyring(), &made.path, most, End::Fails);
+        all += fetched.bytes;
+        assert_eq!(fetched.result.is_ok(), most == u64::MAX);
+        assert!(most < u64::MAX || fetched.announced == fetched.bytes);
+    }
+    assert!(made.is_in_slot_b(&bench));
+    assert!(all <= total + LOST, "{all} of {total}");
+}
+
+#[test]
+fn a_tree_that_is_not_that_of_the_data_is_fetched() {
+    let (bench, old) = running(&OLD);
+    let made = bench.bundle(&Spec { tree: Tree::Wrong, ..spec("2.0.0", &updated()) });
+    let tree = bytes(&tree_chunks(&bench, &made));
+    let expected = missing(&bench, &chunks(&bench, &old), &chunks(&bench, &made));
+    let fetched = install(&bench, &made);
+    assert_eq!((fetched.announced, fetched.bytes), (expected - tree, expected));
 }
 
 #[test]
