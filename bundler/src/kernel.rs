@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use initramfs::modules::{ModuleTree, name_of_path};
+use initramfs::stripping;
 
 use crate::glob;
 use crate::modinfo::{ModInfo, normal};
@@ -60,7 +61,7 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
     wanted.extend(early.into_iter().map(normal));
 
     let total = available.len();
-    let unpacked = Unpacked::new(tree, &available, wanted, &version)?;
+    let unpacked = Unpacked::new(tree, &available, wanted, &version, settings.btf)?;
     let index = unpacked.depmod(tree, &base, &version)?;
     let select = |wanted: &[&str]| -> Result<Vec<initramfs::Module>> {
         initramfs::modules::select(&index, wanted)?
@@ -157,6 +158,7 @@ impl Unpacked {
         available: &BTreeMap<String, String>,
         wanted: BTreeSet<String>,
         version: &str,
+        btf: bool,
     ) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("daruma-modules-")
@@ -176,8 +178,11 @@ impl Unpacked {
                 continue;
             }
             let Some(path) = available.get(&name) else { continue };
-            let bytes = unpack(tree, &format!("{MODULES}/{version}/{path}"))?;
+            let mut bytes = unpack(tree, &format!("{MODULES}/{version}/{path}"))?;
             let info = ModInfo::parse(&bytes).with_context(|| format!("{path} is not a kernel module"))?;
+            if !btf {
+                bytes = stripping::strip(&bytes).with_context(|| format!("{path} is no 64-bit ELF file"))?;
+            }
             queue.extend(info.depends.into_iter().chain(info.soft));
             let path = path.strip_suffix(".xz").unwrap_or(path).to_owned();
             let file = this.folder.join(&path);

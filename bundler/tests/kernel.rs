@@ -72,10 +72,14 @@ fn tree() -> Tree {
 }
 
 fn settings(modules: &str) -> Kernel {
+    settings_with(&format!("modules: {modules}"))
+}
+
+fn settings_with(key: &str) -> Kernel {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.yaml");
     let text = format!(
-        "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: bundle\n    compatible: box\n  - action: kernel\n    modules: {modules}\n"
+        "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: bundle\n    compatible: box\n  - action: kernel\n    {key}\n"
     );
     std::fs::write(&path, text).unwrap();
     Recipe::load(&path).unwrap().kernel
@@ -129,6 +133,21 @@ fn a_pattern_that_matches_no_module_is_an_error_with_its_line() {
         text.ends_with("r.yaml:8: `modules: e10000` matches no module of the kernel 6.1.0-test"),
         "{text}"
     );
+}
+
+#[test]
+fn modules_keep_their_signatures_unless_the_recipe_gives_up_btf() {
+    let signature =
+        [b"signature".as_slice(), &[0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 9], b"~Module signature appended~\n"];
+    let path = |end: &str| format!("usr/lib/modules/{VERSION}/kernel/drivers/net/other/rtl8139.ko{end}");
+    for (key, is_signed) in [("modules: [rtl8139]", true), ("btf: true", true), ("btf: false", false)] {
+        let mut tree = tree();
+        let plain = module(&["depends="]);
+        let signed = [plain.clone(), signature.concat()].concat();
+        tree.put(&path(".xz"), 0o644, xz(&signed));
+        kernel::take(&mut tree, &settings_with(key), 1).unwrap();
+        assert_eq!(tree.read(&path("")).unwrap(), if is_signed { signed } else { plain }, "{key}");
+    }
 }
 
 #[test]

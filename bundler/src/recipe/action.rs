@@ -29,7 +29,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("overlay", &["source", "destination", "description"]),
     ("run", &["command", "script", "chroot", "label", "postprocess", "description"]),
     ("recipe", &["recipe", "description"]),
-    ("kernel", &["modules", "description"]),
+    ("kernel", &["modules", "btf", "description"]),
     ("bundle", &["compatible", "description", "min-version", "args", "docs", "man", "locales", "drop"]),
     ("image", &["esp", "boot", "root", "recovery", "var", "description"]),
 ];
@@ -95,10 +95,18 @@ pub enum Run {
 }
 
 /// The `kernel` action.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kernel {
     /// Which modules stay; what they need comes along. `None`: all.
     pub modules: Option<Vec<Pattern>>,
+    /// Whether the modules of the root image keep their types for BPF programs, and with them their signatures.
+    pub btf: bool,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self { modules: None, btf: true }
+    }
 }
 
 /// A pattern of a recipe with its place, because "matches nothing" is only known much later.
@@ -150,7 +158,10 @@ pub(super) fn assemble(
             "apt" => steps.push(read_apt(&mut keys)?),
             "overlay" => steps.push(read_overlay(&mut keys)?),
             "run" => steps.push(read_run(&mut keys)?),
-            "kernel" => kernel = Kernel { modules: read_patterns(&mut keys, "modules")? },
+            "kernel" => {
+                let modules = read_patterns(&mut keys, "modules")?;
+                kernel = Kernel { modules, btf: keys.flag("btf")?.unwrap_or(true) };
+            }
             "bundle" => bundle = Some(read_bundle(&mut keys)?),
             "image" => layout = read_image(&mut keys)?,
             _ => {}
