@@ -76,6 +76,29 @@ fn the_package_list_belongs_to_the_image_and_not_to_var() {
     assert!(tree.get("usr/lib/sysimage/dpkg/lock").is_none());
 }
 
+#[test]
+fn the_package_list_names_no_module_that_is_not_there() {
+    let mut tree = tree(&["usr/lib/modules/6/kernel/fs/a.ko", "usr/lib/modules/6/modules.order"]);
+    let list = "/.\n/boot/vmlinuz-6\n/usr/lib/modules/6/kernel/fs\n/usr/lib/modules/6/kernel/fs/a.ko.xz\n/usr/lib/modules/6/modules.order\n";
+    let sums = "0123  boot/vmlinuz-6\n4567  usr/lib/modules/6/kernel/fs/a.ko.xz\n89ab  usr/lib/modules/6/modules.order\n";
+    for (name, text) in [("linux-image-6.list", list), ("linux-image-6.md5sums", sums), ("other.list", list)]
+    {
+        tree.put(&format!("var/lib/dpkg/info/{name}"), 0o644, text.as_bytes());
+    }
+    clean::clean(&mut tree, &settings("")).unwrap();
+    let read = |name: &str| tree.read(&format!("{}/info/{name}", clean::PACKAGE_DATABASE)).unwrap();
+    let read = |name: &str| String::from_utf8(read(name)).unwrap();
+    assert_eq!(
+        read("linux-image-6.list"),
+        "/.\n/boot/vmlinuz-6\n/usr/lib/modules/6/kernel/fs\n/usr/lib/modules/6/modules.order\n"
+    );
+    assert_eq!(
+        read("linux-image-6.md5sums"),
+        "0123  boot/vmlinuz-6\n89ab  usr/lib/modules/6/modules.order\n"
+    );
+    assert_eq!(read("other.list"), list);
+}
+
 const DOCUMENTATION: &[&str] = &[
     "usr/share/doc/bash/README",
     "usr/share/doc/bash/copyright",
