@@ -242,7 +242,7 @@ mod tests {
     }
 
     /// section, key, a good value other than the default, a bad value
-    const KEYS: [(&str, &str, &str, &str); 34] = [
+    const KEYS: [(&str, &str, &str, &str); 35] = [
         ("", "keyring", "\"/keys\"", "7"),
         ("", "keyring-threshold", "2", "0"),
         ("", "min-version", "\"1.2.3\"", "\"1.2\""),
@@ -277,6 +277,7 @@ mod tests {
         ("pull", "tries", "3", "0"),
         ("pull", "rate-limit-bytes-per-s", "100000", "\"100k\""),
         ("pull", "byte-budget", "50000000", "-1"),
+        ("pull", "delta-memory-mib", "1024", "31"),
     ];
 
     #[test]

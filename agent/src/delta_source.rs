@@ -24,16 +24,17 @@ pub(crate) struct DeltaSource<'a> {
 
 impl<'a> DeltaSource<'a> {
     /// Begins to apply the delta that `from` gives, from the running slot, which holds the bundle with the
-    /// manifest `old`, to `new`.
+    /// manifest `old`, to `new`, in at most `memory_mib` of memory.
     ///
     /// # Errors
-    /// The running slot cannot be opened, or it is not a delta from `old` to `new` for this program.
+    /// The running slot cannot be opened, or it is not a delta from `old` to `new` for this program and so much memory.
     pub(crate) fn open<N: Sync>(
         device: &Device,
         running: Slot,
         old: Sha256,
         new: &'a Verified<N>,
         from: impl Read + Send + 'a,
+        memory_mib: u32,
     ) -> Result<Self, String> {
         let partition = |label: &str| {
             let path = device.partition(label).map_err(|failure| failure.message)?;
@@ -41,7 +42,7 @@ impl<'a> DeltaSource<'a> {
         };
         let images =
             OldImages { boot: partition(running.boot_label())?, root: partition(running.root_label())? };
-        let mut delta = Delta::open(from, new, old, images).map_err(|error| error.to_string())?;
+        let mut delta = Delta::open(from, new, old, images, memory_mib).map_err(|error| error.to_string())?;
         let next: Next<'a> = Box::new(move |buf| delta.next_chunk(buf));
         Ok(Self { next: Mutex::new(Some(next)) })
     }
@@ -68,5 +69,5 @@ impl<'a> DeltaSource<'a> {
 
 /// The line of a delta that cannot be used; what comes instead is no failure.
 pub(crate) fn unusable(cause: &Failure) -> String {
-    format!("{cause}; the update comes as chunks of the bundle")
+    format!("{cause}; the update comes another way")
 }

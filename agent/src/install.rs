@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
+use bundle::delta::limits;
 use bundle::{Bundle, Compatible, ImageName, Policy, Verified};
 use grub_env::{BootState, TransitionError};
 use image_layout::{Disk, FileDisk, Slot};
@@ -85,7 +86,7 @@ fn from_web(
     options: Options,
     interrupt: &Interrupt,
 ) -> Result<(Version, String), Failure> {
-    let bundle = crate::web_install::WebBundle { url, tail: None, release: None, delta: None };
+    let bundle = crate::web_install::WebBundle { url, tail: None, release: None, deltas: &[] };
     crate::web_install::install_from_web(device, config, &bundle, options, interrupt)
 }
 
@@ -118,6 +119,7 @@ pub enum Origin<'a> {
 #[expect(missing_debug_implementations, reason = "a function has none")]
 pub struct DeltaWay<'a> {
     pub(crate) size: u64,
+    pub(crate) memory_mib: u32,
     pub(crate) take: &'a (dyn Fn(&str, usize, &mut Vec<u8>) -> bool + Sync + 'a),
 }
 
@@ -201,21 +203,23 @@ pub(crate) fn write_slot<D: Disk + Sync>(
         Origin::Delta(_, delta) if delta.size < fetched => Some(*delta),
         _ => None,
     };
-    let ways = match &plan {
-        Some(_) if delta.is_some() => format!(
-            "a delta of {} (instead of {} by chunks, {} in full)",
-            megabytes(delta.map_or(0, |delta| delta.size)),
-            megabytes(fetched),
-            megabytes(bytes)
-        ),
-        Some(Plan { here, copied, made, fetched, .. }) => format!(
+    let ways = match (&plan, delta) {
+        (Some(_), Some(DeltaWay { size, memory_mib, .. })) => {
+            let kernel = match memory_mib {
+                ..=limits::MEMORY => String::new(),
+                mib => format!(" with the kernel's payload, in {mib} MiB of memory"),
+            };
+            let (delta, chunks, full) = (megabytes(size), megabytes(fetched), megabytes(bytes));
+            format!("a delta of {delta}{kernel} (instead of {chunks} by chunks, {full} in full)")
+        }
+        (Some(Plan { here, copied, made, fetched, .. }), None) => format!(
             "{} to fetch, {} from the running slot, {} already there{}",
             megabytes(*fetched),
             megabytes(*copied),
             megabytes(*here),
             if *made > 0 { format!(", {} of hashes made here", megabytes(*made)) } else { String::new() }
         ),
-        None => {
+        (None, _) => {
             let place = partitions.map(|(image, label)| format!("{label} {}", megabytes(size(image))));
             format!("{} to write ({})", megabytes(bytes), place.join(", "))
         }

@@ -29,8 +29,8 @@ pub(crate) struct WebBundle<'a> {
     pub(crate) tail: Option<u64>,
     /// The release of a channel that it must be.
     pub(crate) release: Option<&'a Release>,
-    /// A shorter way to it, and its address.
-    pub(crate) delta: Option<(&'a Delta, &'a str)>,
+    /// Shorter ways to it, each with its address: the first that can be used counts.
+    pub(crate) deltas: &'a [(&'a Delta, String)],
 }
 
 /// Installs `wanted` into the slot that does not run. Returns the version, and what was fetched, as the end of a sentence.
@@ -54,28 +54,34 @@ pub(crate) fn install_from_web(
         must_be(&verified, release, &doing)?;
     }
     let expect = |missing: &[Range<u64>]| remote.expect(missing);
-    let patch = wanted.delta.and_then(|(delta, url)| {
-        let opened = open_delta(device, config, delta, url, interrupt);
-        opened.inspect_err(|cause| warn(unusable(cause))).ok()
-    });
-    let source = patch.as_ref().zip(wanted.delta).and_then(|(patch, (delta, _))| {
-        let from = BufReader::with_capacity(DELTA_BUFFER, Stream { remote: patch.clone(), at: 0 });
-        let opened = DeltaSource::open(device, device.running().ok()?, delta.from, &verified, from);
-        let failure = |cause| Failure::new(Exit::NotABundle, format!("reading {}: {cause}", patch.address()));
-        opened.map_err(failure).inspect_err(|cause| warn(unusable(cause))).ok()
+    // What was asked for of deltas that cannot be used counts too.
+    let mut asked = Vec::new();
+    let way = wanted.deltas.iter().find_map(|(delta, url)| {
+        let remote = open_delta(device, config, delta, url, interrupt);
+        let opened = remote.and_then(|remote| {
+            asked.push(remote.clone());
+            let from = BufReader::with_capacity(DELTA_BUFFER, Stream { remote: remote.clone(), at: 0 });
+            let (running, memory) = (device.running()?, config.pull.delta_memory_mib);
+            let source = DeltaSource::open(device, running, delta.from, &verified, from, memory);
+            let doing = remote.address();
+            source.map_err(|cause| Failure::new(Exit::NotABundle, format!("reading {doing}: {cause}")))
+        });
+        opened.inspect_err(|cause| warn(unusable(cause))).ok().map(|source| (*delta, source))
     });
     let take = |image: &str, index: usize, buf: &mut Vec<u8>| {
-        source.as_ref().is_some_and(|source| source.take(image, index, buf))
+        way.as_ref().is_some_and(|(_, source)| source.take(image, index, buf))
     };
-    let origin = match wanted.delta.filter(|_| source.is_some()) {
-        Some((delta, _)) => Origin::Delta(&expect, DeltaWay { size: delta.size, take: &take }),
+    let origin = match &way {
+        Some((Delta { size, memory_mib, .. }, _)) => {
+            Origin::Delta(&expect, DeltaWay { size: *size, memory_mib: *memory_mib, take: &take })
+        }
         None => Origin::Remote(&expect),
     };
     let version = install_bundle(device, config, &verified, &origin, options, interrupt, &doing)?;
     let mut fetched = remote.fetched();
-    if let Some(patch) = &patch {
-        fetched.bytes += patch.fetched().bytes;
-        fetched.requests += patch.fetched().requests;
+    for delta in &asked {
+        fetched.bytes += delta.fetched().bytes;
+        fetched.requests += delta.fetched().requests;
     }
     Ok((version, format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests)))
 }

@@ -35,7 +35,7 @@ pub const ROOT: usize = 64 << 10;
 /// Most releases in a channel.
 pub const RELEASES: usize = 512;
 /// Most deltas of a release.
-pub const DELTAS: usize = 32;
+pub const DELTAS: usize = 64;
 /// Most bytes of a URL in a channel.
 pub const URL: usize = 1024;
 /// Most bytes of a text for people in a channel.

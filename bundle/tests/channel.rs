@@ -100,6 +100,7 @@ impl Device {
             manifest: Some(Sha256::of(self.version.to_string().as_bytes())),
             floor: &self.floor,
             quarantine: &self.quarantine,
+            delta_memory_mib: 32,
             seen_serial: self.seen_serial,
             now: self.now,
         }
@@ -335,14 +336,49 @@ fn the_delta_from_the_running_release_is_named() {
         url: format!("bundles/{from}.delta").parse().unwrap(),
         size: 7,
         sha256: Sha256([0; 32]),
+        memory_mib: 32,
         later: Later::default(),
     };
     offer.releases[0].deltas = vec![delta("1.1.0"), delta("1.0.0")];
     let (device, root) = (Device::running("1.0.0"), root());
     let Verdict::Install(_, found) = decide(&offer, &root, &device.facts()).verdict else { panic!() };
-    assert_eq!(found.unwrap().url.as_str(), "bundles/1.0.0.delta");
+    assert_eq!(urls(&found), ["bundles/1.0.0.delta"]);
     let unknown = Facts { manifest: None, ..device.facts() };
-    assert!(matches!(decide(&offer, &root, &unknown).verdict, Verdict::Install(_, None)));
+    assert!(matches!(decide(&offer, &root, &unknown).verdict, Verdict::Install(_, none) if none.is_empty()));
+}
+
+fn urls<'a>(deltas: &[&'a Delta]) -> Vec<&'a str> {
+    deltas.iter().map(|delta| delta.url.as_str()).collect()
+}
+
+#[test]
+fn a_device_is_offered_the_shortest_delta_first_and_none_that_takes_more_memory_than_it_grants() {
+    let delta = |name: &str, size, memory_mib| Delta {
+        from: Sha256::of(b"1.0.0"),
+        url: format!("bundles/{name}.delta").parse().unwrap(),
+        size,
+        sha256: Sha256([0; 32]),
+        memory_mib,
+        later: Later::default(),
+    };
+    let mut offer = channel(vec![release("2.0.0")]);
+    offer.releases[0].deltas = vec![delta("small", 700, 32), delta("kernel", 300, 850)];
+    // As it comes out of the signed document: with the key where it counts, and without it where it does not.
+    let bytes = signed_channel(&offer, &[11]);
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    assert_eq!(text.matches("memory-mib").count(), 1, "{text}");
+    let offer = Channel::open(&bytes, &stable(), &root()).unwrap();
+    let (device, root) = (Device::running("1.0.0"), root());
+    let ways = [
+        (32, &["bundles/small.delta"][..]),
+        (849, &["bundles/small.delta"]),
+        (850, &["bundles/kernel.delta", "bundles/small.delta"]),
+    ];
+    for (delta_memory_mib, expected) in ways {
+        let facts = Facts { delta_memory_mib, ..device.facts() };
+        let Verdict::Install(_, found) = decide(&offer, &root, &facts).verdict else { panic!() };
+        assert_eq!(urls(&found), expected, "{delta_memory_mib} MiB");
+    }
 }
 
 #[test]

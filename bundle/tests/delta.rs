@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bundle::delta::{
-    Delta, Header, Mix, OldImages, Output, Packing, Patch, Recompressor, Record, Source, limits, zstd_version,
+    Delta, Frame, Header, Mix, OldImages, Output, Packing, Patch, Recompressor, Record, Repacker, Source,
+    limits, zstd_version,
 };
 use bundle::{BundleError, BundleWriter, ImageInput, Salt, Sha256, Verified, Verity};
 use image_layout::FileDisk;
@@ -83,7 +84,8 @@ impl Pair {
 
         let old = bundled(dir.path(), "old", &old_boot, &old_root);
         let new = bundled(dir.path(), "new", &new_boot, &new_root);
-        let header = Header { zstd: zstd_version(), old: old.manifest_sha256(), new: new.manifest_sha256() };
+        let (old, memory) = (old.manifest_sha256(), limits::MEMORY);
+        let header = Header { zstd: zstd_version(), old, new: new.manifest_sha256(), memory };
         let mut mix = Mix::default();
         let sums: Vec<u8> = changed.iter().zip(&first).map(|(new, old)| new.wrapping_sub(*old)).collect();
         mix.push(&sums[..BLOCK - 77], b"new at the end", 0);
@@ -118,9 +120,14 @@ impl Pair {
 
     /// Applies `delta`: how many chunks came out, each of which is held against the table here too.
     fn apply(&self, delta: &[u8]) -> Result<usize, BundleError> {
+        self.apply_in(delta, limits::MEMORY)
+    }
+
+    /// The same with so many MiB of memory.
+    fn apply_in(&self, delta: &[u8], memory: u32) -> Result<usize, BundleError> {
         let disk = |path| FileDisk::open_read_only(path).unwrap();
         let old = OldImages { boot: disk(&self.boot), root: disk(&self.root) };
-        let mut delta = Delta::open(delta, &self.new, self.header.old, old)?;
+        let mut delta = Delta::open(delta, &self.new, self.header.old, old, memory)?;
         let mut chunk = vec![1, 2, 3];
         let mut expected = ["boot", "root"].into_iter().flat_map(|name| {
             self.new.chunks(name).iter().enumerate().map(move |(index, chunk)| (name, index, chunk))
@@ -175,7 +182,7 @@ fn a_delta_for_other_bundles_or_another_zstd_is_refused_before_it_is_applied() {
         "it is none",
     );
     let mut later = pair.delta();
-    later[16] = 2;
+    later[16] = 3;
     pair.refused(&later, "later format");
 }
 
@@ -257,10 +264,117 @@ fn a_record_is_read_as_it_was_written() {
     let pair = Pair::new();
     for bytes in &pair.records {
         let mut from = &bytes[..];
-        assert_eq!(Record::read(&mut from).unwrap().encode().unwrap(), *bytes);
+        assert_eq!(Record::read(&mut from, limits::MEMORY).unwrap().encode().unwrap(), *bytes);
         assert!(from.is_empty());
     }
     assert_eq!(Header::read(&mut &pair.header.encode()[..]).unwrap(), pair.header);
+}
+
+/// A frame's image, offset, lengths of the old one, and lengths of the streams, as they lie behind its kind.
+fn frame_shape(image: u8, old: [u32; 2], streams: [u32; 6]) -> Vec<u8> {
+    let lengths = [&old[..], &streams].concat();
+    [&[5, image][..], &[0; 8], &lengths.iter().flat_map(|len| len.to_le_bytes()).collect::<Vec<_>>()].concat()
+}
+
+#[test]
+fn a_frame_that_is_beyond_a_limit_or_the_headers_memory_is_refused_before_it_is_read_or_held() {
+    let pair = Pair::new();
+    let header = |memory| Header { memory, ..pair.header }.encode();
+    let refused = |memory: u32, record: &[u8], why: &str| {
+        let delta = [&header(memory)[..], record].concat();
+        let error = pair.apply_in(&delta, 4096).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    // None of these has the bytes that it announces: a reader that went on would say "cannot read".
+    let fits = frame_shape(0, [8, 1 << 20], [3, 1 << 20, 0, 9, 9, 9]);
+    refused(32, &fits, "the header says 32");
+    refused(700, &fits, "the header says 700");
+    refused(1000, &fits, "cannot read the delta");
+    let beyond = limits::FRAME + 1;
+    refused(4000, &frame_shape(2, [8, 8], [3, 8, 0, 9, 9, 9]), "of no image");
+    refused(4000, &frame_shape(0, [8, 0], [3, 8, 0, 9, 9, 9]), "empty");
+    refused(4000, &frame_shape(0, [8, 8], [3, 0, 0, 9, 9, 9]), "empty");
+    refused(4000, &frame_shape(0, [8, beyond], [3, 8, 0, 9, 9, 9]), "larger than 128 MiB");
+    refused(4000, &frame_shape(0, [8, 8], [3, u32::MAX, u32::MAX, 9, 9, 9]), "larger than 128 MiB");
+    refused(4000, &frame_shape(0, [8, 8], [3, limits::FRAME, 1, 9, 9, 9]), "larger than 128 MiB");
+    refused(4000, &frame_shape(0, [8, 8], [limits::FRAME_CONTROL + 1, 8, 0, 9, 9, 9]), "larger than 128 MiB");
+    refused(4000, &frame_shape(0, [u32::MAX, 8], [3, 8, 0, 9, 9, 9]), "larger packed");
+    for stream in 3..6 {
+        let mut streams = [3, 8, 0, 9, 9, 9];
+        streams[stream] = u32::MAX;
+        refused(4000, &frame_shape(0, [8, 8], streams), "larger packed");
+    }
+    // What the device grants is asked before anything else of a delta.
+    let error = pair.apply_in(&header(851), 850).unwrap_err().to_string();
+    assert!(error.contains("it takes 851 MiB of memory, and 850 MiB are allowed"), "{error}");
+}
+
+/// What the program `zstd` makes of `content` that comes through a pipe.
+fn kernel_frame(content: &[u8]) -> Vec<u8> {
+    let mut repacker = Repacker::new(content).unwrap();
+    let mut frame = Vec::new();
+    while repacker.more(&mut frame).unwrap() {}
+    frame
+}
+
+#[test]
+fn a_kernel_is_made_of_the_payload_of_the_old_one() {
+    let old_content = letters(7, 600_000);
+    let mut content = old_content.clone();
+    content[100_000..100_100].fill(b'!');
+    content.extend(b"new at the end");
+    let [old_frame, new_frame] = [&old_content, &content].map(|content| kernel_frame(content));
+    // A window of 128 MiB, a checksum, and no size: what a kernel's build leaves in vmlinuz.
+    assert_eq!(new_frame[..6], [0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x88]);
+    assert_eq!(zstd::stream::decode_all(&new_frame[..]).unwrap(), content);
+
+    let (head, tail) = (noise(8, 21_196), noise(9, 70_000));
+    let boot = |frame: &[u8]| padded([&head, frame, &tail].concat());
+    let (old_boot, new_boot) = (boot(&old_frame), boot(&new_frame));
+    let dir = tempfile::tempdir().unwrap();
+    let root = noise(1, 8192);
+    let old = bundled(dir.path(), "old", &old_boot, &root);
+    let new = bundled(dir.path(), "new", &new_boot, &root);
+    let mut mix = Mix::default();
+    let sums: Vec<u8> = content.iter().zip(&old_content).map(|(new, old)| new.wrapping_sub(*old)).collect();
+    mix.push(&sums, b"new at the end", 0);
+    let (packed, len) = (old_frame.len() as u32, old_content.len() as u32);
+    let frame = Frame { image: 0, offset: head.len() as u64, packed, len, mix };
+    let memory = limits::MEMORY + frame.memory();
+    let behind = (head.len() + old_frame.len()) as u64;
+    let padding = (new_boot.len() - head.len() - new_frame.len() - tail.len()) as u64;
+    let records = [
+        Record::Copy { image: 0, offset: 0, len: head.len() as u64 },
+        Record::Frame(frame),
+        Record::Copy { image: 0, offset: behind, len: tail.len() as u64 },
+        Record::Literal(vec![0; padding as usize]),
+        Record::Copy { image: 1, offset: 0, len: 8192 },
+    ];
+    let records: Vec<Vec<u8>> = records.iter().map(|record| record.encode().unwrap()).collect();
+    assert!(records[1].len() < 1000, "{} bytes for {}", records[1].len(), new_frame.len());
+    let old = old.manifest_sha256();
+    let header = Header { zstd: zstd_version(), old, new: new.manifest_sha256(), memory };
+    let (boot, root) = (dir.path().join("old.boot"), dir.path().join("old.root"));
+    let pair = Pair { _dir: dir, boot, root, new, header, records };
+
+    let delta = pair.delta();
+    assert_eq!(delta[16], 2, "a format that says how much memory it takes");
+    assert_eq!(Header::read(&mut &delta[..]).unwrap(), header);
+    let mut from = &pair.records[1][..];
+    assert_eq!(Record::read(&mut from, memory).unwrap().encode().unwrap(), pair.records[1]);
+    assert!(pair.apply_in(&delta, memory - 1).unwrap_err().to_string().contains("MiB are allowed"));
+    let chunks = pair.new.chunks("boot").len() + pair.new.chunks("root").len();
+    assert_eq!(pair.apply_in(&delta, memory).unwrap(), chunks);
+
+    // A frame that goes over the end of the image: its first chunks are right, and then it is refused.
+    let cut = [&header.encode()[..], &pair.records[0], &pair.records[1], &pair.records[1]].concat();
+    assert!(pair.apply_in(&cut, memory).is_err());
+    // A device that holds something else.
+    let mut bytes = std::fs::read(&pair.boot).unwrap();
+    bytes[head.len() + 200_000] ^= 1;
+    std::fs::write(&pair.boot, bytes).unwrap();
+    let error = pair.apply_in(&delta, memory).unwrap_err().to_string();
+    assert!(error.contains("not the one that the delta is for"), "{error}");
 }
 
 proptest! {
@@ -287,7 +401,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_behind_the_header_are_applied_or_refused(bytes: Vec<u8>, kind in 0u8..6) {
+    fn any_bytes_behind_the_header_are_applied_or_refused(bytes: Vec<u8>, kind in 0u8..7) {
         thread_local!(static PAIR: Pair = Pair::new());
         PAIR.with(|pair| {
             let delta = [&pair.header.encode()[..], &[kind], &bytes].concat();
@@ -297,8 +411,8 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_record_or_refused(bytes: Vec<u8>, kind in 0u8..6) {
-        let _ = Record::read(&mut &[&[kind], &bytes[..]].concat()[..]);
+    fn any_bytes_are_a_record_or_refused(bytes: Vec<u8>, kind in 0u8..7) {
+        let _ = Record::read(&mut &[&[kind], &bytes[..]].concat()[..], 1024);
         let _ = Header::read(&mut &bytes[..]);
     }
 }

@@ -99,6 +99,9 @@ enum Verb {
         /// The delta to write
         #[arg(short, value_name = "OUT.delta")]
         output: PathBuf,
+        /// Besides, a shorter one for devices that grant it the memory (`delta-memory-mib`): the kernel goes through its payload
+        #[arg(long, value_name = "OUT.delta")]
+        with_kernel: Option<PathBuf>,
     },
     /// Show what a bundle says of itself (verifies nothing)
     Inspect {
@@ -190,8 +193,14 @@ fn run(verb: Verb) -> Result<()> {
                 &output,
             )
         }
-        Verb::Delta { old, new, keyring, output } => {
-            print!("{}", delta::write(&old, &new, &Trusted::load(&keyring)?.keyring, &output)?.to_text());
+        Verb::Delta { old, new, keyring, output, with_kernel } => {
+            let keyring = Trusted::load(&keyring)?.keyring;
+            let (delta, kernel) = delta::write(&old, &new, &keyring, &output, with_kernel.as_deref())?;
+            print!(
+                "{}{}",
+                delta.to_text(),
+                kernel.map_or(String::new(), |kernel| delta::kernel_text(&kernel))
+            );
             Ok(())
         }
         Verb::Inspect { bundle, json } => {

@@ -42,7 +42,7 @@ pub(crate) struct Publish {
     /// Only devices that run at least this version may take it directly
     #[arg(long, value_name = "X.Y.Z")]
     from_version: Option<Version>,
-    /// Make deltas from so many of the newest older releases: a tenth or a fifth of the bytes, a minute or more each
+    /// Make deltas from so many of the newest older releases: an eighth of the bytes for devices that grant the memory, a fifth for others; some minutes each
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
     deltas: u8,
 }

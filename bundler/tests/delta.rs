@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bundle::delta::{Output, Packing, Recompressor};
+use bundle::delta::{Output, Packing, Recompressor, Repacker, limits};
 use bundle::{BundleWriter, ImageInput, Keyring, SecretKey, StoredSquashfs, Update, Verity};
 use bundler::tree::Tree;
 use bundler::{blocks, delta, squash, verity};
@@ -69,9 +69,13 @@ impl Bundler {
     }
 
     fn bundle(&self, version: u32, root: &Path, verity: Verity) -> PathBuf {
+        self.bundle_with(version, root, verity, code(9, 300_000, version))
+    }
+
+    fn bundle_with(&self, version: u32, root: &Path, verity: Verity, vmlinuz: Vec<u8>) -> PathBuf {
         let (boot, out) = (self.path("boot.img"), self.path(&format!("{version}.daruma")));
         let mut image = StoredSquashfs::new();
-        image.add_bytes("vmlinuz", code(9, 300_000, version)).unwrap();
+        image.add_bytes("vmlinuz", vmlinuz).unwrap();
         image.add_bytes("slot.cfg", format!("set daruma_version={version}\n").into_bytes()).unwrap();
         image.write_to(&boot).unwrap();
         let update = Update {
@@ -126,7 +130,7 @@ fn a_delta_between_two_versions_is_small_and_leads_from_one_to_the_other() {
     let (old, new) = (bundler.pack(1), bundler.pack(2));
     let out = bundler.path("out.delta");
     // `write` applies the delta before it gives it its name.
-    let summary = delta::write(&old, &new, &bundler.keyring, &out).unwrap();
+    let (summary, _) = delta::write(&old, &new, &bundler.keyring, &out, None).unwrap();
     print!("{}", summary.to_text());
     assert_eq!(summary.bytes, fs::metadata(&out).unwrap().len());
     assert_eq!(summary.strange, 0, "blocks that cannot be made again");
@@ -137,7 +141,7 @@ fn a_delta_between_two_versions_is_small_and_leads_from_one_to_the_other() {
     assert!(summary.bytes < summary.full / 10, "{} of {}", summary.bytes, summary.full);
 
     let first = fs::read(&out).unwrap();
-    delta::write(&old, &new, &bundler.keyring, &out).unwrap();
+    delta::write(&old, &new, &bundler.keyring, &out, None).unwrap();
     assert!(first == fs::read(&out).unwrap(), "the same bundles give the same delta");
 }
 
@@ -153,7 +157,8 @@ fn a_delta_to_an_image_that_is_no_squashfs_sends_what_is_new() {
     fs::write(&root, &content).unwrap();
     let verity = verity::append(&root).unwrap();
     let new = bundler.bundle(2, &root, verity);
-    let summary = delta::write(&old, &new, &bundler.keyring, &bundler.path("out.delta")).unwrap();
+    let out = bundler.path("out.delta");
+    let (summary, _) = delta::write(&old, &new, &bundler.keyring, &out, None).unwrap();
     assert!(summary.bytes < 30_000, "{}", summary.bytes);
 }
 
@@ -162,10 +167,70 @@ fn a_delta_needs_two_bundles_that_the_keyring_trusts() {
     let bundler = Bundler::new();
     let (old, new) = (bundler.pack(1), bundler.pack(2));
     let out = bundler.path("out.delta");
-    let same = delta::write(&new, &new, &bundler.keyring, &out).unwrap_err();
+    let same = delta::write(&new, &new, &bundler.keyring, &out, None).unwrap_err();
     assert!(format!("{same:#}").contains("are the same bundle"), "{same:#}");
     let stranger = Keyring::new([SecretKey::from_seed([6; 32]).public()], 1).unwrap();
-    let refused = delta::write(&old, &new, &stranger, &out).unwrap_err();
+    let refused = delta::write(&old, &new, &stranger, &out, None).unwrap_err();
     assert!(format!("{refused:#}").contains("stranger"), "{refused:#}");
     assert!(!out.exists());
+}
+
+/// Like Debian's: code that unpacks, a zstd frame, its length, more code.
+fn vmlinuz(version: u32, squeeze: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let payload = code(9, 2_400_000, version * 0x40);
+    let length = (payload.len() as u32).to_le_bytes();
+    [code(10, 21_000, version), squeeze(&payload), length.to_vec(), code(11, 70_000, version)].concat()
+}
+
+/// As `zstd -22 --ultra` does with what comes through a pipe.
+fn as_a_kernel(payload: &[u8]) -> Vec<u8> {
+    let mut repacker = Repacker::new(payload).unwrap();
+    let mut frame = Vec::new();
+    while repacker.more(&mut frame).unwrap() {}
+    frame
+}
+
+/// Two bundles that differ in nothing but these kernels, and what is made of them.
+fn with_kernels(
+    bundler: &Bundler,
+    kernels: [Vec<u8>; 2],
+) -> (delta::Summary, Result<delta::Summary, String>) {
+    let root = bundler.path("root.img");
+    fs::write(&root, text(1, 8192)).unwrap();
+    let verity = verity::append(&root).unwrap();
+    let [old, new] = kernels;
+    let (old, new) = (bundler.bundle_with(1, &root, verity, old), bundler.bundle_with(2, &root, verity, new));
+    let (out, kernel_out) = (bundler.path("out.delta"), bundler.path("kernel.delta"));
+    let (small, kernel) = delta::write(&old, &new, &bundler.keyring, &out, Some(&kernel_out)).unwrap();
+    let kernel = kernel.unwrap();
+    print!("{}{}", small.to_text(), delta::kernel_text(&kernel));
+    assert_eq!(kernel_out.exists(), kernel.is_ok());
+    assert_eq!(small.memory, limits::MEMORY);
+    (small, kernel)
+}
+
+#[test]
+fn a_kernel_goes_through_its_payload_in_a_second_delta_that_says_what_memory_it_takes() {
+    let bundler = Bundler::new();
+    // `write` applies both deltas before it gives them their names.
+    let (small, kernel) = with_kernels(&bundler, [1, 2].map(|version| vmlinuz(version, as_a_kernel)));
+    let kernel = kernel.unwrap();
+    assert!(small.bytes > 1_000_000, "the frame as it is: {}", small.bytes);
+    assert!(kernel.bytes < 100_000, "addresses that moved: {}", kernel.bytes);
+    assert!((700..800).contains(&kernel.memory), "{} MiB", kernel.memory);
+    let paths = [bundler.path("out.delta"), bundler.path("kernel.delta")];
+    assert_eq!(paths.map(|path| fs::metadata(path).unwrap().len()), [small.bytes, kernel.bytes]);
+}
+
+#[test]
+fn a_kernel_whose_frame_cannot_be_made_again_is_sent_as_it_is_and_the_reason_is_said() {
+    let bundler = Bundler::new();
+    let otherwise = |payload: &[u8]| zstd::bulk::compress(payload, 19).unwrap();
+    let said = |kernels| with_kernels(&bundler, kernels).1.unwrap_err();
+    let why = said([1, 2].map(|version| vmlinuz(version, otherwise)));
+    assert!(why.contains("does not make its frame again"), "{why}");
+    let why = said([1, 2].map(|version| code(9, 300_000, version)));
+    assert!(why.contains("no zstd frame of 1 MiB or more"), "{why}");
+    let why = said([1, 1].map(|version| vmlinuz(version, otherwise)));
+    assert!(why.contains("the same in both"), "{why}");
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use bundle::channel::{Channel, Root};
+use bundle::delta::{Header, Repacker, limits};
 use bundle::{BundleWriter, ImageInput, SecretKey, Sha256, Update, Verity};
 
 /// A folder with keys `root1`…, `channel1`…, `release1`…, and a repository in `repo`.
@@ -89,10 +90,15 @@ impl Publisher {
     }
 
     fn bundle(&self, version: &str, build: &str, key: &str) {
-        let (boot, root) = (self.path("boot"), self.path("root"));
-        fs::write(&boot, [1; 4096]).unwrap();
-        fs::write(&root, vec![version.as_bytes()[0]; 300 << 10]).unwrap();
+        fs::write(self.path("boot"), [1; 4096]).unwrap();
+        fs::write(self.path("root"), vec![version.as_bytes()[0]; 300 << 10]).unwrap();
         let verity = Verity { hash: Sha256([3; 32]), salt: bundle::Salt([4; 32]), size: 200 << 10 };
+        self.write_bundle(version, build, key, verity);
+    }
+
+    /// A bundle of the images `boot` and `root`.
+    fn write_bundle(&self, version: &str, build: &str, key: &str, verity: Verity) {
+        let (boot, root) = (self.path("boot"), self.path("root"));
         let keys = [SecretKey::load(&self.path(&format!("{key}.key.pem"))).unwrap()];
         BundleWriter {
             update: Update {
@@ -354,4 +360,46 @@ fn a_release_that_fails_in_the_servers_log_is_withdrawn() {
     let said = this.runs(&format!("{watch} --key channel1.key.pem"));
     assert!(said.contains("; withdrawn"), "{said}");
     assert_eq!(this.channel().serial, 3);
+}
+
+#[test]
+fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_grant_the_memory() {
+    let this = Publisher::with_root();
+    let mut x = 1u64;
+    let payload: Vec<u8> = (0..2_400_000)
+        .map(|_| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            b'a' + (x >> 56) as u8 % 16
+        })
+        .collect();
+    for version in 1..=2u8 {
+        let mut payload = payload.clone();
+        // Nothing in the frame stays as it was.
+        payload.iter_mut().step_by(32).for_each(|byte| *byte += version);
+        let mut repacker = Repacker::new(&payload).unwrap();
+        let mut vmlinuz = vec![version; 5000];
+        while repacker.more(&mut vmlinuz).unwrap() {}
+        fs::write(this.path("boot"), vmlinuz).unwrap();
+        let padding = 1_300_000u32.next_multiple_of(4096);
+        fs::File::options().write(true).open(this.path("boot")).unwrap().set_len(padding.into()).unwrap();
+        fs::write(this.path("root"), [version; 8192]).unwrap();
+        let verity = bundler::verity::append(&this.path("root")).unwrap();
+        this.write_bundle(&format!("{version}.0.0"), "b", "release1", verity);
+    }
+    this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1"));
+    let channel = this.channel();
+    let [small, kernel] = &channel.releases[1].deltas[..] else { panic!("{:?}", channel.releases[1].deltas) };
+    // A device that knows nothing of memory takes the first.
+    assert_eq!(small.memory_mib, limits::MEMORY);
+    assert!(small.size > 1_000_000 && kernel.size < 100_000, "{} and {}", small.size, kernel.size);
+    for delta in [small, kernel] {
+        let bytes = fs::read(this.path("repo").join(delta.url.as_str())).unwrap();
+        assert_eq!((bytes.len() as u64, Sha256::of(&bytes)), (delta.size, delta.sha256));
+        assert_eq!(Header::read(&mut &bytes[..]).unwrap().memory, delta.memory_mib);
+        assert_eq!(delta.from, channel.releases[0].manifest_sha256);
+    }
+    // Doing it again changes nothing.
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1"));
+    assert_eq!(this.channel().serial, channel.serial);
 }

@@ -23,6 +23,7 @@ pub(crate) struct Own {
     pub(crate) manifest: Option<Sha256>,
     floor: Version,
     quarantine: Vec<Sha256>,
+    delta_memory_mib: u32,
     pub(crate) now: Timestamp,
 }
 
@@ -55,6 +56,7 @@ impl Own {
             manifest,
             floor: config.min_version.clone().max(here.min_version),
             quarantine: quarantine.collect(),
+            delta_memory_mib: config.pull.delta_memory_mib,
             now: Timestamp::from_seconds(now_s()),
         })
     }
@@ -67,6 +69,7 @@ impl Own {
             manifest: self.manifest,
             floor: &self.floor,
             quarantine: &self.quarantine,
+            delta_memory_mib: self.delta_memory_mib,
             seen_serial,
             now: self.now,
         }

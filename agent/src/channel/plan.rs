@@ -20,8 +20,8 @@ use crate::progress::megabytes;
 pub(crate) enum Step {
     /// Nothing.
     Nothing,
-    /// This release is to be installed, by the delta if there is one from the running release.
-    Install(Box<Release>, Option<Delta>),
+    /// This release is to be installed, by the first of the deltas that can be used.
+    Install(Box<Release>, Vec<Delta>),
     /// It is installed, and starts with the next boot.
     Reboot,
 }
@@ -61,7 +61,7 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
             }
             Step::Nothing
         }
-        Verdict::Install(release, delta) => match lies_in_the_other_slot(source.device, release)? {
+        Verdict::Install(release, deltas) => match lies_in_the_other_slot(source.device, release)? {
             Some(true) => {
                 lines.insert(
                     0,
@@ -94,7 +94,7 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
                         own.version
                     ),
                 );
-                Step::Install(Box::new(release.clone()), delta.cloned())
+                Step::Install(Box::new(release.clone()), deltas.into_iter().cloned().collect())
             }
         },
     };

@@ -101,8 +101,8 @@ fn look(device: &Device, config: &Config) -> Result<Look, Failure> {
         Step::Install(..) if is_metered(config) => {
             Ok(Look::Nothing(format!("{line}; not now: the link is metered")))
         }
-        Step::Install(release, delta) => match seconds_to_window(config) {
-            0 => install(&source, &release, delta.as_ref(), &interrupt).map(Look::Installed),
+        Step::Install(release, deltas) => match seconds_to_window(config) {
+            0 => install(&source, &release, &deltas, &interrupt).map(Look::Installed),
             seconds => Ok(Look::Later(format!("{line}; it waits for the window"), seconds)),
         },
     }

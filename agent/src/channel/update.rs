@@ -30,7 +30,7 @@ pub fn update(
     let line = match plan.step {
         Step::Nothing => return Ok(plan.lines.join("\n")),
         Step::Reboot => plan.lines.into_iter().next().unwrap_or_default(),
-        Step::Install(release, delta) => install(&source, &release, delta.as_ref(), interrupt)?,
+        Step::Install(release, deltas) => install(&source, &release, &deltas, interrupt)?,
     };
     if and_reboot {
         reboot::ask(device, config)?;
@@ -39,21 +39,21 @@ pub fn update(
 }
 
 /// Installs `release`, and nothing but it: the bundle must be the very one that the channel names, besides all that is
-/// asked of every bundle. The `delta` is a shorter way to it. Returns what to tell.
+/// asked of every bundle. The first of `deltas` that can be used is a shorter way to it. Returns what to tell.
 pub(crate) fn install(
     source: &Source<'_>,
     release: &Release,
-    delta: Option<&Delta>,
+    deltas: &[Delta],
     interrupt: &Interrupt,
 ) -> Result<String, Failure> {
     let Source { device, config, .. } = source;
     let address = release.url.within(source.folder());
     let options = Options::default();
     let (version, fetched) = if is_web(&address) {
-        let shorter = delta.map(|delta| (delta, delta.url.within(source.folder())));
-        let delta =
-            shorter.as_ref().map(|(delta, url)| (*delta, url.as_str())).filter(|(_, url)| is_web(url));
-        let wanted = WebBundle { url: &address, tail: Some(release.tail), release: Some(release), delta };
+        let deltas = deltas.iter().map(|delta| (delta, delta.url.within(source.folder())));
+        let deltas: Vec<_> = deltas.filter(|(_, url)| is_web(url)).collect();
+        let (tail, release) = (Some(release.tail), Some(release));
+        let wanted = WebBundle { url: &address, tail, release, deltas: &deltas };
         install_from_web(device, config, &wanted, options, interrupt)?
     } else {
         let doing = format!("installing {address}");

@@ -55,6 +55,9 @@ pub struct Pull {
     pub rate_limit_bytes_per_s: u64,
     /// Most bytes that one install may fetch; 0: no limit.
     pub byte_budget: u64,
+    /// Most MiB of memory that applying a delta may take.
+    #[serde(deserialize_with = "mebibytes")]
+    pub delta_memory_mib: u32,
 }
 
 impl Default for Pull {
@@ -71,6 +74,7 @@ impl Default for Pull {
             tries: 10,
             rate_limit_bytes_per_s: 0,
             byte_budget: 0,
+            delta_memory_mib: bundle::delta::limits::MEMORY,
         }
     }
 }
@@ -79,6 +83,17 @@ fn tries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         tries @ 1..=1000 => Ok(tries),
         other => Err(de::Error::custom(format!("{other} tries is not between 1 and 1000"))),
+    }
+}
+
+/// With less than the default no delta at all would be taken, and that by mistake rather than on purpose.
+fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        mib @ bundle::delta::limits::MEMORY.. => Ok(mib),
+        other => Err(de::Error::custom(format!(
+            "{other} MiB are less than the {} that every delta takes",
+            bundle::delta::limits::MEMORY
+        ))),
     }
 }
 

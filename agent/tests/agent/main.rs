@@ -7,6 +7,8 @@ mod bench;
 #[cfg(feature = "pull")]
 mod channel;
 mod daemon;
+#[cfg(feature = "pull")]
+mod delta;
 mod install;
 #[cfg(feature = "pull")]
 mod publisher;

@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub floor: &'a Version,
     /// Releases that failed on this device before.
     pub quarantine: &'a [Sha256],
+    /// Most MiB of memory that applying a delta may take.
+    pub delta_memory_mib: u32,
     /// The highest serial of this channel that was seen before; 0: none.
     pub seen_serial: u64,
     /// The device's clock.
@@ -46,8 +48,8 @@ pub struct Decision<'a> {
 /// What is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict<'a> {
-    /// Install this release, by this delta if the device can.
-    Install(&'a Release, Option<&'a Delta>),
+    /// Install this release, by the first of these deltas that the device can use.
+    Install(&'a Release, Vec<&'a Delta>),
     /// There is nothing newer that the device may take.
     Nothing,
     /// Nothing is installed from this channel.
@@ -123,8 +125,12 @@ pub fn decide<'a>(channel: &'a Channel, root: &Root, device: &Facts<'_>) -> Deci
             decision.passed_over.push(PassedOver { release, reason });
             continue;
         }
-        let delta = device.manifest.and_then(|from| release.deltas.iter().find(|delta| delta.from == from));
-        decision.verdict = Verdict::Install(release, delta);
+        let is_usable = |delta: &&Delta| {
+            device.manifest == Some(delta.from) && delta.memory_mib <= device.delta_memory_mib
+        };
+        let mut deltas: Vec<&Delta> = release.deltas.iter().filter(is_usable).collect();
+        deltas.sort_by_key(|delta| delta.size);
+        decision.verdict = Verdict::Install(release, deltas);
         break;
     }
     decision

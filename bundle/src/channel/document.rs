@@ -72,9 +72,20 @@ pub struct Delta {
     pub size: u64,
     /// Its hash.
     pub sha256: Sha256,
+    /// MiB of memory that a device must grant it; absent: [`crate::delta::limits::MEMORY`].
+    #[serde(rename = "memory-mib", default = "least_memory", skip_serializing_if = "is_least_memory")]
+    pub memory_mib: u32,
     /// Keys for later readers.
     #[serde(flatten)]
     pub later: Later,
+}
+
+fn least_memory() -> u32 {
+    crate::delta::limits::MEMORY
+}
+
+fn is_least_memory(mib: &u32) -> bool {
+    *mib <= least_memory()
 }
 
 impl Channel {

@@ -5,7 +5,7 @@ use std::io::Read;
 use image_layout::Disk;
 
 use super::record::{Record, wrong};
-use super::{Header, Recompressor, dictionary, header};
+use super::{Header, Recompressor, Repacker, dictionary, header};
 use crate::verity_tree::VerityTree;
 use crate::{BundleError, ImageName, Sha256, Verified, reader};
 
@@ -45,6 +45,10 @@ pub struct Delta<'a, N, D, R> {
     done: u64,
     pending: Pending,
     tree: Option<VerityTree>,
+    /// MiB that the header asks for, and the device grants.
+    memory: u32,
+    /// The frame that the last record is made of, as far as it is not in `pending`.
+    frame: Option<Repacker>,
     recompressor: Recompressor,
     dictionary: Vec<u8>,
     packed: Vec<u8>,
@@ -58,17 +62,19 @@ enum Pending {
 }
 
 impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
-    /// Reads the header of `from` and holds it against the bundle that it is to make, and the one that it is to be made of.
+    /// Reads the header of `from` and holds it against the bundle that it is to make, the one that it is to be made of, and the
+    /// MiB of `memory` that it may take.
     ///
     /// # Errors
-    /// It is no delta, or for other bundles, or needs another version of zstd.
+    /// It is no delta, or for other bundles, or needs another version of zstd or more memory.
     pub fn open(
         mut from: R,
         new: &'a Verified<N>,
         old_manifest: Sha256,
         old: OldImages<D>,
+        memory: u32,
     ) -> Result<Self, BundleError> {
-        let Header { zstd, old: old_sha256, new: new_sha256 } = Header::read(&mut from)?;
+        let Header { zstd, old: old_sha256, new: new_sha256, memory: needed } = Header::read(&mut from)?;
         if new_sha256 != new.manifest_sha256() {
             return Err(wrong("it is for another new bundle"));
         }
@@ -79,11 +85,29 @@ impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
         if zstd != have {
             return Err(wrong(&format!("it needs zstd {zstd}, and this program has {have}")));
         }
+        if needed > memory {
+            return Err(wrong(&format!("it takes {needed} MiB of memory, and {memory} MiB are allowed")));
+        }
         let pending = Pending::Bytes { bytes: Vec::new(), taken: 0 };
+        let (memory, frame) = (needed, None);
         let recompressor = Recompressor::new();
         let tree = VerityTree::of(new.manifest().image(IMAGES[0]));
         let (dictionary, packed) = Default::default();
-        Ok(Self { new, old, from, next: (0, 0), done: 0, pending, tree, recompressor, dictionary, packed })
+        let (next, done) = ((0, 0), 0);
+        Ok(Self {
+            new,
+            old,
+            from,
+            next,
+            done,
+            pending,
+            tree,
+            memory,
+            frame,
+            recompressor,
+            dictionary,
+            packed,
+        })
     }
 
     /// Puts the next chunk into `buf` and returns the name of its image and its index in that image's table; `None` behind
@@ -104,7 +128,7 @@ impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
         let (image, index) = self.next;
         let Some(name) = IMAGES.get(image).copied() else { return Ok(None) };
         let Some(chunk) = self.new.chunks(name).get(index) else {
-            if self.left() > 0 {
+            if self.left() > 0 || self.frame.is_some() {
                 return Err(wrong("it makes more than the image"));
             }
             let next = IMAGES.get(image + 1).and_then(|name| self.new.manifest().image(name));
@@ -134,7 +158,7 @@ impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
         }
     }
 
-    /// Reads the next record.
+    /// Goes on with the last record, or reads the next one.
     fn step(&mut self) -> Result<(), BundleError> {
         // The memory of the last one is used again.
         let mut made = match &mut self.pending {
@@ -142,7 +166,14 @@ impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
             Pending::Copy { .. } => Vec::new(),
         };
         made.clear();
-        match Record::read(&mut self.from)? {
+        if let Some(frame) = &mut self.frame {
+            if !frame.more(&mut made)? {
+                self.frame = None;
+            }
+            self.pending = Pending::Bytes { bytes: made, taken: 0 };
+            return Ok(());
+        }
+        match Record::read(&mut self.from, self.memory)? {
             Record::Copy { image, offset, len } => {
                 self.pending = Pending::Copy { image, offset, len };
                 return Ok(());
@@ -156,6 +187,7 @@ impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
                 let tree = self.tree.take().and_then(|tree| tree.finish(self.done));
                 made = tree.ok_or_else(|| wrong("it asks for a dm-verity tree where none belongs"))?;
             }
+            Record::Frame(frame) => self.frame = Some(Repacker::new(&frame.apply(&self.old)?)?),
         }
         self.pending = Pending::Bytes { bytes: made, taken: 0 };
         Ok(())

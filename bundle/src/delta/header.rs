@@ -7,7 +7,7 @@ use crate::{BundleError, Sha256};
 
 /// First bytes of a delta.
 const MAGIC: [u8; 16] = *b"daruma delta\0\0\0\0";
-/// Bytes of the header.
+/// Bytes of the header of format 1; format 2 has four more.
 const SIZE: usize = 16 + 4 + 4 + 32 + 32;
 
 /// What a delta is for. Nobody has signed it: it decides which files to look at, and nothing else.
@@ -20,6 +20,8 @@ pub struct Header {
     pub old: Sha256,
     /// SHA-256 of the manifest of the bundle whose chunks come out.
     pub new: Sha256,
+    /// MiB of memory that applying it takes, at least [`limits::MEMORY`].
+    pub memory: u32,
 }
 
 /// The version of the zstd library in this program: 10507 is 1.5.7.
@@ -32,8 +34,13 @@ impl Header {
     /// The header's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let numbers = [limits::FORMAT.to_le_bytes(), self.zstd.to_le_bytes()].concat();
-        [&MAGIC[..], &numbers, &self.old.0, &self.new.0].concat()
+        // The older format where it will do: every device reads it.
+        let (format, memory) = match self.memory {
+            ..=limits::MEMORY => (limits::FORMAT, Vec::new()),
+            memory => (limits::FORMAT_MEMORY, memory.to_le_bytes().to_vec()),
+        };
+        let numbers = [format.to_le_bytes(), self.zstd.to_le_bytes()].concat();
+        [&MAGIC[..], &numbers, &self.old.0, &self.new.0, &memory].concat()
     }
 
     /// Reads the header, and nothing behind it.
@@ -48,12 +55,18 @@ impl Header {
         if magic != MAGIC {
             return Err(BundleError::Delta("it is none".to_owned()));
         }
-        if u32::from_le_bytes(words[0]) != limits::FORMAT {
-            return Err(BundleError::Delta("it is of a later format".to_owned()));
-        }
+        let memory = match u32::from_le_bytes(words[0]) {
+            limits::FORMAT => limits::MEMORY,
+            limits::FORMAT_MEMORY => {
+                let mut memory = [0; 4];
+                from.read_exact(&mut memory).map_err(BundleError::read("the header of the delta"))?;
+                u32::from_le_bytes(memory).max(limits::MEMORY)
+            }
+            _ => return Err(BundleError::Delta("it is of a later format".to_owned())),
+        };
         let (old, new) = hashes.as_flattened().split_at(32);
-        let mut header =
-            Self { zstd: u32::from_le_bytes(words[1]), old: Sha256([0; 32]), new: Sha256([0; 32]) };
+        let zstd = u32::from_le_bytes(words[1]);
+        let mut header = Self { zstd, old: Sha256([0; 32]), new: Sha256([0; 32]), memory };
         header.old.0.copy_from_slice(old);
         header.new.0.copy_from_slice(new);
         Ok(header)

@@ -1,7 +1,15 @@
-//! Limits of a delta, format 1. A reader refuses what lies beyond them before it allocates anything.
+//! Limits of a delta, formats 1 and 2. A reader refuses what lies beyond them before it allocates anything.
 
-/// Version of the format.
+/// Version of the format of a delta that needs no more than [`MEMORY`].
 pub const FORMAT: u32 = 1;
+/// Version of the format of one that needs more, and says how much.
+pub const FORMAT_MEMORY: u32 = 2;
+/// MiB that a device is asked for by a delta of format 1, and besides its frame by one of format 2.
+pub const MEMORY: u32 = 32;
+/// Most bytes of the content of a [`super::Frame`], the old one's and the new one's: the window of level 22.
+pub const FRAME: u32 = 128 << 20;
+/// Most bytes of the control stream of a frame, unpacked.
+pub const FRAME_CONTROL: u32 = 16 << 20;
 /// Most bytes of a literal.
 pub const LITERAL: u32 = 1 << 20;
 /// Most bytes that the blocks of one patch's dictionary are together, unpacked.

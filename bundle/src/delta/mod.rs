@@ -9,16 +9,20 @@
 
 mod apply;
 mod dictionary;
+mod frame;
 mod header;
 pub mod limits;
 mod mix;
 mod patch;
 mod recompress;
 mod record;
+mod repack;
 
 pub use apply::{Delta, OldImages};
+pub use frame::Frame;
 pub use header::{Header, zstd_version};
 pub use mix::Mix;
 pub use patch::{Output, Packing, Patch, Source};
 pub use recompress::Recompressor;
 pub use record::Record;
+pub use repack::Repacker;

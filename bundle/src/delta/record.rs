@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use super::frame::Frame;
 use super::limits;
 use super::patch::Patch;
 use crate::BundleError;
@@ -24,12 +25,15 @@ pub enum Record {
     Patch(Patch),
     /// The next bytes are the dm-verity tree of the image as far as it has come, salted as the new manifest says.
     Tree,
+    /// The next bytes are a large zstd frame, made of an old one.
+    Frame(Frame),
 }
 
 const COPY: u8 = 1;
 const LITERAL: u8 = 2;
 const PATCH: u8 = 3;
 const TREE: u8 = 4;
+const FRAME: u8 = 5;
 /// Level at which literals and patches are packed.
 pub(super) const BODY_LEVEL: i32 = 19;
 
@@ -61,15 +65,19 @@ impl Record {
                 patch.encode(&mut out)?;
             }
             Self::Tree => out.push(TREE),
+            Self::Frame(frame) => {
+                out.push(FRAME);
+                frame.encode(&mut out)?;
+            }
         }
         Ok(out)
     }
 
-    /// Reads the next record.
+    /// Reads the next record, for a device that grants `memory` MiB.
     ///
     /// # Errors
-    /// It cannot be read, is none, or is beyond a limit.
-    pub fn read(from: &mut impl Read) -> Result<Self, BundleError> {
+    /// It cannot be read, is none, is beyond a limit, or needs more memory than that.
+    pub fn read(from: &mut impl Read, memory: u32) -> Result<Self, BundleError> {
         let [kind] = array(from)?;
         match kind {
             COPY => {
@@ -93,6 +101,7 @@ impl Record {
             }
             PATCH => Ok(Self::Patch(Patch::read(from)?)),
             TREE => Ok(Self::Tree),
+            FRAME => Ok(Self::Frame(Frame::read(from, memory)?)),
             _ => Err(wrong("it has a step of an unknown kind")),
         }
     }
@@ -120,7 +129,7 @@ pub(super) fn u32(from: &mut impl Read) -> Result<u32, BundleError> {
     array(from).map(u32::from_le_bytes)
 }
 
-fn u64(from: &mut impl Read) -> Result<u64, BundleError> {
+pub(super) fn u64(from: &mut impl Read) -> Result<u64, BundleError> {
     array(from).map(u64::from_le_bytes)
 }
 

@@ -1,6 +1,7 @@
 //! The blocks of images: where they lie, and what they hold.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use anyhow::{Context, Result};
 use bundle::delta::{Packing, Source, limits};
@@ -13,7 +14,7 @@ use crate::part::Part;
 use crate::progress::Progress;
 
 /// The first bytes of a zstd frame.
-const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+pub(super) const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// What is not a block of a SquashFS is cut into pieces of this many bytes.
 const PIECE: u64 = 128 << 10;
 /// libsquashfs's level, which the crate squashfs-ng does not change.
@@ -36,17 +37,22 @@ pub(super) enum Kind {
 }
 
 impl Block {
-    /// All blocks of an image, in their order.
-    pub(super) fn all(image: &Part, verity: Option<&Verity>) -> Result<Vec<Self>> {
+    /// All blocks of an image, in their order. None goes over the beginning or the end of `frame`.
+    pub(super) fn all(
+        image: &Part,
+        verity: Option<&Verity>,
+        frame: Option<&Range<u64>>,
+    ) -> Result<Vec<Self>> {
         let size = image.size()?;
         let tree = verity.map_or(0, |verity| verity_tree_size(verity.size));
         let tree = if (1..=limits::TREE).contains(&tree) { tree } else { 0 };
         let data = verity.filter(|_| tree > 0).map_or(size, |verity| verity.size);
-        let cuts = match StoredSquashfs::list(image) {
+        let mut cuts = match StoredSquashfs::list(image) {
             Ok(files) => SlotChunks::boot_boundaries(image, &files)?,
             // Not a boot image. Or no SquashFS at all (in tests): one piece after the other.
             Err(_) => blocks::read(image).unwrap_or_default(),
         };
+        cuts.extend(frame.iter().flat_map(|frame| [frame.start, frame.end]));
         let mut blocks = Vec::new();
         let mut offset = 0;
         let mut pieces = |offset: &mut u64, end: u64, most: u64, kind| {
@@ -56,7 +62,7 @@ impl Block {
                 *offset += u64::from(len);
             }
         };
-        for &end in BTreeSet::from_iter(cuts).range(..data).chain([&data]) {
+        for &end in cuts.range(..data).chain([&data]) {
             pieces(&mut offset, end, PIECE, Kind::Data);
         }
         pieces(&mut offset, data + tree, limits::TREE, Kind::Tree);
@@ -94,12 +100,12 @@ pub(super) struct OldBlocks {
 }
 
 impl OldBlocks {
-    pub(super) fn read(images: &[Part; 2]) -> Result<Self> {
+    pub(super) fn read(images: &[Part; 2], frame: Option<&Range<u64>>) -> Result<Self> {
         let total = images.iter().map(|image| image.size().unwrap_or(0)).sum();
         let progress = Progress::bytes("Reading the old bundle", total);
         let (mut sources, mut places, mut similar) = (Vec::new(), HashMap::new(), Similar::default());
         for (image, part) in (0..).zip(images) {
-            for block in Block::all(part, None)? {
+            for block in Block::all(part, None, frame.filter(|_| image == 0))? {
                 let bytes = block.read(part).context("reading the old bundle")?;
                 progress.advance(bytes.len() as u64);
                 places.entry(Sha256::of(&bytes)).or_insert((image, block.offset));

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use bundle::Sha256;
-use bundle::delta::{Mix, Output, Patch, Recompressor, Record, limits};
+use bundle::delta::{Output, Patch, Recompressor, Record, limits};
 use image_layout::Disk;
 
 use super::blocks::{Block, Kind, OldBlocks, content};
+use super::kernel;
 use crate::part::Part;
 use crate::progress::Progress;
 
@@ -165,13 +166,7 @@ fn patch(
         let block = Block { offset: source.offset, len: source.packed, kind: Kind::Data };
         bytes.extend(content(block.read(&old_images[usize::from(source.image)])?).0);
     }
-    let mut mix = Mix::default();
-    let mut translator = bidiff::Translator::new(&bytes, &new, |step: &bidiff::Control<'_>| {
-        mix.push(step.add, step.copy, step.seek);
-        Ok::<(), std::io::Error>(())
-    });
-    bidiff::diff(&bytes, &new, &bidiff::DiffParams::default(), |found| translator.translate(found))?;
-    translator.close()?;
+    let mix = kernel::mix(&bytes, &new)?;
     let outputs = members.iter().map(|(_, output)| *output).collect();
     Ok(Some(Patch { dictionary, mix, outputs }))
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use bundle::channel::{
     Channel, Delta, Facts, Kind, Later, Reason, Release, Rollout, Root, Signed, Verdict, decide,
 };
+use bundle::delta::limits;
 use bundle::{Bundle, ChannelName, Compatible, Keyring, Manifest, SecretKey, Sha256, Verified};
 use image_layout::{Disk, FileDisk};
 use semver::Version;
@@ -184,30 +185,39 @@ impl Repository {
             if release.deltas.iter().any(|delta| delta.from == old.manifest_sha256) {
                 continue;
             }
-            release.deltas.push(self.make_delta(&old, new, keyring)?);
+            release.deltas.extend(self.make_deltas(&old, new, keyring)?);
         }
         Ok(())
     }
 
-    /// Makes a delta between two bundles of the repository, and puts it beside them.
-    fn make_delta(&self, old: &Release, new: &Release, keyring: &Keyring) -> Result<Delta> {
+    /// Makes the deltas between two bundles of the repository, and puts them beside them: the one that every device can use
+    /// first, because a device that knows nothing of memory takes the first.
+    fn make_deltas(&self, old: &Release, new: &Release, keyring: &Keyring) -> Result<Vec<Delta>> {
         let (from, to) = (old.manifest_sha256.to_string(), new.manifest_sha256.to_string());
-        let name =
-            format!("{BUNDLES}/{}-{}-{}-{from:.12}-{to:.12}.delta", new.compatible, old.version, new.version);
-        let path = self.path(&name);
-        let making = || format!("making {}", path.display());
+        let stem =
+            format!("{BUNDLES}/{}-{}-{}-{from:.12}-{to:.12}", new.compatible, old.version, new.version);
+        let names = [format!("{stem}.delta"), format!("{stem}.kernel.delta")];
+        let paths = names.each_ref().map(|name| self.path(name));
+        let making = || format!("making {}", paths[0].display());
         fs::create_dir_all(self.path(BUNDLES)).with_context(making)?;
-        let summary =
-            delta::write(&self.path(old.url.as_str()), &self.path(new.url.as_str()), keyring, &path)?;
-        eprint!("{}", summary.to_text());
-        let bytes = fs::read(&path).with_context(making)?;
-        Ok(Delta {
-            from: old.manifest_sha256,
-            url: name.parse().map_err(anyhow::Error::msg).with_context(making)?,
-            size: bytes.len() as u64,
-            sha256: Sha256::of(&bytes),
-            later: Later::default(),
+        let (old_path, new_path) = (self.path(old.url.as_str()), self.path(new.url.as_str()));
+        let (small, kernel) = delta::write(&old_path, &new_path, keyring, &paths[0], Some(&paths[1]))?;
+        eprint!("{}{}", small.to_text(), kernel.as_ref().map_or(String::new(), delta::kernel_text));
+        let shorter = kernel.and_then(Result::ok).filter(|kernel| kernel.bytes < small.bytes);
+        let made = names.iter().zip(&paths).zip([Some(small), shorter]);
+        let made = made.filter_map(|(place, summary)| Some((place, summary?.memory)));
+        made.map(|((name, path), memory_mib)| {
+            let bytes = fs::read(path).with_context(making)?;
+            Ok(Delta {
+                from: old.manifest_sha256,
+                url: name.parse().map_err(anyhow::Error::msg).with_context(making)?,
+                size: bytes.len() as u64,
+                sha256: Sha256::of(&bytes),
+                memory_mib,
+                later: Later::default(),
+            })
         })
+        .collect()
     }
 
     /// Marks a release so that no device takes it any more.
@@ -364,6 +374,7 @@ impl Published {
             manifest: Some(release.manifest_sha256),
             floor: &nothing,
             quarantine: &[],
+            delta_memory_mib: limits::MEMORY,
             seen_serial: 0,
             now: now(),
         };

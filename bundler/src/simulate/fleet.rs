@@ -194,6 +194,7 @@ impl Fleet<'_> {
             manifest: *manifest,
             floor: &self.floor,
             quarantine: if device.quarantined { std::slice::from_ref(&self.target) } else { &[] },
+            delta_memory_mib: bundle::delta::limits::MEMORY,
             seen_serial: device.serial,
             now: scenario.offer.start.after(now),
         };
@@ -201,12 +202,12 @@ impl Fleet<'_> {
             Verdict::Install(..) if scenario.to_window_s(now) > 0 => {
                 now + device.window_poll_s(scenario, scenario.to_window_s(now))
             }
-            Verdict::Install(release, delta) => {
+            Verdict::Install(release, deltas) => {
                 let is_it = |(version, _): &(Version, _)| version.cmp_precedence(&release.version).is_eq();
                 // decide() takes only newer ones, and all of those are in the list.
                 let to = self.versions.iter().position(is_it).unwrap_or_default();
                 let traffic = &mut self.server.traffic;
-                let bytes = match delta {
+                let bytes = match deltas.first() {
                     Some(delta) => {
                         traffic.deltas += 1;
                         delta.size

@@ -140,7 +140,8 @@ impl Offer {
         new.rollout = Some(Rollout { start, hours, percent: 100, later: Later::default() });
         if let Some(size) = delta {
             let (from, sha256) = (old.manifest_sha256, Sha256::of(b"a delta"));
-            new.deltas.push(Delta { from, url: location()?, size, sha256, later: Later::default() });
+            let (memory_mib, later) = (bundle::delta::limits::MEMORY, Later::default());
+            new.deltas.push(Delta { from, url: location()?, size, sha256, memory_mib, later });
         }
         let channel = Channel {
             name: "stable".parse()?,

@@ -81,6 +81,7 @@ pub(crate) fn channel(input: &[u8]) {
                 manifest: None,
                 floor: &floor,
                 quarantine: &[],
+                delta_memory_mib: 1024,
                 seen_serial,
                 now: Timestamp::from_seconds(now),
             };
