@@ -14,8 +14,10 @@ use image_layout::FileDisk;
 use sha2::{Digest, Sha256};
 use tests::fixture::Fixture;
 
+use crate::apply::{Costs, Place};
 use crate::install::Workload;
 use crate::process::{command, run};
+use crate::rauc::Images;
 use crate::table::mib;
 
 /// What RAUC's adaptive method hashes (`block-hash-index`): 4 KiB blocks, 32 bytes each in the index.
@@ -47,11 +49,11 @@ impl Pair<'_> {
         Ok(boot + root)
     }
 
-    /// What Daruma fetches by chunks and by a delta; the tail comes with either.
+    /// What Daruma fetches by chunks and by each delta, with which the tail comes, and what the deltas cost.
     ///
     /// # Errors
     /// The bundler fails.
-    pub(crate) fn daruma(&self, fixture: &Fixture, dir: &Path) -> Result<Vec<Fetch>> {
+    pub(crate) fn daruma(&self, fixture: &Fixture, dir: &Path) -> Result<(Vec<Fetch>, Costs)> {
         fs::create_dir_all(dir)?;
         let keyring = Keyring::load(&fixture.key("keyring"))?;
         let open = |bundle: &Path| -> Result<Verified<FileDisk>> {
@@ -70,7 +72,7 @@ impl Pair<'_> {
                 new.chunks(image).iter().filter(|chunk| !have.contains_key(&chunk.sha256) && !is_tree(chunk));
             chunks += missing.map(|chunk| u64::from(chunk.len)).sum::<u64>();
         }
-        let patch = dir.join("update.delta");
+        let (patch, kernel) = (dir.join("update.delta"), dir.join("kernel.delta"));
         let text = |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
         fixture.bundler(&[
             "delta",
@@ -80,15 +82,35 @@ impl Pair<'_> {
             &text(&fixture.key("keyring"))?,
             "-o",
             &text(&patch)?,
+            "--with-kernel",
+            &text(&kernel)?,
         ])?;
-        let delta = tail + fs::metadata(&patch)?.len();
+        let [delta, with_kernel] = [tail + fs::metadata(&patch)?.len(), tail + fs::metadata(&kernel)?.len()];
         let fetch = |method: &str, bytes, target| Fetch {
             method: method.to_owned(),
             bytes,
             index: tail,
             target: Some(target),
         };
-        Ok(vec![fetch("Daruma, delta", delta, 21.0), fetch("Daruma, chunks", chunks, 48.0)])
+        let keyring = fixture.key("keyring");
+        let Images { boot, root } = &self.old.images;
+        let place = Place { keyring: &keyring, new: &self.new.bundle, old_boot: boot, old_root: root };
+        let costs = vec![
+            place.cost("the bundle, read and hashed", None)?,
+            place.cost("delta", Some(&patch))?,
+            place.floor(
+                "of it, compressing blocks again",
+                &patch,
+                [&self.new.images.boot, &self.new.images.root],
+            )?,
+            place.cost("delta, kernel's payload too", Some(&kernel))?,
+        ];
+        let fetches = vec![
+            fetch("Daruma, delta, kernel's payload too", with_kernel, 13.0),
+            fetch("Daruma, delta", delta, 21.0),
+            fetch("Daruma, chunks", chunks, 48.0),
+        ];
+        Ok((fetches, Costs(costs)))
     }
 
     /// What the peers fetch.
@@ -198,13 +220,13 @@ impl fmt::Display for Shares {
         let percent = |bytes: u64| 100.0 * bytes as f64 / self.full as f64;
         writeln!(
             f,
-            "| {:34} | fetched    | of it index | share   | index  | target  |            |",
+            "| {:35} | fetched    | of it index | share   | index  | target  |            |",
             "method"
         )?;
         writeln!(
             f,
             "|{}|------------|-------------|---------|--------|---------|------------|",
-            "-".repeat(36)
+            "-".repeat(37)
         )?;
         for Fetch { method, bytes, index, target } in &self.fetches {
             let (share, index_share) = (percent(*bytes), percent(*index));
@@ -217,7 +239,7 @@ impl fmt::Display for Shares {
             let (bytes, index) = (mib(*bytes), mib(*index));
             writeln!(
                 f,
-                "| {method:34} | {bytes:10} | {index:11} | {share:5.1} % | {index_share:4.2} % | {target:7} | {met:10} |"
+                "| {method:35} | {bytes:10} | {index:11} | {share:5.1} % | {index_share:4.2} % | {target:7} | {met:10} |"
             )?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! Only ratios and sizes are judged, because times depend on the machine. docs/benchmarks.md says what each row
 //! is and keeps the last published run.
 
+mod apply;
 mod boot;
 mod daruma;
 mod download;
@@ -42,6 +43,12 @@ fn main() -> Result<ExitCode> {
     if words.first().is_some_and(|word| word == process::METER) {
         return process::meter(&words[1..]).map(|()| ExitCode::SUCCESS);
     }
+    if words.first().is_some_and(|word| word == apply::APPLY) {
+        return apply::apply(&words[1..]).map(|()| ExitCode::SUCCESS);
+    }
+    if words.first().is_some_and(|word| word == apply::BLOCKS) {
+        return apply::blocks(&words[1..]).map(|()| ExitCode::SUCCESS);
+    }
     let cache = match std::env::var_os("DARUMA_CACHE") {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache/daruma"),
@@ -63,10 +70,12 @@ fn download(sandbox: &Sandbox) -> Result<()> {
     let (old, new) = (workload(RUNNING)?, workload(INSTALLED)?);
     let pair = Pair { old: &old, new: &new };
     let dir = sandbox.work.join("download");
-    let fetches = [pair.daruma(&fixture, &dir)?, pair.peers(&dir)?].concat();
+    let (ours, costs) = pair.daruma(&fixture, &dir)?;
+    let fetches = [ours, pair.peers(&dir)?].concat();
     let shares = Shares { full: pair.full()?, fetches };
     let full = table::mib(shares.full);
     println!("What is fetched for 1.0.0 → 2.0.0, boot and root image together ({full}):\n\n{shares}");
+    println!("What it costs to make 2.0.0 of it, without writing it:\n\n{costs}");
     Ok(())
 }
 

@@ -50,6 +50,8 @@ impl Io {
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Usage {
     pub(crate) seconds: f64,
+    /// Processor time of all threads, seconds. (RAUC's service: not known.)
+    pub(crate) cpu_seconds: f64,
     /// Most resident memory, bytes.
     pub(crate) peak_bytes: u64,
     pub(crate) io: Io,
@@ -60,6 +62,7 @@ impl Usage {
     pub(crate) fn then(self, next: Self) -> Self {
         Self {
             seconds: self.seconds + next.seconds,
+            cpu_seconds: self.cpu_seconds + next.cpu_seconds,
             peak_bytes: self.peak_bytes.max(next.peak_bytes),
             io: Io {
                 read_calls: self.io.read_calls + next.io.read_calls,
@@ -87,11 +90,13 @@ pub(crate) fn measure(command: &Command) -> Result<Usage> {
     meter.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let line = run(&mut meter)?;
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let [seconds, peak_bytes, read_calls, read_bytes, write_calls, write_bytes] = fields[..] else {
+    let [seconds, cpu_seconds, peak_bytes, read_calls, read_bytes, write_calls, write_bytes] = fields[..]
+    else {
         bail!("the meter of {command:?} said {line:?}");
     };
     Ok(Usage {
         seconds: seconds.parse()?,
+        cpu_seconds: cpu_seconds.parse()?,
         peak_bytes: peak_bytes.parse()?,
         io: Io {
             read_calls: read_calls.parse()?,
@@ -113,12 +118,12 @@ pub(crate) fn meter(words: &[OsString]) -> Result<()> {
     let before = Io::of(std::process::id())?;
     let started = Instant::now();
     let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
-    let (status, peak) = sys::wait(Pid::from_raw(child.id().cast_signed()))?;
+    let (status, peak, cpu) = sys::wait(Pid::from_raw(child.id().cast_signed()))?;
     let seconds = started.elapsed().as_secs_f64();
     ensure!(status.success(), "ended with {status}");
     // The calls of a child that was waited for are added to its parent's, and the meter has next to none itself.
     let Io { read_calls, read_bytes, write_calls, write_bytes } = Io::of(std::process::id())?.since(before);
-    println!("{seconds} {peak} {read_calls} {read_bytes} {write_calls} {write_bytes}");
+    println!("{seconds} {cpu} {peak} {read_calls} {read_bytes} {write_calls} {write_bytes}");
     Ok(())
 }
 

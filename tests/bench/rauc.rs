@@ -142,6 +142,7 @@ impl Rauc {
         let client = process::measure(chroot(&self.root, "rauc").arg("install").arg(inside));
         let client = client.with_context(|| self.last_words())?;
         Ok(Usage {
+            cpu_seconds: 0.0,
             seconds: client.seconds,
             peak_bytes: process::memory(self.service.id(), "VmHWM")?,
             io: Io::of(self.service.id())?.since(before),

@@ -8,13 +8,14 @@ use std::process::ExitStatus;
 use nix::libc;
 use nix::unistd::Pid;
 
-/// Waits for a child to end; gives its status and the most memory that it ever had resident, in bytes.
+/// Waits for a child to end; gives its status, the most memory that it ever had resident, in bytes, and the processor
+/// time of all its threads, in seconds.
 ///
 /// The peak is never below that of this program (see [`crate::process::measure`]).
 ///
 /// # Errors
 /// Those of wait4(2).
-pub(crate) fn wait(pid: Pid) -> io::Result<(ExitStatus, u64)> {
+pub(crate) fn wait(pid: Pid) -> io::Result<(ExitStatus, u64, f64)> {
     let mut status = 0;
     // SAFETY: rusage is plain integers, for which all zeros is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -24,5 +25,7 @@ pub(crate) fn wait(pid: Pid) -> io::Result<(ExitStatus, u64)> {
         return Err(io::Error::last_os_error());
     }
     // ru_maxrss is in KiB (getrusage(2)).
-    Ok((ExitStatus::from_raw(status), usage.ru_maxrss.unsigned_abs() * 1024))
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    Ok((ExitStatus::from_raw(status), usage.ru_maxrss.unsigned_abs() * 1024, cpu))
 }
