@@ -1,6 +1,6 @@
 //! The blocks of images: where they lie, and what they hold.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use anyhow::{Context, Result};
