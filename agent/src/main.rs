@@ -39,7 +39,11 @@ enum Verb {
     },
     /// Ask the channel whether there is something to install, and say what and why
     #[cfg(feature = "pull")]
-    Check,
+    Check {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Install what the channel says, at once; it is on trial from the next boot
     #[cfg(feature = "pull")]
     Update {
@@ -49,7 +53,11 @@ enum Verb {
     },
     /// Say what is trusted and why: root document, keys, channel (asks nobody)
     #[cfg(feature = "pull")]
-    Channel,
+    Channel {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Mark a slot good (boot it; commit it if it is on trial) or bad (do not boot it again)
     Mark {
         /// The verdict
@@ -116,13 +124,19 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
             agent::install(&device, &config()?, &file, InstallOptions { allow_quarantined }, &interrupt)
         }
         #[cfg(feature = "pull")]
-        Verb::Check => agent::channel::check(&device, &config()?, &Interrupt::on_signals()?),
+        Verb::Check { json } => {
+            let asked = agent::channel::check(&device, &config()?, &Interrupt::on_signals()?)?;
+            if json { as_json(&asked) } else { Ok(asked.to_string()) }
+        }
         #[cfg(feature = "pull")]
         Verb::Update { reboot } => {
             agent::channel::update(&device, &config()?, reboot, &Interrupt::on_signals()?)
         }
         #[cfg(feature = "pull")]
-        Verb::Channel => agent::channel::show(&device, &config()?),
+        Verb::Channel { json } => {
+            let trusted = agent::channel::show(&device, &config()?)?;
+            if json { as_json(&trusted) } else { Ok(trusted.to_string()) }
+        }
         Verb::Mark { verdict: Verdict::Good, slot } => agent::mark(&device, Mark::Good, slot),
         Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
         Verb::Rollback => agent::roll_back(&device),
@@ -140,9 +154,10 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
 
 fn status(device: &Device, json: bool) -> Result<String, Failure> {
     let status = Status::gather(device)?;
-    if !json {
-        return Ok(status.to_string());
-    }
-    serde_json::to_string_pretty(&status)
-        .map_err(|error| Failure::new(Exit::Unexpected, format!("writing the status as JSON: {error}")))
+    if json { as_json(&status) } else { Ok(status.to_string()) }
+}
+
+fn as_json(what: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(what)
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("writing it as JSON: {error}")))
 }

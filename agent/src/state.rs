@@ -91,6 +91,8 @@ pub enum Kind {
     MarkedBad,
     /// A person made the slot the next trial.
     RollBack,
+    /// The publisher withdrew what lies in the slot before its first boot; it is not on trial any more.
+    Withdrawn,
     /// The boot environment was damaged and has been rebuilt.
     EnvironmentHealed,
     /// An event of a newer agent.

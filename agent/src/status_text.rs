@@ -116,6 +116,7 @@ fn event_line(event: &Event) -> String {
         Kind::MarkedGood => "marked good",
         Kind::MarkedBad => "marked bad",
         Kind::RollBack => "rolled back to, on trial from the next boot",
+        Kind::Withdrawn => "withdrawn by its publisher before its first boot",
         Kind::EnvironmentHealed => "rebuilt the boot environment",
         Kind::Unknown => "(an event of a newer agent)",
     };

@@ -3,6 +3,7 @@
 
 mod contact;
 mod facts;
+mod json;
 mod plan;
 mod poll;
 mod refresh;
@@ -10,7 +11,9 @@ mod report;
 mod show;
 mod source;
 mod update;
+mod withdrawal;
 
+pub use json::{Asked, Trusted};
 pub use plan::check;
 pub(crate) use poll::poll;
 pub use show::show;

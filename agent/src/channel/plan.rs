@@ -1,13 +1,13 @@
 //! What is to be done about a channel, in words for a person and for the daemon.
 
-use std::fmt::Write as _;
-
 use bundle::Sha256;
 use bundle::channel::{Channel, Decision, Delta, Release, Verdict, decide};
 
 use crate::channel::facts::Own;
+use crate::channel::json::Asked;
 use crate::channel::refresh::{Fresh, refresh, refused};
 use crate::channel::source::Source;
+use crate::channel::withdrawal::Withdrawal;
 use crate::config::Config;
 use crate::device::Device;
 use crate::environment::Environment;
@@ -30,8 +30,26 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) step: Step,
+    /// A trial to take back before that.
+    pub(crate) withdrawal: Option<Withdrawal>,
     /// Lines for a person; the first one is the verdict.
     pub(crate) lines: Vec<String>,
+    /// The same for programs.
+    pub(crate) asked: Asked,
+}
+
+impl Plan {
+    /// Takes back the trial that is to be, if there is one, and then says so instead of announcing it. Returns what to
+    /// tell.
+    ///
+    /// # Errors
+    /// As [`Withdrawal::take_back`].
+    pub(crate) fn take_back(&mut self, device: &Device) -> Result<Option<String>, Failure> {
+        let Some(withdrawal) = self.withdrawal.take() else { return Ok(None) };
+        let announced = withdrawal.announced();
+        self.lines.retain(|line| *line != announced);
+        withdrawal.take_back(device)
+    }
 }
 
 /// Gets the channel and decides.
@@ -43,10 +61,13 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
     let mut own = Own::gather(source.device, source.config)?;
     own.manifest = own.manifest.or_else(|| listed(&channel, &own));
     let decision = decide(&channel, &trust.root, &own.facts(channel.serial));
+    let withdrawal = Withdrawal::find(source.device, &channel, &own)?;
     let mut lines = remarks(&decision, &own);
+    lines.extend(withdrawal.as_ref().map(Withdrawal::announced));
+    let mut asked = Asked::of(&decision, &own, withdrawal.as_ref());
     let step = match decision.verdict {
         Verdict::Refuse(error) => {
-            return Err(refused(&source.address(&format!("{}.channel.json", channel.name)), &error));
+            return Err(refused(&source.shown(&format!("{}.channel.json", channel.name)), &error));
         }
         Verdict::Nothing => {
             lines.insert(
@@ -98,7 +119,9 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
             }
         },
     };
-    Ok(Plan { step, lines })
+    asked.lies_there(&step);
+    asked.lines.clone_from(&lines);
+    Ok(Plan { step, withdrawal, lines, asked })
 }
 
 /// The release that a device runs which has installed nothing yet: its build, as the channel lists it.
@@ -149,12 +172,6 @@ fn remarks(decision: &Decision<'_>, own: &Own) -> Vec<String> {
 ///
 /// # Errors
 /// As [`plan`].
-pub fn check(device: &Device, config: &Config, interrupt: &Interrupt) -> Result<String, Failure> {
-    let plan = plan(&Source::of(device, config)?, interrupt)?;
-    let mut text = String::new();
-    for line in &plan.lines {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}", crate::exit::one_line(line));
-    }
-    Ok(text)
+pub fn check(device: &Device, config: &Config, interrupt: &Interrupt) -> Result<Asked, Failure> {
+    plan(&Source::of(device, config)?, interrupt).map(|plan| plan.asked)
 }

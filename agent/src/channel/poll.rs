@@ -46,9 +46,17 @@ pub(crate) async fn poll(device: &Device, config: &Config, tell: &impl Fn(&str))
         let usual = channel.poll + at_random(Duration::ZERO, channel.jitter);
         let (own, own_config) = (device.clone(), config.clone());
         // On a thread of its own: the watchdog is fed meanwhile.
-        let Ok(look) = tokio::task::spawn_blocking(move || look(&own, &own_config)).await else {
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut taken_back = None;
+            let look = look(&own, &own_config, &mut taken_back);
+            (taken_back, look)
+        });
+        let Ok((taken_back, look)) = looked.await else {
             return std::future::pending().await;
         };
+        if let Some(line) = taken_back {
+            tell(&line);
+        }
         let line = match look {
             Ok(look) => {
                 failures = 0;
@@ -89,11 +97,14 @@ pub(crate) async fn poll(device: &Device, config: &Config, tell: &impl Fn(&str))
     }
 }
 
-/// One look: gets the channel, decides, and installs if it may now.
-fn look(device: &Device, config: &Config) -> Result<Look, Failure> {
+/// One look: gets the channel, decides, and installs if it may now. `taken_back` becomes what to tell of a withdrawn
+/// release that is not booted, also when the rest fails.
+fn look(device: &Device, config: &Config, taken_back: &mut Option<String>) -> Result<Look, Failure> {
     let interrupt = Interrupt::never();
     let source = Source::of(device, config)?;
-    let plan = plan(&source, &interrupt)?;
+    let mut plan = plan(&source, &interrupt)?;
+    // Before anything that may wait: the machine can be rebooted at any moment.
+    *taken_back = plan.take_back(device)?;
     let line = plan.lines.join("; ");
     match plan.step {
         Step::Nothing => Ok(Look::Nothing(line)),

@@ -68,7 +68,7 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
         }
         (Document::Missing | Document::Unchanged, _) => {
             let line =
-                format!("following the channel: there is no {}; is its name right?", source.address(&name));
+                format!("following the channel: there is no {}; is its name right?", source.shown(&name));
             return Err(Failure::new(Exit::Channel, line));
         }
     };
@@ -85,7 +85,7 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
 /// Believes and keeps a document that is another than before.
 fn accept(source: &Source<'_>, trust: &Trust, bytes: &[u8]) -> Result<Channel, Failure> {
     let name = contact::file(source);
-    let refuse = |error: ChannelError| refused(&source.address(&name), &error);
+    let refuse = |error: ChannelError| refused(&source.shown(&name), &error);
     let channel = Channel::open(bytes, &source.config.channel.name, &trust.root).map_err(refuse)?;
     // A daemon and a person may both have got one, and the later of them must not put back the earlier.
     let _lock = lock(source)?;
@@ -109,7 +109,7 @@ fn follow_roots(source: &Source<'_>, trust: &mut Trust, interrupt: &Interrupt) -
         let Document::Is { bytes, .. } = source.fetch(&name, limits::ROOT, None, None, interrupt)? else {
             return Ok(());
         };
-        trust.advance(source.device, &bytes).map_err(|error| refused(&source.address(&name), &error))?;
+        trust.advance(source.device, &bytes).map_err(|error| refused(&source.shown(&name), &error))?;
     }
     // The rest at the next contact.
     Ok(())

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use bundle::channel::{Role, Timestamp};
+use bundle::channel::{Role, Root, Timestamp};
 
 use crate::channel::contact::{self, Contact};
+use crate::channel::json::{Followed, Seen, Trusted, TrustedRole, TrustedRoot};
 use crate::channel::source::Source;
 use crate::config::Config;
 use crate::device::Device;
@@ -16,15 +17,16 @@ use crate::trust::{self, Trust};
 ///
 /// # Errors
 /// The root document in the image cannot be used.
-pub fn show(device: &Device, config: &Config) -> Result<String, Failure> {
+pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let Some(Trust { root, anchor }) = Trust::load(device)? else {
-        return Ok(format!(
+        let text = format!(
             "there is no {}: bundles are believed by the keyring {}, and no channel can be followed",
             trust::ANCHOR,
             config.keyring.display()
-        ));
+        );
+        return Ok(Trusted { root: None, channel: None, text });
     };
     let now = Timestamp::from_seconds(now_s());
     let origin = if root.version == anchor {
@@ -58,13 +60,15 @@ pub fn show(device: &Device, config: &Config) -> Result<String, Failure> {
             keys.join(", ")
         );
     }
+    let trusted = Some(of_root(&root, anchor, now));
     let Ok(source) = Source::of(device, config) else {
         let _ = writeln!(text, "channel  none (url of [channel] is not set)");
-        return Ok(text);
+        return Ok(Trusted { root: trusted, channel: None, text });
     };
-    let _ = writeln!(text, "channel  {} of {}", config.channel.name, source.folder());
-    match contact::kept(&source, &root) {
-        Some((_, channel)) => {
+    let _ = writeln!(text, "channel  {} of {}", config.channel.name, source.shown(""));
+    let kept = contact::kept(&source, &root).map(|(_, channel)| channel);
+    match &kept {
+        Some(channel) => {
             let _ = writeln!(
                 text,
                 "         serial {} of {}, expires {}{}; {} releases; nothing older is accepted",
@@ -83,7 +87,31 @@ pub fn show(device: &Device, config: &Config) -> Result<String, Failure> {
     if contact.time_s > 0 {
         let _ = writeln!(text, "         last contact {}", Timestamp::from_seconds(contact.time_s));
     }
-    Ok(text)
+    let seen = kept.map(|channel| Seen {
+        serial: channel.serial,
+        issued: channel.issued.to_string(),
+        expires: channel.expires.to_string(),
+        expired: now >= channel.expires,
+        releases: channel.releases.len(),
+    });
+    let time = (contact.time_s > 0).then(|| Timestamp::from_seconds(contact.time_s).to_string());
+    let (name, url) = (config.channel.name.to_string(), source.shown(""));
+    Ok(Trusted { root: trusted, channel: Some(Followed { name, url, seen, last_contact: time }), text })
+}
+
+fn of_root(root: &Root, anchor: u64, now: Timestamp) -> TrustedRoot {
+    let roles = Role::ALL.map(|role| {
+        let ring = root.roles.of(role);
+        let keys = ring.keys().map(|key| key.id().to_string()).collect();
+        (role.name(), TrustedRole { threshold: ring.threshold(), keys })
+    });
+    TrustedRoot {
+        version: root.version,
+        anchor_version: anchor,
+        expires: root.expires.to_string(),
+        expired: now >= root.expires,
+        roles: roles.into(),
+    }
 }
 
 fn past(now: Timestamp, expires: Timestamp) -> &'static str {

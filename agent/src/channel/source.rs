@@ -47,6 +47,17 @@ impl<'a> Source<'a> {
         self.folder
     }
 
+    /// The address of its file `name`, or with an empty one its own, for people: without a login.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        let address = if name.is_empty() { self.folder.to_owned() } else { self.address(name) };
+        let Some((scheme, rest)) = address.split_once("://") else { return address };
+        let host = rest.split('/').next().unwrap_or(rest);
+        match host.rsplit_once('@') {
+            Some((login, _)) => format!("{scheme}://{}", &rest[login.len() + 1..]),
+            None => address,
+        }
+    }
+
     /// Whether it is on a web server.
     fn is_web(&self) -> bool {
         !self.folder.starts_with('/')

@@ -8,6 +8,7 @@ use bundle::oci::is_oci;
 use crate::channel::plan::{Step, plan};
 use crate::channel::source::Source;
 use crate::config::Config;
+use crate::console::say;
 use crate::device::Device;
 use crate::exit::Failure;
 use crate::install::{Options, Origin, install_bundle, open};
@@ -26,7 +27,10 @@ pub fn update(
     interrupt: &Interrupt,
 ) -> Result<String, Failure> {
     let source = Source::of(device, config)?;
-    let plan = plan(&source, interrupt)?;
+    let mut plan = plan(&source, interrupt)?;
+    if let Some(line) = plan.take_back(device)? {
+        say(line);
+    }
     let line = match plan.step {
         Step::Nothing => return Ok(plan.lines.join("\n")),
         Step::Reboot => plan.lines.into_iter().next().unwrap_or_default(),

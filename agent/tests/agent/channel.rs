@@ -86,6 +86,83 @@ fn what_is_trusted_is_shown_with_its_reason() {
     refused(&bench, 23, "no channel is configured");
 }
 
+fn json(bench: &Bench, words: &[&str]) -> serde_json::Value {
+    let ended = bench.run(words);
+    ended.succeeded();
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+#[test]
+fn programs_are_told_what_a_person_is_told() {
+    let (bench, mut publisher, made) = offered();
+    let held = bench.bundle(&Spec { version: "3.0.0", ..Spec::default() });
+    publisher.offer(&held).rollout =
+        Some(Rollout { start: now(), hours: 0, percent: 0, later: Later::default() });
+    let bad = bench.bundle(&Spec { version: "2.5.0", ..Spec::default() });
+    publisher.offer(&bad).withdrawn = Some("eats flash".to_owned());
+    publisher.put_channel();
+    let asked = json(&bench, &["check", "--json"]);
+    assert_eq!((&asked["verdict"], &asked["version"]), (&"install".into(), &"1.0.0".into()));
+    assert_eq!(asked["compatible"], "router");
+    assert_eq!(asked["release"]["version"], "2.0.0");
+    assert_eq!(
+        asked["release"]["manifest_sha256"],
+        publisher.channel.releases[0].manifest_sha256.to_string()
+    );
+    assert_eq!(asked["release"]["size"], fs::metadata(&made.path).unwrap().len());
+    assert_eq!(asked["release"]["delta_size"], serde_json::Value::Null);
+    let over = asked["passed_over"].as_array().unwrap();
+    assert_eq!((&over[0]["version"], &over[0]["kind"]), (&"3.0.0".into(), &"not-its-turn".into()));
+    assert_eq!((&over[1]["version"], &over[1]["kind"]), (&"2.5.0".into(), &"withdrawn".into()));
+    assert_eq!(over[1]["reason"], "withdrawn by its publisher: eats flash");
+    assert_eq!((&asked["clock_is_wrong"], over.len()), (&false.into(), 2));
+    let lines = asked["lines"].as_array().unwrap();
+    let text: String = lines.iter().map(|line| format!("{}\n", line.as_str().unwrap())).collect();
+    assert_eq!(text, bench.run(&["check"]).stdout);
+
+    bench.run(&["update"]).succeeded();
+    assert_eq!(json(&bench, &["check", "--json"])["verdict"], "reboot");
+    assert_eq!(bench.boot(), Some(Slot::B));
+    let asked = json(&bench, &["check", "--json"]);
+    assert_eq!((&asked["verdict"], &asked["release"]), (&"nothing".into(), &serde_json::Value::Null));
+
+    let trusted = json(&bench, &["channel", "--json"]);
+    assert_eq!((&trusted["root"]["version"], &trusted["root"]["expired"]), (&1.into(), &false.into()));
+    let roles = &trusted["root"]["roles"];
+    assert_eq!((&roles["root"]["threshold"], &roles["release"]["threshold"]), (&2.into(), &1.into()));
+    assert_eq!(roles["root"]["keys"].as_array().unwrap().len(), 3);
+    let channel = &trusted["channel"];
+    assert_eq!((&channel["name"], &channel["seen"]["serial"]), (&"stable".into(), &3.into()));
+    assert_eq!((&channel["seen"]["releases"], &channel["seen"]["expired"]), (&3.into(), &false.into()));
+    assert!(channel["last_contact"].as_str().unwrap().ends_with('Z'), "{trusted}");
+
+    // What fails says so as ever, and nothing that a program would take for an answer.
+    publisher.put_bytes(b"damaged\n");
+    let refused = bench.run(&["check", "--json"]);
+    refused.refused(28, "no signed channel");
+    assert_eq!(refused.stdout, "");
+    fs::remove_file(bench.path("etc/daruma/root.json")).unwrap();
+    let trusted = json(&bench, &["channel", "--json"]);
+    assert_eq!(trusted, serde_json::json!({"root": null, "channel": null}));
+}
+
+#[test]
+fn a_login_in_the_address_is_not_shown() {
+    let (bench, publisher, _) = offered();
+    let server = publisher.serve(|_, answer| answer);
+    publisher.follow(&bench, &format!("http://me:s3cret@127.0.0.1:{}", server.port()), QUICK);
+    let said = bench.run(&["check"]);
+    said.succeeded();
+    for words in [&["channel"][..], &["channel", "--json"]] {
+        let shown = bench.run(words).stdout;
+        assert!(shown.contains("http://127.0.0.1:") && !shown.contains("s3cret"), "{shown}");
+    }
+    publisher.put_bytes(b"damaged\n");
+    let refused = bench.run(&["check"]);
+    refused.refused(28, "following the channel http://127.0.0.1:");
+    assert!(!refused.stderr.contains("s3cret"), "{refused:?}");
+}
+
 // What The Update Framework lists, https://theupdateframework.io/docs/security/
 
 #[test]
@@ -389,6 +466,96 @@ fn a_withdrawn_release_is_not_installed_and_who_runs_it_is_told() {
     says(&bench, "2.0.0 is not taken: withdrawn by its publisher: eats flash");
     assert_eq!(bench.boot(), Some(Slot::B));
     says(&bench, "the running 2.0.0 was withdrawn by its publisher: eats flash");
+}
+
+#[test]
+fn the_daemon_takes_back_what_was_withdrawn_before_its_first_boot_and_says_so_once() {
+    let (bench, mut publisher, made) = offered();
+    let folder = publisher.path("").to_str().unwrap().to_owned();
+    publisher.follow(&bench, &folder, &format!("{POLL}reboot = \"by-hand\""));
+    let mut daemon = Daemon::start(&bench);
+    daemon.says("starts with the next boot; reboot to start it");
+    assert_eq!(bench.state().trial, Some(Slot::B));
+    publisher.channel.releases[0].withdrawn = Some("eats flash".to_owned());
+    publisher.put_channel();
+    daemon.says(
+        "2.0.0 in slot B was withdrawn by its publisher before its first boot, and is not booted: eats flash",
+    );
+    daemon.says("nothing to install: router 1.0.0 stays; 2.0.0 is not taken: withdrawn");
+    // Another change of the channel makes it look again.
+    let mended = bench.bundle(&Spec { version: "2.0.1", keys: &[66], ..Spec::default() });
+    publisher.offer(&mended).withdrawn = Some("not signed".to_owned());
+    publisher.put_channel();
+    daemon.says("2.0.1 is not taken");
+    let ended = daemon.stop();
+    ended.succeeded();
+    assert_eq!(ended.stdout.matches("before its first boot").count(), 1, "{ended:?}");
+    let (state, before) = (bench.state(), bench.untouchables());
+    assert_eq!((state.trial, state.slot(Slot::B).ok), (None, false));
+    let status = bench.status();
+    let event = status["events"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(
+        (&event["kind"], &event["slot"], &event["reason"]),
+        (&"withdrawn".into(), &"B".into(), &"eats flash".into())
+    );
+    assert!(bench.run(&["status"]).stdout.contains("withdrawn by its publisher before its first boot"));
+    assert_eq!(bench.run(&["update"]).code, Some(0));
+    assert_eq!(bench.untouchables(), before);
+    assert_eq!(bench.boot(), Some(Slot::A));
+    // If the publisher thinks better of it, it is installed as it was.
+    publisher.channel.releases[0].withdrawn = None;
+    publisher.put_channel();
+    bench.run(&["update"]).succeeded();
+    assert!(made.is_in_slot_b(&bench));
+    assert_eq!(bench.boot(), Some(Slot::B));
+}
+
+#[test]
+fn what_was_booted_once_or_asked_for_by_a_person_is_not_taken_back() {
+    let (bench, mut publisher, _) = offered();
+    bench.run(&["update"]).succeeded();
+    publisher.channel.releases[0].withdrawn = Some("eats flash".to_owned());
+    publisher.put_channel();
+    // To look changes nothing, and says what will be done.
+    let before = bench.untouchables();
+    says(&bench, "2.0.0 waits in slot B for its first boot and was withdrawn by its publisher: eats flash");
+    let asked = json(&bench, &["check", "--json"]);
+    assert_eq!((&asked["waiting_withdrawn"]["slot"], &asked["verdict"]), (&"B".into(), &"nothing".into()));
+    assert_eq!(bench.untouchables(), before);
+    // One try is used up: its health decides, and the tries are counted.
+    assert_eq!(bench.boot_unless(|_| false), Some(Slot::B));
+    bench.set_cmdline("daruma.slot=A daruma.try=1 panic=5");
+    let before = bench.state();
+    assert_eq!((before.trial, before.slot(Slot::B).tries), (Some(Slot::B), 1));
+    bench.run(&["update"]).succeeded();
+    assert_eq!(bench.state(), before);
+    // A person who goes back to an older one knows what he does.
+    bench.set_cmdline("daruma.slot=B daruma.try=1 panic=5");
+    bench.run(&["mark", "good"]).succeeded();
+    let old = bench.bundle(&Spec { version: "1.0.0", ..Spec::default() });
+    publisher.offer(&old).withdrawn = Some("old".to_owned());
+    publisher.put_channel();
+    bench.install(&old.path).succeeded();
+    let before = bench.state();
+    assert_eq!(before.trial, Some(Slot::A));
+    bench.run(&["update"]).succeeded();
+    assert_eq!(bench.state(), before);
+}
+
+#[test]
+fn a_person_who_updates_has_a_withdrawn_release_replaced_by_the_mended_one() {
+    let (bench, mut publisher, _) = offered();
+    bench.run(&["update"]).succeeded();
+    publisher.channel.releases[0].withdrawn = Some("eats flash".to_owned());
+    let mended = bench.bundle(&Spec { version: "2.0.1", ..Spec::default() });
+    publisher.offer(&mended);
+    publisher.put_channel();
+    let ended = bench.run(&["update"]);
+    ended.succeeded();
+    assert!(ended.stdout.starts_with("2.0.0 in slot B was withdrawn"), "{ended:?}");
+    assert!(ended.stdout.contains("installed 2.0.1 into slot B"), "{ended:?}");
+    assert!(mended.is_in_slot_b(&bench));
+    assert_eq!(bench.boot(), Some(Slot::B));
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! A release that is withdrawn while it waits for its first boot: the trial is taken back.
+
+use bundle::channel::Channel;
+use image_layout::Slot;
+use semver::Version;
+
+use crate::channel::facts::Own;
+use crate::device::Device;
+use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
+use crate::state::Kind;
+
+/// A trial that has not begun, of a release that nobody is to take any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Withdrawal {
+    /// Where it lies.
+    pub(crate) slot: Slot,
+    pub(crate) version: Version,
+    /// The publisher's.
+    pub(crate) reason: String,
+}
+
+impl Withdrawal {
+    /// What lies in the slot that does not run, if it is to be tried next, was not booted yet, is newer than what runs
+    /// (an older one is there because a person went back to it), and `channel` says that it is withdrawn.
+    ///
+    /// # Errors
+    /// The environment cannot be read.
+    pub(crate) fn find(device: &Device, channel: &Channel, own: &Own) -> Result<Option<Self>, Failure> {
+        let slot = !device.running()?;
+        let (state, _) = device.state_file().load();
+        let Some(installed) = state.installed.get(slot.name()) else { return Ok(None) };
+        let release = channel.releases.iter().find(|release| {
+            release.manifest_sha256.to_string() == installed.manifest_sha256
+                && release.version.cmp_precedence(&own.version).is_gt()
+        });
+        let Some((release, reason)) = release.and_then(|release| Some((release, release.withdrawn.clone()?)))
+        else {
+            return Ok(None);
+        };
+        if !waits(&Environment::load(device)?, slot) {
+            return Ok(None);
+        }
+        Ok(Some(Self { slot, version: release.version.clone(), reason }))
+    }
+
+    /// What `check` says, which changes nothing.
+    pub(crate) fn announced(&self) -> String {
+        let Self { slot, version, reason } = self;
+        format!(
+            "{version} waits in slot {slot} for its first boot and was withdrawn by its publisher: {reason}; the daemon or `daruma update` takes it back"
+        )
+    }
+
+    /// Takes the trial back, with one write of the environment. Returns the line for the person; none: it was booted,
+    /// overwritten or taken back meanwhile.
+    ///
+    /// # Errors
+    /// The lock, the environment; [`Exit::OnTrial`]: the running slot is marked bad, so there would be nothing to boot.
+    pub(crate) fn take_back(&self, device: &Device) -> Result<Option<String>, Failure> {
+        let Self { slot, version, reason } = self;
+        let _lock = device.lock()?;
+        let mut environment = Environment::load(device)?;
+        let is_here = device.slot_config(*slot).is_ok_and(|config| config.version == *version);
+        if !is_here || !waits(&environment, *slot) {
+            return Ok(None);
+        }
+        let mut boot = environment.state();
+        boot.mark_bad(*slot).map_err(|error| {
+            let line = format!(
+                "taking back {version} in slot {slot}, which was withdrawn by its publisher ({reason}): {error}; say 'daruma mark good' if the running system is"
+            );
+            Failure::new(Exit::OnTrial, line)
+        })?;
+        environment.write(&boot)?;
+        device.state_file().change(|state| state.record(Kind::Withdrawn, *slot, Some(version), reason));
+        Ok(Some(format!(
+            "{version} in slot {slot} was withdrawn by its publisher before its first boot, and is not booted: {reason}"
+        )))
+    }
+}
+
+/// Whether `slot` is tried at the next boot for the first time.
+fn waits(environment: &Environment, slot: Slot) -> bool {
+    let boot = environment.state();
+    boot.trial == Some(slot) && boot.slot(slot).ok && boot.slot(slot).tries == 0
+}
