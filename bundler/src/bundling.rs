@@ -36,8 +36,8 @@ pub struct Bundling<'a> {
     pub recipe: &'a Recipe,
     /// The tar.
     pub rootfs: &'a Path,
-    /// Who signs.
-    pub key: &'a SecretKey,
+    /// Who signs: each key once.
+    pub keys: &'a [SecretKey],
     /// The keys that the device will accept.
     pub trusted: &'a Trusted,
     /// Version of the system.
@@ -127,7 +127,7 @@ impl Bundling<'_> {
                 ImageInput { name: "root".parse::<ImageName>()?, path: &root, verity: Some(verity) },
             ],
             meta: BTreeMap::from([("system".to_owned(), facts)]),
-            keys: std::slice::from_ref(self.key),
+            keys: self.keys,
         };
         let manifest = writer.write(out)?;
         progress.done(&format!(

@@ -56,9 +56,9 @@ enum Verb {
         /// The tar that `build` wrote
         #[arg(long, value_name = "ROOTFS.tar")]
         rootfs: PathBuf,
-        /// Secret key that signs
-        #[arg(long, value_name = "KEY.pem")]
-        key: PathBuf,
+        /// Secret key of the release role; as many as its threshold asks for
+        #[arg(long = "key", value_name = "KEY.pem", required = true)]
+        keys: Vec<PathBuf>,
         /// Folder of the public keys that the device will accept; a root.json in it is put into the image, and its
         /// release keys count instead
         #[arg(long, value_name = "DIR")]
@@ -167,15 +167,28 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Build { recipe, output, cache } => {
             rootfs::build(Recipe::load(&recipe)?, &output, cache.as_deref(), rootfs::source_date_epoch()?)
         }
-        Verb::Bundle { recipe, rootfs, key, keyring, version, output, device_programs } => {
+        Verb::Bundle { recipe, rootfs, keys, keyring, version, output, device_programs } => {
             // Everything that can be wrong with the arguments, before the long work.
             let recipe = Recipe::load(&recipe)?;
-            let (key, trusted) = (SecretKey::load(&key)?, Trusted::load(&keyring)?);
+            let keys = keys.iter().map(|path| Ok(SecretKey::load(path)?)).collect::<Result<Vec<_>>>()?;
+            let mut ids: Vec<_> = keys.iter().map(|key| key.public().id()).collect();
+            ids.sort();
+            if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+                bail!("key {} is to sign twice; name each key once", twice[0]);
+            }
+            let trusted = Trusted::load(&keyring)?;
             let programs = DevicePrograms::find(device_programs.as_deref())?;
             let epoch = rootfs::source_date_epoch()?;
             let (rootfs, version) = (rootfs.as_path(), &version);
-            let bundling =
-                Bundling { recipe: &recipe, rootfs, key: &key, trusted: &trusted, version, programs, epoch };
+            let bundling = Bundling {
+                recipe: &recipe,
+                rootfs,
+                keys: &keys,
+                trusted: &trusted,
+                version,
+                programs,
+                epoch,
+            };
             bundling.write(&output)?;
             print!("{}", Inspection::read(&output)?.to_text());
             Ok(())

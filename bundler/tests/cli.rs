@@ -112,6 +112,7 @@ fn every_refusal_is_one_line_with_its_exit_code() {
             1,
             "the device programs daruma, daruma-init, daruma-static are not in empty; build them with `make build` and name their folder with --device-programs",
         ),
+        (bundle(&["--key", "keys/daruma.key.pem"]), 1, "key "),
         (words("bundle good.yaml"), 2, ""),
     ];
     for (args, wanted, message) in cases {

@@ -84,23 +84,34 @@ impl Fixture {
         Ok(())
     }
 
-    /// The bundle of a recipe (a path in the repo) at a version.
-    pub fn bundle(&self, recipe: &str, version: &str) -> Result<PathBuf> {
-        let recipe_path = self.repo(recipe);
-        let stem = recipe_path.file_stem().context("recipe without a name")?.to_string_lossy().into_owned();
+    /// The root filesystem of a recipe (a path in the repo).
+    pub fn rootfs(&self, recipe: &str) -> Result<PathBuf> {
+        let _lock = self.lock(&stem(recipe)?)?;
+        self.build(recipe)
+    }
+
+    /// Builds it; the caller holds the lock of the recipe's name.
+    fn build(&self, recipe: &str) -> Result<PathBuf> {
         let rootfs_dir = self.cache.join("rootfs");
         fs::create_dir_all(&rootfs_dir)?;
-        let _lock = self.lock(&stem)?;
         // The bundler has its own key over recipe, overlays and the archive's state (--cache).
-        let tar = rootfs_dir.join(format!("{stem}.tar"));
+        let tar = rootfs_dir.join(format!("{}.tar", stem(recipe)?));
         self.bundler(&[
             "build",
-            path_str(&recipe_path)?,
+            path_str(&self.repo(recipe))?,
             "-o",
             path_str(&tar)?,
             "--cache",
             path_str(&self.cache.join("build"))?,
         ])?;
+        Ok(tar)
+    }
+
+    /// The bundle of a recipe (a path in the repo) at a version.
+    pub fn bundle(&self, recipe: &str, version: &str) -> Result<PathBuf> {
+        let (recipe_path, stem) = (self.repo(recipe), stem(recipe)?);
+        let _lock = self.lock(&stem)?;
+        let tar = self.build(recipe)?;
         let mut key = Sha256::new();
         hash_file(&mut key, &tar)?;
         hash_tree(&mut key, &self.repo("bundler/recipes"))?;
@@ -214,6 +225,11 @@ impl Fixture {
         file.lock()?;
         Ok(file)
     }
+}
+
+/// The name of a recipe's file without its folder and ending.
+fn stem(recipe: &str) -> Result<String> {
+    Ok(Path::new(recipe).file_stem().context("recipe without a name")?.to_string_lossy().into_owned())
 }
 
 fn path_str(path: &Path) -> Result<&str> {
