@@ -1,9 +1,9 @@
 //! How far an install is: a bar on a terminal, a few plain lines elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use crate::console::say;
+use crate::console::{say, show_bar};
 
 /// Plain lines come at most this often.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ impl Progress {
             Some(shown) if *shown == percent => {}
             Some(shown) => {
                 *shown = percent;
-                show(&bar(self.step, percent, self.total));
+                show_bar(bar(self.step, percent, self.total));
             }
             None if self.last_line.elapsed() >= BETWEEN_LINES => {
                 say(format_args!("{} {percent} %", self.step));
@@ -49,14 +49,9 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown.is_some() {
-            show("");
+            show_bar(String::new());
         }
     }
-}
-
-/// Puts a line in the place of the one that the terminal shows. What cannot be shown does not matter.
-fn show(line: &str) {
-    let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
 }
 
 /// ` writing ━━━━━━━━━━━━━━━━━━━━                      50 % of 90.2 MB`

@@ -284,7 +284,8 @@ impl<'i> Client<'i> {
             }
             self.interrupt.check().map_err(Trouble::Stopped)?;
             if began.elapsed() >= longest {
-                return Err(Trouble::passing(format!("nothing came for {} s", longest.as_secs())));
+                let waited = began.elapsed().as_secs_f64();
+                return Err(Trouble::passing(format!("nothing came for {waited:.1} s")));
             }
         }
     }

@@ -186,6 +186,34 @@ fn a_server_that_breaks_off_again_and_again_is_given_up() {
 }
 
 #[test]
+fn a_line_during_an_install_on_a_terminal_does_not_stand_behind_the_bar() {
+    let (bench, made, file) = bench_and_bundle();
+    let served = file.clone();
+    let server = Server::start(move |asked| {
+        let answer = Answer::honest(asked, &served);
+        if asked.number == PAYLOAD { answer.cut(500_000, Then::Close) } else { answer }
+    });
+    let command = bench.command(&["install", &server.url()]);
+    let words: Vec<_> = [command.get_program()].into_iter().chain(command.get_args()).collect();
+    let line: Vec<String> = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let out = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success() && made.is_in_slot_b(&bench), "{text}");
+    assert!(text.contains('━'), "there was no bar: {text:?}");
+    // What stays in a line: behind the last return to its beginning.
+    let shown = |line: &str| line.trim_end_matches('\r').rsplit('\r').next().unwrap().replace("\x1b[K", "");
+    let lines: Vec<String> = text.split('\n').map(shown).collect();
+    let again: Vec<&String> = lines.iter().filter(|line| line.contains("trying again in")).collect();
+    assert_eq!(again.len(), 1, "{text:?}");
+    assert!(again[0].starts_with("fetching http://"), "{again:?}");
+    assert!(lines.iter().all(|line| !line.contains('━')), "a bar is left: {lines:?}");
+}
+
+#[test]
 fn a_body_without_a_length_is_taken_as_far_as_it_was_asked_for() {
     completed(|asked, file| Answer {
         then: Then::Close,
