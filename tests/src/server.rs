@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::fixture::Fixture;
+use crate::tied;
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(20);
@@ -58,7 +59,7 @@ impl Place {
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         match &self.namespace {
-            None => Command::new(program),
+            None => tied::command(program),
             Some(namespace) => {
                 let mut command = as_root("/usr/sbin/ip");
                 command.args(["netns", "exec", namespace]).arg(program);
@@ -138,13 +139,13 @@ impl Server {
     }
 
     fn start(mut command: Command, place: &Place, address: SocketAddr, log: PathBuf) -> Result<Self> {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let mut server =
-            Self { child: child.with_context(|| format!("starting {command:?}"))?, address, log };
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let shown = format!("{command:?}");
+        let mut server = Self { child: tied::spawn(command)?, address, log };
         let deadline = Instant::now() + START;
         while !server.answers(place) {
-            ensure!(server.child.try_wait()?.is_none(), "{command:?} has ended");
-            ensure!(Instant::now() < deadline, "{command:?} does not listen on {address}");
+            ensure!(server.child.try_wait()?.is_none(), "{shown} has ended");
+            ensure!(Instant::now() < deadline, "{shown} does not listen on {address}");
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(server)

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::tied;
+
 /// Which firmware starts GRUB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Firmware {
@@ -117,7 +119,7 @@ impl Vm {
 
     /// [`Vm::start`] with another `-drive` for the system disk, and with more of QEMU's options.
     pub fn start_with(machine: &Machine, drive: &str, options: &[&str]) -> Result<Self> {
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = tied::command("qemu-system-x86_64");
         let [memory, processors] = machine.size.figures();
         command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-nodefaults"]);
         command.args(["-m", memory, "-smp", processors, "-display", "none", "-serial", "stdio"]);
@@ -145,7 +147,7 @@ impl Vm {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut log = File::options().create(true).append(true).open(&machine.log)?;
         command.stderr(log.try_clone()?);
-        let mut child = command.spawn().context("starting qemu-system-x86_64 (package qemu-system-x86)")?;
+        let mut child = tied::spawn(command)?;
         let stdin = child.stdin.take().context("QEMU's stdin")?;
         let mut stdout = child.stdout.take().context("QEMU's stdout")?;
         let (sender, serial) = channel();

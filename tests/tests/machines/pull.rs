@@ -1,62 +1,16 @@
 //! A fleet's life: a real Debian router that follows a channel on a real web server.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::fixture::Fixture;
+use tests::publisher::Publisher;
 use tests::server::{Place, Request, Server};
 use tests::vm::{Firmware, HOST_NETWORK, Machine, Size, Vm, overlay_disk};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 600;
-
-/// What a publisher has: keys, and a repository to put on a server.
-struct Publisher<'a> {
-    fixture: &'a Fixture,
-    dir: PathBuf,
-}
-
-impl<'a> Publisher<'a> {
-    fn new(fixture: &'a Fixture, dir: &Path) -> Result<Self> {
-        let this = Self { fixture, dir: dir.to_owned() };
-        for name in ["root", "channel"] {
-            this.run(&["keygen", "--out", &this.path(""), "--name", name])?;
-        }
-        let release = fixture.key("release.pub.pem");
-        let key = |role: &str, path: &str| format!("{role}={path}");
-        this.run(&[
-            "root",
-            "new",
-            "--repo",
-            &this.path("repo"),
-            "--add",
-            &key("root", &this.path("root.pub.pem")),
-            "--add",
-            &key("channel", &this.path("channel.pub.pem")),
-            "--add",
-            &key("release", &release.display().to_string()),
-        ])?;
-        this.run(&["root", "sign", &this.path("repo/next.root.json"), "--key", &this.path("root.key.pem")])?;
-        this.run(&["root", "finish", "--repo", &this.path("repo")])?;
-        Ok(this)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.join(name).display().to_string()
-    }
-
-    fn run(&self, words: &[&str]) -> Result<()> {
-        self.fixture.bundler(words)
-    }
-
-    fn publish(&self, bundle: &Path, more: &[&str]) -> Result<()> {
-        let (bundle, repo, key) =
-            (bundle.display().to_string(), self.path("repo"), self.path("channel.key.pem"));
-        self.run(&[&["publish", bundle.as_str(), "--repo", &repo, "--key", &key], more].concat())
-    }
-}
 
 fn status(vm: &mut Vm) -> Result<Value> {
     let text = vm.run("daruma status --json", 60)?.success()?;

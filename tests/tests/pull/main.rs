@@ -1,5 +1,7 @@
 //! `daruma install URL` from a real nginx: what is fetched, and what becomes of it when the way is bad.
 
+mod fleet;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

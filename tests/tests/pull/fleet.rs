@@ -1,0 +1,294 @@
+//! Devices in folders that follow a channel: from Debian's registry, and by deltas.
+
+use std::fs;
+use std::io::{BufReader, Read};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::fixture::Fixture;
+use tests::folder_device::FolderDevice;
+use tests::publisher::Publisher;
+use tests::server::{Place, Request, Server};
+use tests::slow_link::SlowLink;
+
+use crate::{TINY, bytes, success};
+
+/// A channel with the version that devices run and the next one, and the delta between them.
+struct Fleet {
+    fixture: Fixture,
+    publisher: Publisher,
+    disk: PathBuf,
+    bundle: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Fleet {
+    fn new() -> Result<Self> {
+        let fixture = Fixture::open()?;
+        let first = fixture.bundle(TINY[0], "1.0.0")?;
+        let (disk, bundle) = (fixture.disk(&first, TINY[0])?, fixture.bundle(TINY[1], "2.0.0")?);
+        let dir = tempfile::tempdir()?;
+        let publisher = Publisher::new(&fixture, dir.path())?;
+        publisher.publish(&first, &[])?;
+        publisher.publish(&bundle, &["--deltas", "1"])?;
+        Ok(Self { fixture, publisher, disk, bundle, dir })
+    }
+
+    /// A device fresh from the factory that follows the channel at `url`.
+    fn device(&self, name: &str, url: &str) -> Result<FolderDevice> {
+        let device = FolderDevice::new(&self.fixture, &self.dir.path().join(name), &self.disk)?;
+        device.follow(&self.publisher.path("repo"), url)?;
+        Ok(device)
+    }
+
+    fn nginx(&self, name: &str) -> Result<Server> {
+        let (repo, dir) = (self.publisher.path("repo"), self.dir.path().join(format!("{name}.nginx")));
+        Server::nginx(&self.fixture, &Place::here(), repo.as_ref(), &dir, None)
+    }
+
+    fn expect_installed(&self, device: &FolderDevice) -> Result<()> {
+        device.expect_installed(&self.fixture, &self.bundle)
+    }
+
+    /// The release 2.0.0, as the channel lists it.
+    fn release(&self) -> Result<Value> {
+        let text = fs::read(self.publisher.path("repo/stable.channel.json"))?;
+        let document = serde_json::Deserializer::from_slice(&text).into_iter::<Value>().next();
+        let document = document.context("an empty channel")??;
+        let releases = document["releases"].as_array().context("no releases")?;
+        let release = releases.iter().find(|release| release["version"] == "2.0.0");
+        release.cloned().context("2.0.0 is not in the channel")
+    }
+
+    fn delta(&self) -> Result<PathBuf> {
+        let release = self.release()?;
+        let url = release["deltas"][0]["url"].as_str().context("no delta")?;
+        Ok(self.publisher.path(&format!("repo/{url}")).into())
+    }
+
+    /// The channel and the delta lie in Debian's registry, too.
+    fn registry(&self) -> Result<(Server, String)> {
+        let registry = Server::registry(&self.fixture, &self.dir.path().join("registry"))?;
+        let name = "fleet/tiny".to_owned();
+        let to = format!("oci://{}/{name}", registry.address());
+        self.publisher.run(&["push", &self.publisher.path("repo"), &to])?;
+        self.publisher.run(&["push", &self.bundle.display().to_string(), &format!("{to}:test")])?;
+        Ok((registry, name))
+    }
+}
+
+fn at_link(link: &SlowLink, name: &str) -> String {
+    format!("oci://{}/{name}", link.address())
+}
+
+/// Runs `words` on `device` until `link` has brought so many bytes, and kills it then.
+fn kill_at(device: &FolderDevice, words: &[&str], link: &SlowLink, brought: u64) -> Result<()> {
+    let mut child = device
+        .command(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting daruma")?;
+    while link.brought() < brought {
+        if let Some(status) = child.try_wait()? {
+            let mut said = String::new();
+            BufReader::new(child.stderr.take().context("its stderr")?).read_to_string(&mut said)?;
+            anyhow::bail!("it ended with {status} after {} bytes: {said}", link.brought());
+        }
+        std::thread::yield_now();
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+fn of(requests: &[Request], end: &str) -> u64 {
+    bytes(&requests.iter().filter(|request| request.path.ends_with(end)).cloned().collect::<Vec<_>>())
+}
+
+#[test]
+fn a_device_follows_a_channel_in_debians_registry_and_fetches_only_what_is_missing() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let size = fs::metadata(&fleet.bundle)?.len();
+    // Without the delta, so that it is the bundle's ranges that are asked for.
+    fs::remove_file(fleet.delta()?)?;
+    let (registry, name) = fleet.registry()?;
+    let link = SlowLink::to(registry.address(), None)?;
+    let device = fleet.device("follows", &at_link(&link, &name))?;
+    let said = success(&mut device.command(&["check"]))?;
+    ensure!(said.contains("tiny 2.0.0") && said.contains("is to be installed over 1.0.0"), "{said}");
+    let said = success(&mut device.command(&["update"]))?;
+    ensure!(said.contains("installed 2.0.0 into slot B"), "{said}");
+    fleet.expect_installed(&device)?;
+    println!("check and update by channel: {} of {size} bytes", link.brought());
+    ensure!(link.brought() < size / 2, "{} of {size} bytes were fetched", link.brought());
+
+    // By a tag, on a device that has the rest as well.
+    let link = SlowLink::to(registry.address(), None)?;
+    let device = fleet.device("by-tag", &at_link(&link, &name))?;
+    success(&mut device.command(&["install", &format!("{}:test", at_link(&link, &name))]))?;
+    fleet.expect_installed(&device)?;
+    println!("install by tag: {} of {size} bytes", link.brought());
+    ensure!(link.brought() < size / 2, "{} of {size} bytes were fetched", link.brought());
+    Ok(())
+}
+
+#[test]
+fn an_update_from_debians_registry_goes_on_where_it_was_killed() -> Result<()> {
+    let fleet = Fleet::new()?;
+    fs::remove_file(fleet.delta()?)?;
+    let (registry, name) = fleet.registry()?;
+    let link = SlowLink::to(registry.address(), None)?;
+    let device = fleet.device("undisturbed", &at_link(&link, &name))?;
+    // Nothing to copy: everything must come from the registry.
+    device.forget_content()?;
+    success(&mut device.command(&["update"]))?;
+    fleet.expect_installed(&device)?;
+    let undisturbed = link.brought();
+    let size = fs::metadata(&fleet.bundle)?.len();
+    ensure!(undisturbed > size / 2, "{undisturbed} of {size} bytes came: that is no whole download");
+
+    let link = SlowLink::to(registry.address(), Some(undisturbed / 6))?;
+    let device = fleet.device("killed", &at_link(&link, &name))?;
+    device.forget_content()?;
+    kill_at(&device, &["update"], &link, undisturbed / 2)?;
+    device.expect_not_bootable()?;
+    success(&mut device.command(&["update"]))?;
+    fleet.expect_installed(&device)?;
+    let share = link.brought() as f64 / undisturbed as f64;
+    println!("killed once: {} bytes in all, {undisturbed} undisturbed: {share:.3} ×", link.brought());
+    ensure!(share <= 1.05, "a kill cost {share:.3} times the bytes");
+    Ok(())
+}
+
+#[test]
+fn a_blob_that_the_registry_has_damaged_does_not_reach_the_slot() -> Result<()> {
+    let fleet = Fleet::new()?;
+    fs::remove_file(fleet.delta()?)?;
+    let (registry, name) = fleet.registry()?;
+    let content = fs::read(&fleet.bundle)?;
+    let hex = bundle::Sha256::of(&content).to_string();
+    let blob = format!("registry/blobs/docker/registry/v2/blobs/sha256/{hex:.2}/{hex}/data");
+    let mut damaged = content;
+    // In the middle of a chunk that must be fetched: there is nothing that could be copied.
+    damaged[2_000_000] ^= 1;
+    fs::write(fleet.dir.path().join(blob), damaged)?;
+    let link = SlowLink::to(registry.address(), None)?;
+    let device = fleet.device("damaged", &at_link(&link, &name))?;
+    device.forget_content()?;
+    let output = device.command(&["update"]).stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(12), "{} {said}", output.status);
+    device.expect_not_bootable()
+}
+
+#[test]
+fn a_device_from_the_factory_takes_the_delta_and_says_what_that_saves() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let release = fleet.release()?;
+    let number = |value: &Value| value.as_u64().context("no number");
+    let (tail, delta) = (number(&release["tail"])?, number(&release["deltas"][0]["size"])?);
+    let server = fleet.nginx("delta")?;
+    let device = fleet.device("delta", &server.url(""))?;
+    let said = success(&mut device.command(&["update"]))?;
+    println!("{said}");
+    let figure = |bytes: u64| format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000);
+    let by_delta = format!("a delta of {} (instead of ", figure(delta));
+    ensure!(
+        said.contains(&by_delta) && said.contains(" by chunks, ") && said.contains(" in full)"),
+        "{said}"
+    );
+    fleet.expect_installed(&device)?;
+    let requests = server.requests()?;
+    let (by_delta, of_bundle) = (of(&requests, ".delta"), of(&requests, ".daruma"));
+    // Heads of answers are counted as well, and one byte is asked for beforehand.
+    ensure!(by_delta >= delta && by_delta < delta + 2000, "{by_delta} bytes for a delta of {delta}");
+    ensure!(of_bundle < tail + 2000, "{of_bundle} bytes of the bundle, whose tail has {tail}");
+
+    // The same without it.
+    fs::remove_file(fleet.delta()?)?;
+    let server = fleet.nginx("chunks")?;
+    let device = fleet.device("chunks", &server.url(""))?;
+    success(&mut device.command(&["update"]))?;
+    fleet.expect_installed(&device)?;
+    let (with, without) = (bytes(&requests), bytes(&server.requests()?));
+    println!("fetched with the delta {with} bytes, without {without}");
+    ensure!(with < without, "{with} bytes with the delta, {without} without");
+    Ok(())
+}
+
+/// Bytes of a delta in front of the hash of the bundle that it starts from.
+const OLD_HASH: usize = 24;
+
+#[test]
+fn a_delta_that_cannot_be_used_costs_one_line_and_the_update_comes_as_chunks() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let path = fleet.delta()?;
+    let good = fs::read(&path)?;
+    let middle = good.len() / 2;
+    let change = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        Some(bytes)
+    };
+    let cases = [
+        ("missing", None, "the update comes as chunks of the bundle"),
+        ("truncated", Some(good[..middle].to_vec()), "bytes, and the channel says"),
+        ("of another pair", change(OLD_HASH), "it is for a device that runs another system"),
+        ("of another zstd", change(20), "it needs zstd "),
+        ("damaged in the middle", change(middle), "the rest comes as chunks of the bundle"),
+        ("damaged at its end", change(good.len() - 1), "the rest comes as chunks of the bundle"),
+    ];
+    for (what, bytes, line) in cases {
+        match bytes {
+            Some(bytes) => fs::write(&path, bytes)?,
+            None => fs::remove_file(&path)?,
+        }
+        // nginx takes no blanks in a path.
+        let name = what.replace(' ', "-");
+        let server = fleet.nginx(&name)?;
+        let device = fleet.device(&name, &server.url(""))?;
+        let said = success(&mut device.command(&["update"]))?;
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains("as chunks of the bundle")).collect();
+        println!("{what}: {lines:?}");
+        ensure!(
+            lines.len() == 1 && lines[0].contains(line),
+            "{what}: {line:?} is not the one line of {said}"
+        );
+        fleet.expect_installed(&device).with_context(|| format!("a delta that is {what}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_update_that_is_killed_in_its_delta_is_completed_by_the_shorter_way() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let server = fleet.nginx("server")?;
+    let url = |link: &SlowLink| format!("http://{}/", link.address());
+    let link = SlowLink::to(server.address(), None)?;
+    let device = fleet.device("undisturbed", &url(&link))?;
+    success(&mut device.command(&["update"]))?;
+    let undisturbed = link.brought();
+    let delta = fs::metadata(fleet.delta()?)?.len();
+    for (name, left) in [("early", delta * 9 / 10), ("middle", delta / 2), ("late", delta / 20)] {
+        let link = SlowLink::to(server.address(), Some(undisturbed / 3))?;
+        let device = fleet.device(name, &url(&link))?;
+        kill_at(&device, &["update"], &link, undisturbed - left)?;
+        device.expect_not_bootable()?;
+        let link = SlowLink::to(server.address(), None)?;
+        device.follow(&fleet.publisher.path("repo"), &url(&link))?;
+        let said = success(&mut device.command(&["update"]))?;
+        fleet.expect_installed(&device)?;
+        let way = said.lines().find(|line| line.contains("into slot B: ")).context("no way is named")?;
+        println!(
+            "killed {left} bytes before the end: {way}; {} bytes, {undisturbed} undisturbed",
+            link.brought()
+        );
+        // Never more than to start over; the roots are asked for once more, because the address is another one.
+        ensure!(link.brought() <= undisturbed + 2000, "{name}: {} bytes", link.brought());
+    }
+    Ok(())
+}
