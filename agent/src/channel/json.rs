@@ -80,12 +80,12 @@ pub struct Waiting {
 impl Asked {
     pub(crate) fn of(decision: &Decision<'_>, own: &Own, withdrawal: Option<&Withdrawal>) -> Self {
         let release = match &decision.verdict {
-            Verdict::Install(release, delta) => Some(Offered {
+            Verdict::Install(release, deltas) => Some(Offered {
                 version: release.version.to_string(),
                 build: release.build.to_string(),
                 manifest_sha256: release.manifest_sha256.to_string(),
                 size: release.size,
-                delta_size: delta.map(|delta| delta.size),
+                delta_size: deltas.first().map(|delta| delta.size),
             }),
             Verdict::Nothing | Verdict::Refuse(_) => None,
         };
