@@ -9,6 +9,7 @@
 mod boot;
 mod bundles;
 mod channel;
+mod delta;
 /// daruma-init's own parser, in the program's own file: a program has no public interface to widen.
 #[allow(dead_code, missing_docs)]
 #[path = "../../../initramfs/src/init/cmdline.rs"]
@@ -59,6 +60,8 @@ pub const TARGETS: &[Target] = &[
     target("root_document", channel::root_document, 16 << 10),
     target("channel", channel::channel, 16 << 10),
     target("oci", oci::oci, 8 << 10),
+    // zstd's memory for a block of 1 MiB at level 19 is one allocation.
+    Target { malloc_mb: 32, ..target("delta", delta::delta, 8 << 10) },
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {

@@ -28,6 +28,7 @@ pub fn write(dir: &Path) {
     of_texts(&put);
     of_channels(&put);
     of_registries(&put);
+    of_deltas(&put);
     let table = Sparse::encode(&partition_table());
     put("gpt", "disk", &[&[3], &table[..]].concat());
     put("gpt", "larger-disk", &[&[0, 0, 0, 3, 0], &table[4..]].concat());
@@ -287,4 +288,13 @@ fn of_registries(put: &dyn Fn(&str, &str, &[u8])) {
     let challenge = br#"Bearer realm="https://auth.example.org/token",service="reg",scope="repository:a:pull", Basic realm="x""#;
     put("oci", "challenge", challenge);
     put("oci", "token", br#"{"token":"abc","expires_in":300}"#);
+}
+
+fn of_deltas(put: &dyn Fn(&str, &str, &[u8])) {
+    let pair = &*crate::delta::PAIR;
+    let records: Vec<Vec<u8>> = pair.records.iter().map(|record| record.encode().unwrap()).collect();
+    put("delta", "records", &[&[1], &records.concat()[..]].concat());
+    put("delta", "whole", &[&[0], &pair.header.encode()[..], &records.concat()].concat());
+    // Without what stands in front of them, the patches are the first that is read.
+    put("delta", "patches", &[&[1], &records[4..].concat()[..]].concat());
 }
