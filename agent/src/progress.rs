@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::console::{say, show_bar};
 
-/// Plain lines come at most this often.
+/// Plain lines come at each tenth of the whole, but at most this often.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 /// Characters of a whole bar.
 const WIDTH: u64 = 40;
@@ -17,6 +17,8 @@ pub(crate) struct Progress {
     total: u64,
     /// What the bar shows, per cent; `None`: there is no terminal.
     shown: Option<u64>,
+    /// The tenth that the last plain line said.
+    told: u64,
     last_line: Instant,
 }
 
@@ -25,7 +27,7 @@ impl Progress {
     #[must_use]
     pub(crate) fn start(step: &'static str, total: u64) -> Self {
         let shown = std::io::stderr().is_terminal().then_some(0);
-        Self { step, total, shown, last_line: Instant::now() }
+        Self { step, total, shown, told: 0, last_line: Instant::now() }
     }
 
     /// `done` bytes are written.
@@ -37,8 +39,9 @@ impl Progress {
                 *shown = percent;
                 show_bar(bar(self.step, percent, self.total));
             }
-            None if self.last_line.elapsed() >= BETWEEN_LINES => {
+            None if percent / 10 > self.told && self.last_line.elapsed() >= BETWEEN_LINES => {
                 say(format_args!("{} {percent} %", self.step));
+                self.told = percent / 10;
                 self.last_line = Instant::now();
             }
             None => {}
