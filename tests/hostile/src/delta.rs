@@ -1,4 +1,5 @@
-//! A delta, which nobody has signed: it gives the chunks of the bundle that it is for, or an error.
+//! A delta, which nobody has signed: it gives the chunks of the bundle that it is for, or an error. The device grants no more
+//! memory than every device does, so a kernel's frame is always refused.
 
 use std::sync::LazyLock;
 
@@ -42,7 +43,7 @@ pub(crate) fn delta(input: &[u8]) {
     };
     pair.apply(&whole);
     loop {
-        match Record::read(&mut records) {
+        match Record::read(&mut records, limits::MEMORY) {
             Ok(record) => is_bounded(&record),
             Err(error) => return is_one_line(&error.to_string()),
         }
@@ -67,10 +68,15 @@ fn is_bounded(record: &Record) {
             made + mix.control.len()
         }
         Record::Tree => 0,
+        Record::Frame(_) => panic!("a frame in {} MiB", limits::MEMORY),
     };
     if size <= REWRITTEN {
         let bytes = record.encode().unwrap();
-        assert_eq!(Record::read(&mut &bytes[..]).unwrap(), *record, "written and read again it is another");
+        assert_eq!(
+            Record::read(&mut &bytes[..], limits::MEMORY).unwrap(),
+            *record,
+            "written and read again it is another"
+        );
     }
 }
 
@@ -145,7 +151,8 @@ impl Pair {
             Record::Literal(vec![0; zeros]),
             Record::Tree,
         ];
-        let header = Header { zstd: zstd_version(), old: Sha256([7; 32]), new: new.manifest_sha256() };
+        let (zstd, old, memory) = (zstd_version(), Sha256([7; 32]), limits::MEMORY);
+        let header = Header { zstd, old, new: new.manifest_sha256(), memory };
         Self { boot, root, new, header, records }
     }
 
@@ -153,7 +160,7 @@ impl Pair {
     pub(crate) fn apply(&self, delta: &[u8]) -> usize {
         let disk = |image: &[u8]| Tail { size: image.len() as u64, tail: image.to_vec() };
         let old = OldImages { boot: disk(&self.boot), root: disk(&self.root) };
-        let mut delta = match Delta::open(delta, &self.new, self.header.old, old) {
+        let mut delta = match Delta::open(delta, &self.new, self.header.old, old, limits::MEMORY) {
             Ok(delta) => delta,
             Err(error) => {
                 is_one_line(&error.to_string());
