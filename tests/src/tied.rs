@@ -55,11 +55,11 @@ mod tests {
     #[test]
     fn what_a_killed_test_has_started_ends_with_it_and_not_with_its_thread() -> Result<()> {
         if std::env::var_os(VICTIM).is_some() {
-            let mut sleep = command("sleep");
-            sleep.arg("300");
+            let mut sleep = command("sh");
+            sleep.args(["-c", "echo ready; exec sleep 300"]);
             let starting = std::thread::spawn(move || spawn(sleep));
             let child = starting.join().map_err(|_| anyhow::anyhow!("the thread panicked"))??;
-            println!("\nstarted {}", child.id());
+            println!("\nstarted {}\n", child.id());
             loop {
                 std::thread::park();
             }
@@ -71,12 +71,15 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut shown = BufReader::new(victim.stdout.take().context("its output")?);
-        let mut line = String::new();
-        while !line.starts_with("started ") {
-            line.clear();
+        // Ready, it is tied; before that, whoever kills its parent leaves it.
+        let (mut pid, mut ready) = (None, false);
+        while pid.is_none() || !ready {
+            let mut line = String::new();
             anyhow::ensure!(shown.read_line(&mut line)? > 0, "the victim has ended");
+            pid = line.trim().strip_prefix("started ").map(str::to_owned).or(pid);
+            ready |= line.contains("ready");
         }
-        let pid = line.trim_start_matches("started ").trim();
+        let pid = pid.context("a number")?;
         anyhow::ensure!(std::path::Path::new("/proc").join(pid).exists(), "it ended with its thread");
         let killed = Instant::now();
         victim.kill()?;
