@@ -42,9 +42,13 @@ pub(crate) struct Publish {
     /// Only devices that run at least this version may take it directly
     #[arg(long, value_name = "X.Y.Z")]
     from_version: Option<Version>,
-    /// Make deltas from so many of the newest older releases: an eighth of the bytes for devices that grant the memory, a fifth for others; some minutes each
+    /// Make deltas from so many of the newest older releases: a fifth of the bytes, a minute or more each
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
     deltas: u8,
+    /// With each, a second one that goes through the kernel's payload: an eighth of the bytes, for devices whose
+    /// `delta-memory-mib` grants it; some minutes and 1.2 GB of memory each
+    #[arg(long, requires = "deltas")]
+    with_kernel: bool,
 }
 
 #[derive(Args, Debug)]
@@ -133,11 +137,11 @@ impl Place {
 }
 
 pub(crate) fn publish(arguments: Publish) -> Result<()> {
-    let Publish { bundle, place, percent, over, from_version, deltas } = arguments;
+    let Publish { bundle, place, percent, over, from_version, deltas, with_kernel } = arguments;
     let stage = (percent.is_some() || over.is_some())
         .then(|| Stage { percent: percent.unwrap_or(100), hours: over.unwrap_or(0) });
     let keys = place.keys()?;
-    let offer = Offer { bundle: &bundle, from_version, stage, deltas: usize::from(deltas) };
+    let offer = Offer { bundle: &bundle, from_version, stage, deltas: usize::from(deltas), with_kernel };
     let repo = Repository::open(&place.repo)?;
     show(&repo.publish(&place.channel, &offer, &keys, place.expires_days)?)
 }

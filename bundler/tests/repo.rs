@@ -388,7 +388,11 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
     }
     this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1"));
+    let before = this.channel();
+    let [alone] = &before.releases[1].deltas[..] else { panic!("{:?}", before.releases[1].deltas) };
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1 --with-kernel"));
     let channel = this.channel();
+    assert_eq!(channel.releases[1].deltas[0], *alone);
     let [small, kernel] = &channel.releases[1].deltas[..] else { panic!("{:?}", channel.releases[1].deltas) };
     // A device that knows nothing of memory takes the first.
     assert_eq!(small.memory_mib, limits::MEMORY);
@@ -400,6 +404,7 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
         assert_eq!(delta.from, channel.releases[0].manifest_sha256);
     }
     // Doing it again changes nothing.
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1 --with-kernel"));
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1"));
     assert_eq!(this.channel().serial, channel.serial);
 }

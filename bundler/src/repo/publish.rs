@@ -38,6 +38,8 @@ pub struct Offer<'a> {
     pub stage: Option<Stage>,
     /// From how many of the newest older releases there is to be a delta.
     pub deltas: usize,
+    /// Whether a second, shorter one goes with each, for devices that grant it the memory.
+    pub with_kernel: bool,
 }
 
 /// What came of it.
@@ -158,16 +160,16 @@ impl Repository {
         }
         // Once it is clear that it is wanted, and before the channel names it.
         self.take_in(offer.bundle, &wanted, &edit.root.roles.release)?;
-        self.add_deltas(&mut edit.channel, &wanted, offer.deltas, &edit.root.roles.release)?;
+        self.add_deltas(&mut edit.channel, &wanted, offer, &edit.root.roles.release)?;
         edit.close(keys, expires_days, false)
     }
 
-    /// Makes what is missing of the deltas to `new` from the `count` newest older releases of its kind.
+    /// Makes what is missing of the offer's deltas to `new` from the newest older releases of its kind.
     fn add_deltas(
         &self,
         channel: &mut Channel,
         new: &Release,
-        count: usize,
+        offer: &Offer<'_>,
         keyring: &Keyring,
     ) -> Result<()> {
         let is_older = |old: &&Release| {
@@ -175,24 +177,36 @@ impl Repository {
         };
         let mut older: Vec<Release> = channel.releases.iter().filter(is_older).cloned().collect();
         older.sort_by(|a, b| b.version.cmp_precedence(&a.version));
-        for old in older.into_iter().take(count) {
+        for old in older.into_iter().take(offer.deltas) {
             let releases = channel.releases.iter_mut();
             let Some(release) =
                 releases.into_iter().find(|release| release.manifest_sha256 == new.manifest_sha256)
             else {
                 continue;
             };
-            if release.deltas.iter().any(|delta| delta.from == old.manifest_sha256) {
+            let is_from_old = |delta: &Delta| delta.from == old.manifest_sha256;
+            let needs_more = |delta: &Delta| delta.memory_mib > limits::MEMORY;
+            let mut there = release.deltas.iter().filter(|delta| is_from_old(delta)).peekable();
+            if there.peek().is_some() && (!offer.with_kernel || there.any(needs_more)) {
                 continue;
             }
-            release.deltas.extend(self.make_deltas(&old, new, keyring)?);
+            // A small one that is there already comes out as the same bytes.
+            let made = self.make_deltas(&old, new, offer.with_kernel, keyring)?;
+            release.deltas.retain(|delta| !is_from_old(delta));
+            release.deltas.extend(made);
         }
         Ok(())
     }
 
     /// Makes the deltas between two bundles of the repository, and puts them beside them: the one that every device can use
     /// first, because a device that knows nothing of memory takes the first.
-    fn make_deltas(&self, old: &Release, new: &Release, keyring: &Keyring) -> Result<Vec<Delta>> {
+    fn make_deltas(
+        &self,
+        old: &Release,
+        new: &Release,
+        with_kernel: bool,
+        keyring: &Keyring,
+    ) -> Result<Vec<Delta>> {
         let (from, to) = (old.manifest_sha256.to_string(), new.manifest_sha256.to_string());
         let stem =
             format!("{BUNDLES}/{}-{}-{}-{from:.12}-{to:.12}", new.compatible, old.version, new.version);
@@ -201,9 +215,19 @@ impl Repository {
         let making = || format!("making {}", paths[0].display());
         fs::create_dir_all(self.path(BUNDLES)).with_context(making)?;
         let (old_path, new_path) = (self.path(old.url.as_str()), self.path(new.url.as_str()));
-        let (small, kernel) = delta::write(&old_path, &new_path, keyring, &paths[0], Some(&paths[1]))?;
+        let (small, kernel) = delta::write(
+            &old_path,
+            &new_path,
+            keyring,
+            &paths[0],
+            with_kernel.then_some(paths[1].as_path()),
+        )?;
         eprint!("{}{}", small.to_text(), kernel.as_ref().map_or(String::new(), delta::kernel_text));
-        let shorter = kernel.and_then(Result::ok).filter(|kernel| kernel.bytes < small.bytes);
+        let kernel = kernel.and_then(Result::ok);
+        if kernel.as_ref().is_some_and(|kernel| kernel.bytes >= small.bytes) {
+            fs::remove_file(&paths[1]).with_context(making)?;
+        }
+        let shorter = kernel.filter(|kernel| kernel.bytes < small.bytes);
         let made = names.iter().zip(&paths).zip([Some(small), shorter]);
         let made = made.filter_map(|(place, summary)| Some((place, summary?.memory)));
         made.map(|((name, path), memory_mib)| {
