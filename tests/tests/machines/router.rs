@@ -1,4 +1,4 @@
-//! The whole story on the real Debian router, under UEFI; the one that follows a channel (`pull`) starts from BIOS.
+//! The whole story on the real Debian router.
 
 use anyhow::Result;
 use tests::story::{self, Line};
@@ -7,7 +7,7 @@ use tests::vm::Firmware;
 #[test]
 fn a_debian_router_updates_itself_and_gets_back_up() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    story::run(Firmware::Uefi, dir.path(), &mut |line| match line {
+    story::run(Firmware::from_env()?, dir.path(), &mut |line| match line {
         Line::Heading(text) | Line::Text(text) => println!("{text}"),
         Line::Screen(command, text) => println!("# {command}\n{text}"),
     })
