@@ -54,8 +54,6 @@ deny:
 check: lint
 	$(CARGO) test --locked --workspace --exclude tests
 
-# One more test at a time than there are processors: much of a test in QEMU is waiting for a watchdog or a deadline.
-test: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 1)
 test: setup lint deny build
 	$(CARGO) test --locked --workspace --features bundler/real-registry --no-fail-fast
 
