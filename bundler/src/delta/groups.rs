@@ -9,7 +9,7 @@ use bundle::delta::{Output, Patch, Recompressor, Record, limits};
 use image_layout::Disk;
 
 use super::blocks::{Block, Kind, OldBlocks, content};
-use super::kernel;
+use super::mix::mix;
 use crate::part::Part;
 use crate::progress::Progress;
 
@@ -166,7 +166,7 @@ fn patch(
         let block = Block { offset: source.offset, len: source.packed, kind: Kind::Data };
         bytes.extend(content(block.read(&old_images[usize::from(source.image)])?).0);
     }
-    let mix = kernel::mix(&bytes, &new)?;
+    let mix = mix(&bytes, &new)?;
     let outputs = members.iter().map(|(_, output)| *output).collect();
     Ok(Some(Patch { dictionary, mix, outputs }))
 }

@@ -4,10 +4,11 @@ use std::io::Read;
 use std::ops::Range;
 
 use anyhow::{Context, Result};
-use bundle::delta::{Frame, Mix, Record, Repacker, limits};
+use bundle::delta::{Frame, Record, Repacker, limits};
 use image_layout::Disk;
 
 use super::blocks::FRAME;
+use super::mix::mix;
 use crate::part::Part;
 use crate::progress::{Progress, size};
 
@@ -96,16 +97,4 @@ fn is_made_again(content: &[u8], packed: &[u8]) -> Result<bool> {
             return Ok(rest.is_empty());
         }
     }
-}
-
-/// `new` in terms of `old`.
-pub(super) fn mix(old: &[u8], new: &[u8]) -> Result<Mix> {
-    let mut mix = Mix::default();
-    let mut translator = bidiff::Translator::new(old, new, |step: &bidiff::Control<'_>| {
-        mix.push(step.add, step.copy, step.seek);
-        Ok::<(), std::io::Error>(())
-    });
-    bidiff::diff(old, new, &bidiff::DiffParams::default(), |found| translator.translate(found))?;
-    translator.close()?;
-    Ok(mix)
 }

@@ -6,6 +6,7 @@
 mod blocks;
 mod groups;
 mod kernel;
+mod mix;
 mod similar;
 
 use std::fs::{File, Permissions};
