@@ -155,6 +155,12 @@ impl BundleError {
     }
 }
 
+/// What a parser says of its input, which it may quote, so that it cannot move a terminal's cursor.
+pub(crate) fn quoting(error: &dyn std::error::Error) -> String {
+    let plain = |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };
+    error.to_string().chars().map(plain).collect()
+}
+
 fn list(keys: &[KeyId]) -> String {
     keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -290,6 +290,11 @@ fn a_frame_that_is_beyond_a_limit_or_the_headers_memory_is_refused_before_it_is_
     refused(32, &fits, "the header says 32");
     refused(700, &fits, "the header says 700");
     refused(1000, &fits, "cannot read the delta");
+    // Format 2, which says that it takes 32 MiB.
+    let mut unneeded = header(33);
+    unneeded[88] = 32;
+    let error = pair.apply_in(&unneeded, 4096).unwrap_err().to_string();
+    assert!(error.contains("format 2 and takes no more than format 1"), "{error}");
     let beyond = limits::FRAME + 1;
     refused(4000, &frame_shape(2, [8, 8], [3, 8, 0, 9, 9, 9]), "of no image");
     refused(4000, &frame_shape(0, [8, 0], [3, 8, 0, 9, 9, 9]), "empty");

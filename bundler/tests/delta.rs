@@ -116,7 +116,7 @@ fn libsquashfs_compresses_with_the_zstd_that_the_device_has() {
         let block = &image[block[0] as usize..block[1] as usize];
         let content = zstd::bulk::decompress(block, 128 << 10).unwrap();
         let mut again = Vec::new();
-        let output = Output { len: content.len() as u32, packing: Packing::Zstd(15) };
+        let output = Output { len: content.len() as u32, packing: Packing::Zstd(squash::LEVEL) };
         recompressor.pack(&content, &[output], &mut again).unwrap();
         assert!(again == block, "block {count}: {} bytes, again {}", block.len(), again.len());
         count += 1;

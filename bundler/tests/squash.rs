@@ -120,18 +120,30 @@ fn everything_that_a_root_filesystem_has_is_kept() {
 }
 
 #[test]
-fn a_device_number_that_would_come_out_wrong_is_refused() {
+fn device_numbers_of_any_size_come_out_right() {
     let dir = tempfile::tempdir().unwrap();
     let mut tree = Tree::new(EPOCH);
-    tree.insert("dev/far", Inode::new(Kind::BlockDevice(254, 256), 0o600, EPOCH));
+    tree.insert("dev/far", Inode::new(Kind::BlockDevice(254, 0xabcde), 0o600, EPOCH));
+    squash::pack(&tree, &dir.path().join("root.img"), EPOCH).unwrap();
+    let stat = stdout(Command::new("rdsquashfs").args(["-s", "/dev/far"]).arg(dir.path().join("root.img")));
+    assert!(stat.contains("254:703710"), "{stat}");
+
+    tree.insert("dev/none", Inode::new(Kind::CharDevice(254, 1 << 20), 0o600, EPOCH));
     let error = squash::pack(&tree, &dir.path().join("root.img"), EPOCH).unwrap_err();
     let text = format!("{error:#}");
-    assert!(
-        text.ends_with(
-            "the device node dev/far has the minor number 256; the largest that can be packed is 255"
-        ),
-        "{text}"
-    );
+    assert!(text.ends_with("adding dev/none: there is no device 254:1048576"), "{text}");
+}
+
+#[test]
+fn links_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    packed(dir.path());
+    // A file with two names; with one; a folder of one file; of one folder; one of folders and a link: /dev /etc /run /srv
+    // /tmp /usr /very and itself, and its parent.
+    for (path, links) in [("/usr/bin/ping4", 2), ("/bin", 1), ("/srv", 2), ("/usr", 3), ("/", 9)] {
+        let stat = stdout(Command::new("rdsquashfs").arg("-s").arg(path).arg(dir.path().join("root.img")));
+        assert!(stat.contains(&format!("Hard link count: {links}\n")), "{path}\n{stat}");
+    }
 }
 
 #[test]

@@ -84,6 +84,19 @@ impl Daruma {
         process::measure(self.verb("install").arg(bundle))
     }
 
+    /// Makes it follow the channel at `url`, whose root document is that of the folder `repo`.
+    pub(crate) fn follow(&self, repo: &str, url: &str) -> Result<()> {
+        let etc = self.dir.join("etc");
+        fs::copy(Path::new(repo).join("1.root.json"), etc.join("daruma/root.json"))?;
+        fs::write(etc.join("machine-id"), "0123456789abcdef0123456789abcdef\n")?;
+        Ok(fs::write(etc.join("daruma/daruma.toml"), format!("[channel]\nurl = \"{url}\"\n"))?)
+    }
+
+    /// Installs what the channel offers.
+    pub(crate) fn update(&self) -> Result<Usage> {
+        process::measure(&self.verb("update"))
+    }
+
     /// Runs the daemon until it has committed the running slot and then gives its resident memory, bytes.
     pub(crate) fn idle_daemon(&self) -> Result<u64> {
         let healthy = self.dir.join("run/daruma/healthy");

@@ -17,6 +17,7 @@ mod sandbox;
 mod slots;
 mod sys;
 mod table;
+mod update;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ use rauc::Rauc;
 use sandbox::Sandbox;
 use slots::Kind;
 use table::{Row, Table, Target};
+use update::Channel;
 
 /// The system that runs, and the one that is installed.
 const RUNNING: (&str, &str) = ("tests/recipes/demo-1.yaml", "1.0.0");
@@ -107,17 +109,23 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     let idle = daruma.idle_daemon()?;
     table.0.push(Row::sizes("idle daemon, resident", idle, "RAUC's service", rauc_idle, Target::Mib(8.0)));
     table.0.extend(footprint(&fixture, rauc.as_ref())?);
+    let channel = Channel::new(&fixture, sandbox, &sandbox.work.join("channel"), &running, &small)?;
     say("installing");
     let contest = Contest { sandbox, daruma: &daruma, rauc: rauc.as_ref() };
     table.0.extend(contest.rows(&small, &large)?);
+    table.0.push(channel.row(&daruma, "same slots")?);
+    let mut channel_rows = 1;
     if sandbox.is_root {
         say("installing to slower disks");
         for speed in medium::SPEEDS {
             let name = format!("slow-{}", speed.write);
             let daruma = device(&name, small_root, Kind::Slow(speed))?;
             table.0.extend(Contest { sandbox, daruma: &daruma, rauc: None }.slow_rows(&small, speed)?);
+            table.0.push(channel.row(&daruma, &format!("disk of {} MB/s", speed.write / 1_000_000))?);
+            channel_rows += 1;
         }
     }
+    channel.close(channel_rows)?;
     say("booting");
     let boot = BootFiles::of(&disk, &sandbox.work.join("boot"))?;
     table.0.extend(boot.rows(&debian, &sandbox.work.join("boot"))?);

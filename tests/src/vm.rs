@@ -44,11 +44,13 @@ pub enum Size {
 }
 
 impl Size {
-    /// Memory in MiB, as QEMU wants it, and processors.
-    fn figures(self) -> [&'static str; 2] {
-        match self {
-            Self::Tiny => ["512", "1"],
-            Self::Router => ["768", "2"],
+    /// Memory in MiB, as QEMU wants it, and processors. OVMF gets one: on two emulated ones it was seen to hang after a reset, one
+    /// of them spinning in the firmware before GRUB.
+    fn figures(self, firmware: Firmware) -> [&'static str; 2] {
+        match (self, firmware) {
+            (Self::Tiny, _) => ["512", "1"],
+            (Self::Router, Firmware::Bios) => ["768", "2"],
+            (Self::Router, Firmware::Uefi) => ["768", "1"],
         }
     }
 }
@@ -120,7 +122,7 @@ impl Vm {
     /// [`Vm::start`] with another `-drive` for the system disk, and with more of QEMU's options.
     pub fn start_with(machine: &Machine, drive: &str, options: &[&str]) -> Result<Self> {
         let mut command = tied::command("qemu-system-x86_64");
-        let [memory, processors] = machine.size.figures();
+        let [memory, processors] = machine.size.figures(machine.firmware);
         command.args(["-accel", "tcg,thread=multi", "-M", "q35", "-cpu", "max", "-nodefaults"]);
         command.args(["-m", memory, "-smp", processors, "-display", "none", "-serial", "stdio"]);
         // A reset by the watchdog is a reset, as on the real board.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::ChannelError;
 use crate::digest::{from_hex, to_hex};
+use crate::error::quoting;
 use crate::{KeyId, Keyring, SecretKey, Signature, limits, signature};
 
 /// Which document. Each has a domain of its own, so that a signature on one is none on another.
@@ -98,7 +99,7 @@ impl Signed {
         let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let (body, last) = text.split_at(end);
         let last: LastLine = serde_json::from_slice(last)
-            .map_err(|error| form(format!("its last line is not one of signatures ({error})")))?;
+            .map_err(|error| form(format!("its last line is not one of signatures ({})", quoting(&error))))?;
         if last.signatures.len() > limits::SIGNATURES {
             return Err(form(format!("it has more than {} signatures", limits::SIGNATURES)));
         }
@@ -163,7 +164,7 @@ impl Signed {
     /// Reads the body. Only what is verified, or is shown to its maker, should be.
     pub(crate) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ChannelError> {
         serde_json::from_slice(&self.body)
-            .map_err(|error| ChannelError::Invalid { kind: self.kind, why: error.to_string() })
+            .map_err(|error| ChannelError::Invalid { kind: self.kind, why: quoting(&error) })
     }
 
     fn message(&self) -> Vec<u8> {

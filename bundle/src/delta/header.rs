@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use super::limits;
+use super::record::wrong;
 use crate::{BundleError, Sha256};
 
 /// First bytes of a delta.
@@ -46,7 +47,7 @@ impl Header {
     /// Reads the header, and nothing behind it.
     ///
     /// # Errors
-    /// It cannot be read, is none, or is of a later format.
+    /// It cannot be read, is none, is of a later format, or is of format 2 without a need.
     pub fn read(from: &mut impl Read) -> Result<Self, BundleError> {
         let mut bytes = [0; SIZE];
         from.read_exact(&mut bytes).map_err(BundleError::read("the header of the delta"))?;
@@ -60,7 +61,12 @@ impl Header {
             limits::FORMAT_MEMORY => {
                 let mut memory = [0; 4];
                 from.read_exact(&mut memory).map_err(BundleError::read("the header of the delta"))?;
-                u32::from_le_bytes(memory).max(limits::MEMORY)
+                match u32::from_le_bytes(memory) {
+                    ..=limits::MEMORY => {
+                        return Err(wrong("it is of format 2 and takes no more than format 1"));
+                    }
+                    memory => memory,
+                }
             }
             _ => return Err(BundleError::Delta("it is of a later format".to_owned())),
         };

@@ -1,5 +1,7 @@
 //! Compressing blocks again as libsquashfs did.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use zstd::zstd_safe::{CCtx, compress_bound, get_error_name};
 
 use super::limits;
@@ -41,22 +43,29 @@ impl Recompressor {
         if !rest.is_empty() {
             return Err(failed("blocks are shorter than their content"));
         }
-        // One after the other in turns of as many as there are contexts: what waits is never more than those.
-        for turn in blocks.chunks(self.contexts.len()) {
-            let work = self.contexts.iter_mut().zip(turn);
-            let packed: Vec<Result<Vec<u8>, BundleError>> = std::thread::scope(|scope| {
-                let threads: Vec<_> = work
-                    .map(|(context, block)| scope.spawn(move || pack(context, block.0, block.1)))
-                    .collect();
-                let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                    thread.join().unwrap_or_else(|_| Err(failed("a thread failed")))
-                };
-                threads.into_iter().map(join).collect()
-            });
-            for block in packed {
-                out.extend_from_slice(&block?);
+        // Each thread takes the next block when it is done with its last: blocks differ in how long they take.
+        let next = AtomicUsize::new(0);
+        let work = |context: &mut CCtx<'_>| -> Result<Vec<(usize, Vec<u8>)>, BundleError> {
+            let mut packed = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some((block, packing)) = blocks.get(index) else { return Ok(packed) };
+                packed.push((index, pack(context, block, *packing)?));
             }
-        }
+        };
+        let (mine, others) = self.contexts.split_first_mut().ok_or_else(|| failed("there is no thread"))?;
+        let count = others.len().min(blocks.len().saturating_sub(1));
+        let others = &mut others[..count];
+        let mut packed = std::thread::scope(|scope| {
+            let threads: Vec<_> = others.iter_mut().map(|context| scope.spawn(|| work(context))).collect();
+            let mut packed = work(mine)?;
+            for thread in threads {
+                packed.extend(thread.join().unwrap_or_else(|_| Err(failed("a thread failed")))?);
+            }
+            Ok::<_, BundleError>(packed)
+        })?;
+        packed.sort_unstable_by_key(|(index, _)| *index);
+        packed.iter().for_each(|(_, block)| out.extend_from_slice(block));
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::quoting;
 use crate::oci::OciError;
 use crate::{Sha256, limits};
 
@@ -146,7 +147,7 @@ impl Artifact {
             return Err(wrong("it is longer than 64 KiB"));
         }
         let document: Document =
-            serde_json::from_slice(bytes).map_err(|error| OciError::Manifest(error.to_string()))?;
+            serde_json::from_slice(bytes).map_err(|error| OciError::Manifest(quoting(&error)))?;
         if document.schema_version != 2 || document.media_type.is_some_and(|kind| kind != MANIFEST_TYPE) {
             return Err(wrong("it is no OCI image manifest"));
         }

@@ -12,13 +12,12 @@ use super::similar::Similar;
 use crate::blocks;
 use crate::part::Part;
 use crate::progress::Progress;
+use crate::squash;
 
 /// The first bytes of a zstd frame.
 pub(super) const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// What is not a block of a SquashFS is cut into pieces of this many bytes.
 const PIECE: u64 = 128 << 10;
-/// libsquashfs's level, which the crate squashfs-ng does not change.
-const LEVEL: u8 = 15;
 
 /// A piece of an image.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +83,7 @@ pub(super) fn content(bytes: Vec<u8>) -> (Vec<u8>, Packing) {
         && let Ok(content) = zstd::bulk::decompress(&bytes, limits::BLOCK as usize)
         && !content.is_empty()
     {
-        return (content, Packing::Zstd(LEVEL));
+        return (content, Packing::Zstd(squash::LEVEL));
     }
     (bytes, Packing::Stored)
 }

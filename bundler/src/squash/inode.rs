@@ -1,0 +1,107 @@
+//! An inode as libsquashfs has it in memory.
+
+// A C library's struct with a union in it.
+#![allow(unsafe_code)]
+
+use std::ptr::null_mut;
+
+use anyhow::{Result, ensure};
+
+use super::library::*;
+use super::writer::done;
+
+/// An inode, allocated by libsquashfs or as it does.
+pub(super) struct Raw(pub(super) *mut sqfs_inode_generic_t);
+
+impl Raw {
+    /// None yet.
+    pub(super) fn none() -> Self {
+        Self(null_mut())
+    }
+
+    /// An inode without content, with room for `extra` bytes behind it.
+    pub(super) fn special(kind: SQFS_INODE_TYPE, extra: usize) -> Result<Self> {
+        // SAFETY: zeros are valid for its numbers, and libsquashfs frees what `calloc` has made.
+        unsafe {
+            let raw: *mut sqfs_inode_generic_t =
+                calloc(1, (size_of::<sqfs_inode_generic_t>() + extra) as u64).cast();
+            ensure!(!raw.is_null(), "no memory for an inode");
+            (*raw).base.type_ = u16::try_from(kind)?;
+            (*raw).payload_bytes_available = u32::try_from(extra)?;
+            (*raw).payload_bytes_used = u32::try_from(extra)?;
+            Ok(Self(raw))
+        }
+    }
+
+    pub(super) fn symlink(target: &str) -> Result<Self> {
+        let raw = Self::special(SQFS_INODE_TYPE_SQFS_INODE_SLINK, target.len())?;
+        // SAFETY: `special` has made it, with room for the target behind it.
+        unsafe {
+            (*raw.0).data.slink.target_size = u32::try_from(target.len())?;
+            let room = (&raw mut (*raw.0).extra).cast::<u8>();
+            room.copy_from_nonoverlapping(target.as_ptr(), target.len());
+        }
+        Ok(raw)
+    }
+
+    /// A device node, whose number is laid out as the kernel's `new_encode_dev` does.
+    pub(super) fn device(kind: SQFS_INODE_TYPE, major: u32, minor: u32) -> Result<Self> {
+        ensure!(major < 1 << 12 && minor < 1 << 20, "there is no device {major}:{minor}");
+        let raw = Self::special(kind, 0)?;
+        // SAFETY: `special` has made it.
+        unsafe { (*raw.0).data.dev.devno = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12) };
+        Ok(raw)
+    }
+
+    /// Counts its names, and gives the bits of its type in a mode.
+    pub(super) fn link(&mut self, links: u32) -> Result<u16> {
+        // SAFETY: the type says which of its forms `data` has, and it is asked after it may have changed.
+        unsafe {
+            let is_file = matches!(u32::from((*self.0).base.type_), SQFS_INODE_TYPE_SQFS_INODE_FILE);
+            if is_file && links > 1 {
+                done("keep hard links", sqfs_inode_make_extended(self.0))?;
+            }
+            let data = &raw mut (*self.0).data;
+            let type_bits = match u32::from((*self.0).base.type_) {
+                // A short form without a count: one name.
+                SQFS_INODE_TYPE_SQFS_INODE_FILE => SQFS_INODE_MODE_SQFS_INODE_MODE_REG,
+                SQFS_INODE_TYPE_SQFS_INODE_EXT_FILE => {
+                    (*data).file_ext.nlink = links;
+                    SQFS_INODE_MODE_SQFS_INODE_MODE_REG
+                }
+                SQFS_INODE_TYPE_SQFS_INODE_DIR => {
+                    (*data).dir.nlink = links;
+                    SQFS_INODE_MODE_SQFS_INODE_MODE_DIR
+                }
+                SQFS_INODE_TYPE_SQFS_INODE_EXT_DIR => {
+                    (*data).dir_ext.nlink = links;
+                    SQFS_INODE_MODE_SQFS_INODE_MODE_DIR
+                }
+                SQFS_INODE_TYPE_SQFS_INODE_SLINK | SQFS_INODE_TYPE_SQFS_INODE_EXT_SLINK => {
+                    (*data).slink.nlink = links; // the first field of both forms
+                    SQFS_INODE_MODE_SQFS_INODE_MODE_LNK
+                }
+                SQFS_INODE_TYPE_SQFS_INODE_CDEV | SQFS_INODE_TYPE_SQFS_INODE_EXT_CDEV => {
+                    (*data).dev.nlink = links;
+                    SQFS_INODE_MODE_SQFS_INODE_MODE_CHR
+                }
+                SQFS_INODE_TYPE_SQFS_INODE_BDEV | SQFS_INODE_TYPE_SQFS_INODE_EXT_BDEV => {
+                    (*data).dev.nlink = links;
+                    SQFS_INODE_MODE_SQFS_INODE_MODE_BLK
+                }
+                _ => {
+                    (*data).ipc.nlink = links;
+                    SQFS_INODE_MODE_SQFS_INODE_MODE_FIFO
+                }
+            };
+            Ok(u16::try_from(type_bits)?)
+        }
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // SAFETY: it is null, or came from `malloc`, and nobody has it any more.
+        unsafe { sqfs_free(self.0.cast()) }
+    }
+}

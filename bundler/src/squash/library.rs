@@ -1,0 +1,17 @@
+//! libsquashfs's functions, as `build.rs` finds them in its headers.
+
+#![allow(
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    dead_code,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    reason = "written by bindgen"
+)]
+
+include!(concat!(env!("OUT_DIR"), "/libsquashfs.rs"));

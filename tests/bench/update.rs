@@ -1,0 +1,90 @@
+//! How long an update by a delta takes, which a server on loopback has, beside a plain install of the same bundle from a file.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use tests::fixture::Fixture;
+use tests::publisher::Publisher;
+use tests::server::{Place, Server};
+
+use crate::daruma::Daruma;
+use crate::install::Workload;
+use crate::sample::{Sample, in_turns};
+use crate::sandbox::Sandbox;
+use crate::slots::settle;
+use crate::table::{Row, Target};
+
+/// How often each is done.
+const ROUNDS: usize = 5;
+/// How much longer re-creating a system may take than installing it.
+const TARGET: f64 = 3.0;
+/// A share of the bundle that chunks alone do not get below: so it was the delta.
+const SHARE: f64 = 0.3;
+
+/// A channel with the new bundle and a delta to it, and the server that has it.
+#[derive(Debug)]
+pub(crate) struct Channel<'a> {
+    sandbox: &'a Sandbox,
+    publisher: Publisher,
+    server: Server,
+    new: &'a Workload,
+}
+
+impl<'a> Channel<'a> {
+    /// Publishes `old` and then `new` from the folder `dir`.
+    pub(crate) fn new(
+        fixture: &Fixture,
+        sandbox: &'a Sandbox,
+        dir: &Path,
+        old: &Path,
+        new: &'a Workload,
+    ) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let publisher = Publisher::new(fixture, dir)?;
+        publisher.publish(old, &[])?;
+        publisher.publish(&new.bundle, &["--deltas", "1"])?;
+        let repo = publisher.path("repo");
+        let server = Server::nginx(fixture, &Place::here(), repo.as_ref(), &dir.join("nginx"), None)?;
+        Ok(Self { sandbox, publisher, server, new })
+    }
+
+    /// One row: both on the same device, `what` its disk is.
+    pub(crate) fn row(&self, daruma: &Daruma, what: &str) -> Result<Row> {
+        daruma.follow(&self.publisher.path("repo"), &self.server.url(""))?;
+        let (bundle, (boot, root)) = (&self.new.bundle, self.new.images.sizes()?);
+        let runs = in_turns(ROUNDS, 2, |contender| {
+            daruma.slots().clear("boot-b", boot)?;
+            daruma.slots().clear("root-b", root)?;
+            daruma.reset()?;
+            settle(self.sandbox.is_root, Some(&[bundle]))?;
+            if contender == 0 { daruma.update() } else { daruma.install(bundle) }
+        })?;
+        let samples: Vec<Sample> = runs
+            .iter()
+            .map(|runs| {
+                let mut sample = Sample::default();
+                runs.iter().for_each(|run| sample.push(run.seconds));
+                sample
+            })
+            .collect();
+        Ok(Row {
+            what: format!("update by delta, {what}"),
+            ours: samples[0].to_string(),
+            peer: "install of the file".to_owned(),
+            theirs: samples[1].to_string(),
+            ratio: Some(samples[0].median() / samples[1].median()),
+            target: Target::Ratio(TARGET),
+            mib: 0.0,
+        })
+    }
+
+    /// Ends the server, and sees that every update of `rows` rows was by the delta.
+    pub(crate) fn close(self, rows: usize) -> Result<()> {
+        let size = fs::metadata(&self.new.bundle)?.len();
+        let sent: u64 = self.server.requests()?.iter().map(|request| request.bytes).sum();
+        let share = sent as f64 / (size * (rows * ROUNDS) as u64) as f64;
+        ensure!(share < SHARE, "the updates fetched {share:.2} of the bundle each: that was no delta");
+        Ok(())
+    }
+}
