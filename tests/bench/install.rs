@@ -1,12 +1,16 @@
 //! Rows 1 to 3: how long an install takes, how much memory it needs, in how many writes.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bundle::{Bundle, BundleWriter, ImageInput, ImageName, Keyring, SecretKey, Verity, verity_tree_size};
-use image_layout::FileDisk;
+use bundle::{
+    Bundle, BundleWriter, ImageInput, ImageName, Keyring, ROOT_CHUNKS, SecretKey, SlotChunks, StoredSquashfs,
+    Verity, verity_tree_size,
+};
+use image_layout::{Disk, FileDisk};
 use tests::fixture::Fixture;
 
 use crate::daruma::Daruma;
@@ -59,11 +63,13 @@ impl Workload {
         let root = dir.join("root.img");
         let noise = File::open("/dev/urandom")?;
         std::io::copy(&mut noise.take(LARGE + verity_tree_size(LARGE)), &mut File::create(&root)?)?;
+        let boot = dir.join("boot.img");
+        boot_for(&root, &self.images.boot, &boot)?;
         let keys = [SecretKey::load(&fixture.key("release.key.pem"))?];
         let writer = BundleWriter {
             update: manifest.update,
             images: vec![
-                ImageInput { name: ImageName::BOOT.parse()?, path: &self.images.boot, verity: None },
+                ImageInput { name: ImageName::BOOT.parse()?, path: &boot, verity: None },
                 ImageInput {
                     name: ImageName::ROOT.parse()?,
                     path: &root,
@@ -75,8 +81,24 @@ impl Workload {
         };
         let bundle = dir.join("large.daruma");
         writer.write(&bundle)?;
-        Ok(Self { bundle, images: Images { boot: self.images.boot.clone(), root } })
+        Ok(Self { bundle, images: Images { boot, root } })
     }
+}
+
+/// Writes the boot image `from` to `to`, with the chunk table of another root image.
+fn boot_for(root: &Path, from: &Path, to: &Path) -> Result<()> {
+    let disk = FileDisk::open_read_only(from)?;
+    let mut boot = StoredSquashfs::new();
+    for file in StoredSquashfs::list(&disk)? {
+        let mut content = vec![0; usize::try_from(file.size)?];
+        disk.read_at(&mut content, file.offset)?;
+        if file.name.as_str() == ROOT_CHUNKS {
+            content = SlotChunks::root_table(&FileDisk::open_read_only(root)?, &BTreeSet::from([LARGE]))?;
+        }
+        boot.add_bytes(file.name.as_str(), content)?;
+    }
+    boot.write_to(to)?;
+    Ok(())
 }
 
 /// Everyone who installs, on the same slots.

@@ -4,8 +4,9 @@ use std::io::Read;
 
 use image_layout::Disk;
 
+use super::ahead::{Ahead, Step};
 use super::record::{Record, wrong};
-use super::{Header, Recompressor, Repacker, dictionary, header};
+use super::{Header, Repacker, header};
 use crate::verity_tree::VerityTree;
 use crate::{BundleError, ImageName, Sha256, Verified, reader};
 
@@ -38,20 +39,15 @@ pub(super) const IMAGES: [&str; 2] = [ImageName::BOOT, ImageName::ROOT];
 pub struct Delta<'a, N, D, R> {
     new: &'a Verified<N>,
     old: OldImages<D>,
-    from: R,
+    records: Ahead<R>,
     /// Number of the image that is being made, and of its next chunk.
     next: (usize, usize),
     /// Bytes of the current image that have been handed out.
     done: u64,
     pending: Pending,
     tree: Option<VerityTree>,
-    /// MiB that the header asks for, and the device grants.
-    memory: u32,
     /// The frame that the last record is made of, as far as it is not in `pending`.
     frame: Option<Repacker>,
-    recompressor: Recompressor,
-    dictionary: Vec<u8>,
-    packed: Vec<u8>,
 }
 
 /// Bytes that the last record makes and that are not in a chunk yet.
@@ -61,7 +57,7 @@ enum Pending {
     Copy { image: u8, offset: u64, len: u64 },
 }
 
-impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
+impl<'a, N, D: Disk + Sync, R: Read> Delta<'a, N, D, R> {
     /// Reads the header of `from` and holds it against the bundle that it is to make, the one that it is to be made of, and the
     /// MiB of `memory` that it may take.
     ///
@@ -89,25 +85,9 @@ impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
             return Err(wrong(&format!("it takes {needed} MiB of memory, and {memory} MiB are allowed")));
         }
         let pending = Pending::Bytes { bytes: Vec::new(), taken: 0 };
-        let (memory, frame) = (needed, None);
-        let recompressor = Recompressor::new();
         let tree = VerityTree::of(new.manifest().image(IMAGES[0]));
-        let (dictionary, packed) = Default::default();
-        let (next, done) = ((0, 0), 0);
-        Ok(Self {
-            new,
-            old,
-            from,
-            next,
-            done,
-            pending,
-            tree,
-            memory,
-            frame,
-            recompressor,
-            dictionary,
-            packed,
-        })
+        let records = Ahead::new(from, needed);
+        Ok(Self { new, old, records, next: (0, 0), done: 0, pending, tree, frame: None })
     }
 
     /// Puts the next chunk into `buf` and returns the name of its image and its index in that image's table; `None` behind
@@ -173,16 +153,20 @@ impl<'a, N, D: Disk, R: Read> Delta<'a, N, D, R> {
             self.pending = Pending::Bytes { bytes: made, taken: 0 };
             return Ok(());
         }
-        match Record::read(&mut self.from, self.memory)? {
+        let record = match self.records.next(&self.old)? {
+            Step::Record(record) => record,
+            Step::Made(bytes) => {
+                self.pending = Pending::Bytes { bytes, taken: 0 };
+                return Ok(());
+            }
+        };
+        match record {
             Record::Copy { image, offset, len } => {
                 self.pending = Pending::Copy { image, offset, len };
                 return Ok(());
             }
             Record::Literal(bytes) => made = bytes,
-            Record::Patch(patch) => {
-                dictionary::read(&self.old, &patch.dictionary, &mut self.packed, &mut self.dictionary)?;
-                patch.apply(&self.dictionary, &mut self.recompressor, &mut made)?;
-            }
+            Record::Patch(_) => return Err(wrong("a patch was not applied")),
             Record::Tree => {
                 let tree = self.tree.take().and_then(|tree| tree.finish(self.done));
                 made = tree.ok_or_else(|| wrong("it asks for a dm-verity tree where none belongs"))?;

@@ -24,7 +24,9 @@ pub const CONTROL: usize = 1 << 20;
 pub const BLOCKS: usize = 4096;
 /// The highest zstd level of a block: higher ones take more memory than a device is asked for.
 pub const LEVEL: u8 = 19;
-/// Most threads that compress. Each takes some 5 MiB.
+/// Most patches that are applied at once, if their blocks are no larger than [`SMALL_BLOCK`]; with larger ones each takes some 14 MiB.
 pub const THREADS: usize = 2;
+/// Bytes of the largest block of a SquashFS that the bundler makes, unpacked.
+pub const SMALL_BLOCK: u32 = 128 << 10;
 /// Most bytes of a dm-verity tree that is computed, and so held in memory: that of 1 GiB of data.
 pub const TREE: u64 = 9 << 20;

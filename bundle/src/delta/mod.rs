@@ -7,6 +7,7 @@
 //! table of that bundle, and nothing else. What a hostile delta can cost is bounded: by [`limits`] in memory, by the
 //! size of the images in what it makes.
 
+mod ahead;
 mod apply;
 mod dictionary;
 mod frame;

@@ -109,6 +109,12 @@ impl Patch {
         Ok(Self { dictionary, mix: Mix { control: control_extra_add, extra, add }, outputs })
     }
 
+    /// Whether it takes so much memory that nothing else should be made beside it.
+    pub(super) fn is_large(&self) -> bool {
+        let old = self.dictionary.iter().map(|source| source.len);
+        old.chain(self.outputs.iter().map(|output| output.len)).any(|len| len > limits::SMALL_BLOCK)
+    }
+
     /// Appends to `out` the new blocks as they lie in the image.
     ///
     /// # Errors
