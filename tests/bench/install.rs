@@ -17,7 +17,7 @@ use crate::daruma::Daruma;
 use crate::medium::Speed;
 use crate::process::{self, Usage};
 use crate::rauc::{Images, Rauc};
-use crate::sample::{Sample, in_turns};
+use crate::sample::{self, in_turns};
 use crate::sandbox::Sandbox;
 use crate::slots::settle;
 use crate::table::{Row, Target, mib};
@@ -195,14 +195,7 @@ fn dd(from: &Path, to: &Path) -> Result<Usage> {
 }
 
 fn times(runs: &[Vec<Usage>], what: &str) -> Vec<Row> {
-    let samples: Vec<Sample> = runs
-        .iter()
-        .map(|runs| {
-            let mut sample = Sample::default();
-            runs.iter().for_each(|run| sample.push(run.seconds));
-            sample
-        })
-        .collect();
+    let samples = sample::times(runs);
     let peers = [("dd conv=fsync", 1.25), ("RAUC", 1.0)];
     samples[1..]
         .iter()

@@ -4,6 +4,8 @@ use std::fmt;
 
 use anyhow::Result;
 
+use crate::process::Usage;
+
 /// One quantity, measured several times.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Sample(Vec<f64>);
@@ -23,6 +25,16 @@ impl Sample {
             _ => f64::midpoint(self.0[middle - 1], self.0[middle]),
         }
     }
+}
+
+/// The times of everyone's runs, as [`in_turns`] gives them.
+pub(crate) fn times(runs: &[Vec<Usage>]) -> Vec<Sample> {
+    let sample = |runs: &Vec<Usage>| {
+        let mut sample = Sample::default();
+        runs.iter().for_each(|run| sample.push(run.seconds));
+        sample
+    };
+    runs.iter().map(sample).collect()
 }
 
 /// Seconds: `0.31 s (0.29–0.40)`.

@@ -10,7 +10,7 @@ use tests::server::{Place, Server};
 
 use crate::daruma::Daruma;
 use crate::install::Workload;
-use crate::sample::{Sample, in_turns};
+use crate::sample::{self, in_turns};
 use crate::sandbox::Sandbox;
 use crate::slots::settle;
 use crate::table::{Row, Target};
@@ -60,14 +60,7 @@ impl<'a> Channel<'a> {
             settle(self.sandbox.is_root, Some(&[bundle]))?;
             if contender == 0 { daruma.update() } else { daruma.install(bundle) }
         })?;
-        let samples: Vec<Sample> = runs
-            .iter()
-            .map(|runs| {
-                let mut sample = Sample::default();
-                runs.iter().for_each(|run| sample.push(run.seconds));
-                sample
-            })
-            .collect();
+        let samples = sample::times(&runs);
         Ok(Row {
             what: format!("update by delta, {what}"),
             ours: samples[0].to_string(),
