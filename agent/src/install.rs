@@ -195,7 +195,8 @@ pub(crate) fn write_slot<D: Disk + Sync>(
             // In recovery no slot runs.
             let running = device.running().ok().filter(|running| *running != target);
             let running = running.and_then(|running| RunningSlot::open(device, running));
-            Some(Plan::make(verified, &jobs, running, interrupt)?)
+            let has_delta = matches!(origin, Origin::Delta(..));
+            Some(Plan::make(verified, &jobs, running, has_delta, interrupt)?)
         }
     };
     let fetched = plan.as_ref().map_or(0, |plan| plan.fetched);

@@ -19,6 +19,10 @@ use crate::running_slot::RunningSlot;
 use crate::slot_target::{PIECE, Piece, SlotTarget};
 use crate::slot_writer::Job;
 
+/// Bytes of an image that the idle slot does not hold, one after the other, behind which nothing more is looked for if there is a delta. An
+/// install writes from the beginning to the end, so what one before has left there lies at the beginning.
+const PATIENCE: u64 = 1 << 20;
+
 /// Where a chunk comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
@@ -52,7 +56,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Looks for what the slots have of the images of `jobs`: reads the whole of what will be overwritten, once and in
-    /// 1 MiB of memory, and goes by what `running` says of itself.
+    /// 1 MiB of memory, and goes by what `running` says of itself. Where there is a delta besides, which is shorter than nearly all that could
+    /// be found, it looks no further than [`PATIENCE`].
     ///
     /// # Errors
     /// What `interrupt` says. What cannot be read is not there.
@@ -60,6 +65,7 @@ impl Plan {
         bundle: &Verified<D>,
         jobs: &[Job],
         running: Option<RunningSlot>,
+        has_delta: bool,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         let total =
@@ -74,7 +80,8 @@ impl Plan {
                 progress.at(done + offset);
                 interrupt.check()
             };
-            let held = held(target, chunks, &mut at)?;
+            let patience = if has_delta { PATIENCE } else { u64::MAX };
+            let held = held(target, chunks, patience, &mut at)?;
             done += end(chunks);
             let places: HashMap<bundle::Sha256, (u64, u32)> = plan
                 .running
@@ -147,10 +154,12 @@ fn end(chunks: &[Chunk]) -> u64 {
     chunks.last().map_or(0, |chunk| chunk.offset + u64::from(chunk.len))
 }
 
-/// Which of `chunks` the partition holds in their places. `at` is told how many bytes were looked at.
+/// Which of `chunks` the partition holds in their places. After `patience` bytes that it does not hold, one after the other, the
+/// rest counts as not held either. `at` is told how many bytes were looked at.
 fn held(
     target: &SlotTarget,
     chunks: &[Chunk],
+    patience: u64,
     at: &mut dyn FnMut(u64) -> Result<(), Failure>,
 ) -> Result<Vec<bool>, Failure> {
     let size = end(chunks);
@@ -159,7 +168,12 @@ fn held(
     let mut next = chunks.iter();
     let mut current = next.next();
     let (mut hash, mut hashed, mut is_readable) = (Sha256::new(), 0, true);
+    // Where the last chunk ends that is held.
+    let mut found = 0;
     for offset in (0..size).step_by(PIECE) {
+        if offset - found > patience {
+            break;
+        }
         at(offset)?;
         let length = usize::try_from(size - offset).map_or(PIECE, |left| left.min(PIECE));
         let bytes = &mut piece.bytes_mut()[..length];
@@ -172,11 +186,57 @@ fn held(
             rest = &rest[count..];
             hashed += count;
             if hashed == chunk.len as usize {
-                held.push(hash.finalize_reset()[..] == chunk.sha256.0 && is_readable);
+                let is_held = hash.finalize_reset()[..] == chunk.sha256.0 && is_readable;
+                if is_held {
+                    found = chunk.offset + u64::from(chunk.len);
+                }
+                held.push(is_held);
                 (hashed, is_readable) = (0, true);
                 current = next.next();
             }
         }
     }
+    held.resize(chunks.len(), false);
     Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opener::{Access, Opener};
+
+    #[test]
+    fn what_lies_far_behind_is_looked_for_only_with_patience() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root-b");
+        let bytes: Vec<u8> = (0..6 * PIECE).map(|i| (i / PIECE) as u8).collect();
+        let chunk = |piece: &[u8], index: usize| Chunk {
+            offset: (index * PIECE) as u64,
+            len: PIECE as u32,
+            sha256: bundle::Sha256::of(piece),
+        };
+        let chunks: Vec<_> =
+            bytes.chunks(PIECE).enumerate().map(|(index, piece)| chunk(piece, index)).collect();
+        let mut damaged = bytes.clone();
+        for byte in &mut damaged[PIECE..4 * PIECE] {
+            *byte ^= 1;
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        let disk = Opener::default().open(&path, Access::Write).unwrap();
+        let target = SlotTarget::new(&path, disk);
+        let mut looked = 0;
+        let mut held = |patience| {
+            let mut at = |offset| {
+                looked = offset;
+                Ok(())
+            };
+            let held = held(&target, &chunks, patience, &mut at).unwrap();
+            (held, looked)
+        };
+        let piece = PIECE as u64;
+        let all = vec![true, false, false, false, true, true];
+        assert_eq!(held(u64::MAX), (all.clone(), 5 * piece));
+        assert_eq!(held(3 * piece), (all, 5 * piece), "exactly enough");
+        assert_eq!(held(2 * piece), (vec![true, false, false, false, false, false], 3 * piece));
+    }
 }

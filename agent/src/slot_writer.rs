@@ -19,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::slot_target::{PIECE, Piece, SlotTarget};
-use crate::span::{Span, Spans};
+use crate::span::{FETCHED, Span, Spans};
 
 /// Pieces in each half of the pipeline: one being filled, one waiting, one being emptied.
 const PIECES: usize = 3;
@@ -93,7 +93,9 @@ fn read<D: Disk>(
 ) -> Result<(), Failure> {
     for (job, Job { image, .. }) in jobs.iter().enumerate() {
         let mut chunks = ChunkReader::new(bundle, plan, delta, jobs, job);
-        for span in Spans::new(bundle.chunks(image), plan.map_or(&[], |plan| plan.sources(job))) {
+        let most_fetched = if delta.is_some() { u64::MAX } else { FETCHED };
+        let sources = plan.map_or(&[][..], |plan| plan.sources(job));
+        for span in Spans::new(bundle.chunks(image), sources, most_fetched) {
             let mut piece = None;
             if span.is_here {
                 chunks.pass_over(&span.range);

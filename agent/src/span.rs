@@ -9,9 +9,9 @@ use crate::slot_target::PIECE;
 
 /// Spans begin and end on a multiple of this many bytes; so does an image.
 const BLOCK: u64 = 4096;
-/// A span with this many fetched bytes is written at once, so that an install that is killed loses little: no more than
+/// A span with this many bytes that are fetched as they are is written at once, so that an install that is killed loses little: no more than
 /// the spans that wait for the disk, and the chunk that is coming.
-const FETCHED: u64 = 16 << 10;
+pub(crate) const FETCHED: u64 = 16 << 10;
 
 /// A part of an image that is written with one call, or need not be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Spans<'a> {
     chunks: &'a [Chunk],
     /// Of each chunk; empty: all from a file at hand.
     sources: &'a [Source],
+    /// Fetched bytes at which a span ends.
+    most_fetched: u64,
     /// The chunk that reaches beyond `offset`.
     index: usize,
     offset: u64,
@@ -34,9 +36,10 @@ pub(crate) struct Spans<'a> {
 
 impl<'a> Spans<'a> {
     /// The spans of the image of these `chunks`. Without `sources` the bundle is a file, and all spans but the last are
-    /// as long as they may be.
-    pub(crate) fn new(chunks: &'a [Chunk], sources: &'a [Source]) -> Self {
-        Self { chunks, sources, index: 0, offset: 0 }
+    /// as long as they may be. A span ends at `most_fetched` bytes that `sources` says are fetched: [`FETCHED`], or no bound if a delta makes
+    /// them, because then a span is only a fraction of itself on the way here.
+    pub(crate) fn new(chunks: &'a [Chunk], sources: &'a [Source], most_fetched: u64) -> Self {
+        Self { chunks, sources, most_fetched, index: 0, offset: 0 }
     }
 
     /// Whether the block of 4096 bytes at `offset` is in its place, and how many of its bytes are fetched.
@@ -75,7 +78,7 @@ impl Iterator for Spans<'_> {
         }
         let (is_here, mut fetched) = self.block(start);
         let mut end = start + BLOCK;
-        while end < size && end - start < PIECE as u64 && fetched < FETCHED {
+        while end < size && end - start < PIECE as u64 && fetched < self.most_fetched {
             let before = self.index;
             let (next_is_here, more) = self.block(end);
             if next_is_here != is_here {
@@ -107,7 +110,7 @@ mod tests {
     #[test]
     fn a_file_is_written_in_whole_pieces() {
         let chunks = chunks(&[100_000, 1 << 20, (1 << 20) - 100_000, 8192]);
-        let spans: Vec<_> = Spans::new(&chunks, &[]).collect();
+        let spans: Vec<_> = Spans::new(&chunks, &[], FETCHED).collect();
         let range = |range: Range<u64>| Span { range, is_here: false };
         let piece = PIECE as u64;
         assert_eq!(spans, [range(0..piece), range(piece..2 * piece), range(2 * piece..2 * piece + 8192)]);
@@ -116,9 +119,12 @@ mod tests {
     #[test]
     fn only_whole_blocks_that_are_in_their_place_are_left_alone() {
         let chunks = chunks(&[5000, 20_000, 7768, 4096]);
-        let spans: Vec<_> =
-            Spans::new(&chunks, &[Source::Fetch, Source::Here, Source::Copy { from: 0 }, Source::Here])
-                .collect();
+        let spans: Vec<_> = Spans::new(
+            &chunks,
+            &[Source::Fetch, Source::Here, Source::Copy { from: 0 }, Source::Here],
+            FETCHED,
+        )
+        .collect();
         let span = |range, is_here| Span { range, is_here };
         assert_eq!(
             spans,
@@ -135,6 +141,7 @@ mod tests {
         #[test]
         fn spans_cover_the_image_and_write_all_that_is_not_in_its_place(
             plan in proptest::collection::vec((1..200_000u32, 0..3u8), 1..60),
+            is_by_delta: bool,
         ) {
             let mut lengths: Vec<u32> = plan.iter().map(|(len, _)| *len).collect();
             let total: u32 = lengths.iter().sum();
@@ -146,7 +153,8 @@ mod tests {
                 _ => Source::Fetch,
             }).collect();
             sources.push(Source::Fetch);
-            let spans: Vec<_> = Spans::new(&chunks, &sources).collect();
+            let most_fetched = if is_by_delta { u64::MAX } else { FETCHED };
+            let spans: Vec<_> = Spans::new(&chunks, &sources, most_fetched).collect();
             let mut end = 0;
             for span in &spans {
                 proptest::prop_assert_eq!(span.range.start, end);
@@ -160,7 +168,7 @@ mod tests {
                     proptest::prop_assert!(!span.is_here || overlap == 0 || *source == Source::Here);
                     fetched += if *source == Source::Fetch { overlap } else { 0 };
                 }
-                proptest::prop_assert!(fetched < FETCHED + BLOCK);
+                proptest::prop_assert!(is_by_delta || fetched < FETCHED + BLOCK);
             }
             proptest::prop_assert_eq!(end, lengths.iter().map(|len| u64::from(*len)).sum::<u64>());
         }

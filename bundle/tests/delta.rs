@@ -98,7 +98,7 @@ impl Pair {
         };
         let patch = Patch {
             dictionary: vec![source(0, &packed[0]), source(packed[0].len(), &packed[1])],
-            mix,
+            mix: mix.pack().unwrap(),
             outputs: vec![Output { len: changed.len() as u32, packing: Packing::Zstd(15) }],
         };
         let records = [
@@ -109,6 +109,42 @@ impl Pair {
             Record::Patch(patch),
             Record::Literal(tail),
         ];
+        let records = records.iter().map(|record| record.encode().unwrap()).collect();
+        let (boot, root) = (dir.path().join("old.boot"), dir.path().join("old.root"));
+        Self { _dir: dir, boot, root, new, header, records }
+    }
+
+    /// A root image of `count` parts that are made in every way, large and small ones in turn.
+    fn of_many_records(count: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let old_boot = letters(3, 8192);
+        let old_root = padded(letters(1, 10 * 4096));
+        let (mut new_root, mut records) = (Vec::new(), vec![Record::Copy { image: 0, offset: 0, len: 8192 }]);
+        for index in 0..count {
+            let (offset, len) = (index % 5 * 4096, [4096, 8192, 256 << 10][index / 7 % 3]);
+            let bytes = noise(index as u64 + 10, len);
+            let part = if index.is_multiple_of(4) { old_root[offset..offset + 4096].to_vec() } else { bytes };
+            records.push(match index % 4 {
+                0 => Record::Copy { image: 1, offset: offset as u64, len: 4096 },
+                1 if index.is_multiple_of(3) => Record::Literal(part.clone()),
+                _ => {
+                    let mut mix = Mix::default();
+                    mix.push(&[], &part, 0);
+                    let (len, packing) = (part.len() as u32, Packing::Stored);
+                    let old = Source { image: 1, offset: offset as u64, packed: 4096, len: 4096, packing };
+                    Record::Patch(Patch {
+                        dictionary: vec![old],
+                        mix: mix.pack().unwrap(),
+                        outputs: vec![Output { len, packing }],
+                    })
+                }
+            });
+            new_root.extend(part);
+        }
+        let old = bundled(dir.path(), "old", &old_boot, &old_root);
+        let new = bundled(dir.path(), "new", &old_boot, &new_root);
+        let (old, memory) = (old.manifest_sha256(), limits::MEMORY);
+        let header = Header { zstd: zstd_version(), old, new: new.manifest_sha256(), memory };
         let records = records.iter().map(|record| record.encode().unwrap()).collect();
         let (boot, root) = (dir.path().join("old.boot"), dir.path().join("old.root"));
         Self { _dir: dir, boot, root, new, header, records }
@@ -167,6 +203,24 @@ fn a_delta_makes_every_chunk_of_the_new_bundle() {
     assert_eq!(pair.apply(&pair.delta()).unwrap(), chunks);
     // A block of 60 kB, made of a patch of some bytes.
     assert!(pair.records[4].len() < 300, "{}", pair.records[4].len());
+}
+
+#[test]
+fn what_is_made_on_several_threads_comes_in_its_order() {
+    for count in [1, 2, 3, 100] {
+        let pair = Pair::of_many_records(count);
+        let chunks = pair.new.chunks("boot").len() + pair.new.chunks("root").len();
+        assert_eq!(pair.apply(&pair.delta()).unwrap(), chunks);
+    }
+    // A patch that cannot be followed ends it, whatever is being made behind it.
+    let mut pair = Pair::of_many_records(100);
+    let dictionary = vec![Source { image: 1, offset: 1 << 40, packed: 1, len: 1, packing: Packing::Stored }];
+    let mut mix = Mix::default();
+    mix.push(&[], b"x", 0);
+    let (mix, outputs) = (mix.pack().unwrap(), vec![Output { len: 1, packing: Packing::Stored }]);
+    pair.records.insert(50, Record::Patch(Patch { dictionary, mix, outputs }).encode().unwrap());
+    let error = pair.apply(&pair.delta()).unwrap_err().to_string();
+    assert!(error.contains("beyond the running system"), "{error}");
 }
 
 #[test]

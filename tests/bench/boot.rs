@@ -45,7 +45,7 @@ const NO_SELF_TESTS: &str = "cryptomgr.notests=1";
 /// How QEMU runs the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Clock {
-    /// As fast as it can, on two processors; the kernel's clock is the host's.
+    /// As fast as it can, on one processor; the kernel's clock is the host's.
     Wall,
     /// On one processor, whose clock moves 2 ns with each instruction and jumps over idle times: what else the host
     /// does changes nothing.
@@ -55,7 +55,7 @@ enum Clock {
 impl Clock {
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Wall => &["-accel", "tcg,thread=multi", "-smp", "2"],
+            Self::Wall => &["-accel", "tcg", "-smp", "1"],
             Self::Instructions => {
                 &["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-smp", "1"]
             }

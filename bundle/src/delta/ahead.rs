@@ -1,14 +1,16 @@
-//! Reading records ahead, so that the patches among them are applied on several processors at once.
+//! Reading records ahead, so that patches are applied on all processors while what they make is written.
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::Mutex;
+use std::sync::Arc;
 
 use image_layout::Disk;
 
 use super::apply::OldImages;
+use super::frame::Frame;
 use super::record::{Record, wrong};
-use super::{Patch, Recompressor, dictionary, limits};
+use super::worker::Worker;
+use super::{Patch, limits};
 use crate::BundleError;
 
 /// Most records that are read ahead: those that copy need no memory to speak of.
@@ -17,10 +19,14 @@ const RECORDS: usize = 64;
 /// What the delta says next.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A record that is still to be followed.
-    Record(Record),
-    /// What a patch has made.
-    Made(Vec<u8>),
+    /// The next `len` bytes are those of old image `image` from `offset`.
+    Copy { image: u8, offset: u64, len: u64 },
+    /// The next bytes: a literal, or what a patch has made.
+    Bytes(Vec<u8>),
+    /// As [`Record::Tree`].
+    Tree,
+    /// As [`Record::Frame`].
+    Frame(Frame),
 }
 
 /// The records of a delta in their order, patches already applied.
@@ -29,98 +35,102 @@ pub(super) struct Ahead<R> {
     from: R,
     /// MiB that the header asks for, and the device grants.
     memory: u32,
-    /// An error is said when its turn comes: a delta may end behind its last image.
-    steps: VecDeque<Result<Step, BundleError>>,
     workers: Vec<Worker>,
+    /// Which of them gets the next patch: they take turns.
+    turn: usize,
+    queue: VecDeque<Queued>,
+    /// Memory of what has been handed on.
+    used: Vec<Vec<u8>>,
+    /// A patch that is applied only when nothing else is in memory any more.
+    large: Option<Patch>,
+    /// Whether what was read last takes memory of its own, or was the last: nothing is read until the queue is empty.
+    is_full: bool,
 }
 
-/// What a thread keeps from one patch to the next.
-#[derive(Debug, Default)]
-struct Worker {
-    recompressor: Recompressor,
-    dictionary: Vec<u8>,
-    packed: Vec<u8>,
+#[derive(Debug)]
+enum Queued {
+    /// An error is said when its turn comes: a delta may end behind its last image.
+    Step(Result<Step, BundleError>),
+    /// What the worker of this number makes next.
+    Patch(usize),
 }
 
 impl<R: Read> Ahead<R> {
-    /// The records of `from`, behind its header.
-    pub(super) fn new(from: R, memory: u32) -> Self {
+    /// The records of `from`, behind its header, for a device that holds `old`.
+    pub(super) fn new<D: Disk + Send + Sync + 'static>(
+        from: R,
+        memory: u32,
+        old: &Arc<OldImages<D>>,
+    ) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(limits::THREADS);
-        let workers = (0..threads).map(|_| Worker::default()).collect();
-        Self { from, memory, steps: VecDeque::new(), workers }
-    }
-
-    /// The next step.
-    pub(super) fn next(&mut self, old: &OldImages<impl Disk + Sync>) -> Result<Step, BundleError> {
-        if self.steps.is_empty() {
-            let patches = self.read();
-            self.apply(patches, old);
+        let workers = (0..threads).map(|_| Worker::new(Arc::clone(old))).collect();
+        Self {
+            from,
+            memory,
+            workers,
+            turn: 0,
+            queue: VecDeque::new(),
+            used: Vec::new(),
+            large: None,
+            is_full: false,
         }
-        self.steps.pop_front().unwrap_or_else(|| Err(wrong("it has no record")))
     }
 
-    /// Reads on until there is a patch for each worker, or a record that needs memory of its own. Returns the patches and which
-    /// steps they are.
-    fn read(&mut self) -> Vec<(usize, Patch)> {
-        let mut patches = Vec::new();
-        while self.steps.len() < RECORDS && patches.len() < self.workers.len() {
-            match Record::read(&mut self.from, self.memory) {
-                Ok(Record::Patch(patch)) => {
-                    patches.push((self.steps.len(), patch));
-                    // Its place.
-                    self.steps.push_back(Ok(Step::Made(Vec::new())));
-                }
-                Ok(record @ Record::Copy { .. }) => self.steps.push_back(Ok(Step::Record(record))),
-                Ok(record) => {
-                    self.steps.push_back(Ok(Step::Record(record)));
-                    break;
-                }
-                Err(error) => {
-                    self.steps.push_back(Err(error));
-                    break;
-                }
-            }
+    /// The next step. `used` is what an earlier one has given, for its memory, which is allocated anew for every patch otherwise, on one
+    /// thread, and freed on another.
+    ///
+    /// # Errors
+    /// The delta or an old image cannot be read, or a patch contradicts itself.
+    pub(super) fn next(&mut self, mut used: Vec<u8>) -> Result<Step, BundleError> {
+        if self.queue.is_empty() {
+            self.is_full = false;
         }
-        patches
+        if used.capacity() > 0 && self.used.len() < self.workers.len() {
+            used.clear();
+            self.used.push(used);
+        }
+        while !self.is_full && self.queue.len() < RECORDS && self.in_work() < 2 * self.workers.len() {
+            self.read();
+        }
+        match self.queue.pop_front() {
+            Some(Queued::Step(step)) => step,
+            Some(Queued::Patch(worker)) => self.workers[worker].made().map(Step::Bytes),
+            None => Err(wrong("it has no record")),
+        }
     }
 
-    fn apply(&mut self, patches: Vec<(usize, Patch)>, old: &OldImages<impl Disk + Sync>) {
-        // What takes more memory is made by one thread, one after the other.
-        let is_large = patches.iter().any(|(_, patch)| patch.is_large());
-        let count = if is_large { 1 } else { patches.len() };
-        let patches = Mutex::new(patches.into_iter());
-        let work = |worker: &mut Worker| {
-            let mut made = Vec::new();
-            // The lock is held for taking one, and nothing in that panics.
-            while let Some((index, patch)) = patches.lock().ok().and_then(|mut patches| patches.next()) {
-                made.push((index, worker.apply(&patch, old)));
-            }
-            made
+    /// Patches that are being applied or wait for it.
+    fn in_work(&self) -> usize {
+        self.queue.iter().filter(|queued| matches!(queued, Queued::Patch(_))).count()
+    }
+
+    /// Puts one record more into the queue.
+    fn read(&mut self) {
+        let record = match self.large.take() {
+            Some(patch) => Ok(Record::Patch(patch)),
+            None => Record::read(&mut self.from, self.memory),
         };
-        let (mine, others) = match self.workers.split_first_mut() {
-            Some((mine, others)) if count > 0 => (mine, &mut others[..count - 1]),
-            _ => return,
+        let step = match record {
+            Ok(Record::Patch(patch)) => return self.begin(patch),
+            Ok(Record::Copy { image, offset, len }) => Ok(Step::Copy { image, offset, len }),
+            Ok(Record::Literal(bytes)) => Ok(Step::Bytes(bytes)),
+            Ok(Record::Tree) => Ok(Step::Tree),
+            Ok(Record::Frame(frame)) => Ok(Step::Frame(frame)),
+            Err(error) => Err(error),
         };
-        let made = std::thread::scope(|scope| {
-            let threads: Vec<_> = others.iter_mut().map(|worker| scope.spawn(|| work(worker))).collect();
-            let mut made = work(mine);
-            for thread in threads {
-                made.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            }
-            made
-        });
-        for (index, made) in made {
-            self.steps[index] = made.map(Step::Made);
-        }
+        self.is_full = !matches!(step, Ok(Step::Copy { .. }));
+        self.queue.push_back(Queued::Step(step));
     }
-}
 
-impl Worker {
-    fn apply(&mut self, patch: &Patch, old: &OldImages<impl Disk>) -> Result<Vec<u8>, BundleError> {
-        let Self { recompressor, dictionary, packed } = self;
-        let mut made = Vec::new();
-        dictionary::read(old, &patch.dictionary, packed, dictionary)?;
-        patch.apply(dictionary, recompressor, &mut made)?;
-        Ok(made)
+    /// Hands a patch to a worker, or keeps it until there is room for it.
+    fn begin(&mut self, patch: Patch) {
+        self.is_full = patch.is_large();
+        if patch.is_large() && !self.queue.is_empty() {
+            self.large = Some(patch);
+            return;
+        }
+        self.workers[self.turn].begin(patch, self.used.pop().unwrap_or_default());
+        self.queue.push_back(Queued::Patch(self.turn));
+        self.turn = (self.turn + 1) % self.workers.len();
     }
 }

@@ -1,11 +1,12 @@
 //! From old images and a delta to the chunks of a new bundle.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::sync::Arc;
 
 use image_layout::Disk;
 
 use super::ahead::{Ahead, Step};
-use super::record::{Record, wrong};
+use super::record::wrong;
 use super::{Header, Repacker, header};
 use crate::verity_tree::VerityTree;
 use crate::{BundleError, ImageName, Sha256, Verified, reader};
@@ -23,11 +24,12 @@ impl<D: Disk> OldImages<D> {
     /// Fills `buf` from `offset` of image 0 (boot) or 1 (root).
     pub(super) fn read_at(&self, image: u8, buf: &mut [u8], offset: u64) -> Result<(), BundleError> {
         let disk = if image == 0 { &self.boot } else { &self.root };
-        let size = disk.size().map_err(BundleError::read("the size of the running system"))?;
-        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > size) {
-            return Err(wrong("it reaches beyond the running system"));
-        }
-        disk.read_at(buf, offset).map_err(BundleError::read("a block of the running system"))
+        disk.read_at(buf, offset).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidInput => {
+                wrong("it reaches beyond the running system")
+            }
+            _ => BundleError::read("a block of the running system")(error),
+        })
     }
 }
 
@@ -38,7 +40,7 @@ pub(super) const IMAGES: [&str; 2] = [ImageName::BOOT, ImageName::ROOT];
 #[derive(Debug)]
 pub struct Delta<'a, N, D, R> {
     new: &'a Verified<N>,
-    old: OldImages<D>,
+    old: Arc<OldImages<D>>,
     records: Ahead<R>,
     /// Number of the image that is being made, and of its next chunk.
     next: (usize, usize),
@@ -57,7 +59,7 @@ enum Pending {
     Copy { image: u8, offset: u64, len: u64 },
 }
 
-impl<'a, N, D: Disk + Sync, R: Read> Delta<'a, N, D, R> {
+impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
     /// Reads the header of `from` and holds it against the bundle that it is to make, the one that it is to be made of, and the
     /// MiB of `memory` that it may take.
     ///
@@ -86,7 +88,8 @@ impl<'a, N, D: Disk + Sync, R: Read> Delta<'a, N, D, R> {
         }
         let pending = Pending::Bytes { bytes: Vec::new(), taken: 0 };
         let tree = VerityTree::of(new.manifest().image(IMAGES[0]));
-        let records = Ahead::new(from, needed);
+        let old = Arc::new(old);
+        let records = Ahead::new(from, needed, &old);
         Ok(Self { new, old, records, next: (0, 0), done: 0, pending, tree, frame: None })
     }
 
@@ -141,38 +144,33 @@ impl<'a, N, D: Disk + Sync, R: Read> Delta<'a, N, D, R> {
     /// Goes on with the last record, or reads the next one.
     fn step(&mut self) -> Result<(), BundleError> {
         // The memory of the last one is used again.
-        let mut made = match &mut self.pending {
+        let mut used = match &mut self.pending {
             Pending::Bytes { bytes, .. } => std::mem::take(bytes),
             Pending::Copy { .. } => Vec::new(),
         };
-        made.clear();
         if let Some(frame) = &mut self.frame {
-            if !frame.more(&mut made)? {
+            used.clear();
+            if !frame.more(&mut used)? {
                 self.frame = None;
             }
-            self.pending = Pending::Bytes { bytes: made, taken: 0 };
+            self.pending = Pending::Bytes { bytes: used, taken: 0 };
             return Ok(());
         }
-        let record = match self.records.next(&self.old)? {
-            Step::Record(record) => record,
-            Step::Made(bytes) => {
-                self.pending = Pending::Bytes { bytes, taken: 0 };
-                return Ok(());
-            }
-        };
-        match record {
-            Record::Copy { image, offset, len } => {
+        let made = match self.records.next(used)? {
+            Step::Copy { image, offset, len } => {
                 self.pending = Pending::Copy { image, offset, len };
                 return Ok(());
             }
-            Record::Literal(bytes) => made = bytes,
-            Record::Patch(_) => return Err(wrong("a patch was not applied")),
-            Record::Tree => {
+            Step::Bytes(bytes) => bytes,
+            Step::Tree => {
                 let tree = self.tree.take().and_then(|tree| tree.finish(self.done));
-                made = tree.ok_or_else(|| wrong("it asks for a dm-verity tree where none belongs"))?;
+                tree.ok_or_else(|| wrong("it asks for a dm-verity tree where none belongs"))?
             }
-            Record::Frame(frame) => self.frame = Some(Repacker::new(&frame.apply(&self.old)?)?),
-        }
+            Step::Frame(frame) => {
+                self.frame = Some(Repacker::new(&frame.apply(&self.old)?)?);
+                Vec::new()
+            }
+        };
         self.pending = Pending::Bytes { bytes: made, taken: 0 };
         Ok(())
     }

@@ -3,6 +3,9 @@
 //! A move of code by a few bytes changes the addresses in it and little else. So the difference of new and old is
 //! nearly all zeros, and compresses to nearly nothing, where a compressor that looks for equal strings finds only short ones.
 
+use zstd::zstd_safe::DCtx;
+
+use super::record::{BODY_LEVEL, packing};
 use crate::BundleError;
 
 /// The three streams of bsdiff, not compressed.
@@ -26,6 +29,60 @@ impl Mix {
         number(&mut self.control, add.len() as u64);
         number(&mut self.control, extra.len() as u64);
         number(&mut self.control, ((seek << 1) ^ (seek >> 63)) as u64);
+    }
+
+    /// The streams, compressed together.
+    ///
+    /// # Errors
+    /// zstd fails.
+    pub fn pack(&self) -> Result<PackedMix, BundleError> {
+        let Self { control, extra, add } = self;
+        let packed = zstd::bulk::compress(&[&control[..], extra, add].concat(), BODY_LEVEL);
+        let packed = packed.map_err(packing)?;
+        Ok(PackedMix { control: control.len(), extra: extra.len(), add: add.len(), packed })
+    }
+}
+
+/// A [`Mix`] as it lies in a delta: the three streams, one after the other, as one zstd frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackedMix {
+    /// Bytes of each stream.
+    pub(super) control: usize,
+    pub(super) extra: usize,
+    pub(super) add: usize,
+    pub(super) packed: Vec<u8>,
+}
+
+impl PackedMix {
+    /// How many new bytes it makes.
+    #[must_use]
+    pub fn made(&self) -> usize {
+        self.extra.saturating_add(self.add)
+    }
+
+    /// Puts the new bytes into `out`. `streams` is memory for the streams.
+    ///
+    /// # Errors
+    /// It cannot be unpacked, or the streams contradict each other or reach beyond `old`.
+    pub(super) fn apply(
+        &self,
+        old: &[u8],
+        context: &mut DCtx<'_>,
+        streams: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BundleError> {
+        let Self { control, extra, add, packed } = self;
+        // The lengths were held against the limits when it was read.
+        streams.resize(control + extra + add, 0);
+        let length = context.decompress(&mut streams[..], packed).ok();
+        length
+            .filter(|length| *length == streams.len())
+            .ok_or_else(|| wrong("a part of it cannot be unpacked"))?;
+        let (control, rest) = streams.split_at(*control);
+        let (extra, add) = rest.split_at(*extra);
+        out.clear();
+        out.reserve(extra.len() + add.len());
+        mix(old, control, extra, add, out)
     }
 }
 

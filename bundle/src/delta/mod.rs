@@ -18,11 +18,12 @@ mod patch;
 mod recompress;
 mod record;
 mod repack;
+mod worker;
 
 pub use apply::{Delta, OldImages};
 pub use frame::Frame;
 pub use header::{Header, zstd_version};
-pub use mix::Mix;
+pub use mix::{Mix, PackedMix};
 pub use patch::{Output, Packing, Patch, Source};
 pub use recompress::Recompressor;
 pub use record::Record;

@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
-use super::mix::Mix;
-use super::record::{BODY_LEVEL, array, bytes, packing, u16, u32, unpack, wrong};
-use super::{Recompressor, limits};
+use super::limits;
+use super::mix::PackedMix;
+use super::record::{array, bytes, u16, u32, wrong};
 use crate::BundleError;
 
 /// How the bytes of a block lie in an image.
@@ -47,7 +47,7 @@ pub struct Patch {
     /// The blocks whose contents, one after the other, are the dictionary.
     pub dictionary: Vec<Source>,
     /// The contents of the new blocks, in terms of the dictionary.
-    pub mix: Mix,
+    pub mix: PackedMix,
     /// The new blocks.
     pub outputs: Vec<Output>,
 }
@@ -55,14 +55,13 @@ pub struct Patch {
 impl Patch {
     pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<(), BundleError> {
         let Self { dictionary, mix, outputs } = self;
-        let body = [&mix.control[..], &mix.extra, &mix.add].concat();
-        let packed = zstd::bulk::compress(&body, BODY_LEVEL).map_err(packing)?;
+        let PackedMix { control, extra, add, packed } = mix;
         let shape = Shape {
             sources: dictionary.len(),
             outputs: outputs.len(),
-            control: mix.control.len(),
-            extra: mix.extra.len(),
-            add: mix.add.len(),
+            control: *control,
+            extra: *extra,
+            add: *add,
             packed: packed.len(),
         };
         shape.check()?;
@@ -103,32 +102,14 @@ impl Patch {
         {
             return Err(wrong("the blocks of a patch are not what it makes"));
         }
-        let mut control_extra_add = unpack(&bytes(from, packed)?, control + extra + add)?;
-        let add = control_extra_add.split_off(control + extra);
-        let extra = control_extra_add.split_off(control);
-        Ok(Self { dictionary, mix: Mix { control: control_extra_add, extra, add }, outputs })
+        let packed = bytes(from, packed)?;
+        Ok(Self { dictionary, mix: PackedMix { control, extra, add, packed }, outputs })
     }
 
     /// Whether it takes so much memory that nothing else should be made beside it.
     pub(super) fn is_large(&self) -> bool {
         let old = self.dictionary.iter().map(|source| source.len);
         old.chain(self.outputs.iter().map(|output| output.len)).any(|len| len > limits::SMALL_BLOCK)
-    }
-
-    /// Appends to `out` the new blocks as they lie in the image.
-    ///
-    /// # Errors
-    /// The patch contradicts itself or does not fit `dictionary`.
-    pub(super) fn apply(
-        &self,
-        dictionary: &[u8],
-        recompressor: &mut Recompressor,
-        out: &mut Vec<u8>,
-    ) -> Result<(), BundleError> {
-        let Self { mix: Mix { control, extra, add }, outputs, .. } = self;
-        let mut content = Vec::with_capacity(extra.len() + add.len());
-        super::mix::mix(dictionary, control, extra, add, &mut content)?;
-        recompressor.pack(&content, outputs, out)
     }
 }
 

@@ -6,7 +6,11 @@ use super::patch::{Output, Packing};
 use crate::BundleError;
 
 /// A context of zstd, which keeps its memory.
-pub struct Recompressor(CCtx<'static>);
+pub struct Recompressor {
+    context: CCtx<'static>,
+    /// One block.
+    packed: Vec<u8>,
+}
 
 impl std::fmt::Debug for Recompressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -18,7 +22,7 @@ impl Recompressor {
     /// Without memory yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(CCtx::create())
+        Self { context: CCtx::create(), packed: Vec::new() }
     }
 
     /// Appends to `out` the blocks that `content` is the contents of, one after the other.
@@ -34,10 +38,11 @@ impl Recompressor {
             match output.packing {
                 Packing::Stored => out.extend_from_slice(block),
                 Packing::Zstd(level) => {
-                    let mut packed = Vec::with_capacity(compress_bound(block.len()));
-                    let compressed = self.0.compress(&mut packed, block, i32::from(level));
+                    self.packed.clear();
+                    self.packed.reserve(compress_bound(block.len()));
+                    let compressed = self.context.compress(&mut self.packed, block, i32::from(level));
                     compressed.map_err(|code| failed(get_error_name(code)))?;
-                    out.append(&mut packed);
+                    out.extend_from_slice(&self.packed);
                 }
             }
         }

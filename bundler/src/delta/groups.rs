@@ -166,7 +166,7 @@ fn patch(
         let block = Block { offset: source.offset, len: source.packed, kind: Kind::Data };
         bytes.extend(content(block.read(&old_images[usize::from(source.image)])?).0);
     }
-    let mix = mix(&bytes, &new)?;
+    let mix = mix(&bytes, &new)?.pack()?;
     let outputs = members.iter().map(|(_, output)| *output).collect();
     Ok(Some(Patch { dictionary, mix, outputs }))
 }

@@ -12,8 +12,9 @@ const WINDOW: usize = 24;
 const SAMPLE: u64 = 64;
 /// Blocks that are remembered for a window. What is in more of them tells nothing.
 const BLOCKS: usize = 8;
-/// A block that shares fewer windows than this with the new bytes is not worth its place.
-const FEWEST: usize = 3;
+/// A block that shares fewer windows than this (some 2 KiB) with the new bytes is not worth the time in which a device reads and unpacks it:
+/// docs/decisions.md has the figures.
+const FEWEST: usize = 32;
 
 /// Windows of old blocks.
 #[derive(Default, Debug)]

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::tree::{InodeId, Kind, Tree};
 
 /// The zstd level of every block. A device makes the blocks that a delta changes again at this level (docs/decisions.md).
-pub const LEVEL: u8 = 6;
+pub const LEVEL: u8 = 4;
 
 /// Writes the tree to `out`, dated `epoch` (seconds since 1970).
 ///

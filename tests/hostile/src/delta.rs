@@ -62,10 +62,10 @@ fn is_bounded(record: &Record) {
         }
         Record::Patch(Patch { dictionary, mix, outputs }) => {
             let made: usize = outputs.iter().map(|output| output.len as usize).sum();
-            assert!((1..=limits::CONTENT).contains(&made) && made == mix.extra.len() + mix.add.len());
+            assert!((1..=limits::CONTENT).contains(&made) && made == mix.made());
             assert!(dictionary.iter().map(|source| source.len as usize).sum::<usize>() <= limits::DICTIONARY);
             assert!(dictionary.len().max(outputs.len()) <= limits::BLOCKS);
-            made + mix.control.len()
+            made
         }
         Record::Tree => 0,
         Record::Frame(_) => panic!("a frame in {} MiB", limits::MEMORY),
@@ -124,7 +124,7 @@ impl Pair {
                 source(0, &old_first, first.len(), zstd),
                 source(old_first.len(), &old_second, second.len(), zstd),
             ],
-            mix,
+            mix: mix.pack().unwrap(),
             outputs: vec![Output { len: changed.len() as u32, packing: zstd }],
         };
         let mut mix = Mix::default();
@@ -138,7 +138,7 @@ impl Pair {
                 second.len(),
                 Packing::Stored,
             )],
-            mix,
+            mix: mix.pack().unwrap(),
             outputs: [300, 400].map(|len| Output { len, packing: Packing::Stored }).to_vec(),
         };
         let records = vec![

@@ -6,9 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use image_layout::label;
 use serde_json::Value;
 use tests::fixture::Fixture;
@@ -22,9 +21,6 @@ const TINY: &str = "tests/recipes/tiny.yaml";
 /// The one fault that is gone in the next boot.
 const MENDED: &str = "/var's superblock was torn by a power cut and is mended";
 
-/// One guest at a time: they are slow enough.
-static GUEST: Mutex<()> = Mutex::new(());
-
 /// Boots 1.0.0 from a disk that was `damaged`, with QEMU's `options`; sees that it is healthy and that its status has
 /// `warning`; installs 2.0.0 after `before`, boots it and sees it committed.
 fn boots_and_updates(
@@ -33,7 +29,6 @@ fn boots_and_updates(
     warning: Option<&str>,
     before: impl FnOnce(&mut Vm) -> Result<()>,
 ) -> Result<()> {
-    let _one = GUEST.lock().map_err(|_| anyhow!("another case failed"))?;
     let fixture = Fixture::open()?;
     let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
     let dir = tempfile::tempdir()?;

@@ -3,10 +3,9 @@
 //! Each disk is made with the new system on its last try, so that every case is one boot, one hang and the way back.
 //! The times that are printed are those of `docs/operating.md`; the watchdog is set to 10 s.
 
-use std::sync::Mutex;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::fixture::Fixture;
 use tests::qmp::{Qmp, QmpListener};
@@ -18,9 +17,6 @@ const BOOT: u64 = 300;
 /// Seconds within which a hanging machine must be reset: the watchdog's 10, and a lot for a slow host.
 const RESET: u64 = 60;
 const TINY: &str = "tests/recipes/tiny.yaml";
-
-/// One guest at a time: they measure times.
-static GUEST: Mutex<()> = Mutex::new(());
 
 /// A machine with 1.0.0 in slot A and, if there is a recipe, 3.0.0 of it in B on its last try.
 struct Bench {
@@ -78,7 +74,6 @@ impl Bench {
 
 /// Boots the last try of a trial, lets `hang` do its work, and sees the old system come back.
 fn falls_back(what: &str, recipe: &str, hang: impl FnOnce(&mut Bench) -> Result<()>) -> Result<()> {
-    let _one = GUEST.lock().map_err(|_| anyhow!("another case failed"))?;
     let mut bench = Bench::start(Some(recipe))?;
     bench.vm.expect("slot B, try 3 of 3", BOOT)?;
     hang(&mut bench)?;
@@ -135,7 +130,6 @@ fn a_kernel_that_panics_and_does_not_restart_by_itself() -> Result<()> {
 
 #[test]
 fn an_agent_that_dies_on_a_committed_system() -> Result<()> {
-    let _one = GUEST.lock().map_err(|_| anyhow!("another case failed"))?;
     let mut bench = Bench::start(None)?;
     bench.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
     for signal in ["STOP", "KILL"] {
