@@ -27,7 +27,8 @@ pub(crate) struct ChunkReader<'a, D> {
     chunk: Vec<u8>,
     /// For reading what is in its place, made when it is needed.
     aligned: Option<Piece>,
-    /// Of the data that has gone by, if the plan is to make the tree and as long as it may still succeed.
+    /// Of the data that has gone by, if the plan is to make the tree and as long as it may still succeed. Not beside a delta, which makes
+    /// its own: where one breaks off, the tree is fetched.
     growing: Option<VerityTree>,
     /// The tree, once all of the data has gone by.
     tree: Vec<u8>,
@@ -44,7 +45,8 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
     ) -> Self {
         let job = &jobs[number];
         let sources = plan.map_or(&[][..], |plan| plan.sources(number));
-        let image = bundle.manifest().image(job.image).filter(|_| sources.contains(&Source::Tree));
+        let makes_tree = delta.is_none() && sources.contains(&Source::Tree);
+        let image = bundle.manifest().image(job.image).filter(|_| makes_tree);
         Self {
             bundle,
             job,

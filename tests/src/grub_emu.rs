@@ -209,7 +209,7 @@ const REPLACED: [(&str, &str); 6] = [
     ("if initrd \"", "if emu_initrd \""),
     ("\n    boot\n", "\n    emu_boot\n"),
     // Nobody presses a key.
-    ("sleep --interruptible 2", "emu_sleep"),
+    ("sleep --interruptible $daruma_wait", "emu_sleep"),
     ("\nsleep 3\n", "\nemu_sleep\n"),
     ("\nreboot\n", "\nemu_reboot\n"),
 ];

@@ -378,9 +378,9 @@ fn a_boot_image_that_does_not_load_costs_a_try_and_the_next_one_is_taken() {
 
 /// `grub.cfg` with a person who presses ESC as soon as it is asked for.
 fn with_key_pressed() -> String {
-    let asks = "if sleep --interruptible 2; then return 1; fi";
+    let asks = "if sleep --interruptible $daruma_wait; then return 1; fi";
     assert!(GRUB_CFG.contains(asks), "{asks:?} is not in grub.cfg any more");
-    GRUB_CFG.replace(asks, "sleep --interruptible 2")
+    GRUB_CFG.replace(asks, "sleep --interruptible $daruma_wait")
 }
 
 #[test]
