@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::opener::Access;
 use crate::plan::Plan;
 use crate::progress::{Progress, megabytes};
-use crate::running_slot::RunningSlot;
+use crate::running_slot::Reading;
 use crate::slot_target::SlotTarget;
 use crate::slot_writer::{Job, write_images};
 use crate::state::{Kind, Quarantined};
@@ -54,7 +54,7 @@ pub fn install(
             let doing = format!("installing {}", file.display());
             let verified = open(config, device, file, &doing)?;
             let origin = Origin::File;
-            let version = install_bundle(device, config, &verified, &origin, options, interrupt, &doing)?;
+            let version = install_bundle(device, config, &verified, origin, options, interrupt, &doing)?;
             (version, String::new())
         }
     };
@@ -106,12 +106,16 @@ fn from_web(
 pub enum Origin<'a> {
     /// A file at hand: every byte of it is verified before the slot is touched, and everything is read from it.
     File,
-    /// Far away: what the slots have already is not fetched. Before the slot is touched, the function is told which
-    /// ranges of the bundle will be read: bytes, ascending. (Others too, where a slot does not hold what it seemed to.)
-    /// Its failure ends the install.
-    Remote(&'a Expect<'a>),
-    /// The same, with a delta besides, which is taken if it is shorter than what else would be fetched.
-    Delta(&'a Expect<'a>, DeltaWay<'a>),
+    /// Far away: what the slots have already is not fetched.
+    Remote {
+        /// Before the slot is touched, it is told which ranges of the bundle will be read: bytes, ascending. (Others too, where a slot does
+        /// not hold what it seemed to.) Its failure ends the install.
+        expect: &'a Expect<'a>,
+        /// What the running slot holds, if somebody has begun to look.
+        running: Option<Reading>,
+        /// A delta besides, which is taken if it is shorter than what else would be fetched.
+        delta: Option<DeltaWay<'a>>,
+    },
 }
 
 /// A way to a bundle's chunks that costs `size` bytes to fetch, in their order: `take` puts chunk `index` of an image into the buffer, or says no from then on.
@@ -135,7 +139,7 @@ pub fn install_bundle<D: Disk + Sync>(
     device: &Device,
     config: &Config,
     verified: &Verified<D>,
-    origin: &Origin<'_>,
+    origin: Origin<'_>,
     options: Options,
     interrupt: &Interrupt,
     doing: &str,
@@ -164,7 +168,7 @@ pub(crate) type Begin = fn(&mut BootState, Slot) -> Result<(), TransitionError>;
 pub(crate) fn write_slot<D: Disk + Sync>(
     device: &Device,
     verified: &Verified<D>,
-    origin: &Origin<'_>,
+    origin: Origin<'_>,
     target: Slot,
     begin: Begin,
     how: &str,
@@ -189,28 +193,22 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     let (version, build) = (&update.version, update.build.as_str());
     let size = |image: &str| verified.manifest().image(image).map_or(0, |image| image.size);
     let bytes: u64 = partitions.iter().map(|(image, _)| size(image)).sum();
-    let plan = match origin {
-        Origin::File => None,
-        Origin::Remote(_) | Origin::Delta(..) => {
-            // In recovery no slot runs.
-            let running = device.running().ok().filter(|running| *running != target);
-            let running = running.and_then(|running| RunningSlot::open(device, running));
-            let has_delta = matches!(origin, Origin::Delta(..));
-            Some(Plan::make(verified, &jobs, running, has_delta, interrupt)?)
+    let (plan, expect, delta) = match origin {
+        Origin::File => (None, None, None),
+        Origin::Remote { expect, running, delta } => {
+            let running = running.or_else(|| Reading::begin(device)).and_then(Reading::finish);
+            let plan = Plan::make(verified, &jobs, running, delta.is_some(), interrupt)?;
+            let delta = delta.filter(|delta| delta.size < plan.fetched);
+            (Some(plan), Some(expect), delta)
         }
     };
-    let fetched = plan.as_ref().map_or(0, |plan| plan.fetched);
-    let delta = match origin {
-        Origin::Delta(_, delta) if delta.size < fetched => Some(*delta),
-        _ => None,
-    };
     let ways = match (&plan, delta) {
-        (Some(_), Some(DeltaWay { size, memory_mib, .. })) => {
+        (Some(Plan { fetched, .. }), Some(DeltaWay { size, memory_mib, .. })) => {
             let kernel = match memory_mib {
                 ..=limits::MEMORY => String::new(),
                 mib => format!(" with the kernel's payload, in {mib} MiB of memory"),
             };
-            let (delta, chunks, full) = (megabytes(size), megabytes(fetched), megabytes(bytes));
+            let (delta, chunks, full) = (megabytes(size), megabytes(*fetched), megabytes(bytes));
             format!("a delta of {delta}{kernel} (instead of {chunks} by chunks, {full} in full)")
         }
         (Some(Plan { here, copied, made, fetched, .. }), None) => format!(
@@ -226,7 +224,7 @@ pub(crate) fn write_slot<D: Disk + Sync>(
         }
     };
     say(format_args!("{} {version} into slot {target}: {ways}", update.compatible));
-    if let (Origin::Remote(expect) | Origin::Delta(expect, _), Some(plan), None) = (origin, &plan, delta) {
+    if let (Some(plan), Some(expect), None) = (&plan, expect, delta) {
         expect(plan.missing())?;
     }
 

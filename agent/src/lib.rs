@@ -72,6 +72,7 @@ pub use lock::Lock;
 pub use opener::{Access, AnyDisk, Opener};
 #[cfg(feature = "pull")]
 pub use pull::{Document, fetch};
+pub use running_slot::Reading;
 pub use slot_config::SlotConfig;
 pub use status::{SlotStatus, Status};
 pub use verbs::{Mark, mark, roll_back};

@@ -171,7 +171,7 @@ fn held(
     // Where the last chunk ends that is held.
     let mut found = 0;
     for offset in (0..size).step_by(PIECE) {
-        if offset - found > patience {
+        if offset - found >= patience {
             break;
         }
         at(offset)?;
@@ -236,7 +236,7 @@ mod tests {
         let piece = PIECE as u64;
         let all = vec![true, false, false, false, true, true];
         assert_eq!(held(u64::MAX), (all.clone(), 5 * piece));
-        assert_eq!(held(3 * piece), (all, 5 * piece), "exactly enough");
-        assert_eq!(held(2 * piece), (vec![true, false, false, false, false, false], 3 * piece));
+        assert_eq!(held(4 * piece), (all, 5 * piece), "just enough");
+        assert_eq!(held(3 * piece), (vec![true, false, false, false, false, false], 3 * piece));
     }
 }

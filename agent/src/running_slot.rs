@@ -1,6 +1,7 @@
 //! The running slot as a source of chunks: its partitions, and what it says lies in them.
 
 use std::fmt;
+use std::thread::{Builder, JoinHandle};
 
 use bundle::{Chunk, ImageName, SlotChunks};
 use image_layout::{Disk, Slot};
@@ -16,21 +17,35 @@ pub(crate) struct RunningSlot {
     chunks: SlotChunks,
 }
 
-impl RunningSlot {
-    /// Opens `slot`, which is never written to while it runs. `None`: it cannot be used, which a line says; an install
-    /// goes on without it.
-    pub(crate) fn open(device: &Device, slot: Slot) -> Option<Self> {
+/// A running slot that is being read, beside whatever else goes on: it is never written to while it runs.
+pub struct Reading {
+    slot: Slot,
+    thread: JoinHandle<Result<RunningSlot, String>>,
+}
+
+impl Reading {
+    /// Begins to read the running slot of `device`. `None`: no slot runs (this is recovery), or there is no thread to be had.
+    #[must_use]
+    pub fn begin(device: &Device) -> Option<Self> {
+        let slot = device.running().ok()?;
         let open = |label: &str| -> Result<AnyDisk, String> {
             let path = device.partition(label).map_err(|failure| failure.message)?;
             device.open(path, Access::Look).map_err(|error| format!("{}: {error}", path.display()))
         };
-        let read = || -> Result<Self, String> {
-            let (boot, root) = (open(slot.boot_label())?, open(slot.root_label())?);
+        let partitions = (open(slot.boot_label()), open(slot.root_label()));
+        let read = move || -> Result<RunningSlot, String> {
+            let (boot, root) = (partitions.0?, partitions.1?);
             let capacity = root.size().map_err(|error| error.to_string())?;
             let chunks = SlotChunks::read(&boot, capacity).map_err(|error| error.to_string())?;
-            Ok(Self { boot, root, chunks })
+            Ok(RunningSlot { boot, root, chunks })
         };
-        match read() {
+        Some(Self { slot, thread: Builder::new().spawn(read).ok()? })
+    }
+
+    /// Waits for what lies in the slot. `None`: it cannot be used, which a line says; an install goes on without it.
+    pub(crate) fn finish(self) -> Option<RunningSlot> {
+        let Self { slot, thread } = self;
+        match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
             Ok(running) => {
                 if running.chunks.root.is_none() {
                     say(format_args!(
@@ -45,7 +60,15 @@ impl RunningSlot {
             }
         }
     }
+}
 
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+impl RunningSlot {
     /// The chunks that the slot says it holds of `image`.
     pub(crate) fn chunks(&self, image: &str) -> &[Chunk] {
         match image {

@@ -266,7 +266,7 @@ pub(crate) fn install_best(
         };
         let doing = format!("installing {name}");
         let Purpose { target, begin, how, .. } = *purpose;
-        return match write_slot(device, &verified, &Origin::File, target, begin, how, interrupt, &doing) {
+        return match write_slot(device, &verified, Origin::File, target, begin, how, interrupt, &doing) {
             Ok(version) => Ok(Outcome::Installed(version)),
             Err(_) if is_gone() => Ok(Outcome::Pulled),
             Err(failure) => Err(failure),

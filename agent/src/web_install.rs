@@ -18,6 +18,7 @@ use crate::install::{DeltaWay, Options, Origin, install_bundle};
 use crate::interrupt::Interrupt;
 use crate::progress::megabytes;
 use crate::pull::Remote;
+use crate::running_slot::Reading;
 use crate::trust::bundle_keys;
 
 /// A bundle on a web server.
@@ -46,6 +47,8 @@ pub(crate) fn install_from_web(
     interrupt: &Interrupt,
 ) -> Result<(Version, String), Failure> {
     let keyring = bundle_keys(config, device)?;
+    // The network takes its time; so does the running slot.
+    let running = Reading::begin(device);
     let remote = Remote::open(device, &config.pull, wanted.url, wanted.tail, interrupt)?;
     let doing = format!("installing {}", remote.address());
     let verified =
@@ -71,13 +74,13 @@ pub(crate) fn install_from_web(
     let take = |image: &str, index: usize, buf: &mut Vec<u8>| {
         way.as_ref().is_some_and(|(_, source)| source.take(image, index, buf))
     };
-    let origin = match &way {
-        Some((Delta { size, memory_mib, .. }, _)) => {
-            Origin::Delta(&expect, DeltaWay { size: *size, memory_mib: *memory_mib, take: &take })
-        }
-        None => Origin::Remote(&expect),
-    };
-    let version = install_bundle(device, config, &verified, &origin, options, interrupt, &doing)?;
+    let delta = way.as_ref().map(|(Delta { size, memory_mib, .. }, _)| DeltaWay {
+        size: *size,
+        memory_mib: *memory_mib,
+        take: &take,
+    });
+    let origin = Origin::Remote { expect: &expect, running, delta };
+    let version = install_bundle(device, config, &verified, origin, options, interrupt, &doing)?;
     let mut fetched = remote.fetched();
     for delta in &asked {
         fetched.bytes += delta.fetched().bytes;

@@ -16,7 +16,7 @@ use crate::slots::settle;
 use crate::table::{Row, Target};
 
 /// How often each is done.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 /// How much longer re-creating a system may take than installing it.
 const TARGET: f64 = 3.0;
 /// A share of the bundle that chunks alone do not get below: so it was the delta.

@@ -137,7 +137,7 @@ fn install_from_far_away(booted: &Booted<'_>) -> Result<(), Failure> {
         booted.device,
         &config,
         &bundle,
-        &Origin::Remote(&|_| Ok(())),
+        Origin::Remote { expect: &|_| Ok(()), running: None, delta: None },
         options,
         &interrupt,
         "installing from far away",

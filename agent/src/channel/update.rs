@@ -63,7 +63,7 @@ pub(crate) fn install(
         let doing = format!("installing {address}");
         let verified = open(config, device, Path::new(&address), &doing)?;
         must_be(&verified, release, &doing)?;
-        let version = install_bundle(device, config, &verified, &Origin::File, options, interrupt, &doing)?;
+        let version = install_bundle(device, config, &verified, Origin::File, options, interrupt, &doing)?;
         (version, String::new())
     };
     let target = !device.running()?;

@@ -92,7 +92,7 @@ fn install_on(device: &Device, keyring: &bundle::Keyring, path: &Path, most: u64
         device,
         &Config::default(),
         &far,
-        &Origin::Remote(&expect),
+        Origin::Remote { expect: &expect, running: None, delta: None },
         InstallOptions::default(),
         &Interrupt::never(),
         "installing from far away",

@@ -9,7 +9,7 @@ use image_layout::Disk;
 use super::apply::OldImages;
 use super::frame::Frame;
 use super::record::{Record, wrong};
-use super::worker::Worker;
+use super::worker::{Made, Workers};
 use super::{Patch, limits};
 use crate::BundleError;
 
@@ -35,9 +35,7 @@ pub(super) struct Ahead<R> {
     from: R,
     /// MiB that the header asks for, and the device grants.
     memory: u32,
-    workers: Vec<Worker>,
-    /// Which of them gets the next patch: they take turns.
-    turn: usize,
+    workers: Workers,
     queue: VecDeque<Queued>,
     /// Memory of what has been handed on.
     used: Vec<Vec<u8>>,
@@ -51,8 +49,8 @@ pub(super) struct Ahead<R> {
 enum Queued {
     /// An error is said when its turn comes: a delta may end behind its last image.
     Step(Result<Step, BundleError>),
-    /// What the worker of this number makes next.
-    Patch(usize),
+    /// What a worker makes.
+    Patch(Made),
 }
 
 impl<R: Read> Ahead<R> {
@@ -63,12 +61,10 @@ impl<R: Read> Ahead<R> {
         old: &Arc<OldImages<D>>,
     ) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(limits::THREADS);
-        let workers = (0..threads).map(|_| Worker::new(Arc::clone(old))).collect();
         Self {
             from,
             memory,
-            workers,
-            turn: 0,
+            workers: Workers::new(threads, old),
             queue: VecDeque::new(),
             used: Vec::new(),
             large: None,
@@ -85,16 +81,16 @@ impl<R: Read> Ahead<R> {
         if self.queue.is_empty() {
             self.is_full = false;
         }
-        if used.capacity() > 0 && self.used.len() < self.workers.len() {
+        if used.capacity() > 0 && self.used.len() < self.workers.count() {
             used.clear();
             self.used.push(used);
         }
-        while !self.is_full && self.queue.len() < RECORDS && self.in_work() < 2 * self.workers.len() {
+        while !self.is_full && self.queue.len() < RECORDS && self.in_work() < 2 * self.workers.count() {
             self.read();
         }
         match self.queue.pop_front() {
             Some(Queued::Step(step)) => step,
-            Some(Queued::Patch(worker)) => self.workers[worker].made().map(Step::Bytes),
+            Some(Queued::Patch(made)) => made.wait().map(Step::Bytes),
             None => Err(wrong("it has no record")),
         }
     }
@@ -129,8 +125,7 @@ impl<R: Read> Ahead<R> {
             self.large = Some(patch);
             return;
         }
-        self.workers[self.turn].begin(patch, self.used.pop().unwrap_or_default());
-        self.queue.push_back(Queued::Patch(self.turn));
-        self.turn = (self.turn + 1) % self.workers.len();
+        let made = self.workers.begin(patch, self.used.pop().unwrap_or_default());
+        self.queue.push_back(Queued::Patch(made));
     }
 }

@@ -6,29 +6,30 @@ use zstd::zstd_safe::DCtx;
 use super::apply::OldImages;
 use super::patch::{Packing, Source};
 use super::record::wrong;
+use super::worker::room;
 use crate::BundleError;
 
-/// Puts the contents of `sources` into `content`, one after the other. `packed` is memory for a block as it lies.
+/// The contents of `sources`, one after the other, in the memory of `content`. `packed` is memory for a block as it lies.
 ///
 /// # Errors
 /// They cannot be read, or what lies there is something else.
-pub(super) fn read<D: Disk>(
+pub(super) fn read<'m, D: Disk>(
     old: &OldImages<D>,
     sources: &[Source],
     context: &mut DCtx<'_>,
     packed: &mut Vec<u8>,
-    content: &mut Vec<u8>,
-) -> Result<(), BundleError> {
+    content: &'m mut Vec<u8>,
+) -> Result<&'m [u8], BundleError> {
     // All lengths were held against the limits when the patch was read.
-    content.resize(sources.iter().map(|source| source.len as usize).sum(), 0);
-    let mut rest = &mut content[..];
+    let content = room(content, sources.iter().map(|source| source.len as usize).sum());
+    let mut rest = &mut *content;
     for source in sources {
         let (block, behind) = rest.split_at_mut(source.len as usize);
         rest = behind;
         match source.packing {
             Packing::Stored => old.read_at(source.image, block, source.offset)?,
             Packing::Zstd(_) => {
-                packed.resize(source.packed as usize, 0);
+                let packed = room(packed, source.packed as usize);
                 old.read_at(source.image, packed, source.offset)?;
                 let length = context.decompress(block, packed).ok();
                 length
@@ -37,5 +38,5 @@ pub(super) fn read<D: Disk>(
             }
         }
     }
-    Ok(())
+    Ok(content)
 }

@@ -6,6 +6,7 @@
 use zstd::zstd_safe::DCtx;
 
 use super::record::{BODY_LEVEL, packing};
+use super::worker::room;
 use crate::BundleError;
 
 /// The three streams of bsdiff, not compressed.
@@ -73,8 +74,8 @@ impl PackedMix {
     ) -> Result<(), BundleError> {
         let Self { control, extra, add, packed } = self;
         // The lengths were held against the limits when it was read.
-        streams.resize(control + extra + add, 0);
-        let length = context.decompress(&mut streams[..], packed).ok();
+        let streams = room(streams, control + extra + add);
+        let length = context.decompress(&mut *streams, packed).ok();
         length
             .filter(|length| *length == streams.len())
             .ok_or_else(|| wrong("a part of it cannot be unpacked"))?;

@@ -1,7 +1,7 @@
-//! A thread that applies patches.
+//! Threads that apply patches.
 
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use image_layout::Disk;
@@ -12,43 +12,64 @@ use super::record::wrong;
 use super::{Patch, Recompressor, dictionary};
 use crate::BundleError;
 
-/// The thread, what goes to it and what comes back. It ends when this is dropped.
+/// What a patch makes, as soon as it is made.
 #[derive(Debug)]
-pub(super) struct Worker {
-    /// `None`: it is to end.
-    patches: Option<Sender<(Patch, Vec<u8>)>>,
-    made: Receiver<Result<Vec<u8>, BundleError>>,
-    thread: Option<JoinHandle<()>>,
+pub(super) struct Made(Receiver<Result<Vec<u8>, BundleError>>);
+
+/// A patch, an empty vector for what it makes, and where that goes.
+type Work = (Patch, Vec<u8>, SyncSender<Result<Vec<u8>, BundleError>>);
+
+/// The threads. Whichever is free takes the patch that waits longest. They end when this is dropped.
+#[derive(Debug)]
+pub(super) struct Workers {
+    /// `None`: they are to end.
+    patches: Option<Sender<Work>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-impl Worker {
-    /// Starts it, on a device that holds `old`.
-    pub(super) fn new<D: Disk + Send + Sync + 'static>(old: Arc<OldImages<D>>) -> Self {
-        let (patches, to_apply) = channel::<(Patch, Vec<u8>)>();
-        let (done, made) = channel();
-        let thread = thread::spawn(move || {
-            let mut memory = Memory::default();
-            for (patch, out) in to_apply {
-                if done.send(memory.apply(&patch, &old, out)).is_err() {
-                    return; // nobody wants it any more
+impl Workers {
+    /// Starts `count` of them, on a device that holds `old`.
+    pub(super) fn new<D: Disk + Send + Sync + 'static>(count: usize, old: &Arc<OldImages<D>>) -> Self {
+        let (patches, to_apply) = channel::<Work>();
+        let to_apply = Arc::new(Mutex::new(to_apply));
+        let worker = |_| {
+            let (to_apply, old) = (Arc::clone(&to_apply), Arc::clone(old));
+            thread::spawn(move || {
+                let mut memory = Memory::default();
+                loop {
+                    let next = to_apply.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok((patch, out, made)) = next else { return };
+                    // Fails if nobody wants it any more.
+                    let _ = made.send(memory.apply(&patch, &old, out));
                 }
-            }
-        });
-        Self { patches: Some(patches), made, thread: Some(thread) }
+            })
+        };
+        Self { patches: Some(patches), threads: (0..count).map(worker).collect() }
     }
 
-    /// Hands it a patch, and an empty vector for what it makes.
-    pub(super) fn begin(&self, patch: Patch, out: Vec<u8>) {
-        // If the thread is gone, `made` says so.
-        let _ = self.patches.as_ref().map(|patches| patches.send((patch, out)));
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.threads.len()
     }
 
-    /// Waits for what the oldest patch makes that has not been asked for.
+    /// Hands them a patch, and an empty vector for what it makes.
+    pub(super) fn begin(&self, patch: Patch, out: Vec<u8>) -> Made {
+        let (sender, made) = sync_channel(1);
+        if let Some(patches) = &self.patches {
+            // If the threads are gone, `Made::wait` says so.
+            let _ = patches.send((patch, out, sender));
+        }
+        Made(made)
+    }
+}
+
+impl Made {
+    /// Waits for it.
     ///
     /// # Errors
     /// An old image cannot be read, or the patch contradicts itself.
-    pub(super) fn made(&self) -> Result<Vec<u8>, BundleError> {
-        self.made.recv().unwrap_or_else(|_| Err(wrong("a thread that applies patches has failed")))
+    pub(super) fn wait(&self) -> Result<Vec<u8>, BundleError> {
+        self.0.recv().unwrap_or_else(|_| Err(wrong("a thread that applies patches has failed")))
     }
 }
 
@@ -74,17 +95,28 @@ impl Memory {
         mut out: Vec<u8>,
     ) -> Result<Vec<u8>, BundleError> {
         let Self { unpacking, packing, packed, dictionary, streams, content } = self;
-        dictionary::read(old, &patch.dictionary, unpacking, packed, dictionary)?;
+        let dictionary = dictionary::read(old, &patch.dictionary, unpacking, packed, dictionary)?;
         patch.mix.apply(dictionary, unpacking, streams, content)?;
         packing.pack(content, &patch.outputs, &mut out)?;
         Ok(out)
     }
 }
 
-impl Drop for Worker {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.patches = None;
-        // A panic of the thread was said by the missing result.
-        let _ = self.thread.take().map(JoinHandle::join);
+        for thread in self.threads.drain(..) {
+            // A panic of the thread was said by the missing result.
+            let _ = thread.join();
+        }
     }
+}
+
+/// `len` bytes of `memory`, whatever they are, for the caller to overwrite: a vector that is cut and lengthened again would be filled with
+/// zeros each time.
+pub(super) fn room(memory: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if memory.len() < len {
+        memory.resize(len, 0);
+    }
+    &mut memory[..len]
 }
