@@ -196,7 +196,7 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     let (plan, expect, delta) = match origin {
         Origin::File => (None, None, None),
         Origin::Remote { expect, running, delta } => {
-            let running = running.or_else(|| Reading::begin(device)).and_then(Reading::finish);
+            let running = || running.or_else(|| Reading::begin(device)).and_then(Reading::finish);
             let plan = Plan::make(verified, &jobs, running, delta.is_some(), interrupt)?;
             let delta = delta.filter(|delta| delta.size < plan.fetched);
             (Some(plan), Some(expect), delta)

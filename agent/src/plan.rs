@@ -56,7 +56,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Looks for what the slots have of the images of `jobs`: reads the whole of what will be overwritten, once and in
-    /// 1 MiB of memory, and goes by what `running` says of itself. Where there is a delta besides, which is shorter than nearly all that could
+    /// 1 MiB of memory, and goes by what `running`, which is asked then, says of itself. Where there is a delta besides, which is shorter than nearly all that could
     /// be found, it looks no further than [`PATIENCE`].
     ///
     /// # Errors
@@ -64,25 +64,27 @@ impl Plan {
     pub(crate) fn make<D>(
         bundle: &Verified<D>,
         jobs: &[Job],
-        running: Option<RunningSlot>,
+        running: impl FnOnce() -> Option<RunningSlot>,
         has_delta: bool,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         let total =
             jobs.iter().flat_map(|job| bundle.chunks(job.image)).map(|chunk| u64::from(chunk.len)).sum();
         let mut progress = Progress::start("looking", total);
-        let (sources, missing) = (Vec::new(), Vec::new());
-        let mut plan = Self { sources, running, here: 0, copied: 0, made: 0, fetched: 0, missing };
-        let mut done = 0;
+        let patience = if has_delta { PATIENCE } else { u64::MAX };
+        let (mut of_idle, mut done) = (Vec::new(), 0);
         for Job { image, target } in jobs {
-            let chunks = bundle.chunks(image);
             let mut at = |offset| {
                 progress.at(done + offset);
                 interrupt.check()
             };
-            let patience = if has_delta { PATIENCE } else { u64::MAX };
-            let held = held(target, chunks, patience, &mut at)?;
-            done += end(chunks);
+            of_idle.push(held(target, bundle.chunks(image), patience, &mut at)?);
+            done += end(bundle.chunks(image));
+        }
+        let (sources, missing) = (Vec::new(), Vec::new());
+        let mut plan = Self { sources, running: running(), here: 0, copied: 0, made: 0, fetched: 0, missing };
+        for (Job { image, .. }, held) in jobs.iter().zip(of_idle) {
+            let chunks = bundle.chunks(image);
             let places: HashMap<bundle::Sha256, (u64, u32)> = plan
                 .running
                 .as_ref()

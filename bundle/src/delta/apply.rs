@@ -118,13 +118,12 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
             (self.next, self.done, self.tree) = ((image + 1, 0), 0, VerityTree::of(next));
             return self.make(buf);
         };
-        buf.resize(chunk.len as usize, 0);
-        let mut filled = 0;
-        while filled < buf.len() {
+        buf.clear();
+        while buf.len() < chunk.len as usize {
             if self.left() == 0 {
                 self.step()?;
             }
-            filled += self.take(&mut buf[filled..])?;
+            self.take(buf, chunk.len as usize)?;
         }
         if Sha256::of(buf) != chunk.sha256 {
             return Err(reader::damaged(name, index));
@@ -175,25 +174,26 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
         Ok(())
     }
 
-    /// Moves bytes of the last record into `buf`; returns how many.
-    fn take(&mut self, buf: &mut [u8]) -> Result<usize, BundleError> {
-        let len = usize::try_from(self.left()).unwrap_or(usize::MAX).min(buf.len());
-        let buf = &mut buf[..len];
+    /// Moves bytes of the last record to the end of `buf`, until it has `most` of them.
+    fn take(&mut self, buf: &mut Vec<u8>, most: usize) -> Result<(), BundleError> {
+        let had = buf.len();
+        let len = usize::try_from(self.left()).unwrap_or(usize::MAX).min(most - had);
         match &mut self.pending {
             Pending::Bytes { bytes, taken } => {
-                buf.copy_from_slice(&bytes[*taken..][..len]);
+                buf.extend_from_slice(&bytes[*taken..][..len]);
                 *taken += len;
             }
             Pending::Copy { image, offset, len: left } => {
-                self.old.read_at(*image, buf, *offset)?;
+                buf.resize(had + len, 0);
+                self.old.read_at(*image, &mut buf[had..], *offset)?;
                 *offset += len as u64;
                 *left -= len as u64;
             }
         }
         if let Some(tree) = &mut self.tree {
-            tree.update(buf);
+            tree.update(&buf[had..]);
         }
         self.done += len as u64;
-        Ok(len)
+        Ok(())
     }
 }
