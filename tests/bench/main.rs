@@ -114,19 +114,19 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     say("installing");
     let contest = Contest { sandbox, daruma: &daruma, rauc: rauc.as_ref() };
     table.0.extend(contest.rows(&small, &large)?);
-    table.0.push(channel.row(&daruma, "same slots")?);
-    let mut channel_rows = 1;
+    table.0.extend(channel.rows(&daruma, "same slots")?);
+    let mut devices = 1;
     if sandbox.is_root {
         say("installing to slower disks");
         for speed in medium::SPEEDS {
             let name = format!("slow-{}", speed.write);
             let daruma = device(&name, small_root, Kind::Slow(speed))?;
             table.0.extend(Contest { sandbox, daruma: &daruma, rauc: None }.slow_rows(&small, speed)?);
-            table.0.push(channel.row(&daruma, &format!("disk of {} MB/s", speed.write / 1_000_000))?);
-            channel_rows += 1;
+            table.0.extend(channel.rows(&daruma, &format!("disk of {} MB/s", speed.write / 1_000_000))?);
+            devices += 1;
         }
     }
-    channel.close(channel_rows)?;
+    channel.close(devices)?;
     say("booting");
     let dir = sandbox.work.join("boot");
     let booted = BootFiles::of(&disk, &dir).and_then(|boot| boot.rows(&debian, &dir));

@@ -10,7 +10,7 @@ use tests::server::{Place, Server};
 
 use crate::daruma::Daruma;
 use crate::install::Workload;
-use crate::sample::{self, in_turns};
+use crate::sample::{self, Sample, in_turns};
 use crate::sandbox::Sandbox;
 use crate::slots::settle;
 use crate::table::{Row, Target};
@@ -49,34 +49,38 @@ impl<'a> Channel<'a> {
         Ok(Self { sandbox, publisher, server, new })
     }
 
-    /// One row: both on the same device, `what` its disk is.
-    pub(crate) fn row(&self, daruma: &Daruma, what: &str) -> Result<Row> {
+    /// Two rows, all on the same device, `what` its disk is. An update finds nothing in the page cache: neither the old system nor what the
+    /// server sends. So does the first peer, which has its bundle on the disk of this machine; the second has it in memory.
+    pub(crate) fn rows(&self, daruma: &Daruma, what: &str) -> Result<Vec<Row>> {
         daruma.follow(&self.publisher.path("repo"), &self.server.url(""))?;
         let (bundle, (boot, root)) = (&self.new.bundle, self.new.images.sizes()?);
-        let runs = in_turns(ROUNDS, 2, |contender| {
+        let peers = ["install of the file", "with the file in memory"];
+        let runs = in_turns(ROUNDS, 1 + peers.len(), |contender| {
             daruma.slots().clear("boot-b", boot)?;
             daruma.slots().clear("root-b", root)?;
             daruma.reset()?;
-            settle(self.sandbox.is_root, Some(&[bundle]))?;
+            let in_memory: &[&Path] = &[bundle];
+            settle(self.sandbox.is_root, (contender == 2).then_some(in_memory))?;
             if contender == 0 { daruma.update() } else { daruma.install(bundle) }
         })?;
         let samples = sample::times(&runs);
-        Ok(Row {
+        let row = |(theirs, peer): (&Sample, &str)| Row {
             what: format!("update by delta, {what}"),
             ours: samples[0].to_string(),
-            peer: "install of the file".to_owned(),
-            theirs: samples[1].to_string(),
-            ratio: Some(samples[0].median() / samples[1].median()),
+            peer: peer.to_owned(),
+            theirs: theirs.to_string(),
+            ratio: Some(samples[0].median() / theirs.median()),
             target: Target::Ratio(TARGET),
             mib: 0.0,
-        })
+        };
+        Ok(samples[1..].iter().zip(peers).map(row).collect())
     }
 
-    /// Ends the server, and sees that every update of `rows` rows was by the delta.
-    pub(crate) fn close(self, rows: usize) -> Result<()> {
+    /// Ends the server, and sees that every update on `devices` devices was by the delta.
+    pub(crate) fn close(self, devices: usize) -> Result<()> {
         let size = fs::metadata(&self.new.bundle)?.len();
         let sent: u64 = self.server.requests()?.iter().map(|request| request.bytes).sum();
-        let share = sent as f64 / (size * (rows * ROUNDS) as u64) as f64;
+        let share = sent as f64 / (size * (devices * ROUNDS) as u64) as f64;
         ensure!(share < SHARE, "the updates fetched {share:.2} of the bundle each: that was no delta");
         Ok(())
     }
