@@ -50,7 +50,7 @@ impl<'a> Channel<'a> {
     }
 
     /// Two rows, all on the same device, `what` its disk is. An update finds nothing in the page cache: neither the old system nor what the
-    /// server sends. So does the first peer, which has its bundle on the disk of this machine; the second has it in memory.
+    /// server sends. Nor does the first peer, whose bundle lies on the disk of this machine; the second has it in memory.
     pub(crate) fn rows(&self, daruma: &Daruma, what: &str) -> Result<Vec<Row>> {
         daruma.follow(&self.publisher.path("repo"), &self.server.url(""))?;
         let (bundle, (boot, root)) = (&self.new.bundle, self.new.images.sizes()?);

@@ -34,7 +34,7 @@ impl Firmware {
     }
 }
 
-/// How large a machine is.
+/// How much memory a machine has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
     /// For the test system.
@@ -68,7 +68,7 @@ pub struct Machine {
     pub data: Option<PathBuf>,
     /// Firmware.
     pub firmware: Firmware,
-    /// Memory and processors.
+    /// How much memory.
     pub size: Size,
     /// Everything that the guest writes to its serial port is appended here.
     pub log: PathBuf,
