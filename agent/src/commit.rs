@@ -17,6 +17,9 @@ pub fn commit(device: &Device, running: Slot) -> Result<String, Failure> {
     let mut boot = environment.state();
     let was_trial = boot.trial == Some(running);
     boot.mark_good(running);
+    if let Some(record) = device.disk_record() {
+        environment.note_place(&record.place);
+    }
     environment.write(&boot)?;
     device.state_file().change(|state| {
         state.release(running);

@@ -1,9 +1,10 @@
 //! The device: where its partitions, files and runtime folder are. Nothing else looks at the running system.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use grub_env::EnvStore;
+use grub_env::{DiskRecord, EnvStore};
 use image_layout::{Slot, label};
 
 use crate::cmdline::{Booted, CommandLine};
@@ -20,41 +21,43 @@ pub struct Device {
     root: PathBuf,
     is_real: bool,
     partitions: Partitions,
+    /// What daruma-init found of the disk, if it said so.
+    record: Option<DiskRecord>,
     command_line: CommandLine,
     opener: Opener,
 }
 
 impl Device {
-    /// The machine that this program runs on.
+    /// The machine that this program runs on, in recovery too. In recovery no slot runs, and partitions may be missing.
     ///
     /// # Errors
     /// [`Exit::NotADevice`] when it was not booted by Daruma's grub.cfg or lacks partitions.
     pub fn discover() -> Result<Self, Failure> {
         let command_line = read_command_line(Path::new("/proc/cmdline"))?;
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let partitions =
-            partitions::find(Path::new("/sys"), &mountinfo, Path::new("/dev")).map_err(|cause| {
-                Failure::new(Exit::NotADevice, format!("looking for the device's partitions: {cause}"))
-            })?;
+        let failure = |cause: String| {
+            Failure::new(Exit::NotADevice, format!("looking for the device's partitions: {cause}"))
+        };
+        let (sys, dev) = (Path::new("/sys"), Path::new("/dev"));
+        let record = match fs::read_to_string(DiskRecord::PATH) {
+            Ok(text) => Some(DiskRecord::parse(&text).ok_or_else(|| {
+                failure(format!("{} does not name a disk; restart the device", DiskRecord::PATH))
+            })?),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(failure(format!("reading {}: {error}", DiskRecord::PATH))),
+        };
+        let partitions = match &record {
+            Some(record) => partitions::recorded(sys, record, dev),
+            None => {
+                partitions::find(sys, &fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), dev)
+            }
+        };
+        let partitions = partitions.map_err(failure)?;
+        let lacking = partitions::lacking(&partitions).filter(|_| command_line.booted != Booted::Recovery);
+        if let Some(label) = lacking {
+            return Err(failure(format!("the disk of this system has no partition {label:?}")));
+        }
         let opener = Opener::default();
-        Ok(Self { root: PathBuf::from("/"), is_real: true, partitions, command_line, opener })
-    }
-
-    /// The machine in recovery, where no slot runs and nothing but `disk` (the kernel's name, such as `vda`) is the
-    /// device's own: a stick may carry the same labels.
-    ///
-    /// # Errors
-    /// [`Exit::NotADevice`] when it was not booted by Daruma's grub.cfg.
-    pub fn on_disk(disk: &str) -> Result<Self, Failure> {
-        let command_line = read_command_line(Path::new("/proc/cmdline"))?;
-        let partitions = partitions::on_disk(Path::new("/sys"), disk, Path::new("/dev"));
-        Ok(Self {
-            root: PathBuf::from("/"),
-            is_real: true,
-            partitions,
-            command_line,
-            opener: Opener::default(),
-        })
+        Ok(Self { root: PathBuf::from("/"), is_real: true, partitions, record, command_line, opener })
     }
 
     /// A device laid out in `folder`: files named like the partitions, folders `etc`, `var`, `run` (and `proc`, for
@@ -74,7 +77,8 @@ impl Device {
             }
         }
         let root = folder.to_path_buf();
-        let device = Self { root, is_real: false, partitions, command_line, opener: Opener::default() };
+        let opener = Opener::default();
+        let device = Self { root, is_real: false, partitions, record: None, command_line, opener };
         for label in [label::ESP, "boot-a", "root-a", "boot-b", "root-b"] {
             device.partition(label)?;
         }
@@ -125,6 +129,11 @@ impl Device {
                 format!("looking for the partition {label:?} of {at}: there is none"),
             )
         })
+    }
+
+    /// What daruma-init found of the disk that GRUB started from, if it said so.
+    pub(crate) fn disk_record(&self) -> Option<&DiskRecord> {
+        self.record.as_ref()
     }
 
     /// Paths of all partitions that the device has.

@@ -1,6 +1,6 @@
 //! The boot environment as the agent uses it: loaded once, changed in memory, written once.
 
-use grub_env::{BootState, Env, EnvError, EnvStore};
+use grub_env::{BootState, Env, EnvError, EnvStore, PLACE};
 use image_layout::label;
 
 use crate::console::warn;
@@ -11,21 +11,24 @@ use crate::opener::AnyDisk;
 /// The environment of a device, open for writing. Whoever has it should hold the [`crate::Lock`].
 pub(crate) struct Environment {
     store: EnvStore<AnyDisk>,
+    /// As it is on the disk.
     env: Env,
+    /// Where the disk hangs, to be noted with the next write.
+    place: Option<String>,
     /// What is wrong with the copies on the disk, one line each; empty once they have been healed.
     damage: Vec<String>,
-    place: String,
+    partition: String,
 }
 
 impl Environment {
     /// Loads it.
     pub(crate) fn load(device: &Device) -> Result<Self, Failure> {
         let store = device.environment()?;
-        let place = device.partition(label::ESP)?.display().to_string();
+        let partition = device.partition(label::ESP)?.display().to_string();
         let loaded = store.load().map_err(|error| {
-            Failure::new(Exit::Environment, format!("reading the boot environment on {place}: {error}"))
+            Failure::new(Exit::Environment, format!("reading the boot environment on {partition}: {error}"))
         })?;
-        Ok(Self { store, env: loaded.env, damage: loaded.damage, place })
+        Ok(Self { store, env: loaded.env, place: None, damage: loaded.damage, partition })
     }
 
     /// What it says.
@@ -38,11 +41,23 @@ impl Environment {
         &self.damage
     }
 
+    /// Has the next [`Environment::write`] note where the disk hangs: what daruma-init goes by where nothing else tells
+    /// this disk from a clone.
+    pub(crate) fn note_place(&mut self, place: &str) {
+        self.place = Some(place.to_owned());
+    }
+
     /// Makes it say `state`, durably. Writes nothing when it says so already and is undamaged: the ESP is flash
     /// that wears, too.
     pub(crate) fn write(&mut self, state: &BootState) -> Result<(), Failure> {
         let mut env = self.env.clone();
         state.apply_to(&mut env);
+        // Without room for it the device works all the same.
+        if let Some(place) = &self.place
+            && env.get(PLACE).as_ref() != Some(place)
+        {
+            let _ = env.set(PLACE, place);
+        }
         if env == self.env && self.damage.is_empty() {
             return Ok(());
         }
@@ -51,10 +66,10 @@ impl Environment {
             Ok(()) => {}
             // GRUB goes by the first copy, which says what it should; the daemon mends the second at its next start.
             Err(error @ EnvError::BakNotWritten(_)) => {
-                warn(format_args!("writing the boot environment on {}: {error}", self.place))
+                warn(format_args!("writing the boot environment on {}: {error}", self.partition))
             }
             Err(error) => {
-                let line = format!("writing the boot environment on {}: {error}", self.place);
+                let line = format!("writing the boot environment on {}: {error}", self.partition);
                 return Err(Failure::new(Exit::Environment, line));
             }
         }

@@ -73,9 +73,6 @@ enum Verb {
     /// Install a bundle from a USB stick; started by daruma-init in recovery
     #[command(hide = true)]
     Recovery {
-        /// The disk that is the device's own, such as vda
-        #[arg(long)]
-        disk: String,
         /// Seconds to wait for a stick
         #[arg(long, default_value_t = 60)]
         wait_s: u32,
@@ -111,10 +108,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<String, Failure> {
-    let device = match (&arguments.root, &arguments.verb) {
-        (Some(folder), _) => Device::at(folder)?,
-        (None, Verb::Recovery { disk, .. }) => Device::on_disk(disk)?,
-        (None, _) => Device::discover()?,
+    let device = match &arguments.root {
+        Some(folder) => Device::at(folder)?,
+        None => Device::discover()?,
     };
     let config = || Config::load(&device.path(agent::config::FILE));
     match arguments.verb {
@@ -141,7 +137,7 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
         Verb::Rollback => agent::roll_back(&device),
         Verb::Daemon => agent::daemon::run(&device, config()).map(|()| String::new()),
-        Verb::Recovery { wait_s, .. } => {
+        Verb::Recovery { wait_s } => {
             // What cannot be read must not keep the technician's stick from helping.
             let config = config().unwrap_or_else(|failure| {
                 agent::console::warn(format_args!("{failure}; recovery works with the defaults"));

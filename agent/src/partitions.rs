@@ -1,12 +1,14 @@
 //! Finding the device's partitions: by GPT label, all on one disk, and on the right one.
 //!
-//! A second disk may carry the same labels (a spare, a USB stick with a factory image). The one that
-//! counts is the disk that carries the mounted /var.
+//! A second disk may carry the same labels (a spare, a clone, a USB stick with a factory image). daruma-init has found the
+//! one that GRUB started from and says so in [`DiskRecord::PATH`]. Where nothing says so, because another initramfs
+//! was started, the disk counts that carries the mounted /var; no guess is made between two.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use grub_env::DiskRecord;
 use image_layout::label;
 
 /// The labels without which a machine is no Daruma device. (BIOS's core image is GRUB's own business. /var explains and
@@ -40,7 +42,7 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
     }
     let is_whole = |partitions: &Partitions| NEEDED.iter().all(|label| partitions.contains_key(*label));
     if let Some(partitions) = var_disk.and_then(|disk| disks.remove(&disk)) {
-        return match NEEDED.iter().find(|label| !partitions.contains_key(**label)) {
+        return match lacking(&partitions) {
             None => Ok(partitions),
             Some(label) => Err(format!("the disk that carries /var has no partition {label:?}")),
         };
@@ -59,16 +61,43 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
     }
 }
 
-/// The partitions of one disk, by its kernel name: as many as it has.
-pub(crate) fn on_disk(sys: &Path, disk: &str, dev: &Path) -> Partitions {
-    let entries = fs::read_dir(sys.join("class/block").join(disk)).into_iter().flatten().flatten();
+/// The partitions of the disk that daruma-init recorded: as many as it has. The error is the cause, for one line.
+pub(crate) fn recorded(sys: &Path, record: &DiskRecord, dev: &Path) -> Result<Partitions, String> {
+    let DiskRecord { disk, sequence, .. } = record;
+    let folder = sys.join("class/block").join(disk);
+    let now = fs::read_to_string(folder.join("diskseq")).unwrap_or_default();
+    if now.trim() != sequence {
+        return Err(format!("the disk {disk}, from which this system was started, is not there any more"));
+    }
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
     let labelled = entries.filter_map(|entry| {
         let uevent = fs::read_to_string(entry.path().join("uevent")).ok()?;
         let value = |key: &str| uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let label = value("PARTNAME").filter(|label| label::ALL.contains(label))?;
         Some((label.to_owned(), dev.join(value("DEVNAME")?)))
     });
-    labelled.collect()
+    Ok(labelled.collect())
+}
+
+/// The first of the partitions without which there is no device that `partitions` lacks.
+pub(crate) fn lacking(partitions: &Partitions) -> Option<&'static str> {
+    NEEDED.into_iter().find(|label| !partitions.contains_key(*label))
+}
+
+/// Names of the disks besides `own` that have all of a device's partitions.
+pub(crate) fn others(sys: &Path, own: &str) -> Vec<String> {
+    let mut disks: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in fs::read_dir(sys.join("class/block")).into_iter().flatten().flatten() {
+        let Ok(folder) = entry.path().canonicalize() else { continue };
+        let Ok(uevent) = fs::read_to_string(folder.join("uevent")) else { continue };
+        let label = uevent.lines().find_map(|line| line.strip_prefix("PARTNAME="));
+        let disk = folder.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        if let (Some(label), Some(disk)) = (label, disk) {
+            disks.entry(disk).or_default().push(label.to_owned());
+        }
+    }
+    let has_all = |labels: &[String]| NEEDED.iter().all(|needed| labels.iter().any(|label| label == needed));
+    disks.into_iter().filter(|(disk, labels)| disk != own && has_all(labels)).map(|(disk, _)| disk).collect()
 }
 
 /// `major:minor` of what is mounted at `point`; of several mounts the last one is on top.
@@ -130,6 +159,24 @@ mod tests {
         assert_eq!(find(sys.path(), "", Path::new("/dev")).unwrap()["esp"], Path::new("/dev/sdb2"));
         fs::remove_dir_all(sys.path().join("devices/sdb")).unwrap();
         assert_eq!(find(sys.path(), "", Path::new("/dev")).unwrap()["esp"], Path::new("/dev/sda2"));
+    }
+
+    #[test]
+    fn the_disk_that_daruma_init_recorded_is_taken_until_another_one_has_its_name() {
+        let sys = sys_with("ab");
+        for (disk, sequence) in [("sda", "3\n"), ("sdb", "4\n")] {
+            symlink(sys.path().join("devices").join(disk), sys.path().join("class/block").join(disk))
+                .unwrap();
+            fs::write(sys.path().join("devices").join(disk).join("diskseq"), sequence).unwrap();
+        }
+        let by = grub_env::By::Guid;
+        let mut record = DiskRecord { disk: "sdb".into(), sequence: "4".into(), place: "pci/1".into(), by };
+        let found = recorded(sys.path(), &record, Path::new("/dev")).unwrap();
+        assert_eq!((found["esp"].as_path(), lacking(&found)), (Path::new("/dev/sdb2"), None));
+        assert_eq!(others(sys.path(), "sdb"), ["sda"]);
+        // It was pulled out, and what was plugged in later got its name.
+        record.sequence = "2".into();
+        assert!(recorded(sys.path(), &record, Path::new("/dev")).unwrap_err().contains("sdb"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use grub_env::BootState;
 use image_layout::{Slot, label};
@@ -13,6 +14,7 @@ use crate::daemon::{self, CHECKING, DEGRADED, HEALTHY};
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::init_report;
+use crate::partitions;
 use crate::state::{Event, Quarantined};
 
 /// Everything that `daruma status --json` prints. Fields may be added; none changes its meaning.
@@ -34,6 +36,8 @@ pub struct Status {
     pub boots_next: String,
     /// Both slots by name.
     pub slots: BTreeMap<String, SlotStatus>,
+    /// The disk that the system runs from; absent when daruma-init did not say.
+    pub disk: Option<DiskStatus>,
     /// What is wrong with the boot environment, one line each.
     pub environment_damage: Vec<String>,
     /// What happened, oldest first.
@@ -42,6 +46,33 @@ pub struct Status {
     pub quarantined: Vec<Quarantined>,
     /// What else a person should know: this boot's lines of daruma-init, an unusable state file or configuration.
     pub warnings: Vec<String>,
+}
+
+/// The disk that GRUB started from, and others that look like it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiskStatus {
+    /// The kernel's name, such as `vda`.
+    pub name: String,
+    /// What told it from the others at boot: `alone`, `guid`, `environment`, `root-hash`; or, where nothing told for
+    /// sure, `partitions`, `fixed`, `place`, `nothing`.
+    pub chosen_by: &'static str,
+    /// Other disks with Daruma's partitions that are there now.
+    pub others: Vec<String>,
+    /// `chosen_by` as a part of a sentence.
+    #[serde(skip)]
+    pub because: String,
+}
+
+impl DiskStatus {
+    fn of(device: &Device) -> Option<Self> {
+        let record = device.disk_record()?;
+        Some(Self {
+            name: record.disk.clone(),
+            chosen_by: record.by.word(),
+            others: partitions::others(Path::new("/sys"), &record.disk),
+            because: record.by.to_string(),
+        })
+    }
 }
 
 /// One slot.
@@ -108,6 +139,7 @@ impl Status {
             degraded_because,
             boots_next: boot.select().slot.map_or("recovery", Slot::name).to_owned(),
             slots: slots.into_iter().map(|(slot, status)| (slot.name().to_owned(), status)).collect(),
+            disk: DiskStatus::of(device),
             environment_damage: loaded.damage,
             events: state.events,
             quarantined: state.quarantined,

@@ -36,6 +36,14 @@ impl fmt::Display for Status {
                 slot.standing()
             )?;
         }
+        if let Some(disk) = self.disk.as_ref().filter(|disk| !disk.others.is_empty()) {
+            let others = disk.others.join(", ");
+            writeln!(
+                f,
+                "\ndisk      {}, because {}; with the same partitions: {others}",
+                disk.name, disk.because
+            )?;
+        }
         let shown = self.events.len().saturating_sub(EVENTS_SHOWN);
         section(f, "what happened (UTC)", self.events[shown..].iter().map(event_line))?;
         section(

@@ -3,7 +3,8 @@
 //! GRUB runs `grub.cfg` ([`GRUB_CFG`]); [`BootState::select`] is its twin and says for every state what it
 //! does. The state lives in an environment block ([`Env`]), of which the EFI system partition has two copies;
 //! [`EnvStore`] reads and writes them in place, without mounting the partition. When to change the state is for
-//! the agent and daruma-init to decide: the moves that are allowed are methods of [`BootState`].
+//! the agent and daruma-init to decide: the moves that are allowed are methods of [`BootState`]. Of several disks with
+//! Daruma's partitions [`choose_disk`] finds the one that GRUB started from.
 //! `docs/boot-protocol.md` tells the whole story.
 
 mod aligned;
@@ -12,12 +13,17 @@ mod env;
 mod fat;
 mod heal;
 mod recovery;
+mod started_disk;
 mod state;
 mod store;
 mod transition;
 
 pub use choice::{Choice, Copy, choose};
 pub use env::{Env, EnvError};
+pub use started_disk::{
+    BOOTED, By, Candidate, Certainty, Counted, DiskRecord, Evidence, PLACE, RootHash, Told,
+    choose as choose_disk,
+};
 pub use state::{BootState, COMMITTED_TRIES, Selection, SlotState, TRIAL_TRIES};
 pub use store::{EnvStore, Loaded};
 pub use transition::TransitionError;
@@ -43,7 +49,7 @@ macro_rules! grub_modules {
             $($before,)*
             "part_gpt", "fat", "squash4", "gzio", "normal", "configfile", "test", "echo", "eval", "regexp", "loadenv",
             "hashsum", "gcry_sha256", "datehook", "sleep", "reboot", "boot", "linux", "serial", "terminal", "minicmd",
-            "ls", "cat",
+            "ls", "cat", "probe",
             $($after,)*
         ]
     };

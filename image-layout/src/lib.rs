@@ -2,7 +2,7 @@
 //!
 //! [`Slot`] names the two copies of the system, [`label`] the partitions, [`Layout`] their sizes, and
 //! [`Disk`] is the one seam between the code and the bytes of a device. [`PartitionTable`] reads the GPT
-//! back and [`grow_last_partition`] lets `var` fill a bigger disk; both run on the device, so they use
+//! back and [`settle_table`] makes it the disk's own; both run on the device, so they use
 //! no more than a CRC. [`FactoryImage`] runs on the build host, as an ordinary user. Choosing a slot is
 //! `grub-env`'s business; this crate knows nothing of boot states or bundles.
 
@@ -13,13 +13,13 @@ mod esp;
 mod factory;
 mod fat32;
 mod gpt;
-mod grow;
 mod grub_image;
 mod host_tool;
 pub mod label;
 mod layout;
 mod partition_type;
 mod qcow2;
+mod settle;
 mod slot;
 mod sparse;
 mod superblock;
@@ -29,10 +29,10 @@ mod var;
 pub use disk::{Disk, FileDisk};
 pub use error::ImageError;
 pub use factory::FactoryImage;
-pub use grow::{NewSize, grow_last_partition};
 pub use grub_image::EARLY_GRUB_CFG;
 pub use layout::{ALIGNMENT, Extent, Layout, LayoutError};
 pub use qcow2::convert_to_qcow2;
+pub use settle::{NewSize, Random, Settled, settle_table};
 pub use slot::{Slot, UnknownSlot};
 pub use superblock::mend_torn_superblock;
 pub use table::{Partition, PartitionTable, TableCopy, TableError};

@@ -56,7 +56,7 @@ pub enum TableError {
     /// The disk could not be read or written.
     #[error("cannot {doing} the partition table: {source}")]
     Io {
-        /// `read` or `write`
+        /// `read`, `write` or `make GUIDs for`
         doing: &'static str,
         /// The cause
         source: io::Error,
@@ -95,6 +95,13 @@ impl PartitionTable {
             Ok((header, entries)) => Self::decode(header, entries, TableCopy::Backup, sectors),
             Err(backup) => Err(TableError::Missing { primary, backup }),
         }
+    }
+
+    /// Whether the GUIDs are those of the factory image, which all devices made from it share: they are made from its
+    /// seed (UUID version 5), while a device's own, and those of other tools, are random (version 4).
+    #[must_use]
+    pub fn is_factory(&self) -> bool {
+        self.disk_guid.get_version_num() == 5
     }
 
     /// The partition with this label.

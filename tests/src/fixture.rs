@@ -162,6 +162,94 @@ impl Fixture {
         Ok(disk)
     }
 
+    /// A factory disk (raw, sparse) as the sources of `commit` make it: their programs, GRUB script and layout, with the
+    /// recipe's root filesystem of today. For what must go on working on devices in the field.
+    ///
+    /// # Errors
+    /// The clone is shallow and lacks the commit, or it does not build.
+    pub fn disk_of_commit(&self, commit: &str, recipe: &str, version: &str) -> Result<PathBuf> {
+        let programs = self.programs_of_commit(commit)?;
+        let tar = self.rootfs(recipe)?;
+        let mut key = Sha256::new();
+        hash_file(&mut key, &tar)?;
+        hash_tree(&mut key, &self.repo("tests/recipes"))?;
+        hash_tree(&mut key, &programs)?;
+        hash_tree(&mut key, &self.key("keyring"))?;
+        key.update(version);
+        let prefix = format!("{}-{version}-of-{commit}-", stem(recipe)?);
+        let name = format!("{prefix}{}", short(&key.finalize()));
+        let dir = self.keep(&name, |dir| {
+            let (bundle, disk) = (dir.join("bundle.daruma"), dir.join("disk.raw"));
+            let (recipe, keyring) = (self.repo(recipe), self.key("keyring"));
+            let bundler = programs.join("daruma-bundler");
+            run(Command::new(&bundler).arg("bundle").arg(&recipe).args([
+                "--rootfs",
+                path_str(&tar)?,
+                "--key",
+                path_str(&self.key("release.key.pem"))?,
+                "--keyring",
+                path_str(&keyring)?,
+                "--version",
+                version,
+                "-o",
+                path_str(&bundle)?,
+            ]))?;
+            run(Command::new(&bundler).arg("image").arg(&bundle).args([
+                "--keyring",
+                path_str(&keyring)?,
+                "--recipe",
+                path_str(&recipe)?,
+                "-o",
+                path_str(&disk)?,
+            ]))
+        })?;
+        self.forget_older(&prefix, &name)?;
+        Ok(dir.join("disk.raw"))
+    }
+
+    /// The folder of the programs that `make build` makes of the sources of `commit`.
+    fn programs_of_commit(&self, commit: &str) -> Result<PathBuf> {
+        self.keep(&format!("programs-of-{commit}"), |dir| {
+            let sources = dir.join("sources");
+            fs::create_dir(&sources)?;
+            let archive = dir.join("sources.tar");
+            let mut git = Command::new("git");
+            git.arg("-C").arg(&self.repo).args(["archive", "-o", path_str(&archive)?, commit]);
+            run(&mut git).context("the tests need the repo's history: `git fetch --unshallow`")?;
+            run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&sources))?;
+            // Into today's target folder: what both need of crates.io is built once. `make build` says the same of today's.
+            let target = self.repo("target");
+            let host = "x86_64-unknown-linux-gnu";
+            let cargo = |args: &[&str]| -> Result<()> {
+                let mut cargo = Command::new("cargo");
+                cargo.args(["build", "--locked", "--target-dir", path_str(&target)?]).args(args);
+                cargo.env(
+                    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+                    "-C target-feature=+crt-static -C relocation-model=static",
+                );
+                run(cargo.current_dir(&sources))
+            };
+            let static_build = ["--profile", "device", "--target", host, "--no-default-features"];
+            cargo(&["--release", "-p", "bundler", "--bins"])?;
+            cargo(&[&static_build[..], &["-p", "initramfs", "-p", "agent", "--bins"]].concat())?;
+            for (built, name) in [
+                ("release/daruma-bundler".to_owned(), "daruma-bundler"),
+                (format!("{host}/device/daruma-init"), "daruma-init"),
+                (format!("{host}/device/daruma"), "daruma-static"),
+            ] {
+                fs::copy(target.join(built), dir.join(name))?;
+            }
+            // The flags of the static build are for its target only.
+            run(Command::new("cargo")
+                .args(["build", "--locked", "--profile", "device", "-p", "agent", "--target-dir"])
+                .arg(&target)
+                .current_dir(&sources))?;
+            fs::copy(target.join("device/daruma"), dir.join("daruma"))?;
+            fs::remove_dir_all(&sources)?;
+            Ok(fs::remove_file(&archive)?)
+        })
+    }
+
     /// What Debian's package `name` contains, unpacked into a folder; the version is the one that this machine would
     /// install.
     ///
@@ -225,6 +313,14 @@ impl Fixture {
         file.lock()?;
         Ok(file)
     }
+}
+
+/// Runs a command to its end; the error has what it said.
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, said.trim());
+    Ok(())
 }
 
 /// The name of a recipe's file without its folder and ending.

@@ -53,6 +53,8 @@ pub struct Outcome {
     pub files: EnvFiles,
     /// Everything that GRUB printed.
     pub screen: String,
+    /// GUID of the EFI system partition that it was started from, as the partition table has it.
+    pub esp_guid: String,
     /// Whether the recovery archive was loaded behind the initramfs of what was started.
     pub with_archive: bool,
 }
@@ -101,7 +103,8 @@ pub(crate) fn partitioned_disk(dir: &Path) -> Result<(PathBuf, File)> {
     disk.set_len((2 * FIRST_BYTE + PARTITIONS * PARTITION) as u64)?;
     let mut table = String::from("label: gpt\nfirst-lba: 64\n");
     for number in 1..=PARTITIONS {
-        table += &format!("{number}: start={}, size={}\n", offset(number) / 512, PARTITION / 512);
+        let (start, size) = (offset(number) / 512, PARTITION / 512);
+        table += &format!("{number}: start={start}, size={size}, uuid={}\n", guid(number));
     }
     let table_path = dir.join("table");
     fs::write(&table_path, table)?;
@@ -109,6 +112,11 @@ pub(crate) fn partitioned_disk(dir: &Path) -> Result<(PathBuf, File)> {
     sfdisk.args(["-q", "--no-reread", "--no-tell-kernel"]).arg(&path).stdin(File::open(table_path)?);
     run(&mut sfdisk)?;
     Ok((path, disk))
+}
+
+/// GUID of the partition with this number.
+fn guid(number: usize) -> String {
+    format!("da12da12-0000-4000-8000-{number:012}")
 }
 
 impl Machine {
@@ -168,7 +176,8 @@ impl Machine {
             let command_line = started(screen);
             let with_archive =
                 screen.rsplit_once("@linux").is_some_and(|(_, started)| started.contains("@archive"));
-            outcomes.push(Outcome { command_line, files, screen: (*screen).to_owned(), with_archive });
+            let (screen, esp_guid) = ((*screen).to_owned(), guid(number));
+            outcomes.push(Outcome { command_line, files, screen, esp_guid, with_archive });
         }
         Ok(outcomes)
     }

@@ -23,9 +23,20 @@ pub struct Plugged(u32);
 impl Port {
     /// Powers on a machine with a USB port, and the sticks `images` in it from the start.
     pub fn start(machine: &Machine, images: &[&Path]) -> Result<(Vm, Self)> {
+        Self::start_with(machine, &machine.drive(), &[], images)
+    }
+
+    /// [`Port::start`] with another `-drive` for the system disk, and with more of QEMU's options.
+    pub fn start_with(
+        machine: &Machine,
+        drive: &str,
+        more: &[String],
+        images: &[&Path],
+    ) -> Result<(Vm, Self)> {
         let listener = QmpListener::new(machine.disk.parent().context("a disk without a folder")?)?;
         let mut options = vec!["-device".to_owned(), "qemu-xhci,id=xhci".to_owned()];
         options.extend(listener.options.clone());
+        options.extend(more.iter().cloned());
         for (number, image) in images.iter().enumerate() {
             options.extend([
                 "-blockdev".into(),
@@ -38,7 +49,7 @@ impl Port {
             ]);
         }
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        let vm = Vm::start_with(machine, &machine.drive(), &options)?;
+        let vm = Vm::start_with(machine, drive, &options)?;
         Ok((vm, Self { qmp: listener.accept()?, plugged: u32::try_from(images.len())? }))
     }
 

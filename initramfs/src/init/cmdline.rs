@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
+use grub_env::{RootHash, Told};
 use image_layout::Slot;
+use uuid::Uuid;
 
 /// What GRUB chose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +54,10 @@ pub(crate) struct Cmdline {
     pub watchdog_s: u32,
     pub recovery_wait_s: u64,
     pub init: PathBuf,
+    /// GUID of the EFI system partition that GRUB was started from.
+    pub disk: Option<Uuid>,
+    /// When GRUB counted this boot, as it wrote it down on that partition.
+    pub booted: Option<String>,
     /// Version of the slot's system, only for messages.
     pub version: Option<String>,
 }
@@ -70,6 +76,8 @@ impl Cmdline {
             watchdog_s: 60,
             recovery_wait_s: 60,
             init: PathBuf::from("/sbin/init"),
+            disk: None,
+            booted: None,
             version: None,
         };
         for word in words(text) {
@@ -94,6 +102,9 @@ impl Cmdline {
                     ensure!(value.starts_with('/'), "reading {word:?}: the path must start with /");
                     line.init = PathBuf::from(value);
                 }
+                // Without it the disk is found by other signs: no reason not to boot.
+                "daruma.disk" => line.disk = value.parse().ok(),
+                "daruma.booted" => line.booted = Some(value.to_owned()).filter(|time| !time.is_empty()),
                 "daruma.version" => line.version = Some(value.to_owned()),
                 _ => {}
             }
@@ -105,6 +116,25 @@ impl Cmdline {
             ),
         }
         Ok(line)
+    }
+
+    /// What GRUB says of the disk that it was started from.
+    pub(crate) fn told(&self) -> Told {
+        Told {
+            esp_guid: self.disk,
+            booted: self.booted.clone(),
+            slot: match self.choice {
+                Choice::Slot(slot) => Some(slot),
+                Choice::Recovery => None,
+            },
+            trial: self.trial,
+            attempt: self.attempt,
+            root: self.verity.clone().map(|verity| RootHash {
+                hash: verity.root_hash,
+                salt: verity.salt,
+                data_blocks: verity.data_blocks,
+            }),
+        }
     }
 }
 
@@ -171,6 +201,7 @@ mod tests {
         let hash = hash();
         let text = format!(
             "BOOT_IMAGE=/vmlinuz daruma.slot=B daruma.trial=1 daruma.try=2 daruma.verity={hash}:00ff:1234 panic=5 \
+             daruma.disk=da12da12-0000-4000-8000-000000000002 daruma.booted=2026-11-28T12:59:03 \
              quiet console=ttyS0,115200 daruma.overlay=root daruma.watchdog=0 daruma.init=/bin/sh\n"
         );
         let line = Cmdline::parse(&text).unwrap();
@@ -184,9 +215,24 @@ mod tests {
             watchdog_s: 0,
             recovery_wait_s: 60,
             init: "/bin/sh".into(),
+            disk: Some(Uuid::from_u128(0xda12_da12_0000_4000_8000_0000_0000_0002)),
+            booted: Some("2026-11-28T12:59:03".into()),
             version: None,
         };
         assert_eq!(line, expected);
+        let told = line.told();
+        assert_eq!((told.slot, told.trial, told.attempt), (Some(Slot::B), true, 2));
+        assert_eq!(told.root.unwrap().data_blocks, 1234);
+    }
+
+    #[test]
+    fn a_disk_without_a_name_that_can_be_read_has_none() {
+        for text in
+            ["daruma.slot=A daruma.disk=vda", "daruma.slot=A daruma.disk= daruma.booted=", "daruma.slot=A"]
+        {
+            let line = Cmdline::parse(text).unwrap();
+            assert_eq!((line.disk, line.booted), (None, None), "{text}");
+        }
     }
 
     #[test]

@@ -97,12 +97,13 @@ impl Boot {
             Choice::Slot(slot) => slot,
         };
         let mut for_var = self.drivers.clone();
-        let needed = [slot.root_label()];
+        let (told, needed) = (line.told(), [slot.root_label()]);
         // On a second processor, because ext4 alone takes as long as finding the disk and all that the root needs. A
         // module that both ask for is loaded by the first; the kernel lets the other wait for it.
         let disk = thread::scope(|scope| {
             let loading = scope.spawn(|| load_for_var(&mut for_var));
-            let disk = partitions::wait(Path::new(SYS), &needed, &uevents, &mut self.drivers, &self.watchdog);
+            let disk =
+                partitions::wait(Path::new(SYS), &told, &needed, &uevents, &mut self.drivers, &self.watchdog);
             let root = load_for_root(&mut self.drivers);
             let var = loading.join().unwrap_or_else(|_| bail!("loading the file system of /var"));
             var.and(root).and(disk)
@@ -128,10 +129,11 @@ impl Boot {
                         var_device = device.as_deref();
                     }
                 }
-                Step::GrowVar { disk } => {
-                    // A disk that cannot be used whole is no reason not to boot.
-                    if let Some(Err(error)) = var_device.map(|device| var::grow(disk, device, Path::new(VAR)))
-                    {
+                Step::SettleDisk { disk, new_guids } => {
+                    // Neither a disk that cannot be used whole nor one without a name is a reason not to boot.
+                    let settled = var::settle_table(disk, *new_guids);
+                    let grown = var_device.map(|device| var::grow(device, Path::new(VAR)));
+                    for error in [Some(settled), grown].into_iter().flatten().filter_map(Result::err) {
                         console::warn(&format!("{error:#}"));
                     }
                 }

@@ -20,8 +20,9 @@ pub(crate) const VAR: &str = "/daruma/var";
 pub(crate) enum Step {
     /// Mounts /var at [`VAR`]; with no device, or when it cannot be mounted, in memory.
     MountVar { device: Option<PathBuf> },
-    /// Grows the last partition and its file system when the disk has become larger.
-    GrowVar { disk: PathBuf },
+    /// Makes the partition table that of this disk, and lets /var fill it. New GUIDs only where GRUB tells the disk by
+    /// them: the GRUB script of an older device does not.
+    SettleDisk { disk: PathBuf, new_guids: bool },
     /// Maps the root partition through dm-verity.
     OpenRoot { label: &'static str, partition: PathBuf, verity: Verity },
     /// Mounts the image.
@@ -66,7 +67,7 @@ impl Plan {
 
         let mut steps = vec![Step::MountVar { device: disk.device(label::VAR) }];
         if disk.device(label::VAR).is_some() {
-            steps.push(Step::GrowVar { disk: PathBuf::from("/dev").join(&disk.name) });
+            steps.push(Step::SettleDisk { disk: disk.whole(), new_guids: line.disk.is_some() });
         }
         steps.push(Step::OpenRoot { label, partition, verity });
         steps.push(Step::MountRoot { label, at: image });
@@ -92,7 +93,9 @@ mod tests {
         let name = |label: &&str| label::ALL.iter().position(|other| other == label).unwrap() + 1;
         let partitions =
             labels.iter().map(|label| ((*label).to_owned(), format!("vda{}", name(label)))).collect();
-        LabelledDisk { name: "vda".into(), removable: false, partitions }
+        let mut disk = LabelledDisk::default();
+        (disk.name, disk.partitions) = ("vda".into(), partitions);
+        disk
     }
 
     /// The plan's steps in words.
@@ -104,7 +107,8 @@ mod tests {
         let word = |step: &Step| match step {
             Step::MountVar { device: Some(device) } => format!("var {}", device.display()),
             Step::MountVar { device: None } => "var in memory".to_owned(),
-            Step::GrowVar { disk } => format!("grow {}", disk.display()),
+            Step::SettleDisk { disk, new_guids: true } => format!("name and grow {}", disk.display()),
+            Step::SettleDisk { disk, new_guids: false } => format!("grow {}", disk.display()),
             Step::OpenRoot { label, partition, .. } => format!("open {label} {}", partition.display()),
             Step::MountRoot { at, .. } => format!("image {at}"),
             Step::FillVar { image } => format!("fill from {image}"),
@@ -134,6 +138,13 @@ mod tests {
             expected.extend(["place var".to_owned(), "guard".into(), "start /sbin/init".into()]);
             assert_eq!(steps(&format!("daruma.overlay={mode}"), &disk), expected, "{mode}");
         }
+    }
+
+    #[test]
+    fn a_disk_that_grub_names_gets_guids_of_its_own() {
+        let disk = disk(&label::ALL);
+        let named = steps("daruma.disk=da12da12-0000-4000-8000-000000000002", &disk);
+        assert_eq!(named[1], "name and grow /dev/vda");
     }
 
     #[test]

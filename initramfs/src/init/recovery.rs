@@ -18,6 +18,7 @@ use grub_env::EnvStore;
 use image_layout::label;
 use initramfs::wanted;
 
+use crate::cmdline::Cmdline;
 use crate::partitions::LabelledDisk;
 use crate::uevents::{Uevent, Uevents};
 use crate::{Boot, SYS, console, environment, failure, load_for_root, load_for_var, partitions, var};
@@ -30,11 +31,13 @@ const TICK: Duration = Duration::from_millis(250);
 /// Lets the agent install from a stick; else resets the tries. Restarts in either case.
 pub(crate) fn run(boot: &mut Boot, wait: Duration, uevents: &Uevents) -> Result<Infallible> {
     console::loud("RECOVERY: no slot could be started, or a person asked for it");
-    let disk = partitions::wait(Path::new(SYS), &[label::ESP], uevents, &mut boot.drivers, &boot.watchdog)?;
+    let told = boot.line.as_ref().map(Cmdline::told).unwrap_or_default();
+    let disk =
+        partitions::wait(Path::new(SYS), &told, &[label::ESP], uevents, &mut boot.drivers, &boot.watchdog)?;
     let agent = Path::new("/").join(initramfs::recovery::AGENT);
     if agent.exists() {
         prepare(boot, &disk);
-        match install(boot, &agent, &disk, wait, uevents) {
+        match install(boot, &agent, wait, uevents) {
             Ok(status) if status.success() => failure::restart(),
             Ok(status) => console::detail(&format!("the agent ended: {status}")),
             Err(error) => console::loud(&format!("{error:#}")),
@@ -62,16 +65,10 @@ fn prepare(boot: &mut Boot, disk: &LabelledDisk) {
 }
 
 /// Runs the agent to its end.
-fn install(
-    boot: &mut Boot,
-    agent: &Path,
-    disk: &LabelledDisk,
-    wait: Duration,
-    uevents: &Uevents,
-) -> Result<ExitStatus> {
+fn install(boot: &mut Boot, agent: &Path, wait: Duration, uevents: &Uevents) -> Result<ExitStatus> {
     let (reader, writer) = std::io::pipe().context("making a pipe for the agent's words")?;
     let mut child = Command::new(agent)
-        .args(["recovery", "--disk", &disk.name, "--wait-s", &wait.as_secs().to_string()])
+        .args(["recovery", "--wait-s", &wait.as_secs().to_string()])
         .stdin(Stdio::null())
         .stdout(writer.try_clone().context("making a pipe for the agent's words")?)
         .stderr(writer)

@@ -1,11 +1,12 @@
 //! Mounts the persistent partition, and goes on without it when it cannot be used.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use image_layout::{Disk as _, FileDisk, grow_last_partition, mend_torn_superblock};
+use image_layout::{Disk as _, FileDisk, mend_torn_superblock};
 use sys_mount::MountFlags;
 
 use crate::console;
@@ -62,15 +63,30 @@ pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     Ok(VarState::ReadOnly)
 }
 
-/// Grows the partition to the end of the disk, and the mounted ext4 to the end of the partition. Either may have been
-/// done by a boot that was cut off in between.
-pub(crate) fn grow(disk: &Path, partition: &Path, mounted: &Path) -> Result<()> {
+/// Makes the partition table that of this disk: var reaches its end, and with `new_guids` disk and partitions get
+/// GUIDs of their own if they have those of the factory image.
+pub(crate) fn settle_table(disk: &Path, new_guids: bool) -> Result<()> {
     let whole = FileDisk::open(disk).with_context(|| format!("opening {}", disk.display()))?;
-    let grown = grow_last_partition(&whole).with_context(|| format!("growing var on {}", disk.display()))?;
-    if let Some(new) = grown {
-        sys::resize_partition(whole.file(), new.number, new.offset, new.size)
-            .context("telling the kernel so")?;
+    // Waits until the kernel has gathered enough of what cannot be guessed.
+    let mut random = || {
+        let mut bytes = [0; 16];
+        File::open("/dev/random")?.read_exact(&mut bytes)?;
+        Ok(bytes)
+    };
+    let settled = image_layout::settle_table(&whole, new_guids.then_some(&mut random))
+        .with_context(|| format!("settling the partition table of {}", disk.display()))?;
+    if let Some(guid) = settled.disk_guid {
+        console::say(&format!("the disk has a GUID of its own: {guid}"));
     }
+    if let Some(new) = settled.grown {
+        sys::resize_partition(whole.file(), new.number, new.offset, new.size)
+            .context("telling the kernel that var has grown")?;
+    }
+    Ok(())
+}
+
+/// Grows the mounted ext4 to the end of its partition, which [`settle_table`] may have moved in a boot that was cut off.
+pub(crate) fn grow(partition: &Path, mounted: &Path) -> Result<()> {
     let device =
         FileDisk::open_read_only(partition).with_context(|| format!("opening {}", partition.display()))?;
     let size = device.size()?;

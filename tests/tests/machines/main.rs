@@ -4,6 +4,7 @@
 mod machine_sweep;
 mod pull;
 mod router;
+mod two_disks;
 mod update;
 mod usb;
 mod var_faults;

@@ -1,4 +1,8 @@
-//! Lets `var` fill a disk that is larger than the image it was made from.
+//! Makes the partition table of the image that of the disk: `var` fills it, and the GUIDs are its own.
+
+use std::io;
+
+use uuid::{Builder, Uuid};
 
 use crate::gpt::{BACKUP_SECTORS, ENTRY_BYTES, Entry, Header, PRIMARY_END, PRIMARY_ENTRIES, SECTOR};
 use crate::table::{reading, writing};
@@ -20,7 +24,24 @@ pub struct NewSize {
     pub size: u64,
 }
 
-/// Enlarges `var` to the end of the disk and moves the backup table there. `None` when it already reaches it.
+/// What [`settle_table`] has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Settled {
+    /// `var` reaches the end of the disk now; `None` if it did before
+    pub grown: Option<NewSize>,
+    /// The new GUID of the disk, when disk and partitions have got GUIDs of their own
+    pub disk_guid: Option<Uuid>,
+}
+
+/// Where random bytes come from: 16 for each GUID.
+pub type Random<'a> = &'a mut dyn FnMut() -> io::Result<[u8; 16]>;
+
+/// Enlarges `var` to the end of the disk, moves the backup table there, and gives the disk and its partitions random
+/// GUIDs. All of that is one change of the table.
+///
+/// New GUIDs are given with `random` only, and only where [`PartitionTable::is_factory`]: one image gives the same to
+/// every device, and a device's own never change again. Nothing is written when nothing is to be changed. The kernel
+/// goes by what it has read until the next boot.
 ///
 /// A power cut at any moment leaves the table as it was or as it will be, and the next call finishes:
 ///
@@ -33,9 +54,9 @@ pub struct NewSize {
 /// When it is the primary table that is damaged, 2 and 3 come before 1: what is read is overwritten last.
 ///
 /// # Errors
-/// Those of [`PartitionTable::read`]; [`TableError::Invalid`] when the last partition on the disk is not `var`
+/// Those of [`PartitionTable::read`]; [`TableError::Io`] when there are no random bytes; [`TableError::Invalid`] when the last partition on the disk is not `var`
 /// or the table was made by another tool that left no room for the second place of the entries.
-pub fn grow_last_partition(disk: &impl Disk) -> Result<Option<NewSize>, TableError> {
+pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Settled, TableError> {
     let table = PartitionTable::read(disk)?;
     let sectors = disk.size().map_err(reading)? / SECTOR;
     let last = table.partitions.iter().max_by_key(|partition| partition.offset);
@@ -51,11 +72,22 @@ pub fn grow_last_partition(disk: &impl Disk) -> Result<Option<NewSize>, TableErr
         return Err(TableError::Invalid("var leaves no room for the backup table at the end of the disk"));
     }
     let grows = size > var.size;
-    if !grows && table.copy == TableCopy::Primary {
-        return Ok(None);
+    let random = random.filter(|_| table.is_factory());
+    if !grows && random.is_none() && table.copy == TableCopy::Primary {
+        return Ok(Settled::default());
     }
 
     let mut entries = table.entries.clone();
+    let mut disk_guid = None;
+    if let Some(random) = random {
+        let mut guid = || random().map(|bytes| Builder::from_random_bytes(bytes).into_uuid());
+        let mut guid = || guid().map_err(|source| TableError::Io { doing: "make GUIDs for", source });
+        disk_guid = Some(guid()?);
+        for partition in &table.partitions {
+            let place = (partition.number as usize - 1) * ENTRY_BYTES;
+            entries[place + 16..place + 32].copy_from_slice(&guid()?.to_bytes_le());
+        }
+    }
     let place = (var.number as usize - 1) * ENTRY_BYTES;
     if let Some(mut entry) = Entry::decode(&entries[place..place + ENTRY_BYTES]) {
         entry.last_lba = (var.offset + size) / SECTOR - 1;
@@ -69,7 +101,7 @@ pub fn grow_last_partition(disk: &impl Disk) -> Result<Option<NewSize>, TableErr
         alternate_lba: sectors - 1,
         first_usable: table.header.first_usable.max(PRIMARY_END),
         last_usable: sectors - BACKUP_SECTORS - 1,
-        disk_guid: table.header.disk_guid,
+        disk_guid: disk_guid.unwrap_or(table.header.disk_guid),
         entries_lba: spare,
         entries_crc: crc32fast::hash(&entries),
     };
@@ -84,7 +116,8 @@ pub fn grow_last_partition(disk: &impl Disk) -> Result<Option<NewSize>, TableErr
             write_copy(disk, &backup, &entries)?;
         }
     }
-    Ok(grows.then_some(NewSize { number: var.number, offset: var.offset, old_size: var.size, size }))
+    let grown = grows.then_some(NewSize { number: var.number, offset: var.offset, old_size: var.size, size });
+    Ok(Settled { grown, disk_guid })
 }
 
 /// Entries first and durable, then the header that makes them count.

@@ -1,4 +1,4 @@
-//! `var` fills a bigger disk, whenever the power is cut meanwhile.
+//! `var` fills a bigger disk and the GUIDs become the disk's own, whenever the power is cut meanwhile.
 // clippy.toml allows it in tests, but does not see that what they call is a test as well.
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,8 @@ use std::io;
 use std::path::Path;
 
 use image_layout::{
-    Disk, FactoryImage, FileDisk, Layout, NewSize, PartitionTable, TableCopy, TableError, grow_last_partition,
+    Disk, FactoryImage, FileDisk, Layout, NewSize, PartitionTable, Settled, TableCopy, TableError,
+    settle_table,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -16,6 +17,26 @@ use proptest::strategy::ValueTree;
 const MIB: u64 = 1 << 20;
 const SECTOR: usize = 512;
 const LAYOUT: Layout = Layout { esp: 36 * MIB, boot: MIB, root: MIB, recovery: MIB, var: 16 * MIB };
+
+fn grow_last_partition(disk: &impl Disk) -> Result<Option<NewSize>, TableError> {
+    let settled = settle_table(disk, None)?;
+    assert_eq!(settled.disk_guid, None, "without random bytes there are no new GUIDs");
+    Ok(settled.grown)
+}
+
+/// Bytes that are not twice the same.
+fn counter(start: u8) -> impl FnMut() -> io::Result<[u8; 16]> {
+    let mut next = start;
+    move || {
+        next += 1;
+        Ok([next; 16])
+    }
+}
+
+/// Every GUID of a table, the disk's first.
+fn guids(table: &PartitionTable) -> Vec<uuid::Uuid> {
+    [table.disk_guid].into_iter().chain(table.partitions.iter().map(|partition| partition.guid)).collect()
+}
 
 /// A factory image in its folder.
 fn factory_image() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -82,6 +103,68 @@ fn a_disk_of_the_images_size_is_left_alone() {
     let (_folder, raw) = factory_image();
     let before = fs::read(&raw).unwrap();
     assert_eq!(grow_last_partition(&FileDisk::open_read_only(&raw).unwrap()).unwrap(), None);
+    assert!(fs::read(&raw).unwrap() == before);
+}
+
+#[test]
+fn a_disk_that_does_not_grow_gets_guids_of_its_own_once_and_nothing_else_changes() {
+    let (_folder, raw) = factory_image();
+    let before = read(&raw);
+    assert!(before.is_factory());
+    let disk = FileDisk::open(&raw).unwrap();
+    let settled = settle_table(&disk, Some(&mut counter(0))).unwrap();
+    let after = read(&raw);
+    assert_eq!(settled, Settled { grown: None, disk_guid: Some(after.disk_guid) });
+    assert!(!after.is_factory());
+    let (old, new) = (guids(&before), guids(&after));
+    let mut all = [old, new.clone()].concat();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 18, "nine new GUIDs, each another one");
+    assert!(new.iter().all(|guid| guid.get_version_num() == 4), "{new:?}");
+    let mut like_before = after.partitions.clone();
+    for (new, old) in like_before.iter_mut().zip(&before.partitions) {
+        new.guid = old.guid;
+    }
+    assert_eq!(like_before, before.partitions);
+    assert_eq!(settle_table(&disk, Some(&mut counter(100))).unwrap(), Settled::default(), "once is enough");
+    assert_eq!(read(&raw), after);
+
+    let theirs = gpt::GptConfig::new().writable(false).open(&raw).unwrap();
+    assert_eq!(
+        (*theirs.guid(), theirs.partitions()[&2].part_guid),
+        (after.disk_guid, after.partitions[1].guid)
+    );
+    let backup = theirs.backup_header().unwrap();
+    assert_eq!(backup.disk_guid, after.disk_guid, "both copies say the same");
+}
+
+#[test]
+fn a_disk_that_grows_gets_its_guids_in_the_same_change() {
+    let (_folder, raw) = factory_image();
+    enlarge(&raw, 64 * MIB);
+    let before = read(&raw);
+    let disk = FileDisk::open(&raw).unwrap();
+    let settled = settle_table(&disk, Some(&mut counter(0))).unwrap();
+    assert!(settled.grown.is_some() && settled.disk_guid.is_some());
+    // What grows later keeps its GUIDs.
+    enlarge(&raw, 64 * MIB);
+    let settled = settle_table(&FileDisk::open(&raw).unwrap(), Some(&mut counter(100))).unwrap();
+    assert!(settled.grown.is_some() && settled.disk_guid.is_none());
+    assert!(guids(&read(&raw)).iter().zip(guids(&before)).all(|(new, old)| *new != old));
+}
+
+#[test]
+fn without_random_bytes_nothing_is_written() {
+    let (_folder, raw) = factory_image();
+    let before = fs::read(&raw).unwrap();
+    let mut given = 0;
+    let mut runs_dry = || {
+        given += 1;
+        if given < 5 { Ok([given; 16]) } else { Err(io::Error::other("no more")) }
+    };
+    let error = settle_table(&FileDisk::open(&raw).unwrap(), Some(&mut runs_dry)).unwrap_err();
+    assert_eq!(error.to_string(), "cannot make GUIDs for the partition table: no more");
     assert!(fs::read(&raw).unwrap() == before);
 }
 
@@ -203,11 +286,13 @@ impl Disk for CutDisk {
 /// factory image without its middle, `var` moved to 1 MiB and the disk enlarged by 2 MiB.
 fn short_disk() -> Vec<u8> {
     use gpt::partition_types;
+    // A factory image's GUID is of version 5.
+    let guid = uuid::Uuid::new_v5(&uuid::Uuid::nil(), b"short");
     let mut bytes = vec![0; 4 * MIB as usize];
     let mut cursor = io::Cursor::new(&mut bytes[..2 * MIB as usize]);
     {
         let config = gpt::GptConfig::new().writable(true);
-        let mut disk = config.create_from_device(Box::new(&mut cursor), None).unwrap();
+        let mut disk = config.create_from_device(Box::new(&mut cursor), Some(guid)).unwrap();
         disk.add_partition("var", 512 * 1024, partition_types::LINUX_FS, 0, Some(2048)).unwrap();
         disk.write_inplace().unwrap();
     }
@@ -216,15 +301,31 @@ fn short_disk() -> Vec<u8> {
 
 #[test]
 fn a_power_cut_at_any_write_leaves_a_table_that_linux_reads_and_the_next_call_finishes() {
-    let start = short_disk();
-    let whole = CutDisk::new(start.clone(), usize::MAX);
-    let goal = grow_last_partition(&whole).unwrap().unwrap();
+    // A disk that grows, one that does not, and one that grows without getting GUIDs.
+    let mut exact = short_disk();
+    exact.truncate(2 * MIB as usize);
+    cut_everywhere(&short_disk(), true);
+    cut_everywhere(&exact, true);
+    cut_everywhere(&short_disk(), false);
+}
+
+fn cut_everywhere(start: &[u8], new_guids: bool) {
+    let settle = |disk: &CutDisk, seed: u8| {
+        let mut random = counter(seed);
+        settle_table(disk, new_guids.then_some(&mut random))
+    };
+    let old = guids(&PartitionTable::read(&CutDisk::new(start.to_vec(), 0)).unwrap());
+    let whole = CutDisk::new(start.to_vec(), usize::MAX);
+    let goal = settle(&whole, 0).unwrap();
     let operations = usize::MAX - whole.left.get();
     assert_eq!(operations, 8, "four writes, each with its sync");
+    let after = PartitionTable::read(&whole).unwrap();
+    let (new, new_size) = (guids(&after), after.find("var").unwrap().size);
+    let old_size = goal.grown.map_or(new_size, |grown| grown.old_size);
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for cut in 0..operations {
-        let disk = CutDisk::new(start.clone(), cut);
-        assert!(matches!(grow_last_partition(&disk), Err(TableError::Io { .. })));
+        let disk = CutDisk::new(start.to_vec(), cut);
+        assert!(matches!(settle(&disk, 0), Err(TableError::Io { .. })));
         let count = disk.pending.borrow().len();
         // All, none, and many choices of the sectors on their way.
         let mut choices = vec![vec![true; count], vec![false; count]];
@@ -236,16 +337,23 @@ fn a_power_cut_at_any_write_leaves_a_table_that_linux_reads_and_the_next_call_fi
             let rest = CutDisk::new(bytes, usize::MAX);
             let table = PartitionTable::read(&rest).unwrap();
             assert_eq!(table.copy, TableCopy::Primary, "cut {cut}: Linux would see no partitions");
-            let size = table.find("var").unwrap().size;
-            assert!(size == goal.old_size || size == goal.size, "cut {cut}: {size}");
-            let again = grow_last_partition(&rest).unwrap();
-            assert_eq!(again.is_some(), size == goal.old_size, "cut {cut}");
+            let found = (guids(&table), table.find("var").unwrap().size);
+            let is_old = found == (old.clone(), old_size);
+            assert!(is_old || found == (new.clone(), new_size), "cut {cut}: {found:?}");
+            // A disk that was cut has other random bytes at its next boot.
+            let again = settle(&rest, 100).unwrap();
+            assert_eq!(again == Settled::default(), !is_old, "cut {cut}");
             let table = PartitionTable::read(&rest).unwrap();
-            assert_eq!(table.find("var").unwrap().size, goal.size);
+            assert_eq!(table.find("var").unwrap().size, new_size);
+            assert_eq!(table.is_factory(), !new_guids);
             // With the primary header gone, the backup has to say the same.
             rest.write_at(&[0; SECTOR], 512).unwrap();
             let backup = PartitionTable::read(&rest).unwrap();
-            assert_eq!((backup.copy, backup.partitions), (TableCopy::Backup, table.partitions), "cut {cut}");
+            assert_eq!(
+                (backup.copy, guids(&backup), backup.partitions),
+                (TableCopy::Backup, guids(&table), table.partitions),
+                "cut {cut}"
+            );
         }
     }
 }

@@ -1,0 +1,331 @@
+//! Which of several disks is the one that GRUB started from.
+//!
+//! A machine may hold more than one disk with Daruma's partitions: a spare, a clone, an old eMMC beside a new NVMe.
+//! GRUB tells the kernel what it knows of its disk ([`Told`]); [`Evidence::gather`] holds that against the bytes of one
+//! disk; [`choose`] compares the disks. daruma-init calls it, and what it found ([`DiskRecord`]) holds for the agent, in
+//! recovery too. The kernel's names and their order decide nothing. `docs/boot-protocol.md`, "The device's disk".
+
+use std::fmt;
+
+use image_layout::{Disk, PartitionTable, Slot, label};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::env::Env;
+use crate::state::BootState;
+use crate::store::EnvStore;
+
+/// The variable of the environment in which GRUB notes when it started something, for the disk that it started from.
+pub const BOOTED: &str = "BOOTED";
+/// The variable of the environment in which the agent notes where the disk hangs: the last word where all else is equal.
+pub const PLACE: &str = "PLACE";
+/// Bytes of a dm-verity block.
+const VERITY_BLOCK: usize = 4096;
+
+/// What GRUB told the kernel of this boot.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Told {
+    /// `daruma.disk=`: the GUID of the EFI system partition that GRUB was started from. GRUB scripts before it had
+    /// a name for the disk do not say it.
+    pub esp_guid: Option<Uuid>,
+    /// `daruma.booted=`: what GRUB has just written in [`BOOTED`]. Missing too if it could not write.
+    pub booted: Option<String>,
+    /// `daruma.slot=`; `None` is recovery.
+    pub slot: Option<Slot>,
+    /// `daruma.trial=1`
+    pub trial: bool,
+    /// `daruma.try=`
+    pub attempt: u32,
+    /// `daruma.verity=`
+    pub root: Option<RootHash>,
+}
+
+/// What `daruma.verity=` says of the slot's root image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RootHash {
+    /// SHA-256 of the salt and the top block of the tree, in hexadecimal.
+    pub hash: String,
+    /// Hexadecimal.
+    pub salt: String,
+    /// Blocks of 4096 bytes in front of the tree.
+    pub data_blocks: u64,
+}
+
+/// Whether GRUB has just counted this boot in a disk's environment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Counted {
+    /// Its [`BOOTED`] is what GRUB said it wrote.
+    Exactly,
+    /// GRUB did not say what it wrote, and the counts are those of this boot.
+    Plausibly,
+    /// It says something else, or cannot be read.
+    No,
+}
+
+/// What the bytes of one disk say for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evidence {
+    /// Whether its EFI system partition has the GUID that GRUB named; `None` when GRUB named none.
+    pub is_named: Option<bool>,
+    /// Whether this boot is counted in its environment.
+    pub counted: Counted,
+    /// Whether the slot's root partition on it has the root hash that GRUB took from the slot.
+    pub has_root: bool,
+    /// Where it hung when its system was last healthy ([`PLACE`]).
+    pub last_place: Option<String>,
+}
+
+impl Evidence {
+    /// What speaks most for the disk: it was taken for that reason, whatever disks come later.
+    fn strongest(&self) -> By {
+        match self {
+            Self { is_named: Some(true), .. } => By::Guid,
+            Self { counted: Counted::Exactly | Counted::Plausibly, .. } => By::Environment,
+            Self { has_root: true, .. } => By::RootHash,
+            _ => By::BeingAlone,
+        }
+    }
+
+    /// Reads no more of a disk than decides: another disk may be slow or failing. `whole` is the disk, `esp` and `root`
+    /// are its EFI system partition and the root partition of the slot that boots, where it has them.
+    pub fn gather<D: Disk>(told: &Told, whole: &D, esp: Option<D>, root: Option<D>) -> Self {
+        let mut evidence = Self { is_named: None, counted: Counted::No, has_root: false, last_place: None };
+        evidence.is_named = told.esp_guid.map(|guid| has_guid(whole, guid));
+        if evidence.is_named == Some(false) {
+            return evidence;
+        }
+        let env = esp.and_then(|esp| EnvStore::open(esp).ok()?.load().ok()).filter(|env| env.copy.is_some());
+        if let Some(loaded) = env {
+            evidence.counted = counted(told, &loaded.env);
+            evidence.last_place = loaded.env.get(PLACE).filter(|place| !place.is_empty());
+        }
+        evidence.has_root =
+            told.root.as_ref().zip(root).is_some_and(|(hash, root)| hash.is_of(&root).unwrap_or(false));
+        evidence
+    }
+}
+
+fn has_guid(whole: &impl Disk, guid: Uuid) -> bool {
+    let table = PartitionTable::read(whole);
+    table.is_ok_and(|table| table.find(label::ESP).is_some_and(|esp| esp.guid == guid))
+}
+
+/// Whether `env` is the environment in which GRUB has just counted the boot that it told the kernel of.
+fn counted(told: &Told, env: &Env) -> Counted {
+    if let Some(booted) = &told.booted {
+        return if env.get(BOOTED).as_ref() == Some(booted) { Counted::Exactly } else { Counted::No };
+    }
+    let state = BootState::from_env(env);
+    let plausible = match told.slot {
+        Some(slot) => {
+            let tries = u32::from(state.slot(slot).tries);
+            tries == told.attempt && tries > 0 && told.trial == (state.trial == Some(slot))
+        }
+        // GRUB counts nothing for recovery. It asks for a key only where the first slot's last boot was not healthy, and
+        // else comes to recovery only when each slot is bad or has just been counted.
+        None => {
+            let [first, second] = state.order.map(|slot| state.slot(slot));
+            first.tries > 0 || (!first.ok && (!second.ok || second.tries > 0))
+        }
+    };
+    if plausible { Counted::Plausibly } else { Counted::No }
+}
+
+impl RootHash {
+    /// Whether the tree behind the data on `root` is the one with this root hash. One block is read.
+    fn is_of(&self, root: &impl Disk) -> std::io::Result<bool> {
+        let mut block = [0; VERITY_BLOCK];
+        // The top of the tree comes first. One block of data has no tree: its own hash is the root hash.
+        let top = if self.data_blocks > 1 { self.data_blocks } else { 0 };
+        root.read_at(&mut block, top.saturating_mul(VERITY_BLOCK as u64))?;
+        let mut hash = Sha256::new();
+        hash.update(from_hex(&self.salt).unwrap_or_default());
+        hash.update(block);
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>() == self.hash)
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.chars().map(|c| Some(c.to_digit(16)? as u8)).collect();
+    Some(digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+}
+
+/// One disk that may be the one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Where it hangs: its path in sysfs without its name. It stays the same as long as nobody moves it.
+    pub place: String,
+    /// Whether it has all of Daruma's partitions.
+    pub is_whole: bool,
+    /// Whether it is a stick, a card, or behind USB.
+    pub is_removable: bool,
+    /// What its bytes say.
+    pub evidence: Evidence,
+}
+
+/// How sure one must be of a disk before it is taken: less with time, because the right one may come late.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Certainty {
+    /// Nothing that comes later can be better.
+    Sure,
+    /// Much speaks for it.
+    Likely,
+    /// It is there.
+    Possible,
+}
+
+impl Candidate {
+    /// How sure it is that GRUB started from this disk; `None` if it did not.
+    #[must_use]
+    pub fn certainty(&self, told: &Told) -> Option<Certainty> {
+        let Evidence { is_named, counted, has_root, last_place } = &self.evidence;
+        let has_root = *has_root || told.slot.is_none();
+        let at_home = last_place.as_ref() == Some(&self.place);
+        match (is_named, counted) {
+            (Some(false), _) => None,
+            (_, Counted::Exactly) => Some(Certainty::Sure),
+            (None, Counted::Plausibly) if has_root && self.is_whole && at_home => Some(Certainty::Sure),
+            (Some(true), _) => Some(Certainty::Likely),
+            (None, Counted::Plausibly) if has_root && self.is_whole => Some(Certainty::Likely),
+            (None, _) => Some(Certainty::Possible),
+        }
+    }
+}
+
+/// What has told the chosen disk from all others, in the order in which it is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// There was no other, and nothing else speaks for it.
+    BeingAlone,
+    /// The GUID that GRUB named.
+    Guid,
+    /// GRUB has just counted this boot in its environment.
+    Environment,
+    /// Its root image has the slot's root hash.
+    RootHash,
+    /// All of its partitions are there.
+    Partitions,
+    /// It is not removable.
+    BeingFixed,
+    /// It hangs where it hung when it was last healthy.
+    Place,
+    /// Nothing: the first by where it hangs.
+    Nothing,
+}
+
+impl By {
+    const WORDS: [(Self, &'static str, &'static str); 8] = [
+        (Self::BeingAlone, "alone", "there was no other"),
+        (Self::Guid, "guid", "GRUB named its EFI system partition"),
+        (Self::Environment, "environment", "GRUB counted this boot on it"),
+        (Self::RootHash, "root-hash", "it holds the root image that GRUB named"),
+        (Self::Partitions, "partitions", "only its partitions are complete"),
+        (Self::BeingFixed, "fixed", "only it is not removable"),
+        (Self::Place, "place", "only it is where it was before"),
+        (Self::Nothing, "nothing", "nothing tells them apart"),
+    ];
+
+    /// The word of [`DiskRecord`] and of `daruma status --json`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, known, _)| *known == word).map(|(by, ..)| *by)
+    }
+
+    /// Whether it is sure that GRUB started from the chosen disk. What comes after the root hash is only a preference.
+    #[must_use]
+    pub fn is_proof(self) -> bool {
+        (self as usize) <= Self::RootHash as usize
+    }
+}
+
+impl fmt::Display for By {
+    /// The reason, as a part of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::WORDS[*self as usize].2)
+    }
+}
+
+/// The index of the disk to take among `candidates`, and what decided; `None` when there is none of which one is as
+/// sure as `enough`.
+#[must_use]
+pub fn choose(told: &Told, candidates: &[Candidate], enough: Certainty) -> Option<(usize, By)> {
+    let mut left: Vec<usize> = (0..candidates.len()).collect();
+    let mut by = By::BeingAlone;
+    let named = |candidate: &Candidate| candidate.certainty(told).is_some();
+    let exactly = |candidate: &Candidate| candidate.evidence.counted == Counted::Exactly;
+    let plausibly = |candidate: &Candidate| candidate.evidence.counted != Counted::No;
+    let has_root = |candidate: &Candidate| candidate.evidence.has_root;
+    let is_whole = |candidate: &Candidate| candidate.is_whole;
+    let is_fixed = |candidate: &Candidate| !candidate.is_removable;
+    let at_home = |candidate: &Candidate| candidate.evidence.last_place.as_ref() == Some(&candidate.place);
+    type Speaks<'a> = &'a dyn Fn(&Candidate) -> bool;
+    let steps: [(By, Speaks<'_>); 7] = [
+        (By::Guid, &named),
+        (By::Environment, &exactly),
+        (By::Environment, &plausibly),
+        (By::RootHash, &has_root),
+        (By::Partitions, &is_whole),
+        (By::BeingFixed, &is_fixed),
+        (By::Place, &at_home),
+    ];
+    for (step, speaks_for) in steps {
+        let kept: Vec<usize> = left.iter().copied().filter(|&index| speaks_for(&candidates[index])).collect();
+        // Only the GUID is a demand. Of the others a disk may have none, and is still the one.
+        if kept.is_empty() && step != By::Guid {
+            continue;
+        }
+        if left.len() > 1 && kept.len() <= 1 {
+            by = step;
+        }
+        left = kept;
+    }
+    match candidates {
+        [only] => by = only.evidence.strongest(),
+        _ if left.len() > 1 => by = By::Nothing,
+        _ => {}
+    }
+    let index = left.into_iter().min_by_key(|&index| &candidates[index].place)?;
+    candidates[index].certainty(told).filter(|certainty| *certainty <= enough).map(|_| (index, by))
+}
+
+/// What daruma-init found, for the agent: the text of [`DiskRecord::PATH`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskRecord {
+    /// The kernel's name of the device's disk, such as `vda`. It holds until the next boot.
+    pub disk: String,
+    /// The kernel's `diskseq` of it. A disk that is plugged in later has another, even if it gets the same name.
+    pub sequence: String,
+    /// Where it hangs, see [`Candidate::place`].
+    pub place: String,
+    /// What told it from the others.
+    pub by: By,
+}
+
+impl DiskRecord {
+    /// Where daruma-init leaves it, in memory.
+    pub const PATH: &'static str = "/run/daruma/disk";
+
+    /// The file's text: a line for each field.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let Self { disk, sequence, place, by } = self;
+        format!("disk={disk}\nsequence={sequence}\nplace={place}\nby={}\n", by.word())
+    }
+
+    /// Reads the file's text; `None` if it is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let value = |key| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let is_name = |name: &&str| !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+        Some(Self {
+            disk: value("disk").filter(is_name)?.to_owned(),
+            sequence: value("sequence")?.to_owned(),
+            place: value("place")?.to_owned(),
+            by: By::parse(value("by")?)?,
+        })
+    }
+}
