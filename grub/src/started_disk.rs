@@ -180,7 +180,8 @@ impl Candidate {
     pub fn certainty(&self, told: &Told) -> Option<Certainty> {
         let Evidence { is_named, counted, has_root, last_place } = &self.evidence;
         let has_root = *has_root || told.slot.is_none();
-        let at_home = last_place.as_ref() == Some(&self.place);
+        // A stick could be made to say all of this, and it may come before the disk inside.
+        let at_home = last_place.as_ref() == Some(&self.place) && !self.is_removable;
         match (is_named, counted) {
             (Some(false), _) => None,
             (_, Counted::Exactly) => Some(Certainty::Sure),

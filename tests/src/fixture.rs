@@ -220,31 +220,28 @@ impl Fixture {
             // Into today's target folder: what both need of crates.io is built once. `make build` says the same of today's.
             let target = self.repo("target");
             let host = "x86_64-unknown-linux-gnu";
-            let cargo = |args: &[&str]| -> Result<()> {
+            let static_flags = "-C target-feature=+crt-static -C relocation-model=static";
+            let cargo = |flags: &str, args: &[&str]| -> Result<()> {
                 let mut cargo = Command::new("cargo");
                 cargo.args(["build", "--locked", "--target-dir", path_str(&target)?]).args(args);
-                cargo.env(
-                    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-                    "-C target-feature=+crt-static -C relocation-model=static",
-                );
+                if !flags.is_empty() {
+                    cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags);
+                }
                 run(cargo.current_dir(&sources))
             };
-            let static_build = ["--profile", "device", "--target", host, "--no-default-features"];
-            cargo(&["--release", "-p", "bundler", "--bins"])?;
-            cargo(&[&static_build[..], &["-p", "initramfs", "-p", "agent", "--bins"]].concat())?;
+            let device = ["--profile", "device", "-p", "agent"];
+            let init = ["-p", "initramfs", "--target", host, "--no-default-features", "--bins"];
+            cargo("", &["--release", "-p", "bundler", "--bins"])?;
+            cargo("", &device)?;
+            cargo(static_flags, &[&device[..], &init[..]].concat())?;
             for (built, name) in [
-                ("release/daruma-bundler".to_owned(), "daruma-bundler"),
-                (format!("{host}/device/daruma-init"), "daruma-init"),
-                (format!("{host}/device/daruma"), "daruma-static"),
+                ("release/daruma-bundler", "daruma-bundler"),
+                ("device/daruma", "daruma"),
+                (&format!("{host}/device/daruma-init"), "daruma-init"),
+                (&format!("{host}/device/daruma"), "daruma-static"),
             ] {
                 fs::copy(target.join(built), dir.join(name))?;
             }
-            // The flags of the static build are for its target only.
-            run(Command::new("cargo")
-                .args(["build", "--locked", "--profile", "device", "-p", "agent", "--target-dir"])
-                .arg(&target)
-                .current_dir(&sources))?;
-            fs::copy(target.join("device/daruma"), dir.join("daruma"))?;
             fs::remove_dir_all(&sources)?;
             Ok(fs::remove_file(&archive)?)
         })
