@@ -16,7 +16,8 @@ const HEADERS: [&str; 10] = [
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut includes = "#include <stdlib.h>\n#include <sqfs/io.h>\n#include <sqfs/super.h>\n".to_owned();
+    let mut includes =
+        "#include <stdlib.h>\n#include <sqfs/io.h>\n#include <sqfs/super.h>\n".to_owned();
     includes.extend(HEADERS.map(|header| format!("#include <sqfs/{header}>\n")));
     let out = PathBuf::from(std::env::var("OUT_DIR")?).join("libsquashfs.rs");
     bindgen::builder()

@@ -1,5 +1,5 @@
-//! What the agent settles at the start of a boot, before any health check: a damaged environment is healed, and
-//! a fall-back is recognised, reported and closed.
+//! What the agent settles at the start of a boot, before any health check: a damaged environment is
+//! healed, and a fall-back is recognised, reported and closed.
 
 use grub_env::{BootState, COMMITTED_TRIES, TRIAL_TRIES};
 use image_layout::Slot;
@@ -13,17 +13,19 @@ use crate::state::{Kind, State};
 
 /// Whether the other slot should have booted and did not.
 ///
-/// GRUB counts a try *before* it loads anything, so a slot that is first in the order and has a try on its account,
-/// while the other one runs, was given up: its tries are used up, or its kernel could not be loaded. Without a try
-/// it simply has not been booted yet: an install or a roll-back waits for the next boot.
+/// GRUB counts a try *before* it loads anything, so a slot that is first in the order and has a try
+/// on its account, while the other one runs, was given up: its tries are used up, or its kernel
+/// could not be loaded. Without a try it simply has not been booted yet: an install or a roll-back
+/// waits for the next boot.
 #[must_use]
 pub(crate) fn was_given_up(state: &BootState, running: Slot) -> bool {
     let other = !running;
     state.order[0] == other && state.slot(other).ok && state.slot(other).tries > 0
 }
 
-/// Settles it all with one write of the state and one of the environment. Returns the report of a fall-back. What goes
-/// wrong with the state is printed and does not count. The caller holds the lock.
+/// Settles it all with one write of the state and one of the environment. Returns the report of a
+/// fall-back. What goes wrong with the state is printed and does not count. The caller holds the
+/// lock.
 ///
 /// # Errors
 /// The environment cannot be read or written.
@@ -48,8 +50,8 @@ pub fn settle(device: &Device) -> Result<Option<String>, Failure> {
         report = Some(report_fall_back(device, &mut state, &boot, running));
         boot.fell_back(running);
     }
-    // The story first: were it written second, a cut in between would lose why the slot was given up, and with it
-    // the quarantine. Written first, a cut in between only tells it twice.
+    // The story first: were it written second, a cut in between would lose why the slot was given
+    // up, and with it the quarantine. Written first, a cut in between only tells it twice.
     let mut stored = true;
     if state != before
         && let Err(complaint) = state_file.store(&state)

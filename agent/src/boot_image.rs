@@ -13,8 +13,8 @@ const SUMS: [&str; 2] = ["SHA256SUMS", "RECOVERY.SHA256SUMS"];
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
 
-/// Whether the slot holds what looks like a system: a boot image whose files have their hashes, and the beginning of a
-/// root image. (dm-verity checks that one, block by block, when it runs.)
+/// Whether the slot holds what looks like a system: a boot image whose files have their hashes, and
+/// the beginning of a root image. (dm-verity checks that one, block by block, when it runs.)
 ///
 /// # Errors
 /// What is wrong, for one line.
@@ -24,7 +24,8 @@ pub(crate) fn is_whole(device: &Device, slot: Slot) -> Result<(), String> {
         FileDisk::open_read_only(path).map_err(|error| format!("{}: {error}", path.display()))
     };
     // The exact cause helps nobody at a console.
-    check(&open(slot.boot_label())?).map_err(|_| "its boot image is damaged or empty".to_owned())?;
+    check(&open(slot.boot_label())?)
+        .map_err(|_| "its boot image is damaged or empty".to_owned())?;
     let mut magic = [0; 4];
     open(slot.root_label())?
         .read_at(&mut magic, 0)
@@ -32,8 +33,8 @@ pub(crate) fn is_whole(device: &Device, slot: Slot) -> Result<(), String> {
     if &magic == b"hsqs" { Ok(()) } else { Err("its root image is damaged or empty".to_owned()) }
 }
 
-/// Compares every file that the image's lists name with its hash. Returns the image's length in bytes: everything up to
-/// the end of its last file and its metadata.
+/// Compares every file that the image's lists name with its hash. Returns the image's length in
+/// bytes: everything up to the end of its last file and its metadata.
 ///
 /// # Errors
 /// What is wrong, for one line.
@@ -43,10 +44,13 @@ pub(crate) fn check(disk: &impl Disk) -> Result<u64, String> {
     for list in SUMS {
         let text = StoredSquashfs::read_file(disk, list).map_err(|error| error.to_string())?;
         for line in String::from_utf8_lossy(&text).lines() {
-            let (sum, name) = line.split_once("  ").ok_or_else(|| format!("a line of {list} is no hash"))?;
+            let (sum, name) =
+                line.split_once("  ").ok_or_else(|| format!("a line of {list} is no hash"))?;
             let file = files.iter().find(|file| file.name.as_str() == name);
             let file = file.ok_or_else(|| format!("it has no file {name}"))?;
-            if hash(disk, file.offset, file.size).map_err(|error| format!("reading {name}: {error}"))? != sum
+            if hash(disk, file.offset, file.size)
+                .map_err(|error| format!("reading {name}: {error}"))?
+                != sum
             {
                 return Err(format!("{name} does not match its hash"));
             }
@@ -91,7 +95,8 @@ mod tests {
 
     fn sums(files: &[(&str, &[u8])]) -> Vec<u8> {
         let line = |(name, bytes): &(&str, &[u8])| {
-            let sum: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            let sum: String =
+                Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
             format!("{sum}  {name}\n")
         };
         files.iter().map(line).collect::<String>().into_bytes()
@@ -114,7 +119,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("boot");
         image(&path, None);
-        assert_eq!(check_at(&path), Ok(std::fs::metadata(&path).unwrap().len().next_multiple_of(4096)));
+        assert_eq!(
+            check_at(&path),
+            Ok(std::fs::metadata(&path).unwrap().len().next_multiple_of(4096))
+        );
     }
 
     #[test]

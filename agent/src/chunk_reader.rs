@@ -1,4 +1,5 @@
-//! The bytes of an image, each chunk from where the plan says, and from the bundle where the plan is wrong.
+//! The bytes of an image, each chunk from where the plan says, and from the bundle where the plan
+//! is wrong.
 
 use std::ops::Range;
 
@@ -12,7 +13,8 @@ use crate::plan::{Plan, Source};
 use crate::slot_target::{ALIGNMENT, PIECE, Piece};
 use crate::slot_writer::Job;
 
-/// Reads one image from its beginning to its end. Every chunk is hashed before a byte of it is handed out.
+/// Reads one image from its beginning to its end. Every chunk is hashed before a byte of it is
+/// handed out.
 pub(crate) struct ChunkReader<'a, D> {
     bundle: &'a Verified<D>,
     job: &'a Job,
@@ -27,8 +29,8 @@ pub(crate) struct ChunkReader<'a, D> {
     chunk: Vec<u8>,
     /// For reading what is in its place, made when it is needed.
     aligned: Option<Piece>,
-    /// Of the data that has gone by, if the plan is to make the tree and as long as it may still succeed. Not beside a delta, which makes
-    /// its own: where one breaks off, the tree is fetched.
+    /// Of the data that has gone by, if the plan is to make the tree and as long as it may still
+    /// succeed. Not beside a delta, which makes its own: where one breaks off, the tree is fetched.
     growing: Option<VerityTree>,
     /// The tree, once all of the data has gone by.
     tree: Vec<u8>,
@@ -63,7 +65,8 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         }
     }
 
-    /// Fills `buf` with the bytes at `offset` of the image, which lie in it, and behind those that were read before.
+    /// Fills `buf` with the bytes at `offset` of the image, which lie in it, and behind those that
+    /// were read before.
     ///
     /// # Errors
     /// The bundle cannot be read, or a chunk does not match its hash.
@@ -93,8 +96,8 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         Ok(())
     }
 
-    /// Goes on behind the bytes `range` of the image, which are in their place and not handed out. Where the tree is to be made,
-    /// they are read, because it is of them too.
+    /// Goes on behind the bytes `range` of the image, which are in their place and not handed out.
+    /// Where the tree is to be made, they are read, because it is of them too.
     pub(crate) fn pass_over(&mut self, range: &Range<u64>) {
         let Some(growing) = &mut self.growing else { return };
         let mut piece = Piece::new();
@@ -125,9 +128,9 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         if is_had && Sha256::of(&self.chunk) == chunk.sha256 {
             return Ok(());
         }
-        self.bundle
-            .read_chunk(self.job.image, self.index, &mut self.chunk)
-            .map_err(|error| Failure::from_bundle("reading the bundle again while installing it", &error))
+        self.bundle.read_chunk(self.job.image, self.index, &mut self.chunk).map_err(|error| {
+            Failure::from_bundle("reading the bundle again while installing it", &error)
+        })
     }
 
     fn load_copy(&mut self, chunk: &Chunk, from: u64) -> bool {
@@ -148,7 +151,8 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         true
     }
 
-    /// Only the ends of what is in its place are read here: chunks that share a block with one that is not.
+    /// Only the ends of what is in its place are read here: chunks that share a block with one that
+    /// is not.
     fn load_in_place(&mut self, chunk: &Chunk) -> bool {
         let align = ALIGNMENT as u64;
         let start = chunk.offset / align * align;

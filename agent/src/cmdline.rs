@@ -23,14 +23,16 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Parses the text of `/proc/cmdline`. `None`: this machine was not booted by Daruma's grub.cfg.
+    /// Parses the text of `/proc/cmdline`. `None`: this machine was not booted by Daruma's
+    /// grub.cfg.
     ///
     /// The last of several equal words wins, as in the kernel.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let words = words(text);
-        let value =
-            |key: &str| words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).next_back();
+        let value = |key: &str| {
+            words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).next_back()
+        };
         let booted = match value("daruma.slot")? {
             "recovery" => Booted::Recovery,
             name => Booted::Slot(name.parse().ok()?),
@@ -43,8 +45,9 @@ impl CommandLine {
     }
 }
 
-/// The kernel's own splitting, as in daruma-init: blanks divide, except between double quotes, which are dropped. Were the
-/// two to differ, the agent could take the running slot for the idle one.
+/// The kernel's own splitting, as in daruma-init: blanks divide, except between double quotes,
+/// which are dropped. Were the two to differ, the agent could take the running slot for the idle
+/// one.
 fn words(text: &str) -> Vec<String> {
     let mut quoted = false;
     let divides = |c: char| {
@@ -67,19 +70,29 @@ mod tests {
 
     #[test]
     fn the_words_of_grub_cfg_are_understood() {
-        let parsed = CommandLine::parse("daruma.slot=B daruma.trial=1 daruma.try=2 panic=5 quiet\n").unwrap();
-        assert_eq!(parsed, CommandLine { booted: Booted::Slot(Slot::B), trial: true, tries: Some(2) });
+        let parsed =
+            CommandLine::parse("daruma.slot=B daruma.trial=1 daruma.try=2 panic=5 quiet\n")
+                .unwrap();
+        assert_eq!(
+            parsed,
+            CommandLine { booted: Booted::Slot(Slot::B), trial: true, tries: Some(2) }
+        );
         assert_eq!(CommandLine::parse("daruma.slot=recovery").unwrap().booted, Booted::Recovery);
     }
 
     #[test]
     fn the_last_word_wins() {
-        assert_eq!(CommandLine::parse("daruma.slot=A daruma.slot=B").unwrap().booted, Booted::Slot(Slot::B));
+        assert_eq!(
+            CommandLine::parse("daruma.slot=A daruma.slot=B").unwrap().booted,
+            Booted::Slot(Slot::B)
+        );
     }
 
     #[test]
     fn another_systems_command_line_is_none() {
-        for text in ["", "root=/dev/sda1 quiet", "daruma.slot=C", "xdaruma.slot=A", "daruma.slotx=A"] {
+        for text in
+            ["", "root=/dev/sda1 quiet", "daruma.slot=C", "xdaruma.slot=A", "daruma.slotx=A"]
+        {
             assert_eq!(CommandLine::parse(text), None, "{text}");
         }
     }

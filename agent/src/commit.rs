@@ -7,8 +7,8 @@ use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::state::Kind;
 
-/// All health checks of `running` have passed: commits the slot if it was on trial, and starts its count of boots anew.
-/// Returns the line for the person. The caller holds the lock.
+/// All health checks of `running` have passed: commits the slot if it was on trial, and starts its
+/// count of boots anew. Returns the line for the person. The caller holds the lock.
 ///
 /// # Errors
 /// The environment cannot be read or written.
@@ -28,7 +28,8 @@ pub fn commit(device: &Device, running: Slot) -> Result<String, Failure> {
         if was_trial {
             state.owe_report(running, false);
             state.record(Kind::Committed, running, version.as_ref(), "all health checks passed");
-        } else if was_degraded.is_some_and(|event| matches!(event.kind, Kind::Degraded | Kind::HealthFailed))
+        } else if was_degraded
+            .is_some_and(|event| matches!(event.kind, Kind::Degraded | Kind::HealthFailed))
         {
             state.record(Kind::Recovered, running, version.as_ref(), "all health checks passed");
         }

@@ -32,9 +32,11 @@ pub struct Config {
     /// How many different keys of the keyring must have signed a bundle.
     #[serde(deserialize_with = "at_least_one")]
     pub keyring_threshold: u32,
-    /// Bundles below this version are refused. The running system's own floor counts too; the higher one wins.
+    /// Bundles below this version are refused. The running system's own floor counts too; the
+    /// higher one wins.
     pub min_version: Version,
-    /// The command that reboots; empty: `systemctl reboot` under systemd, otherwise the system call.
+    /// The command that reboots; empty: `systemctl reboot` under systemd, otherwise the system
+    /// call.
     pub reboot_command: Vec<String>,
     /// Section `[health]`.
     pub health: Health,
@@ -75,7 +77,8 @@ pub enum UsbPolicy {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Recovery {
-    /// Folder of a light that shows what is being done with a stick, such as `/sys/class/leds/green:status`.
+    /// Folder of a light that shows what is being done with a stick, such as
+    /// `/sys/class/leds/green:status`.
     pub led: Option<PathBuf>,
 }
 
@@ -102,7 +105,8 @@ pub struct Health {
     pub process: Vec<String>,
 }
 
-/// Section `[watchdog]`: for systems without systemd, where nobody else feeds the hardware watchdog.
+/// Section `[watchdog]`: for systems without systemd, where nobody else feeds the hardware
+/// watchdog.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Watchdog {
@@ -166,8 +170,9 @@ impl Config {
         })
     }
 
-    /// What the daemon works with when the file cannot be used: the defaults. Where nobody else feeds the hardware watchdog
-    /// that daruma-init armed, the daemon must, or a slip of the pen would end in one reset after the other.
+    /// What the daemon works with when the file cannot be used: the defaults. Where nobody else
+    /// feeds the hardware watchdog that daruma-init armed, the daemon must, or a slip of the pen
+    /// would end in one reset after the other.
     #[must_use]
     pub fn makeshift(device: &Device) -> Self {
         let mut config = Self::default();
@@ -192,12 +197,16 @@ impl Config {
             }
         };
         Self::parse(&text).map_err(|error| {
-            Failure::new(Exit::Config, format!("reading the configuration {}: {error}", path.display()))
+            Failure::new(
+                Exit::Config,
+                format!("reading the configuration {}: {error}", path.display()),
+            )
         })
     }
 }
 
-/// The expected key that is nearest to the unknown one, from serde's "unknown field `x`, expected one of …".
+/// The expected key that is nearest to the unknown one, from serde's "unknown field `x`, expected
+/// one of …".
 fn did_you_mean(message: &str) -> Option<String> {
     let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = names.next()?;
@@ -236,8 +245,16 @@ mod tests {
     fn every_key_is_in_the_default_file_and_in_the_book() {
         let book = include_str!("../../docs/operating.md");
         for key in KEYS {
-            assert!(DEFAULT_FILE.contains(&format!("{} =", key.1)), "{} is not in the default file", key.1);
-            assert!(book.contains(&format!("`{}`", key.1)), "{} is not in docs/operating.md", key.1);
+            assert!(
+                DEFAULT_FILE.contains(&format!("{} =", key.1)),
+                "{} is not in the default file",
+                key.1
+            );
+            assert!(
+                book.contains(&format!("`{}`", key.1)),
+                "{} is not in docs/operating.md",
+                key.1
+            );
         }
     }
 

@@ -4,14 +4,14 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The bar that the terminal shows in its last line; empty: none. Held while a line is printed, so that two threads'
-/// lines and the bar do not mix.
+/// The bar that the terminal shows in its last line; empty: none. Held while a line is printed, so
+/// that two threads' lines and the bar do not mix.
 static BAR: Mutex<String> = Mutex::new(String::new());
 /// Back to the beginning of the line, and nothing in it.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Prints a line. Nobody listening (a closed terminal, a pager that was left) is no reason to stop an install, let
-/// alone to panic, as `println!` does.
+/// Prints a line. Nobody listening (a closed terminal, a pager that was left) is no reason to stop
+/// an install, let alone to panic, as `println!` does.
 pub fn say(line: impl fmt::Display) {
     above_the_bar(|| {
         let _ = writeln!(io::stdout(), "{line}");
@@ -25,8 +25,8 @@ pub fn warn(line: impl fmt::Display) {
     });
 }
 
-/// Puts `bar` in the place of the one that the terminal shows on stderr; empty: takes it away. What cannot be shown does
-/// not matter.
+/// Puts `bar` in the place of the one that the terminal shows on stderr; empty: takes it away. What
+/// cannot be shown does not matter.
 pub(crate) fn show_bar(bar: String) {
     let mut shown = shown();
     let _ = write!(io::stderr(), "{CLEAR}{bar}");

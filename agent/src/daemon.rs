@@ -28,20 +28,22 @@ use crate::usb;
 
 /// Exists once this boot's health checks have passed; the trial-deadline unit looks for it.
 pub const HEALTHY: &str = "/run/daruma/healthy";
-/// Exists while the system runs without being healthy because there is nothing better to boot; says why.
+/// Exists while the system runs without being healthy because there is nothing better to boot; says
+/// why.
 pub const DEGRADED: &str = "/run/daruma/degraded";
 /// Exists while the daemon runs this boot's health checks.
 pub const CHECKING: &str = "/run/daruma/checking";
 /// How often a lock that somebody else holds is asked for again.
 const LOCK_RETRY: Duration = Duration::from_millis(500);
-/// After the reboot was asked for, this is how long the system may take to go down before it is forced.
+/// After the reboot was asked for, this is how long the system may take to go down before it is
+/// forced.
 const REBOOT_GRACE: Duration = Duration::from_secs(120);
 
 /// Runs until SIGTERM or SIGINT, or until it has asked for a reboot.
 ///
-/// A configuration that cannot be used does not stop it: without a daemon even a committed system would be left, after
-/// nine boots. It works with [`Config::makeshift`] then. But a system on trial is not committed so: what it should be
-/// checked for is not known.
+/// A configuration that cannot be used does not stop it: without a daemon even a committed system
+/// would be left, after nine boots. It works with [`Config::makeshift`] then. But a system on trial
+/// is not committed so: what it should be checked for is not known.
 ///
 /// # Errors
 /// The environment cannot be read or written, or the reboot fails. systemd starts the daemon again.
@@ -60,7 +62,11 @@ pub fn run(device: &Device, config: Result<Config, Failure>) -> Result<(), Failu
     result
 }
 
-async fn serve(device: &Device, config: &Config, unusable: Option<&Failure>) -> Result<(), Failure> {
+async fn serve(
+    device: &Device,
+    config: &Config,
+    unusable: Option<&Failure>,
+) -> Result<(), Failure> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let notify = Notify::from_environment();
@@ -75,7 +81,8 @@ async fn serve(device: &Device, config: &Config, unusable: Option<&Failure>) -> 
     notify.stopping();
     match result {
         Ok(Ended::Stopped) => {
-            // Until this boot's verdict somebody must watch it: a trial whose judge was stopped would last for ever.
+            // Until this boot's verdict somebody must watch it: a trial whose judge was stopped
+            // would last for ever.
             if device.path(HEALTHY).exists() || device.path(DEGRADED).exists() {
                 keepalive.disarm();
             } else if keepalive.feeds_hardware() {
@@ -96,7 +103,8 @@ enum Ended {
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| Failure::new(Exit::Unexpected, format!("listening for signals: {error}")))
+    signal(kind)
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("listening for signals: {error}")))
 }
 
 async fn live(
@@ -167,7 +175,8 @@ async fn live(
     live_on(device, config, &tell).await
 }
 
-/// What is left to do for a healthy, committed system: recovery is made that of this system, and updates are waited for.
+/// What is left to do for a healthy, committed system: recovery is made that of this system, and
+/// updates are waited for.
 async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
     let own = device.clone();
     match tokio::task::spawn_blocking(move || recovery_copy::refresh(&own)).await {
@@ -184,7 +193,11 @@ use wait_for_sticks as wait_for_updates;
 
 /// Returns only if a stick or the channel has brought a system: then the machine goes down.
 #[cfg(feature = "pull")]
-async fn wait_for_updates(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
+async fn wait_for_updates(
+    device: &Device,
+    config: &Config,
+    tell: &impl Fn(&str),
+) -> Result<Ended, Failure> {
     tokio::select! {
         ended = wait_for_sticks(device, config, tell) => ended,
         line = channel::poll(device, config, tell) => {
@@ -196,7 +209,11 @@ async fn wait_for_updates(device: &Device, config: &Config, tell: &impl Fn(&str)
 }
 
 /// Returns only if a stick has brought a bundle: then the machine goes down.
-async fn wait_for_sticks(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
+async fn wait_for_sticks(
+    device: &Device,
+    config: &Config,
+    tell: &impl Fn(&str),
+) -> Result<Ended, Failure> {
     // A device in a folder has no USB port; this machine's is not meant.
     let Some(wanted) = usb::wanted(config.usb.policy).filter(|_| device.is_real()) else {
         return std::future::pending().await;
@@ -217,7 +234,9 @@ async fn wait_for_sticks(device: &Device, config: &Config, tell: &impl Fn(&str))
 
 /// What the daemon and the status say of a configuration that cannot be used.
 pub(crate) fn makeshift_line(failure: &Failure) -> String {
-    format!("{failure}; the daemon works with the defaults until that is mended and it is started again")
+    format!(
+        "{failure}; the daemon works with the defaults until that is mended and it is started again"
+    )
 }
 
 /// Waits for an install or a person's command to finish: neither is to be cut off, or overwritten.
@@ -230,8 +249,8 @@ async fn wait_for_lock(device: &Device) -> Result<Lock, Failure> {
     }
 }
 
-/// [`commit::commit`] under the lock. The lock is free again when this returns: the daemon idles for ever after it, and
-/// an install must be possible then.
+/// [`commit::commit`] under the lock. The lock is free again when this returns: the daemon idles
+/// for ever after it, and an install must be possible then.
 async fn commit_under_lock(device: &Device, running: Slot) -> Result<String, Failure> {
     let _lock = wait_for_lock(device).await?;
     let line = commit::commit(device, running)?;
@@ -244,14 +263,17 @@ enum Verdict {
     Degraded(String),
 }
 
-/// The checks have not passed in time. A reboot makes sense only when it can lead to another system: while GRUB
-/// still has the other slot to go to. After a fall-back it has none, because the failed slot is marked bad.
+/// The checks have not passed in time. A reboot makes sense only when it can lead to another
+/// system: while GRUB still has the other slot to go to. After a fall-back it has none, because the
+/// failed slot is marked bad.
 fn give_up(device: &Device, running: Slot, failed: &Failed) -> Result<Verdict, Failure> {
     let boot = Environment::load(device)?.state();
     let version = device.slot_config(running).ok().map(|config| config.version);
     let verdict = if boot.may_boot(!running) {
         let (tries, limit) = (boot.slot(running).tries, boot.limit(running));
-        Verdict::Reboot(format!("slot {running} failed (boot {tries} of {limit}): {failed}; rebooting"))
+        Verdict::Reboot(format!(
+            "slot {running} failed (boot {tries} of {limit}): {failed}; rebooting"
+        ))
     } else {
         Verdict::Degraded(format!(
             "slot {running} is degraded, and there is nothing better to boot: {failed}"

@@ -1,4 +1,5 @@
-//! The chunks of an update by way of a delta: made of the running slot and of what the delta says, in their order.
+//! The chunks of an update by way of a delta: made of the running slot and of what the delta says,
+//! in their order.
 
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -23,11 +24,12 @@ pub(crate) struct DeltaSource<'a> {
 }
 
 impl<'a> DeltaSource<'a> {
-    /// Begins to apply the delta that `from` gives, from the running slot, which holds the bundle with the
-    /// manifest `old`, to `new`, in at most `memory_mib` of memory.
+    /// Begins to apply the delta that `from` gives, from the running slot, which holds the bundle
+    /// with the manifest `old`, to `new`, in at most `memory_mib` of memory.
     ///
     /// # Errors
-    /// The running slot cannot be opened, or it is not a delta from `old` to `new` for this program and so much memory.
+    /// The running slot cannot be opened, or it is not a delta from `old` to `new` for this program
+    /// and so much memory.
     pub(crate) fn open<N: Sync>(
         device: &Device,
         running: Slot,
@@ -38,17 +40,22 @@ impl<'a> DeltaSource<'a> {
     ) -> Result<Self, String> {
         let partition = |label: &str| {
             let path = device.partition(label).map_err(|failure| failure.message)?;
-            device.open(path, Access::Look).map_err(|error| format!("opening {}: {error}", path.display()))
+            device
+                .open(path, Access::Look)
+                .map_err(|error| format!("opening {}: {error}", path.display()))
         };
-        let images =
-            OldImages { boot: partition(running.boot_label())?, root: partition(running.root_label())? };
-        let mut delta = Delta::open(from, new, old, images, memory_mib).map_err(|error| error.to_string())?;
+        let images = OldImages {
+            boot: partition(running.boot_label())?,
+            root: partition(running.root_label())?,
+        };
+        let mut delta =
+            Delta::open(from, new, old, images, memory_mib).map_err(|error| error.to_string())?;
         let next: Next<'a> = Box::new(move |buf| delta.next_chunk(buf));
         Ok(Self { next: Mutex::new(Some(next)) })
     }
 
-    /// Puts chunk `index` of `image` into `buf`: it, or one behind it, was not asked for before. False: the delta does not
-    /// give it, and nothing more from now on.
+    /// Puts chunk `index` of `image` into `buf`: it, or one behind it, was not asked for before.
+    /// False: the delta does not give it, and nothing more from now on.
     pub(crate) fn take(&self, image: &str, index: usize, buf: &mut Vec<u8>) -> bool {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

@@ -1,4 +1,5 @@
-//! The device: where its partitions, files and runtime folder are. Nothing else looks at the running system.
+//! The device: where its partitions, files and runtime folder are. Nothing else looks at the
+//! running system.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -28,7 +29,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// The machine that this program runs on, in recovery too. In recovery no slot runs, and partitions may be missing.
+    /// The machine that this program runs on, in recovery too. In recovery no slot runs, and
+    /// partitions may be missing.
     ///
     /// # Errors
     /// [`Exit::NotADevice`] when it was not booted by Daruma's grub.cfg or lacks partitions.
@@ -47,21 +49,31 @@ impl Device {
         };
         let partitions = match &record {
             Some(record) => partitions::recorded(sys, record, dev),
-            None => {
-                partitions::find(sys, &fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), dev)
-            }
+            None => partitions::find(
+                sys,
+                &fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+                dev,
+            ),
         };
         let partitions = partitions.map_err(failure)?;
-        let lacking = partitions::lacking(&partitions).filter(|_| command_line.booted != Booted::Recovery);
+        let lacking =
+            partitions::lacking(&partitions).filter(|_| command_line.booted != Booted::Recovery);
         if let Some(label) = lacking {
             return Err(failure(format!("the disk of this system has no partition {label:?}")));
         }
         let opener = Opener::default();
-        Ok(Self { root: PathBuf::from("/"), is_real: true, partitions, record, command_line, opener })
+        Ok(Self {
+            root: PathBuf::from("/"),
+            is_real: true,
+            partitions,
+            record,
+            command_line,
+            opener,
+        })
     }
 
-    /// A device laid out in `folder`: files named like the partitions, folders `etc`, `var`, `run` (and `proc`, for
-    /// health checks), and the file `cmdline`.
+    /// A device laid out in `folder`: files named like the partitions, folders `etc`, `var`, `run`
+    /// (and `proc`, for health checks), and the file `cmdline`.
     ///
     /// # Errors
     /// [`Exit::NotADevice`] when one of them is missing.
@@ -112,7 +124,8 @@ impl Device {
             Booted::Slot(slot) => Ok(slot),
             Booted::Recovery => Err(Failure::new(
                 Exit::NotADevice,
-                "this is the recovery image, in which no slot runs; put a bundle on a USB stick instead",
+                "this is the recovery image, in which no slot runs; put a bundle on a USB stick \
+                    instead",
             )),
         }
     }
@@ -141,7 +154,8 @@ impl Device {
         self.partitions.values().map(PathBuf::as_path)
     }
 
-    /// An absolute path of the device, such as `/etc/daruma/daruma.toml`, as a path of this process.
+    /// An absolute path of the device, such as `/etc/daruma/daruma.toml`, as a path of this
+    /// process.
     #[must_use]
     pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
         let absolute = absolute.as_ref();
@@ -201,18 +215,21 @@ impl Device {
     /// The cause, for one line: the slot is empty or its boot image is damaged.
     pub fn slot_config(&self, slot: Slot) -> Result<SlotConfig, String> {
         let path = self.partition(slot.boot_label()).map_err(|failure| failure.message)?;
-        let disk = self.open(path, Access::Look).map_err(|error| format!("{}: {error}", path.display()))?;
+        let disk = self
+            .open(path, Access::Look)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         SlotConfig::read(&disk, path)
     }
 }
 
 fn read_command_line(path: &Path) -> Result<CommandLine, Failure> {
     let failure = |cause: String| Failure::new(Exit::NotADevice, cause);
-    let text =
-        fs::read_to_string(path).map_err(|error| failure(format!("reading {}: {error}", path.display())))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| failure(format!("reading {}: {error}", path.display())))?;
     CommandLine::parse(&text).ok_or_else(|| {
         failure(format!(
-            "reading {}: there is no daruma.slot= in it; this machine was not booted by Daruma's GRUB script",
+            "reading {}: there is no daruma.slot= in it; this machine was not booted by Daruma's \
+                GRUB script",
             path.display()
         ))
     })

@@ -1,4 +1,5 @@
-//! A partition past the page cache: what is written goes to the disk, and what is read comes from it.
+//! A partition past the page cache: what is written goes to the disk, and what is read comes from
+//! it.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +13,8 @@ use image_layout::{Disk, FileDisk};
 use nix::fcntl::{FcntlArg, OFlag, PosixFadviseAdvice, fcntl, posix_fadvise};
 use nix::libc;
 
-/// A [`FileDisk`] with `O_DIRECT` where that exists. Addresses, offsets and lengths of all transfers must be aligned to
-/// the disk's sectors.
+/// A [`FileDisk`] with `O_DIRECT` where that exists. Addresses, offsets and lengths of all
+/// transfers must be aligned to the disk's sectors.
 #[derive(Debug)]
 pub(crate) struct DirectDisk {
     disk: FileDisk,
@@ -26,7 +27,8 @@ impl DirectDisk {
         let open = |flags| File::options().read(true).write(write).custom_flags(flags).open(path);
         let (file, direct) = match open(libc::O_DIRECT) {
             Ok(file) => (file, true),
-            // Not every filesystem has it (a test's tmpfs); the page cache is then kept small by hand.
+            // Not every filesystem has it (a test's tmpfs); the page cache is then kept small by
+            // hand.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (open(0)?, false),
             Err(error) => return Err(error),
         };
@@ -37,7 +39,8 @@ impl DirectDisk {
     fn direct_or_not(&self, mut transfer: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         match transfer() {
             Err(error)
-                if error.raw_os_error() == Some(libc::EINVAL) && self.direct.load(Ordering::Relaxed) =>
+                if error.raw_os_error() == Some(libc::EINVAL)
+                    && self.direct.load(Ordering::Relaxed) =>
             {
                 fcntl(self.disk.file(), FcntlArg::F_SETFL(OFlag::empty()))?;
                 self.direct.store(false, Ordering::Relaxed);
@@ -69,7 +72,8 @@ impl Disk for DirectDisk {
         if self.direct.load(Ordering::Relaxed) {
             return;
         }
-        let (Ok(start), Ok(length)) = (i64::try_from(range.start), i64::try_from(range.end - range.start))
+        let (Ok(start), Ok(length)) =
+            (i64::try_from(range.start), i64::try_from(range.end - range.start))
         else {
             return;
         };

@@ -26,7 +26,10 @@ impl Environment {
         let store = device.environment()?;
         let partition = device.partition(label::ESP)?.display().to_string();
         let loaded = store.load().map_err(|error| {
-            Failure::new(Exit::Environment, format!("reading the boot environment on {partition}: {error}"))
+            Failure::new(
+                Exit::Environment,
+                format!("reading the boot environment on {partition}: {error}"),
+            )
         })?;
         Ok(Self { store, env: loaded.env, place: None, damage: loaded.damage, partition })
     }
@@ -41,14 +44,14 @@ impl Environment {
         &self.damage
     }
 
-    /// Has the next [`Environment::write`] note where the disk hangs: what daruma-init goes by where nothing else tells
-    /// this disk from a clone.
+    /// Has the next [`Environment::write`] note where the disk hangs: what daruma-init goes by
+    /// where nothing else tells this disk from a clone.
     pub(crate) fn note_place(&mut self, place: &str) {
         self.place = Some(place.to_owned());
     }
 
-    /// Makes it say `state`, durably. Writes nothing when it says so already and is undamaged: the ESP is flash
-    /// that wears, too.
+    /// Makes it say `state`, durably. Writes nothing when it says so already and is undamaged: the
+    /// ESP is flash that wears, too.
     pub(crate) fn write(&mut self, state: &BootState) -> Result<(), Failure> {
         let mut env = self.env.clone();
         state.apply_to(&mut env);
@@ -61,10 +64,12 @@ impl Environment {
         if env == self.env && self.damage.is_empty() {
             return Ok(());
         }
-        let written = if self.damage.is_empty() { self.store.store(&env) } else { self.store.heal(&env) };
+        let written =
+            if self.damage.is_empty() { self.store.store(&env) } else { self.store.heal(&env) };
         match written {
             Ok(()) => {}
-            // GRUB goes by the first copy, which says what it should; the daemon mends the second at its next start.
+            // GRUB goes by the first copy, which says what it should; the daemon mends the second
+            // at its next start.
             Err(error @ EnvError::BakNotWritten(_)) => {
                 warn(format_args!("writing the boot environment on {}: {error}", self.partition))
             }

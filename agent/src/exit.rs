@@ -4,7 +4,8 @@ use std::fmt;
 
 use bundle::BundleError;
 
-/// The exit codes of `daruma`. Documented for users in `docs/operating.md`; numbers never change meaning.
+/// The exit codes of `daruma`. Documented for users in `docs/operating.md`; numbers never change
+/// meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Exit {
@@ -47,7 +48,8 @@ pub enum Exit {
     Server = 26,
     /// The install would fetch more than `byte-budget` allows.
     Budget = 27,
-    /// The channel or its root document is not accepted: older than one seen before, expired, invalid, or not there.
+    /// The channel or its root document is not accepted: older than one seen before, expired,
+    /// invalid, or not there.
     Channel = 28,
     /// Stopped by Ctrl-C (128 + SIGINT).
     Interrupted = 130,
@@ -74,7 +76,8 @@ impl Failure {
 
     /// The failure that a bundle's error is, while `doing` something.
     ///
-    /// A source that knows why it could not be read (a web server) says so with a failure of its own, which is then the one.
+    /// A source that knows why it could not be read (a web server) says so with a failure of its
+    /// own, which is then the one.
     pub(crate) fn from_bundle(doing: &str, error: &BundleError) -> Self {
         if let BundleError::Read { source, .. } = error
             && let Some(failure) = source.get_ref().and_then(|cause| cause.downcast_ref::<Self>())

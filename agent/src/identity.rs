@@ -12,8 +12,9 @@ use crate::slot_config::SlotConfig;
 /// What recovery is told of the device; the bundler puts it into the recovery archive.
 const RECOVERY_CFG: &str = "/etc/daruma/recovery.cfg";
 
-/// The running system's; in recovery, where none runs, that of the recovery archive, with the highest floor of the
-/// slots that are committed: both slots' kernels may be dead, and an older release must not come in that way.
+/// The running system's; in recovery, where none runs, that of the recovery archive, with the
+/// highest floor of the slots that are committed: both slots' kernels may be dead, and an older
+/// release must not come in that way.
 ///
 /// # Errors
 /// The cause, for one line.
@@ -23,7 +24,8 @@ pub(crate) fn identity(device: &Device) -> Result<SlotConfig, String> {
     }
     let path = device.path(RECOVERY_CFG);
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut own = SlotConfig::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut own =
+        SlotConfig::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     let boot = device.environment_read_only().ok().and_then(|store| store.load().ok());
     let boot = boot.map_or_else(BootState::unknown, |loaded| loaded.state());
     for slot in [Slot::A, Slot::B] {

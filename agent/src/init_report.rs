@@ -1,7 +1,8 @@
 //! What daruma-init leaves for the agent.
 //!
-//! `/var/lib/daruma/init-failures` outlives the reboot: one line `slot=B version=4.0.0 reason=…` per boot that was
-//! given up in the initramfs. `/run/daruma/init.log` holds this boot's warnings, one per line.
+//! `/var/lib/daruma/init-failures` outlives the reboot: one line `slot=B version=4.0.0 reason=…`
+//! per boot that was given up in the initramfs. `/run/daruma/init.log` holds this boot's warnings,
+//! one per line.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +15,8 @@ use crate::state::{Kind, State};
 
 const FAILURES: &str = "/var/lib/daruma/init-failures";
 const WARNINGS: &str = "/run/daruma/init.log";
-/// No more of either file is read: they come from a part of the system that may have been in trouble.
+/// No more of either file is read: they come from a part of the system that may have been in
+/// trouble.
 const BYTES_READ: usize = 16 << 10;
 
 /// One boot that daruma-init gave up.
@@ -28,7 +30,8 @@ struct InitFailure {
 impl InitFailure {
     fn parse(line: &str) -> Option<Self> {
         let (head, reason) = line.split_once("reason=").unwrap_or((line, "no reason given"));
-        let value = |key: &str| head.split_ascii_whitespace().find_map(|word| word.strip_prefix(key));
+        let value =
+            |key: &str| head.split_ascii_whitespace().find_map(|word| word.strip_prefix(key));
         Some(Self {
             slot: value("slot=")?.parse().ok()?,
             version: value("version=").and_then(|text| text.parse().ok()),
@@ -37,7 +40,8 @@ impl InitFailure {
     }
 }
 
-/// Moves the failures from daruma-init's file into the state. Call [`forget_failures`] once the state is stored.
+/// Moves the failures from daruma-init's file into the state. Call [`forget_failures`] once the
+/// state is stored.
 pub(crate) fn take_failures(device: &Device, state: &mut State) -> bool {
     let text = read(&device.path(FAILURES));
     for failure in text.lines().filter_map(InitFailure::parse) {
@@ -70,7 +74,8 @@ mod tests {
     #[test]
     fn a_line_of_daruma_init_is_understood() {
         let failure =
-            InitFailure::parse("slot=B version=3.0.0 reason=root image is corrupt: slot=A").unwrap();
+            InitFailure::parse("slot=B version=3.0.0 reason=root image is corrupt: slot=A")
+                .unwrap();
         assert_eq!(failure.slot, Slot::B);
         assert_eq!(failure.version, Some(Version::new(3, 0, 0)));
         assert_eq!(failure.reason, "root image is corrupt: slot=A");

@@ -1,5 +1,5 @@
-//! `daruma install`: reads from top to bottom in the order of `docs/boot-protocol.md`, "Install". Everything that can
-//! be refused is refused before the first byte of the idle slot is touched.
+//! `daruma install`: reads from top to bottom in the order of `docs/boot-protocol.md`, "Install".
+//! Everything that can be refused is refused before the first byte of the idle slot is touched.
 
 use std::ops::Range;
 use std::path::Path;
@@ -34,12 +34,12 @@ pub struct Options {
     pub allow_quarantined: bool,
 }
 
-/// Installs the bundle `file`, a path or an address (`http://`, `https://`, `oci://`), into the slot that does not run. Returns what
-/// to tell the person.
+/// Installs the bundle `file`, a path or an address (`http://`, `https://`, `oci://`), into the
+/// slot that does not run. Returns what to tell the person.
 ///
 /// # Errors
-/// Every refusal has its own [`Exit`]; all up to [`Exit::Locked`] leave slot and environment as they were. After that
-/// the idle slot is marked bad until an install succeeds.
+/// Every refusal has its own [`Exit`]; all up to [`Exit::Locked`] leave slot and environment as
+/// they were. After that the idle slot is marked bad until an install succeeds.
 pub fn install(
     device: &Device,
     config: &Config,
@@ -54,13 +54,15 @@ pub fn install(
             let doing = format!("installing {}", file.display());
             let verified = open(config, device, file, &doing)?;
             let origin = Origin::File;
-            let version = install_bundle(device, config, &verified, origin, options, interrupt, &doing)?;
+            let version =
+                install_bundle(device, config, &verified, origin, options, interrupt, &doing)?;
             (version, String::new())
         }
     };
     let elapsed = started.elapsed().as_secs_f64();
     Ok(format!(
-        "installed {version} into slot {} in {elapsed:.1} s{how}; it is on trial from the next boot: reboot to start it",
+        "installed {version} into slot {} in {elapsed:.1} s{how}; it is on trial from the next \
+            boot: reboot to start it",
         !device.running()?
     ))
 }
@@ -72,8 +74,9 @@ fn web_address(file: &Path) -> Option<&str> {
             return true;
         }
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-        scheme
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
+        scheme.is_some_and(|scheme| {
+            scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+        })
     };
     file.to_str().filter(is_web)
 }
@@ -98,18 +101,21 @@ fn from_web(
     _: Options,
     _: &Interrupt,
 ) -> Result<(Version, String), Failure> {
-    let line = "installing from a web server: this program was built without the network; fetch the bundle and name the file";
+    let line = "installing from a web server: this program was built without the network; fetch \
+        the bundle and name the file";
     Err(Failure::new(Exit::Network, line))
 }
 
 /// Where a bundle is, as far as an install differs by it.
 pub enum Origin<'a> {
-    /// A file at hand: every byte of it is verified before the slot is touched, and everything is read from it.
+    /// A file at hand: every byte of it is verified before the slot is touched, and everything is
+    /// read from it.
     File,
     /// Far away: what the slots have already is not fetched.
     Remote {
-        /// Before the slot is touched, it is told which ranges of the bundle will be read: bytes, ascending. (Others too, where a slot does
-        /// not hold what it seemed to.) Its failure ends the install.
+        /// Before the slot is touched, it is told which ranges of the bundle will be read: bytes,
+        /// ascending. (Others too, where a slot does not hold what it seemed to.) Its failure ends
+        /// the install.
         expect: &'a Expect<'a>,
         /// What the running slot holds, if somebody has begun to look.
         running: Option<Reading>,
@@ -118,7 +124,8 @@ pub enum Origin<'a> {
     },
 }
 
-/// A way to a bundle's chunks that costs `size` bytes to fetch, in their order: `take` puts chunk `index` of an image into the buffer, or says no from then on.
+/// A way to a bundle's chunks that costs `size` bytes to fetch, in their order: `take` puts chunk
+/// `index` of an image into the buffer, or says no from then on.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "a function has none")]
 pub struct DeltaWay<'a> {
@@ -130,8 +137,8 @@ pub struct DeltaWay<'a> {
 /// What is told which ranges of a bundle will be read.
 pub type Expect<'a> = dyn Fn(&[Range<u64>]) -> Result<(), Failure> + 'a;
 
-/// Installs a bundle that has been opened into the slot that does not run. `doing` begins each failure's line. Returns the
-/// version.
+/// Installs a bundle that has been opened into the slot that does not run. `doing` begins each
+/// failure's line. Returns the version.
 ///
 /// # Errors
 /// As [`install`].
@@ -162,9 +169,12 @@ pub fn install_bundle<D: Disk + Sync>(
 /// The move of the boot state that makes a slot's overwriting safe.
 pub(crate) type Begin = fn(&mut BootState, Slot) -> Result<(), TransitionError>;
 
-/// Writes a verified bundle into `target` and puts it on trial; the part of an install that changes the device.
-/// `how` goes into the event. Returns the version.
-#[expect(clippy::too_many_arguments, reason = "each is another thing, and both callers have them one by one")]
+/// Writes a verified bundle into `target` and puts it on trial; the part of an install that changes
+/// the device. `how` goes into the event. Returns the version.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is another thing, and both callers have them one by one"
+)]
 pub(crate) fn write_slot<D: Disk + Sync>(
     device: &Device,
     verified: &Verified<D>,
@@ -175,7 +185,8 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     interrupt: &Interrupt,
     doing: &str,
 ) -> Result<Version, Failure> {
-    let partitions = [(ImageName::BOOT, target.boot_label()), (ImageName::ROOT, target.root_label())];
+    let partitions =
+        [(ImageName::BOOT, target.boot_label()), (ImageName::ROOT, target.root_label())];
     let mut jobs = Vec::new();
     for (image, label) in partitions {
         let path = device.partition(label)?;
@@ -216,10 +227,15 @@ pub(crate) fn write_slot<D: Disk + Sync>(
             megabytes(*fetched),
             megabytes(*copied),
             megabytes(*here),
-            if *made > 0 { format!(", {} of hashes made here", megabytes(*made)) } else { String::new() }
+            if *made > 0 {
+                format!(", {} of hashes made here", megabytes(*made))
+            } else {
+                String::new()
+            }
         ),
         (None, _) => {
-            let place = partitions.map(|(image, label)| format!("{label} {}", megabytes(size(image))));
+            let place =
+                partitions.map(|(image, label)| format!("{label} {}", megabytes(size(image))));
             format!("{} to write ({})", megabytes(bytes), place.join(", "))
         }
     };
@@ -232,9 +248,17 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     environment.write(&boot)?;
     forget_settings(device, target);
     // Steps 2 and 3: written, synced, read back and compared.
-    write_images(verified, plan.as_ref(), delta, &jobs, interrupt, &mut Progress::start("writing", bytes))?;
+    write_images(
+        verified,
+        plan.as_ref(),
+        delta,
+        &jobs,
+        interrupt,
+        &mut Progress::start("writing", bytes),
+    )?;
     interrupt.check()?;
-    // Before the flip: were the slot to fail, its manifest must be known, to be put into quarantine.
+    // Before the flip: were the slot to fail, its manifest must be known, to be put into
+    // quarantine.
     device.state_file().change(|state| {
         state.remember(target, version, build, &verified.manifest_sha256().to_string());
         state.record(Kind::Installed, target, Some(version), how);
@@ -245,15 +269,17 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     Ok(version.clone())
 }
 
-/// The slot's uppers belong to the system that is being overwritten. Without its name on them, daruma-init starts from a
-/// copy of the running slot's, also when the very same image is installed again.
+/// The slot's uppers belong to the system that is being overwritten. Without its name on them,
+/// daruma-init starts from a copy of the running slot's, also when the very same image is installed
+/// again.
 fn forget_settings(device: &Device, target: Slot) {
     for kind in ["etc", "root"] {
         let path = device.path(Path::new(&format!("/var/lib/daruma/{kind}/{target}/identity")));
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 warn(format_args!(
-                    "removing {}: {error}; if this bundle was in slot {target} before, its settings come back with it",
+                    "removing {}: {error}; if this bundle was in slot {target} before, its \
+                        settings come back with it",
                     path.display()
                 ));
             }
@@ -314,7 +340,8 @@ pub(crate) fn quarantined(doing: &str, entry: &Quarantined) -> Failure {
     Failure::new(
         Exit::Quarantined,
         format!(
-            "{doing}: this very bundle failed on this device before ({}); build a new one, or say --allow-quarantined to try again",
+            "{doing}: this very bundle failed on this device before ({}); build a new one, or say \
+                --allow-quarantined to try again",
             entry.reason
         ),
     )
@@ -335,10 +362,12 @@ pub(crate) fn verify_payload<D: Disk + Sync>(
 fn refusal(doing: &str, error: TransitionError) -> Failure {
     let line = match error {
         TransitionError::OnTrial(running) => format!(
-            "{doing}: slot {running} is on trial and the other slot holds the only proven system; wait until it is committed, or say 'daruma mark good'"
+            "{doing}: slot {running} is on trial and the other slot holds the only proven system; \
+                wait until it is committed, or say 'daruma mark good'"
         ),
         TransitionError::OnlyGood(target) => format!(
-            "{doing}: slot {target} is the only one that may be booted, because the running one is marked bad; say 'daruma mark good' if it is not"
+            "{doing}: slot {target} is the only one that may be booted, because the running one \
+                is marked bad; say 'daruma mark good' if it is not"
         ),
         other => format!("{doing}: {other}"),
     };

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM during an install: asked for between two pieces, so that every end is a clean one.
+//! Ctrl-C and SIGTERM during an install: asked for between two pieces, so that every end is a clean
+//! one.
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
@@ -13,8 +14,8 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Keeps SIGINT and SIGTERM from killing this thread and those that it starts from now on; they are only
-    /// seen by [`Interrupt::check`].
+    /// Keeps SIGINT and SIGTERM from killing this thread and those that it starts from now on; they
+    /// are only seen by [`Interrupt::check`].
     ///
     /// # Errors
     /// [`Exit::Unexpected`] when the kernel refuses.
@@ -22,7 +23,9 @@ impl Interrupt {
         let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
         let fd = signals
             .thread_block()
-            .and_then(|()| SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+            .and_then(|()| {
+                SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            })
             .map_err(|error| {
                 Failure::new(Exit::Unexpected, format!("taking over SIGINT and SIGTERM: {error}"))
             })?;
@@ -45,7 +48,9 @@ impl Interrupt {
                 Err(Failure::new(Exit::Interrupted, "stopped by Ctrl-C"))
             }
             Ok(Some(_)) => Err(Failure::new(Exit::Terminated, "stopped by SIGTERM")),
-            Err(error) => Err(Failure::new(Exit::Unexpected, format!("looking for signals: {error}"))),
+            Err(error) => {
+                Err(Failure::new(Exit::Unexpected, format!("looking for signals: {error}")))
+            }
         }
     }
 }

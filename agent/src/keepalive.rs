@@ -19,20 +19,26 @@ pub(crate) struct Keepalive {
 }
 
 impl Keepalive {
-    /// Opens the configured hardware watchdog. Without it the daemon still runs: the system may be fine.
+    /// Opens the configured hardware watchdog. Without it the daemon still runs: the system may be
+    /// fine.
     pub(crate) fn start(notify: &Notify, device: &Device, config: &config::Watchdog) -> Self {
         let watchdog = config.device.as_ref().and_then(|path| {
             let path = device.path(path);
             Watchdog::open(&path, config.timeout)
-                .inspect_err(|error| warn(format_args!("opening the watchdog {}: {error}", path.display())))
+                .inspect_err(|error| {
+                    warn(format_args!("opening the watchdog {}: {error}", path.display()))
+                })
                 .ok()
         });
-        let interval =
-            [notify.interval(), watchdog.as_ref().map(Watchdog::interval)].into_iter().flatten().min();
+        let interval = [notify.interval(), watchdog.as_ref().map(Watchdog::interval)]
+            .into_iter()
+            .flatten()
+            .min();
         Self { watchdog, interval }
     }
 
-    /// Tells them for ever. It runs on the daemon's only thread, so a daemon that hangs falls silent.
+    /// Tells them for ever. It runs on the daemon's only thread, so a daemon that hangs falls
+    /// silent.
     pub(crate) async fn run(&mut self, notify: &Notify) -> Infallible {
         let Some(interval) = self.interval else { return std::future::pending().await };
         loop {

@@ -32,7 +32,8 @@ impl Led {
     pub(crate) fn show(&self, pattern: Pattern) {
         let Some(folder) = &self.folder else { return };
         let write = |name: &str, text: &str| fs::write(folder.join(name), text).is_ok();
-        let maximum = fs::read_to_string(folder.join("max_brightness")).unwrap_or_else(|_| "1".to_owned());
+        let maximum =
+            fs::read_to_string(folder.join("max_brightness")).unwrap_or_else(|_| "1".to_owned());
         let blink = match pattern {
             Pattern::Searching => Some(("1000", "1000")),
             Pattern::Installing => Some(("100", "100")),
@@ -40,8 +41,8 @@ impl Led {
             Pattern::Done => None,
         };
         if let Some((on_ms, off_ms)) = blink {
-            // The kernel's timer blinks by itself; its two files are there once it is chosen. Where it does not exist,
-            // the light is on as long as something is being done.
+            // The kernel's timer blinks by itself; its two files are there once it is chosen. Where
+            // it does not exist, the light is on as long as something is being done.
             if write("trigger", "timer") && write("delay_on", on_ms) && write("delay_off", off_ms) {
                 return;
             }

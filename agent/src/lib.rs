@@ -1,8 +1,9 @@
-//! The device side of Daruma: installs bundles into the idle slot, checks health after the reboot, commits or falls
-//! back, and tells what happened.
+//! The device side of Daruma: installs bundles into the idle slot, checks health after the reboot,
+//! commits or falls back, and tells what happened.
 //!
-//! [`Device`] says where everything is; the verbs are [`install`], [`mark`], [`roll_back`], [`Status::gather`] and
-//! [`daemon::run`]; [`channel`] has those that follow a channel. Which slot boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
+//! [`Device`] says where everything is; the verbs are [`install`], [`mark`], [`roll_back`],
+//! [`Status::gather`] and [`daemon::run`]; [`channel`] has those that follow a channel. Which slot
+//! boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
 
 mod arrival;
 mod boot_image;

@@ -21,8 +21,9 @@ impl Lock {
     /// # Errors
     /// [`Exit::Locked`] with the holder's process id when another process has it.
     pub fn take(path: &Path) -> Result<Self, Failure> {
-        let failure =
-            |exit, cause: String| Failure::new(exit, format!("taking the lock {}: {cause}", path.display()));
+        let failure = |exit, cause: String| {
+            Failure::new(exit, format!("taking the lock {}: {cause}", path.display()))
+        };
         let open = || -> io::Result<File> {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
@@ -47,7 +48,10 @@ impl Lock {
                 } else {
                     format!("process {holder}")
                 };
-                Err(failure(Exit::Locked, format!("{holder} is changing the device; wait for it to finish")))
+                Err(failure(
+                    Exit::Locked,
+                    format!("{holder} is changing the device; wait for it to finish"),
+                ))
             }
             Err((_, error)) => Err(failure(Exit::Unexpected, error.desc().to_owned())),
         }

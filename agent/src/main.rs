@@ -30,7 +30,8 @@ enum Verb {
     },
     /// Install a bundle into the slot that does not run; it is on trial from the next boot
     Install {
-        /// The bundle: a file, or its address (http://…, https://…, or in a registry oci://HOST/NAME:TAG)
+        /// The bundle: a file, or its address (http://…, https://…, or in a registry
+        /// oci://HOST/NAME:TAG)
         #[arg(value_name = "FILE|URL")]
         file: PathBuf,
         /// Install it even though this very bundle failed on this device before
@@ -90,7 +91,11 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(Exit::Usage as u8)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match run(arguments) {
@@ -117,7 +122,13 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         Verb::Status { json } => status(&device, json),
         Verb::Install { file, allow_quarantined } => {
             let interrupt = Interrupt::on_signals()?;
-            agent::install(&device, &config()?, &file, InstallOptions { allow_quarantined }, &interrupt)
+            agent::install(
+                &device,
+                &config()?,
+                &file,
+                InstallOptions { allow_quarantined },
+                &interrupt,
+            )
         }
         #[cfg(feature = "pull")]
         Verb::Check { json } => {

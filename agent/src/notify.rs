@@ -1,4 +1,5 @@
-//! Telling systemd how it goes: the sd_notify protocol, see sd_notify(3). Without systemd, nothing happens.
+//! Telling systemd how it goes: the sd_notify protocol, see sd_notify(3). Without systemd, nothing
+//! happens.
 
 use std::env;
 use std::ffi::OsStr;
@@ -22,11 +23,13 @@ impl Notify {
         let socket = env::var_os("NOTIFY_SOCKET").and_then(|address| connect(&address).ok());
         let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
         let for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
-        let watchdog = number("WATCHDOG_USEC").filter(|usec| for_us && *usec > 0).map(Duration::from_micros);
+        let watchdog =
+            number("WATCHDOG_USEC").filter(|usec| for_us && *usec > 0).map(Duration::from_micros);
         Self { socket, watchdog }
     }
 
-    /// How often systemd wants to hear [`Notify::alive`]: at half of the time after which it kills us.
+    /// How often systemd wants to hear [`Notify::alive`]: at half of the time after which it kills
+    /// us.
     #[must_use]
     pub(crate) fn interval(&self) -> Option<Duration> {
         self.watchdog.map(|timeout| timeout / 2)

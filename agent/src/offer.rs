@@ -16,7 +16,8 @@ use crate::interrupt::Interrupt;
 /// Which acceptable bundles are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wanted {
-    /// Recovery: any. One that failed on this device before comes last, because now there may be nothing better.
+    /// Recovery: any. One that failed on this device before comes last, because now there may be
+    /// nothing better.
     Any,
     /// The running system: any but the one that runs.
     Other,
@@ -39,8 +40,15 @@ pub(crate) struct Offer {
 
 impl Offer {
     /// Judges `path` without reading its payload.
-    pub(crate) fn of(device: &Device, config: &Config, path: &Path, target: Slot, wanted: Wanted) -> Self {
-        let mut offer = Self { path: path.to_owned(), version: None, failed_before: false, refused: None };
+    pub(crate) fn of(
+        device: &Device,
+        config: &Config,
+        path: &Path,
+        target: Slot,
+        wanted: Wanted,
+    ) -> Self {
+        let mut offer =
+            Self { path: path.to_owned(), version: None, failed_before: false, refused: None };
         let doing = offer.name();
         offer.refused = match open(config, device, path, &doing) {
             Ok(verified) => {
@@ -94,8 +102,8 @@ fn is_wanted(
     if wanted == Wanted::Any {
         return Ok(());
     }
-    let here =
-        identity(device).map_err(|cause| Failure::new(Exit::NotADevice, format!("{doing}: {cause}")))?;
+    let here = identity(device)
+        .map_err(|cause| Failure::new(Exit::NotADevice, format!("{doing}: {cause}")))?;
     let update = &verified.manifest().update;
     if update.version == here.version && update.build.as_str() == here.build {
         let line = format!("{doing}: version {} is the one that runs", here.version);
@@ -103,7 +111,8 @@ fn is_wanted(
     }
     if wanted == Wanted::Newer && !update.version.cmp_precedence(&here.version).is_gt() {
         let line = format!(
-            "{doing}: version {} is not newer than the running {}; say 'daruma install' if it is to be installed all the same",
+            "{doing}: version {} is not newer than the running {}; say 'daruma install' if it is \
+                to be installed all the same",
             update.version, here.version
         );
         return Err(Failure::new(Exit::Floor, line));
@@ -111,7 +120,8 @@ fn is_wanted(
     Ok(())
 }
 
-/// The one to take: the highest version, and one that failed here before only when there is no other.
+/// The one to take: the highest version, and one that failed here before only when there is no
+/// other.
 pub(crate) fn best(offers: &[Offer]) -> Option<usize> {
     let rank = |offer: &Offer| (!offer.failed_before, offer.version.clone());
     let acceptable = offers.iter().enumerate().filter(|(_, offer)| offer.refused.is_none());

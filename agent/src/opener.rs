@@ -1,5 +1,5 @@
-//! How a device's partitions are opened: the one place from which everything that the agent reads of a partition or
-//! writes to it comes.
+//! How a device's partitions are opened: the one place from which everything that the agent reads
+//! of a partition or writes to it comes.
 
 use std::fmt;
 use std::io;
@@ -32,7 +32,9 @@ pub struct Opener(Arc<Open>);
 
 impl Opener {
     /// Opens partitions with `open`.
-    pub fn new(open: impl Fn(&Path, Access) -> io::Result<AnyDisk> + Send + Sync + 'static) -> Self {
+    pub fn new(
+        open: impl Fn(&Path, Access) -> io::Result<AnyDisk> + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(open))
     }
 

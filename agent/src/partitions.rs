@@ -1,8 +1,9 @@
 //! Finding the device's partitions: by GPT label, all on one disk, and on the right one.
 //!
-//! A second disk may carry the same labels (a spare, a clone, a USB stick with a factory image). daruma-init has found the
-//! one that GRUB started from and says so in [`DiskRecord::PATH`]. Where nothing says so, because another initramfs
-//! was started, the disk counts that carries the mounted /var; no guess is made between two.
+//! A second disk may carry the same labels (a spare, a clone, a USB stick with a factory image).
+//! daruma-init has found the one that GRUB started from and says so in [`DiskRecord::PATH`]. Where
+//! nothing says so, because another initramfs was started, the disk counts that carries the mounted
+//! /var; no guess is made between two.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,15 +12,17 @@ use std::path::{Path, PathBuf};
 use grub_env::DiskRecord;
 use image_layout::label;
 
-/// The labels without which a machine is no Daruma device. (BIOS's core image is GRUB's own business. /var explains and
-/// decides nothing; a device that has lost it must still be judged and updated.)
+/// The labels without which a machine is no Daruma device. (BIOS's core image is GRUB's own
+/// business. /var explains and decides nothing; a device that has lost it must still be judged and
+/// updated.)
 const NEEDED: [&str; 5] = [label::ESP, "boot-a", "root-a", "boot-b", "root-b"];
 
 /// Device nodes by label.
 pub(crate) type Partitions = BTreeMap<String, PathBuf>;
 
-/// Looks through `sys` (normally `/sys`) for the disk that holds Daruma's partitions. `mountinfo` is the text of
-/// `/proc/self/mountinfo`, `dev` normally `/dev`. The error is the cause, for one line.
+/// Looks through `sys` (normally `/sys`) for the disk that holds Daruma's partitions. `mountinfo`
+/// is the text of `/proc/self/mountinfo`, `dev` normally `/dev`. The error is the cause, for one
+/// line.
 pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions, String> {
     let mut disks: BTreeMap<PathBuf, Partitions> = BTreeMap::new();
     let mut var_disk = None;
@@ -30,7 +33,8 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
         // A partition's folder lies inside its disk's: …/sda/sda3.
         let Ok(folder) = entry.path().canonicalize() else { continue };
         let Ok(uevent) = fs::read_to_string(folder.join("uevent")) else { continue };
-        let value = |key: &str| uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let value =
+            |key: &str| uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let (Some(name), Some(disk)) = (value("DEVNAME"), folder.parent()) else { continue };
         let number = format!("{}:{}", value("MAJOR").unwrap_or("-"), value("MINOR").unwrap_or("-"));
         if var_number.as_deref() == Some(number.as_str()) {
@@ -40,7 +44,8 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
             disks.entry(disk.to_path_buf()).or_default().insert(label.to_owned(), dev.join(name));
         }
     }
-    let is_whole = |partitions: &Partitions| NEEDED.iter().all(|label| partitions.contains_key(*label));
+    let is_whole =
+        |partitions: &Partitions| NEEDED.iter().all(|label| partitions.contains_key(*label));
     if let Some(partitions) = var_disk.and_then(|disk| disks.remove(&disk)) {
         return match lacking(&partitions) {
             None => Ok(partitions),
@@ -55,24 +60,28 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
     match disks.len() {
         0 => Err("no disk has the partitions esp, boot-a, root-a, boot-b and root-b".to_owned()),
         1 => Ok(disks.into_values().next().unwrap_or_default()),
-        count => {
-            Err(format!("{count} disks have Daruma's partitions and /var lies on none; unplug all but one"))
-        }
+        count => Err(format!(
+            "{count} disks have Daruma's partitions and /var lies on none; unplug all but one"
+        )),
     }
 }
 
-/// The partitions of the disk that daruma-init recorded: as many as it has. The error is the cause, for one line.
+/// The partitions of the disk that daruma-init recorded: as many as it has. The error is the cause,
+/// for one line.
 pub(crate) fn recorded(sys: &Path, record: &DiskRecord, dev: &Path) -> Result<Partitions, String> {
     let DiskRecord { disk, sequence, .. } = record;
     let folder = sys.join("class/block").join(disk);
     let now = fs::read_to_string(folder.join("diskseq")).unwrap_or_default();
     if now.trim() != sequence {
-        return Err(format!("the disk {disk}, from which this system was started, is not there any more"));
+        return Err(format!(
+            "the disk {disk}, from which this system was started, is not there any more"
+        ));
     }
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
     let labelled = entries.filter_map(|entry| {
         let uevent = fs::read_to_string(entry.path().join("uevent")).ok()?;
-        let value = |key: &str| uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let value =
+            |key: &str| uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         let label = value("PARTNAME").filter(|label| label::ALL.contains(label))?;
         Some((label.to_owned(), dev.join(value("DEVNAME")?)))
     });
@@ -91,13 +100,21 @@ pub(crate) fn others(sys: &Path, own: &str) -> Vec<String> {
         let Ok(folder) = entry.path().canonicalize() else { continue };
         let Ok(uevent) = fs::read_to_string(folder.join("uevent")) else { continue };
         let label = uevent.lines().find_map(|line| line.strip_prefix("PARTNAME="));
-        let disk = folder.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let disk = folder
+            .parent()
+            .and_then(Path::file_name)
+            .map(|name| name.to_string_lossy().into_owned());
         if let (Some(label), Some(disk)) = (label, disk) {
             disks.entry(disk).or_default().push(label.to_owned());
         }
     }
-    let has_all = |labels: &[String]| NEEDED.iter().all(|needed| labels.iter().any(|label| label == needed));
-    disks.into_iter().filter(|(disk, labels)| disk != own && has_all(labels)).map(|(disk, _)| disk).collect()
+    let has_all =
+        |labels: &[String]| NEEDED.iter().all(|needed| labels.iter().any(|label| label == needed));
+    disks
+        .into_iter()
+        .filter(|(disk, labels)| disk != own && has_all(labels))
+        .map(|(disk, _)| disk)
+        .collect()
 }
 
 /// `major:minor` of what is mounted at `point`; of several mounts the last one is on top.
@@ -126,8 +143,9 @@ mod tests {
                 let folder = root.path().join(format!("devices/sd{letter}/{name}"));
                 fs::create_dir_all(&folder).unwrap();
                 let minor = disk_index * 16 + index + 1;
-                let uevent =
-                    format!("MAJOR=8\nMINOR={minor}\nDEVNAME={name}\nDEVTYPE=partition\nPARTNAME={label}\n");
+                let uevent = format!(
+                    "MAJOR=8\nMINOR={minor}\nDEVNAME={name}\nDEVTYPE=partition\nPARTNAME={label}\n"
+                );
                 fs::write(folder.join("uevent"), uevent).unwrap();
                 symlink(&folder, class.join(&name)).unwrap();
             }
@@ -165,12 +183,16 @@ mod tests {
     fn the_disk_that_daruma_init_recorded_is_taken_until_another_one_has_its_name() {
         let sys = sys_with("ab");
         for (disk, sequence) in [("sda", "3\n"), ("sdb", "4\n")] {
-            symlink(sys.path().join("devices").join(disk), sys.path().join("class/block").join(disk))
-                .unwrap();
+            symlink(
+                sys.path().join("devices").join(disk),
+                sys.path().join("class/block").join(disk),
+            )
+            .unwrap();
             fs::write(sys.path().join("devices").join(disk).join("diskseq"), sequence).unwrap();
         }
         let by = grub_env::By::Guid;
-        let mut record = DiskRecord { disk: "sdb".into(), sequence: "4".into(), place: "pci/1".into(), by };
+        let mut record =
+            DiskRecord { disk: "sdb".into(), sequence: "4".into(), place: "pci/1".into(), by };
         let found = recorded(sys.path(), &record, Path::new("/dev")).unwrap();
         assert_eq!((found["esp"].as_path(), lacking(&found)), (Path::new("/dev/sdb2"), None));
         assert_eq!(others(sys.path(), "sdb"), ["sda"]);

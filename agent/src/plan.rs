@@ -1,9 +1,10 @@
-//! Where each chunk of an update comes from: it is in its place already, the running slot has it, it is of the dm-verity tree,
-//! which is made here, or it is fetched.
+//! Where each chunk of an update comes from: it is in its place already, the running slot has it,
+//! it is of the dm-verity tree, which is made here, or it is fetched.
 //!
-//! The idle slot is its own journal. What an install that was killed, or cut off with the power, has left there is found
-//! by reading it, so no record can be lost with /var or say what is not so. A plan is advice: every chunk is
-//! hashed again when it is used, and what turns out to be wrong is fetched.
+//! The idle slot is its own journal. What an install that was killed, or cut off with the power,
+//! has left there is found by reading it, so no record can be lost with /var or say what is not so.
+//! A plan is advice: every chunk is hashed again when it is used, and what turns out to be wrong is
+//! fetched.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,8 +20,9 @@ use crate::running_slot::RunningSlot;
 use crate::slot_target::{PIECE, Piece, SlotTarget};
 use crate::slot_writer::Job;
 
-/// Bytes of an image that the idle slot does not hold, one after the other, behind which nothing more is looked for if there is a delta. An
-/// install writes from the beginning to the end, so what one before has left there lies at the beginning.
+/// Bytes of an image that the idle slot does not hold, one after the other, behind which nothing
+/// more is looked for if there is a delta. An install writes from the beginning to the end, so what
+/// one before has left there lies at the beginning.
 const PATIENCE: u64 = 1 << 20;
 
 /// Where a chunk comes from.
@@ -55,8 +57,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Looks for what the slots have of the images of `jobs`: reads the whole of what will be overwritten, once and in
-    /// 1 MiB of memory, and goes by what `running`, which is asked then, says of itself. Where there is a delta besides, which is shorter than nearly all that could
+    /// Looks for what the slots have of the images of `jobs`: reads the whole of what will be
+    /// overwritten, once and in 1 MiB of memory, and goes by what `running`, which is asked then,
+    /// says of itself. Where there is a delta besides, which is shorter than nearly all that could
     /// be found, it looks no further than [`PATIENCE`].
     ///
     /// # Errors
@@ -68,8 +71,11 @@ impl Plan {
         has_delta: bool,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
-        let total =
-            jobs.iter().flat_map(|job| bundle.chunks(job.image)).map(|chunk| u64::from(chunk.len)).sum();
+        let total = jobs
+            .iter()
+            .flat_map(|job| bundle.chunks(job.image))
+            .map(|chunk| u64::from(chunk.len))
+            .sum();
         let mut progress = Progress::start("looking", total);
         let patience = if has_delta { PATIENCE } else { u64::MAX };
         let (mut of_idle, mut done) = (Vec::new(), 0);
@@ -82,7 +88,8 @@ impl Plan {
             done += end(bundle.chunks(image));
         }
         let (sources, missing) = (Vec::new(), Vec::new());
-        let mut plan = Self { sources, running: running(), here: 0, copied: 0, made: 0, fetched: 0, missing };
+        let mut plan =
+            Self { sources, running: running(), here: 0, copied: 0, made: 0, fetched: 0, missing };
         for (Job { image, .. }, held) in jobs.iter().zip(of_idle) {
             let chunks = bundle.chunks(image);
             let places: HashMap<bundle::Sha256, (u64, u32)> = plan
@@ -127,7 +134,8 @@ impl Plan {
         }
     }
 
-    /// The parts of the bundle, bytes, that will be read, in this order, if the slots keep what they promise.
+    /// The parts of the bundle, bytes, that will be read, in this order, if the slots keep what
+    /// they promise.
     pub(crate) fn missing(&self) -> &[Range<u64>] {
         &self.missing
     }
@@ -143,12 +151,16 @@ impl Plan {
     }
 }
 
-/// Where the dm-verity tree of an image lies that is cut where it begins (bundles before that have chunks of both), and is
-/// small enough to be held in memory; otherwise nowhere.
+/// Where the dm-verity tree of an image lies that is cut where it begins (bundles before that have
+/// chunks of both), and is small enough to be held in memory; otherwise nowhere.
 fn tree(image: Option<&Image>, chunks: &[Chunk]) -> Range<u64> {
-    let verity = image.filter(|image| VerityTree::of(Some(image)).is_some()).and_then(|image| image.verity);
-    let is_cut = |verity: &Verity| chunks.binary_search_by_key(&verity.size, |chunk| chunk.offset).is_ok();
-    verity.filter(is_cut).map_or(0..0, |verity| verity.size..verity.size + verity_tree_size(verity.size))
+    let verity =
+        image.filter(|image| VerityTree::of(Some(image)).is_some()).and_then(|image| image.verity);
+    let is_cut =
+        |verity: &Verity| chunks.binary_search_by_key(&verity.size, |chunk| chunk.offset).is_ok();
+    verity
+        .filter(is_cut)
+        .map_or(0..0, |verity| verity.size..verity.size + verity_tree_size(verity.size))
 }
 
 /// Bytes of an image.
@@ -156,8 +168,9 @@ fn end(chunks: &[Chunk]) -> u64 {
     chunks.last().map_or(0, |chunk| chunk.offset + u64::from(chunk.len))
 }
 
-/// Which of `chunks` the partition holds in their places. After `patience` bytes that it does not hold, one after the other, the
-/// rest counts as not held either. `at` is told how many bytes were looked at.
+/// Which of `chunks` the partition holds in their places. After `patience` bytes that it does not
+/// hold, one after the other, the rest counts as not held either. `at` is told how many bytes were
+/// looked at.
 fn held(
     target: &SlotTarget,
     chunks: &[Chunk],

@@ -61,7 +61,12 @@ impl Drop for Progress {
 fn bar(step: &str, percent: u64, total: u64) -> String {
     let full = (percent.min(100) * WIDTH / 100) as usize; // at most the width
     let empty = WIDTH as usize - full;
-    format!("{step:>8} {}{} {percent:>3} % of {}", "━".repeat(full), " ".repeat(empty), megabytes(total))
+    format!(
+        "{step:>8} {}{} {percent:>3} % of {}",
+        "━".repeat(full),
+        " ".repeat(empty),
+        megabytes(total)
+    )
 }
 
 /// Bytes for a person: `81.3 MB`.

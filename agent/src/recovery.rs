@@ -1,8 +1,8 @@
-//! `daruma recovery`: what the initramfs starts when GRUB found no slot to boot. Never asks anything, and needs neither
-//! network nor clock.
+//! `daruma recovery`: what the initramfs starts when GRUB found no slot to boot. Never asks
+//! anything, and needs neither network nor clock.
 //!
-//! daruma-init shows every line that is printed here on all consoles and takes it as a sign of life; an empty line is
-//! one too.
+//! daruma-init shows every line that is printed here on all consoles and takes it as a sign of
+//! life; an empty line is one too.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,11 +24,12 @@ use crate::stick::{RESULT, bundles_in};
 use crate::stick_install::{Outcome, Purpose, Sticks, install_best, judge};
 use crate::stick_result::result_text;
 
-/// Waits up to `wait` for a stick, counted anew whenever one comes or goes, and installs the best bundle. Returns what to
-/// tell the person; the caller restarts the machine.
+/// Waits up to `wait` for a stick, counted anew whenever one comes or goes, and installs the best
+/// bundle. Returns what to tell the person; the caller restarts the machine.
 ///
 /// # Errors
-/// [`Exit::NotABundle`] when nothing came that could be installed: the caller gives the slots their tries back.
+/// [`Exit::NotABundle`] when nothing came that could be installed: the caller gives the slots their
+/// tries back.
 pub fn run(device: &Device, config: &Config, wait: Duration) -> Result<String, Failure> {
     let mut sticks = Sticks::listen(device, config)?;
     sticks.led.show(Pattern::Searching);
@@ -47,21 +48,22 @@ pub fn run(device: &Device, config: &Config, wait: Duration) -> Result<String, F
                 sticks.release();
                 sticks.led.show(Pattern::Done);
                 return Ok(format!(
-                    "DONE: version {version} is installed in slot {}. Pull the stick out; the device restarts now",
+                    "DONE: version {version} is installed in slot {}. Pull the stick out; the \
+                        device restarts now",
                     purpose.target
                 ));
             }
             Ok(Outcome::Pulled) => {
                 sticks.start_over();
                 sticks.led.show(Pattern::Searching);
-                say(
-                    "THE STICK WAS PULLED OUT before the end. Nothing is lost: plug it in again, and it starts over",
-                );
+                say("THE STICK WAS PULLED OUT before the end. Nothing is lost: plug it in again, \
+                        and it starts over");
             }
             Ok(Outcome::Nothing) => {
                 sticks.led.show(Pattern::Failed);
                 say(format_args!(
-                    "NOTHING on this stick can be installed; why is above and in daruma-result.txt on it. Waiting {} s for another one",
+                    "NOTHING on this stick can be installed; why is above and in \
+                        daruma-result.txt on it. Waiting {} s for another one",
                     wait.as_secs()
                 ));
             }
@@ -73,25 +75,35 @@ pub fn run(device: &Device, config: &Config, wait: Duration) -> Result<String, F
     }
 }
 
-/// The same from a folder in the place of a stick: what a test or a simulator can do without a stick. Returns the version
-/// and the slot.
+/// The same from a folder in the place of a stick: what a test or a simulator can do without a
+/// stick. Returns the version and the slot.
 ///
 /// # Errors
 /// [`Exit::NotABundle`] when nothing in the folder can be installed; those of an install.
-pub fn install_from(device: &Device, config: &Config, folder: &Path) -> Result<(Version, Slot), Failure> {
+pub fn install_from(
+    device: &Device,
+    config: &Config,
+    folder: &Path,
+) -> Result<(Version, Slot), Failure> {
     let purpose = purpose(device)?;
     let bundles = bundles_in(folder).map_err(|error| {
-        Failure::new(Exit::NotABundle, format!("looking for bundles in {}: {error}", folder.display()))
+        Failure::new(
+            Exit::NotABundle,
+            format!("looking for bundles in {}: {error}", folder.display()),
+        )
     })?;
     let mut offers = judge(device, config, &bundles, &purpose);
-    let outcome = install_best(device, config, &mut offers, &purpose, &Interrupt::never(), &|| false);
+    let outcome =
+        install_best(device, config, &mut offers, &purpose, &Interrupt::never(), &|| false);
     let path = folder.join(RESULT);
-    std::fs::write(&path, result_text(device, &offers, &outcome, purpose.target))
-        .map_err(|error| Failure::new(Exit::Unexpected, format!("writing {}: {error}", path.display())))?;
+    std::fs::write(&path, result_text(device, &offers, &outcome, purpose.target)).map_err(
+        |error| Failure::new(Exit::Unexpected, format!("writing {}: {error}", path.display())),
+    )?;
     match outcome? {
         Outcome::Installed(version) => Ok((version, purpose.target)),
         Outcome::Nothing | Outcome::Pulled => {
-            let line = format!("nothing in {} can be installed; why is in {RESULT}", folder.display());
+            let line =
+                format!("nothing in {} can be installed; why is in {RESULT}", folder.display());
             Err(Failure::new(Exit::NotABundle, line))
         }
     }

@@ -1,7 +1,8 @@
 //! Keeps the recovery partition what the committed system's boot image is.
 //!
-//! Every boot image can start recovery, and GRUB asks the recovery partition first and the slots after it. So a copy that
-//! is cut off in the middle takes nothing away: its hashes do not match, and GRUB goes on to the slots.
+//! Every boot image can start recovery, and GRUB asks the recovery partition first and the slots
+//! after it. So a copy that is cut off in the middle takes nothing away: its hashes do not match,
+//! and GRUB goes on to the slots.
 
 use std::fs::File;
 use std::io;
@@ -19,13 +20,13 @@ use crate::exit::{Exit, Failure};
 /// Bytes that are copied and compared at once.
 const PIECE: usize = 1 << 20;
 
-/// Copies the running slot's boot image to the recovery partition if they differ: written, synced, read back and
-/// compared. Returns what to tell, if anything was done. Nothing else writes to that partition, so no lock is needed, and
-/// an install is not held up.
+/// Copies the running slot's boot image to the recovery partition if they differ: written, synced,
+/// read back and compared. Returns what to tell, if anything was done. Nothing else writes to that
+/// partition, so no lock is needed, and an install is not held up.
 ///
 /// # Errors
-/// [`Exit::Content`] when the running slot's own boot image is damaged, which is then not spread; [`Exit::TooLarge`];
-/// [`Exit::SlotIo`] when the partition cannot be written.
+/// [`Exit::Content`] when the running slot's own boot image is damaged, which is then not spread;
+/// [`Exit::TooLarge`]; [`Exit::SlotIo`] when the partition cannot be written.
 pub fn refresh(device: &Device) -> Result<Option<String>, Failure> {
     let running = device.running()?;
     if Environment::load(device)?.state().trial == Some(running) {
@@ -34,8 +35,9 @@ pub fn refresh(device: &Device) -> Result<Option<String>, Failure> {
     let Ok(to) = device.partition(label::RECOVERY) else { return Ok(None) };
     let from = device.partition(running.boot_label())?;
     let doing = format!("copying the boot image of slot {running} to {}", to.display());
-    let length = boot_image::check_at(from)
-        .map_err(|cause| Failure::new(Exit::Content, format!("{doing}: {}: {cause}", from.display())))?;
+    let length = boot_image::check_at(from).map_err(|cause| {
+        Failure::new(Exit::Content, format!("{doing}: {}: {cause}", from.display()))
+    })?;
     let io = |error: io::Error| Failure::new(Exit::SlotIo, format!("{doing}: {error}"));
     if !differs(from, to, length).map_err(io)? {
         return Ok(None);
@@ -50,7 +52,8 @@ pub fn refresh(device: &Device) -> Result<Option<String>, Failure> {
     // What is read now must come from the disk.
     let _ = posix_fadvise(target.file().as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     if differs(from, to, length).map_err(io)? {
-        let line = format!("{doing}: what was written is not what is read back; is the disk failing?");
+        let line =
+            format!("{doing}: what was written is not what is read back; is the disk failing?");
         return Err(Failure::new(Exit::SlotIo, line));
     }
     Ok(Some(format!("recovery is now that of slot {running}")))

@@ -17,14 +17,16 @@ pub(crate) struct RunningSlot {
     chunks: SlotChunks,
 }
 
-/// A running slot that is being read, beside whatever else goes on: it is never written to while it runs.
+/// A running slot that is being read, beside whatever else goes on: it is never written to while it
+/// runs.
 pub struct Reading {
     slot: Slot,
     thread: JoinHandle<Result<RunningSlot, String>>,
 }
 
 impl Reading {
-    /// Begins to read the running slot of `device`. `None`: no slot runs (this is recovery), or there is no thread to be had.
+    /// Begins to read the running slot of `device`. `None`: no slot runs (this is recovery), or
+    /// there is no thread to be had.
     #[must_use]
     pub fn begin(device: &Device) -> Option<Self> {
         let slot = device.running().ok()?;
@@ -42,14 +44,16 @@ impl Reading {
         Some(Self { slot, thread: Builder::new().spawn(read).ok()? })
     }
 
-    /// Waits for what lies in the slot. `None`: it cannot be used, which a line says; an install goes on without it.
+    /// Waits for what lies in the slot. `None`: it cannot be used, which a line says; an install
+    /// goes on without it.
     pub(crate) fn finish(self) -> Option<RunningSlot> {
         let Self { slot, thread } = self;
         match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
             Ok(running) => {
                 if running.chunks.root.is_none() {
                     say(format_args!(
-                        "slot {slot} does not say what its root image consists of (it was made by an older daruma-bundler): nothing of it can be used again"
+                        "slot {slot} does not say what its root image consists of (it was made by \
+                            an older daruma-bundler): nothing of it can be used again"
                     ));
                 }
                 Some(running)

@@ -25,7 +25,8 @@ pub struct SlotConfig {
 }
 
 impl SlotConfig {
-    /// Reads it out of the boot image on the partition `path`, open as `disk`. The error is the cause, for one line.
+    /// Reads it out of the boot image on the partition `path`, open as `disk`. The error is the
+    /// cause, for one line.
     pub(crate) fn read(disk: &impl Disk, path: &Path) -> Result<Self, String> {
         let bytes = bundle::StoredSquashfs::read_file(disk, FILE)
             .map_err(|error| format!("{} of {}: {error}", FILE, path.display()))?;
@@ -41,11 +42,17 @@ impl SlotConfig {
         let value = |name: &str| {
             text.lines()
                 .filter_map(|line| {
-                    line.trim().strip_prefix("set ")?.trim_start().strip_prefix(name)?.strip_prefix('=')
+                    line.trim()
+                        .strip_prefix("set ")?
+                        .trim_start()
+                        .strip_prefix(name)?
+                        .strip_prefix('=')
                 })
                 .next_back()
                 .map(str::trim)
-                .map(|value| value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
+                .map(|value| {
+                    value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)
+                })
                 .filter(|value| !value.is_empty())
                 .ok_or_else(|| format!("{name} is missing"))
         };
@@ -53,8 +60,9 @@ impl SlotConfig {
             let parsed = value(name)?.parse::<Version>();
             parsed.map_err(|error| one_line(&format!("{name} is no version: {error}")))
         };
-        let compatible: Compatible =
-            value("daruma_compatible")?.parse().map_err(|error| format!("daruma_compatible: {error}"))?;
+        let compatible: Compatible = value("daruma_compatible")?
+            .parse()
+            .map_err(|error| format!("daruma_compatible: {error}"))?;
         // Only shown to people, and so not worth a refusal.
         let build = value("daruma_build").ok().and_then(|build| build.parse::<BuildId>().ok());
         Ok(Self {
@@ -75,14 +83,18 @@ impl SlotConfig {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "set daruma_compatible=router\nset daruma_version=1.2.3\nset daruma_build=b7\n\
+    const TEXT: &str = "set daruma_compatible=router\nset daruma_version=1.2.3\nset \
+        daruma_build=b7\n\
                         set daruma_min_version=1.0.0\nset daruma_args=\"quiet console=ttyS0\"\n";
 
     #[test]
     fn the_variables_are_read() {
         let config = SlotConfig::parse(TEXT).unwrap();
         assert_eq!((config.compatible.as_str(), config.build.as_str()), ("router", "b7"));
-        assert_eq!((config.version, config.min_version), (Version::new(1, 2, 3), Version::new(1, 0, 0)));
+        assert_eq!(
+            (config.version, config.min_version),
+            (Version::new(1, 2, 3), Version::new(1, 0, 0))
+        );
     }
 
     #[test]
@@ -93,7 +105,8 @@ mod tests {
         );
         let error = SlotConfig::parse(&TEXT.replace("1.2.3", "one")).unwrap_err();
         assert!(error.starts_with("daruma_version is no version"), "{error}");
-        let error = SlotConfig::parse(&TEXT.replace("=router", "=\"\"\"\u{c}router\"")).unwrap_err();
+        let error =
+            SlotConfig::parse(&TEXT.replace("=router", "=\"\"\"\u{c}router\"")).unwrap_err();
         assert!(error.starts_with("daruma_compatible: "), "{error}");
     }
 }

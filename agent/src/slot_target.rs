@@ -1,4 +1,5 @@
-//! A partition that an image is written to and read back from, and the pieces in which that is done.
+//! A partition that an image is written to and read back from, and the pieces in which that is
+//! done.
 
 use std::io;
 use std::ops::Range;
@@ -8,7 +9,8 @@ use image_layout::Disk;
 
 use crate::opener::AnyDisk;
 
-/// Most bytes of one write. From a file, every write but the last of an image has this size and begins on a multiple of it.
+/// Most bytes of one write. From a file, every write but the last of an image has this size and
+/// begins on a multiple of it.
 pub(crate) const PIECE: usize = 1 << 20;
 /// What `O_DIRECT` asks of addresses, offsets and lengths on any disk that GRUB can boot.
 pub(crate) const ALIGNMENT: usize = 4096;

@@ -1,8 +1,10 @@
-//! Writing a slot's images: read and verify | write and sync | read back | compare. Each stage is a thread, so that
-//! hashing and the disk work at the same time, and one image's end does not hold up the next one's beginning.
+//! Writing a slot's images: read and verify | write and sync | read back | compare. Each stage is a
+//! thread, so that hashing and the disk work at the same time, and one image's end does not hold up
+//! the next one's beginning.
 //!
-//! All writes and syncs come from one thread: their order is then a property of the images and not of the scheduler, and
-//! the power-cut sweep that counts them sees the only order there is. The stages beside it read and hash.
+//! All writes and syncs come from one thread: their order is then a property of the images and not
+//! of the scheduler, and the power-cut sweep that counts them sees the only order there is. The
+//! stages beside it read and hash.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -46,12 +48,13 @@ struct Filled {
     length: usize,
 }
 
-/// Writes the images of `jobs`, each chunk from where `plan` says or all from the bundle, syncs them, reads them back from the disk and compares them with the signed hashes.
-/// Needs about 8 MiB of memory whatever the size of the images, and twice the size of a dm-verity tree that it makes.
+/// Writes the images of `jobs`, each chunk from where `plan` says or all from the bundle, syncs
+/// them, reads them back from the disk and compares them with the signed hashes. Needs about 8 MiB
+/// of memory whatever the size of the images, and twice the size of a dm-verity tree that it makes.
 ///
 /// # Errors
-/// [`Exit::Content`] when the bundle changes under our hands, [`Exit::SlotIo`] when a partition cannot be written or
-/// does not give back what was written, or what `interrupt` says.
+/// [`Exit::Content`] when the bundle changes under our hands, [`Exit::SlotIo`] when a partition
+/// cannot be written or does not give back what was written, or what `interrupt` says.
 pub(crate) fn write_images<D: Disk + Sync>(
     bundle: &Verified<D>,
     plan: Option<&Plan>,
@@ -72,7 +75,8 @@ pub(crate) fn write_images<D: Disk + Sync>(
         let reader = scope.spawn(move || read(bundle, plan, delta, jobs, &to_fill, &filled));
         let comparer = scope.spawn(move || compare(jobs, &tables, &to_read_back));
         let outcome = write(jobs, &to_write, free, written, interrupt, progress);
-        // A stage that fails closes its channels, which ends its neighbours without an error of their own.
+        // A stage that fails closes its channels, which ends its neighbours without an error of
+        // their own.
         drop(to_write);
         outcome.and(join(reader)).and(join(comparer))
     })
@@ -114,8 +118,9 @@ fn read<D: Disk>(
     Ok(())
 }
 
-/// Second stage: pieces to the disk, synced in steps. A step is announced for reading back once it is durable. What is in
-/// its place is not written again, but synced and read back like the rest: who wrote it may have been killed before.
+/// Second stage: pieces to the disk, synced in steps. A step is announced for reading back once it
+/// is durable. What is in its place is not written again, but synced and read back like the rest:
+/// who wrote it may have been killed before.
 fn write(
     jobs: &[Job],
     to_write: &Receiver<Next>,
@@ -154,7 +159,8 @@ fn write(
     finish_step(jobs, job, announced..offset, &written).map(|_| ())
 }
 
-/// Syncs what was written and has it read back. `false`: the comparer has found a difference, and says so.
+/// Syncs what was written and has it read back. `false`: the comparer has found a difference, and
+/// says so.
 fn finish_step(
     jobs: &[Job],
     job: usize,
@@ -171,11 +177,14 @@ fn finish_step(
 
 fn disk_failure(doing: &str, target: &SlotTarget, offset: u64, error: &std::io::Error) -> Failure {
     let path = target.path().display();
-    Failure::new(Exit::SlotIo, format!("{doing} {path} at byte {offset}: {error}; is the disk failing?"))
+    Failure::new(
+        Exit::SlotIo,
+        format!("{doing} {path} at byte {offset}: {error}; is the disk failing?"),
+    )
 }
 
-/// Third stage: what is durable is read from the disk; and the fourth, on a thread of its own: it is hashed against the
-/// signed chunks.
+/// Third stage: what is durable is read from the disk; and the fourth, on a thread of its own: it
+/// is hashed against the signed chunks.
 fn compare(
     jobs: &[Job],
     tables: &[&[Chunk]],
@@ -223,8 +232,10 @@ fn hash(
     to_hash: &Receiver<Filled>,
     free: &Sender<Piece>,
 ) -> Result<(), Failure> {
-    let mut chunks =
-        tables.iter().enumerate().flat_map(|(job, table)| table.iter().map(move |chunk| (job, chunk)));
+    let mut chunks = tables
+        .iter()
+        .enumerate()
+        .flat_map(|(job, table)| table.iter().map(move |chunk| (job, chunk)));
     let mut next = chunks.next();
     let mut hash = Sha256::new();
     let mut hashed = 0;
@@ -239,7 +250,8 @@ fn hash(
                 if hash.finalize_reset()[..] != chunk.sha256.0 {
                     let (path, offset) = (jobs[job].target.path().display(), chunk.offset);
                     let line = format!(
-                        "reading back {path} at byte {offset}: the disk does not give back what was written; it is failing, replace it"
+                        "reading back {path} at byte {offset}: the disk does not give back what \
+                            was written; it is failing, replace it"
                     );
                     return Err(Failure::new(Exit::SlotIo, line));
                 }
@@ -258,7 +270,11 @@ mod tests {
     use crate::opener::{Access, Opener};
 
     fn chunk(offset: u64, bytes: &[u8]) -> Chunk {
-        Chunk { offset, len: u32::try_from(bytes.len()).unwrap(), sha256: bundle::Sha256::of(bytes) }
+        Chunk {
+            offset,
+            len: u32::try_from(bytes.len()).unwrap(),
+            sha256: bundle::Sha256::of(bytes),
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The pieces in which an image is written: by the plan, and in an order and of lengths that nothing else decides.
+//! The pieces in which an image is written: by the plan, and in an order and of lengths that
+//! nothing else decides.
 
 use std::ops::Range;
 
@@ -9,8 +10,9 @@ use crate::slot_target::PIECE;
 
 /// Spans begin and end on a multiple of this many bytes; so does an image.
 const BLOCK: u64 = 4096;
-/// A span with this many bytes that are fetched as they are is written at once, so that an install that is killed loses little: no more than
-/// the spans that wait for the disk, and the chunk that is coming.
+/// A span with this many bytes that are fetched as they are is written at once, so that an install
+/// that is killed loses little: no more than the spans that wait for the disk, and the chunk that
+/// is coming.
 pub(crate) const FETCHED: u64 = 16 << 10;
 
 /// A part of an image that is written with one call, or need not be written.
@@ -35,18 +37,21 @@ pub(crate) struct Spans<'a> {
 }
 
 impl<'a> Spans<'a> {
-    /// The spans of the image of these `chunks`. Without `sources` the bundle is a file, and all spans but the last are
-    /// as long as they may be. A span ends at `most_fetched` bytes that `sources` says are fetched: [`FETCHED`], or no bound if a delta makes
-    /// them, because then a span is only a fraction of itself on the way here.
+    /// The spans of the image of these `chunks`. Without `sources` the bundle is a file, and all
+    /// spans but the last are as long as they may be. A span ends at `most_fetched` bytes that
+    /// `sources` says are fetched: [`FETCHED`], or no bound if a delta makes them, because then a
+    /// span is only a fraction of itself on the way here.
     pub(crate) fn new(chunks: &'a [Chunk], sources: &'a [Source], most_fetched: u64) -> Self {
         Self { chunks, sources, most_fetched, index: 0, offset: 0 }
     }
 
-    /// Whether the block of 4096 bytes at `offset` is in its place, and how many of its bytes are fetched.
+    /// Whether the block of 4096 bytes at `offset` is in its place, and how many of its bytes are
+    /// fetched.
     fn block(&mut self, offset: u64) -> (bool, u64) {
         let (mut is_here, mut fetched) = (true, 0);
         let block = offset..offset + BLOCK;
-        while let Some(chunk) = self.chunks.get(self.index).filter(|chunk| chunk.offset < block.end) {
+        while let Some(chunk) = self.chunks.get(self.index).filter(|chunk| chunk.offset < block.end)
+        {
             let chunk_end = chunk.offset + u64::from(chunk.len);
             if chunk_end > block.start {
                 match self.sources.get(self.index) {
@@ -113,7 +118,10 @@ mod tests {
         let spans: Vec<_> = Spans::new(&chunks, &[], FETCHED).collect();
         let range = |range: Range<u64>| Span { range, is_here: false };
         let piece = PIECE as u64;
-        assert_eq!(spans, [range(0..piece), range(piece..2 * piece), range(2 * piece..2 * piece + 8192)]);
+        assert_eq!(
+            spans,
+            [range(0..piece), range(piece..2 * piece), range(2 * piece..2 * piece + 8192)]
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `/var/lib/daruma/state.json`: what the agent remembers between boots. Both slots share it.
 //!
-//! It explains; it decides nothing about booting (the GRUB environment does). So a missing, damaged or
-//! unwritable file never stops an install, a commit or a fall-back: what is lost is the story, and the
-//! quarantine of bundles that failed before.
+//! It explains; it decides nothing about booting (the GRUB environment does). So a missing, damaged
+//! or unwritable file never stops an install, a commit or a fall-back: what is lost is the story,
+//! and the quarantine of bundles that failed before.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,8 +21,8 @@ const EVENTS_KEPT: usize = 64;
 /// How many manifests stay in quarantine; the oldest go first.
 const QUARANTINED_KEPT: usize = 64;
 
-/// The content of the file. Unknown fields are ignored on purpose: an older agent must be able to read what a
-/// newer one wrote, because a fall-back brings the older one back.
+/// The content of the file. Unknown fields are ignored on purpose: an older agent must be able to
+/// read what a newer one wrote, because a fall-back brings the older one back.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
@@ -91,7 +91,8 @@ pub enum Kind {
     MarkedBad,
     /// A person made the slot the next trial.
     RollBack,
-    /// The publisher withdrew what lies in the slot before its first boot; it is not on trial any more.
+    /// The publisher withdrew what lies in the slot before its first boot; it is not on trial any
+    /// more.
     Withdrawn,
     /// The boot environment was damaged and has been rebuilt.
     EnvironmentHealed,
@@ -124,7 +125,13 @@ pub struct Quarantined {
 
 impl State {
     /// Adds an event that happens now.
-    pub fn record(&mut self, kind: Kind, slot: Slot, version: Option<&Version>, reason: impl Into<String>) {
+    pub fn record(
+        &mut self,
+        kind: Kind,
+        slot: Slot,
+        version: Option<&Version>,
+        reason: impl Into<String>,
+    ) {
         self.events.push(Event {
             time_s: now_s(),
             kind,
@@ -157,8 +164,8 @@ impl State {
         }
     }
 
-    /// Puts what lies in `slot` into quarantine. `None`: it is not known what lies there (a factory image, or
-    /// the file was lost).
+    /// Puts what lies in `slot` into quarantine. `None`: it is not known what lies there (a factory
+    /// image, or the file was lost).
     pub fn quarantine(&mut self, slot: Slot, reason: &str) -> Option<&Quarantined> {
         let installed = self.installed.get(slot.name())?;
         let entry = Quarantined {
@@ -180,14 +187,16 @@ impl State {
         self.quarantined.iter().find(|entry| entry.manifest_sha256 == manifest_sha256)
     }
 
-    /// Takes what lies in `slot` out of quarantine: it has proved itself after all, or a person says so.
+    /// Takes what lies in `slot` out of quarantine: it has proved itself after all, or a person
+    /// says so.
     pub fn release(&mut self, slot: Slot) {
         if let Some(installed) = self.installed.get(slot.name()) {
             self.quarantined.retain(|entry| entry.manifest_sha256 != installed.manifest_sha256);
         }
     }
 
-    /// The failures of `slot` since something was last installed into it or it was last healthy, oldest first.
+    /// The failures of `slot` since something was last installed into it or it was last healthy,
+    /// oldest first.
     #[must_use]
     pub fn failures(&self, slot: Slot) -> Vec<&Event> {
         let of_slot = self.events.iter().filter(|event| event.slot == slot.name());
@@ -195,7 +204,11 @@ impl State {
         for event in of_slot {
             match event.kind {
                 Kind::HealthFailed | Kind::InitFailed => failures.push(event),
-                Kind::Installed | Kind::Committed | Kind::RollBack | Kind::FellBack | Kind::MarkedGood => {
+                Kind::Installed
+                | Kind::Committed
+                | Kind::RollBack
+                | Kind::FellBack
+                | Kind::MarkedGood => {
                     failures.clear();
                 }
                 _ => {}
@@ -223,27 +236,31 @@ impl StateFile {
     pub fn load(&self) -> (State, Option<String>) {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return (State::default(), None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return (State::default(), None);
+            }
             Err(error) => return (State::default(), Some(self.complaint("reading", &error))),
         };
         match serde_json::from_slice(&bytes) {
             Ok(state) => (state, None),
             Err(error) => {
-                let line =
-                    format!("{}; going on without what it remembered", self.complaint("reading", &error));
+                let line = format!(
+                    "{}; going on without what it remembered",
+                    self.complaint("reading", &error)
+                );
                 (State::default(), Some(line))
             }
         }
     }
 
-    /// Replaces the file: written aside, synced, renamed, the folder synced. A power cut leaves the old or the
-    /// new one. The error is a line for the person.
+    /// Replaces the file: written aside, synced, renamed, the folder synced. A power cut leaves the
+    /// old or the new one. The error is a line for the person.
     pub fn store(&self, state: &State) -> Result<(), String> {
         self.write(state).map_err(|error| self.complaint("writing", &error))
     }
 
-    /// Loads, changes and stores. What goes wrong is printed and does not count: the environment decides, and this
-    /// file only explains.
+    /// Loads, changes and stores. What goes wrong is printed and does not count: the environment
+    /// decides, and this file only explains.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         let (mut state, complaint) = self.load();
         change(&mut state);
@@ -337,7 +354,8 @@ mod tests {
         state.record(Kind::Installed, Slot::B, None, "");
         state.record(Kind::InitFailed, Slot::B, None, "new");
         state.record(Kind::HealthFailed, Slot::A, None, "other");
-        let reasons: Vec<_> = state.failures(Slot::B).iter().map(|event| event.reason.as_str()).collect();
+        let reasons: Vec<_> =
+            state.failures(Slot::B).iter().map(|event| event.reason.as_str()).collect();
         assert_eq!(reasons, ["new"]);
     }
 

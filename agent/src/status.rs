@@ -44,7 +44,8 @@ pub struct Status {
     pub events: Vec<Event>,
     /// Bundles that failed here.
     pub quarantined: Vec<Quarantined>,
-    /// What else a person should know: this boot's lines of daruma-init, an unusable state file or configuration.
+    /// What else a person should know: this boot's lines of daruma-init, an unusable state file or
+    /// configuration.
     pub warnings: Vec<String>,
 }
 
@@ -53,8 +54,8 @@ pub struct Status {
 pub struct DiskStatus {
     /// The kernel's name, such as `vda`.
     pub name: String,
-    /// What told it from the others at boot: `alone`, `guid`, `environment`, `root-hash`; or, where nothing told for
-    /// sure, `partitions`, `fixed`, `place`, `nothing`.
+    /// What told it from the others at boot: `alone`, `guid`, `environment`, `root-hash`; or, where
+    /// nothing told for sure, `partitions`, `fixed`, `place`, `nothing`.
     pub chosen_by: &'static str,
     /// Other disks with Daruma's partitions that are there now.
     pub others: Vec<String>,
@@ -102,7 +103,10 @@ impl Status {
     pub fn gather(device: &Device) -> Result<Self, Failure> {
         let loaded = device.environment_read_only()?.load().map_err(|error| {
             let place = device.partition(label::ESP).unwrap_or("the ESP".as_ref()).display();
-            Failure::new(Exit::Environment, format!("reading the boot environment on {place}: {error}"))
+            Failure::new(
+                Exit::Environment,
+                format!("reading the boot environment on {place}: {error}"),
+            )
         })?;
         let boot = BootState::from_env(&loaded.env);
         let (state, complaint) = device.state_file().load();
@@ -138,12 +142,19 @@ impl Status {
             health,
             degraded_because,
             boots_next: boot.select().slot.map_or("recovery", Slot::name).to_owned(),
-            slots: slots.into_iter().map(|(slot, status)| (slot.name().to_owned(), status)).collect(),
+            slots: slots
+                .into_iter()
+                .map(|(slot, status)| (slot.name().to_owned(), status))
+                .collect(),
             disk: DiskStatus::of(device),
             environment_damage: loaded.damage,
             events: state.events,
             quarantined: state.quarantined,
-            warnings: init_report::warnings(device).into_iter().chain(complaint).chain(unusable).collect(),
+            warnings: init_report::warnings(device)
+                .into_iter()
+                .chain(complaint)
+                .chain(unusable)
+                .collect(),
         })
     }
 }

@@ -16,9 +16,12 @@ impl fmt::Display for Status {
         };
         match self.running.as_str() {
             "recovery" => writeln!(f, "running   the recovery image")?,
-            slot => {
-                writeln!(f, "running   {what} from slot {slot}, {}, {}", self.standing(), self.health_line())?
-            }
+            slot => writeln!(
+                f,
+                "running   {what} from slot {slot}, {}, {}",
+                self.standing(),
+                self.health_line()
+            )?,
         }
         match self.boots_next.as_str() {
             "recovery" => writeln!(f, "next boot the recovery image: no slot may be booted")?,
@@ -50,7 +53,10 @@ impl fmt::Display for Status {
             f,
             "in quarantine",
             self.quarantined.iter().map(|entry| {
-                format!("{}  manifest {:.16}…  {}", entry.version, entry.manifest_sha256, entry.reason)
+                format!(
+                    "{}  manifest {:.16}…  {}",
+                    entry.version, entry.manifest_sha256, entry.reason
+                )
             }),
         )?;
         section(
@@ -129,23 +135,31 @@ fn event_line(event: &Event) -> String {
         Kind::Unknown => "(an event of a newer agent)",
     };
     let version = event.version.as_deref().unwrap_or("?");
-    let reason = if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
+    let reason =
+        if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
     format!("{}  {} {version}  {what}{reason}", utc(event.time_s), event.slot)
 }
 
 /// `2026-11-21 12:34:56` of seconds since 1970.
 fn utc(time_s: u64) -> String {
     let (days, second) = (time_s / 86_400, time_s % 86_400);
-    // Howard Hinnant's days-from-civil algorithm, backwards: eras of 400 years that begin on 1 March.
+    // Howard Hinnant's days-from-civil algorithm, backwards: eras of 400 years that begin on 1
+    // March.
     let z = days + 719_468;
     let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + z / 146_097 * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 #[cfg(test)]

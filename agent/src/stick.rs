@@ -1,7 +1,8 @@
 //! A USB stick: a mounted volume.
 //!
-//! What is on it is not trusted: it is mounted read-only, without programs, devices or set-user-id, and nothing but
-//! `*.daruma` in its root folder is looked at. It becomes writable only for the moment in which the result is written.
+//! What is on it is not trusted: it is mounted read-only, without programs, devices or set-user-id,
+//! and nothing but `*.daruma` in its root folder is looked at. It becomes writable only for the
+//! moment in which the result is written.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -31,13 +32,15 @@ pub(crate) struct Stick {
 }
 
 impl Stick {
-    /// Mounts `volume` below `folder`. `None`: there is no file system that this program knows on it.
+    /// Mounts `volume` below `folder`. `None`: there is no file system that this program knows on
+    /// it.
     pub(crate) fn mount(volume: &Volume, folder: &Path) -> io::Result<Option<Self>> {
         let path = volume.path();
         let Some(kind) = kind_of(&File::open(&path)?)? else { return Ok(None) };
         let folder = folder.join(&volume.name);
         fs::create_dir_all(&folder)?;
-        // A journal that was not closed is left alone: nothing is written before somebody asks for it.
+        // A journal that was not closed is left alone: nothing is written before somebody asks for
+        // it.
         let options = if kind == "ext4" { "noload" } else { "" };
         let mount = Mount::builder().fstype(kind).flags(STRICT | MountFlags::RDONLY);
         let mount = if options.is_empty() { mount } else { mount.data(options) };
@@ -100,7 +103,8 @@ impl Drop for Stick {
     }
 }
 
-/// Regular files called `*.daruma`; hidden ones (macOS leaves `._name` beside each file) are not meant.
+/// Regular files called `*.daruma`; hidden ones (macOS leaves `._name` beside each file) are not
+/// meant.
 pub(crate) fn bundles_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = fs::read_dir(folder)?
         .take(ENTRIES)
@@ -108,8 +112,11 @@ pub(crate) fn bundles_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
         .filter(|entry| {
             let name = entry.file_name();
             let name = name.as_encoded_bytes();
-            let is_bundle = name.len() > 7 && name[name.len() - 7..].eq_ignore_ascii_case(b".daruma");
-            is_bundle && !name.starts_with(b".") && entry.file_type().is_ok_and(|kind| kind.is_file())
+            let is_bundle =
+                name.len() > 7 && name[name.len() - 7..].eq_ignore_ascii_case(b".daruma");
+            is_bundle
+                && !name.starts_with(b".")
+                && entry.file_type().is_ok_and(|kind| kind.is_file())
         })
         .map(|entry| entry.path())
         .collect();
@@ -145,7 +152,8 @@ mod tests {
     fn only_bundles_in_the_root_folder_are_looked_at_and_not_without_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for name in ["b.daruma", "A.DARUMA", "._b.daruma", ".daruma", "readme.txt", "c.daruma.part"] {
+        for name in ["b.daruma", "A.DARUMA", "._b.daruma", ".daruma", "readme.txt", "c.daruma.part"]
+        {
             fs::write(path(name), "x").unwrap();
         }
         fs::create_dir(path("folder.daruma")).unwrap();
@@ -162,7 +170,10 @@ mod tests {
         let first = result_bytes("one\n", b"");
         assert_eq!(first, b"one\r\n");
         let both = String::from_utf8(result_bytes("two\n", &first)).unwrap();
-        assert!(both.starts_with("two\r\n\r\n---") && both.ends_with("-\r\n\r\none\r\n"), "{both:?}");
+        assert!(
+            both.starts_with("two\r\n\r\n---") && both.ends_with("-\r\n\r\none\r\n"),
+            "{both:?}"
+        );
     }
 
     #[test]
@@ -196,6 +207,9 @@ mod tests {
         exfat[3..11].copy_from_slice(b"EXFAT   ");
         exfat[510..512].copy_from_slice(&[0x55, 0xaa]);
         fs::write(folder.path().join("image"), exfat).unwrap();
-        assert_eq!(kind_of(&File::open(folder.path().join("image")).unwrap()).unwrap(), Some("exfat"));
+        assert_eq!(
+            kind_of(&File::open(folder.path().join("image")).unwrap()).unwrap(),
+            Some("exfat")
+        );
     }
 }

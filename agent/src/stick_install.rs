@@ -1,7 +1,8 @@
-//! Installing from sticks: look at all that are there, take the best bundle, write it, tell the person on the stick.
+//! Installing from sticks: look at all that are there, take the best bundle, write it, tell the
+//! person on the stick.
 //!
-//! Recovery and the running system share this; they differ in the slot that is overwritten, in what is wanted, and in
-//! what comes after.
+//! Recovery and the running system share this; they differ in the slot that is overwritten, in what
+//! is wanted, and in what comes after.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -68,7 +69,8 @@ pub(crate) struct Sticks<'a> {
     mounted: Vec<Stick>,
     /// Everything that has been looked at, so that it is looked at once.
     seen: Vec<Volume>,
-    /// What had nothing on it so far, and how often: a disk is there a moment before its partitions.
+    /// What had nothing on it so far, and how often: a disk is there a moment before its
+    /// partitions.
     empty: BTreeMap<Volume, u8>,
     pub(crate) led: Led,
 }
@@ -77,7 +79,10 @@ impl<'a> Sticks<'a> {
     /// Starts to listen for sticks.
     pub(crate) fn listen(device: &'a Device, config: &'a Config) -> Result<Self, Failure> {
         let uevents = Uevents::open().map_err(|error| {
-            Failure::new(Exit::Unexpected, format!("listening to the kernel for USB sticks: {error}"))
+            Failure::new(
+                Exit::Unexpected,
+                format!("listening to the kernel for USB sticks: {error}"),
+            )
         })?;
         let led = Led::of(config.recovery.led.as_deref());
         let folder = device.path("/run/daruma/stick");
@@ -93,8 +98,8 @@ impl<'a> Sticks<'a> {
         })
     }
 
-    /// Waits until a stick with a file system has come, but not beyond `deadline`; with one, `tick` shows every second
-    /// that we live. False: none came.
+    /// Waits until a stick with a file system has come, but not beyond `deadline`; with one, `tick`
+    /// shows every second that we live. False: none came.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>, tick: &dyn Fn()) -> bool {
         let mut came: Option<Instant> = None;
         let mut announced: Option<Instant> = None;
@@ -151,7 +156,10 @@ impl<'a> Sticks<'a> {
                     if *looks < LOOKS {
                         continue;
                     }
-                    say(format_args!("{}: no FAT, exFAT or ext4 on it; it is left alone", volume.name))
+                    say(format_args!(
+                        "{}: no FAT, exFAT or ext4 on it; it is left alone",
+                        volume.name
+                    ))
                 }
                 Err(error) => warn(format_args!(
                     "mounting {}: {error}; format the stick anew, or use another one",
@@ -163,8 +171,8 @@ impl<'a> Sticks<'a> {
         is_new
     }
 
-    /// Whether one of the sticks that were mounted has gone. Asked after a failure: reads fail a moment before the kernel
-    /// lets go of the device.
+    /// Whether one of the sticks that were mounted has gone. Asked after a failure: reads fail a
+    /// moment before the kernel lets go of the device.
     fn is_one_gone(&self) -> bool {
         let asked = Instant::now();
         loop {
@@ -180,7 +188,11 @@ impl<'a> Sticks<'a> {
     }
 
     /// Takes the best bundle of all sticks and installs it. The result is written on each stick.
-    pub(crate) fn install(&mut self, purpose: &Purpose, interrupt: &Interrupt) -> Result<Outcome, Failure> {
+    pub(crate) fn install(
+        &mut self,
+        purpose: &Purpose,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, Failure> {
         let mut offers = Vec::new();
         for stick in &self.mounted {
             let bundles = stick.bundles().unwrap_or_else(|error| {
@@ -196,7 +208,9 @@ impl<'a> Sticks<'a> {
             self.led.show(Pattern::Installing);
         }
         let outcome =
-            install_best(self.device, self.config, &mut offers, purpose, interrupt, &|| self.is_one_gone());
+            install_best(self.device, self.config, &mut offers, purpose, interrupt, &|| {
+                self.is_one_gone()
+            });
         if self.is_one_gone() && !matches!(outcome, Ok(Outcome::Installed(_))) {
             return Ok(Outcome::Pulled);
         }
@@ -213,7 +227,8 @@ impl<'a> Sticks<'a> {
         }
     }
 
-    /// Unmounts all. What is plugged in was looked at, and is left alone until it is plugged in again.
+    /// Unmounts all. What is plugged in was looked at, and is left alone until it is plugged in
+    /// again.
     pub(crate) fn release(&mut self) {
         self.mounted.clear();
     }
@@ -226,7 +241,12 @@ impl<'a> Sticks<'a> {
 }
 
 /// Judges each bundle and tells the person.
-pub(crate) fn judge(device: &Device, config: &Config, bundles: &[PathBuf], purpose: &Purpose) -> Vec<Offer> {
+pub(crate) fn judge(
+    device: &Device,
+    config: &Config,
+    bundles: &[PathBuf],
+    purpose: &Purpose,
+) -> Vec<Offer> {
     let judge = |path: &PathBuf| {
         let offer = Offer::of(device, config, path, purpose.target, purpose.wanted);
         match (&offer.refused, &offer.version) {
@@ -239,8 +259,8 @@ pub(crate) fn judge(device: &Device, config: &Config, bundles: &[PathBuf], purpo
     bundles.iter().map(judge).collect()
 }
 
-/// Installs the best of `offers`; one whose payload turns out to be damaged is refused, and the next best is taken.
-/// `is_gone` says whether the stick has been pulled out.
+/// Installs the best of `offers`; one whose payload turns out to be damaged is refused, and the
+/// next best is taken. `is_gone` says whether the stick has been pulled out.
 pub(crate) fn install_best(
     device: &Device,
     config: &Config,
@@ -252,7 +272,9 @@ pub(crate) fn install_best(
     while let Some(index) = best(offers) {
         let name = offers[index].name();
         if offers[index].failed_before {
-            say(format_args!("{name} failed on this device before; it is tried again, as there is no other"));
+            say(format_args!(
+                "{name} failed on this device before; it is tried again, as there is no other"
+            ));
         }
         say(format_args!("checking {name}; do not pull the stick out"));
         let verified = match offers[index].verify(device, config, interrupt) {
@@ -266,7 +288,16 @@ pub(crate) fn install_best(
         };
         let doing = format!("installing {name}");
         let Purpose { target, begin, how, .. } = *purpose;
-        return match write_slot(device, &verified, Origin::File, target, begin, how, interrupt, &doing) {
+        return match write_slot(
+            device,
+            &verified,
+            Origin::File,
+            target,
+            begin,
+            how,
+            interrupt,
+            &doing,
+        ) {
             Ok(version) => Ok(Outcome::Installed(version)),
             Err(_) if is_gone() => Ok(Outcome::Pulled),
             Err(failure) => Err(failure),

@@ -10,7 +10,8 @@ use crate::identity::identity;
 use crate::offer::Offer;
 use crate::stick_install::Outcome;
 
-/// What the device is, what was found, why each was refused, what was done. No date: the clock may be wrong.
+/// What the device is, what was found, why each was refused, what was done. No date: the clock may
+/// be wrong.
 pub(crate) fn result_text(
     device: &Device,
     offers: &[Offer],
@@ -41,14 +42,16 @@ pub(crate) fn result_text(
             Some(failure) => format!("REFUSED (code {}): {failure}", failure.exit as u8),
             None => "acceptable".to_owned(),
         };
-        let version = offer.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
+        let version =
+            offer.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
         text += &format!("{}{version}: {verdict}\n", offer.name());
     }
     text += "\n";
     text += &match outcome {
         Ok(Outcome::Installed(version)) => {
             format!(
-                "INSTALLED: version {version} into slot {target}. It is on trial: the device commits it when it is healthy.\n"
+                "INSTALLED: version {version} into slot {target}. It is on trial: the device \
+                    commits it when it is healthy.\n"
             )
         }
         Ok(Outcome::Nothing | Outcome::Pulled) => "NOTHING WAS INSTALLED.\n".to_owned(),

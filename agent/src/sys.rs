@@ -14,8 +14,8 @@ mod ioctl {
 /// Asks the watchdog for a timeout of `seconds`; gives the one that it chose.
 pub(crate) fn set_watchdog_timeout(device: &File, seconds: c_int) -> nix::Result<c_int> {
     let mut timeout = seconds;
-    // SAFETY: the descriptor is open for the whole call, and WDIOC_SETTIMEOUT reads and writes one int behind a
-    // pointer that is valid for it. A device that is no watchdog answers ENOTTY.
+    // SAFETY: the descriptor is open for the whole call, and WDIOC_SETTIMEOUT reads and writes one
+    // int behind a pointer that is valid for it. A device that is no watchdog answers ENOTTY.
     unsafe { ioctl::set_timeout(device.as_raw_fd(), &raw mut timeout) }?;
     Ok(timeout)
 }

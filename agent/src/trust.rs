@@ -1,7 +1,8 @@
 //! Whose signatures count: the root document of the image, and those that have followed it.
 //!
-//! The image's is the anchor. Newer ones that a channel brought lie in `/var/lib/daruma/trust/N.root.json`, and are
-//! verified again, one after the other, whenever they are loaded: what lies in /var is believed for its signatures only.
+//! The image's is the anchor. Newer ones that a channel brought lie in
+//! `/var/lib/daruma/trust/N.root.json`, and are verified again, one after the other, whenever they
+//! are loaded: what lies in /var is believed for its signatures only.
 
 use std::fs::{self, File};
 #[cfg(feature = "pull")]
@@ -39,7 +40,8 @@ impl Trust {
     /// Loads it; `None`: the image has none, and the keyring counts.
     ///
     /// # Errors
-    /// [`Exit::Config`]: the image's cannot be used. Falling back to the keyring would undo a revocation.
+    /// [`Exit::Config`]: the image's cannot be used. Falling back to the keyring would undo a
+    /// revocation.
     pub(crate) fn load(device: &Device) -> Result<Option<Self>, Failure> {
         let path = device.path(ANCHOR);
         let failure = |cause: &dyn std::fmt::Display| {
@@ -80,8 +82,8 @@ impl Trust {
     /// Takes the next version, if it follows, and keeps it.
     ///
     /// # Errors
-    /// Why it does not follow; nothing is changed then. That it cannot be kept is a warning: the next contact gets it
-    /// again.
+    /// Why it does not follow; nothing is changed then. That it cannot be kept is a warning: the
+    /// next contact gets it again.
     #[cfg(feature = "pull")]
     pub(crate) fn advance(&mut self, device: &Device, bytes: &[u8]) -> Result<(), ChannelError> {
         let next = self.root.successor(bytes)?;
@@ -93,8 +95,8 @@ impl Trust {
         Ok(())
     }
 
-    /// Keeps the image's root document as well: a system that is fallen back to has an older one, and must not forget
-    /// what this one has revoked.
+    /// Keeps the image's root document as well: a system that is fallen back to has an older one,
+    /// and must not forget what this one has revoked.
     #[cfg(feature = "pull")]
     pub(crate) fn keep_anchor(&self, device: &Device) {
         let path = device.path(FOLDER).join(file(self.anchor));
@@ -107,16 +109,17 @@ impl Trust {
     }
 }
 
-/// The keys that may sign bundles: those of the root document if there is one, else those of the keyring; with the
-/// higher of their own threshold and the configuration's.
+/// The keys that may sign bundles: those of the root document if there is one, else those of the
+/// keyring; with the higher of their own threshold and the configuration's.
 ///
 /// # Errors
 /// [`Exit::Config`].
 pub(crate) fn bundle_keys(config: &Config, device: &Device) -> Result<Keyring, Failure> {
     let (keyring, place) = match Trust::load(device)? {
-        Some(trust) => {
-            (Ok(trust.root.roles.release), format!("the release role of root version {}", trust.root.version))
-        }
+        Some(trust) => (
+            Ok(trust.root.roles.release),
+            format!("the release role of root version {}", trust.root.version),
+        ),
         None => {
             let path = device.path(&config.keyring);
             (Keyring::load(&path), format!("the keyring {}", path.display()))
@@ -159,8 +162,8 @@ pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file of [`FOLDER`] aside, syncs and renames it: a power cut leaves the old or the new one. What goes wrong is
-/// a warning: everything in there can be got again.
+/// Writes a file of [`FOLDER`] aside, syncs and renames it: a power cut leaves the old or the new
+/// one. What goes wrong is a warning: everything in there can be got again.
 #[cfg(feature = "pull")]
 pub(crate) fn keep(device: &Device, name: &str, bytes: &[u8]) {
     let folder = device.path(FOLDER);

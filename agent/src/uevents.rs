@@ -1,4 +1,5 @@
-//! The kernel's announcements of devices (netlink): what one waits for instead of asking again and again.
+//! The kernel's announcements of devices (netlink): what one waits for instead of asking again and
+//! again.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -6,7 +7,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
+};
 
 /// A socket that hears the kernel.
 #[derive(Debug)]
@@ -25,7 +28,8 @@ impl Uevents {
         Ok(Self { socket })
     }
 
-    /// Whether a USB device or a disk may have come or gone; waits for that no longer than `timeout`.
+    /// Whether a USB device or a disk may have come or gone; waits for that no longer than
+    /// `timeout`.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
@@ -37,7 +41,8 @@ impl Uevents {
         loop {
             match socket::recv(self.socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => changed |= is_about_disks(&message[..length]),
-                // The kernel had more to say than the socket could hold: something may have changed.
+                // The kernel had more to say than the socket could hold: something may have
+                // changed.
                 Err(Errno::ENOBUFS) => changed = true,
                 Err(_) => return changed,
             }

@@ -1,4 +1,5 @@
-//! Sticks in the running system (`usb.policy`): the same as recovery, into the idle slot, by the rules of an install.
+//! Sticks in the running system (`usb.policy`): the same as recovery, into the idle slot, by the
+//! rules of an install.
 
 use grub_env::BootState;
 
@@ -20,11 +21,12 @@ pub(crate) fn wanted(policy: UsbPolicy) -> Option<Wanted> {
     }
 }
 
-/// Waits for sticks until one of them has brought a bundle into the idle slot; then the machine is to be rebooted. Returns
-/// what to tell.
+/// Waits for sticks until one of them has brought a bundle into the idle slot; then the machine is
+/// to be rebooted. Returns what to tell.
 ///
 /// # Errors
-/// The kernel cannot be listened to. What is wrong with a stick or a bundle is told and is no reason to stop.
+/// The kernel cannot be listened to. What is wrong with a stick or a bundle is told and is no
+/// reason to stop.
 pub(crate) fn watch(device: &Device, config: &Config, wanted: Wanted) -> Result<String, Failure> {
     let purpose = Purpose {
         target: !device.running()?,
@@ -40,7 +42,8 @@ pub(crate) fn watch(device: &Device, config: &Config, wanted: Wanted) -> Result<
                 sticks.release();
                 sticks.led.show(Pattern::Done);
                 return Ok(format!(
-                    "version {version} is installed in slot {} from a USB stick; pull the stick out, the device restarts now",
+                    "version {version} is installed in slot {} from a USB stick; pull the stick \
+                        out, the device restarts now",
                     purpose.target
                 ));
             }

@@ -40,7 +40,10 @@ pub fn mark(device: &Device, mark: Mark, slot: Option<Slot>) -> Result<String, F
         Mark::Bad => boot.mark_bad(slot).map_err(|error| {
             Failure::new(
                 Exit::OnTrial,
-                format!("marking slot {slot} bad: {error}; install something into slot {} first", !slot),
+                format!(
+                    "marking slot {slot} bad: {error}; install something into slot {} first",
+                    !slot
+                ),
             )
         })?,
     }
@@ -65,23 +68,27 @@ pub fn mark(device: &Device, mark: Mark, slot: Option<Slot>) -> Result<String, F
 /// Puts the other slot on trial, like an update.
 ///
 /// # Errors
-/// [`Exit::OnTrial`] while the running slot is on trial itself (`daruma mark bad` leaves it), or when the other slot
-/// is not bootable; the lock; the environment.
+/// [`Exit::OnTrial`] while the running slot is on trial itself (`daruma mark bad` leaves it), or
+/// when the other slot is not bootable; the lock; the environment.
 pub fn roll_back(device: &Device) -> Result<String, Failure> {
     let running = device.running()?;
     let target = !running;
     let _lock = device.lock()?;
     let mut environment = Environment::load(device)?;
     let mut boot = environment.state();
-    let refuse =
-        |cause: String| Failure::new(Exit::OnTrial, format!("rolling back to slot {target}: {cause}"));
+    let refuse = |cause: String| {
+        Failure::new(Exit::OnTrial, format!("rolling back to slot {target}: {cause}"))
+    };
     if boot.trial == Some(running) {
         return Err(refuse(format!(
-            "slot {running} is on trial; give it up with 'daruma mark bad' and reboot, or commit it with 'daruma mark good'"
+            "slot {running} is on trial; give it up with 'daruma mark bad' and reboot, or commit \
+                it with 'daruma mark good'"
         )));
     }
     boot.roll_back(running).map_err(|error: TransitionError| {
-        refuse(format!("{error}; install a bundle, or say 'daruma mark good {target}' if you know better"))
+        refuse(format!(
+            "{error}; install a bundle, or say 'daruma mark good {target}' if you know better"
+        ))
     })?;
     let version = device
         .slot_config(target)

@@ -1,11 +1,13 @@
-//! The volumes that a person may have plugged in: partitions of removable disks, and removable disks without any.
+//! The volumes that a person may have plugged in: partitions of removable disks, and removable
+//! disks without any.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::device::Device;
 
-/// Something that may hold a file system. Two are equal only if they are the same plugging-in of the same disk.
+/// Something that may hold a file system. Two are equal only if they are the same plugging-in of
+/// the same disk.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Volume {
     /// The kernel's name, such as `sda1`.
@@ -21,10 +23,11 @@ impl Volume {
     }
 }
 
-/// All volumes that are there now; `sys` is where sysfs is mounted. The disk that the device itself lives on is never
-/// among them, wherever it is plugged in.
+/// All volumes that are there now; `sys` is where sysfs is mounted. The disk that the device itself
+/// lives on is never among them, wherever it is plugged in.
 pub(crate) fn scan(sys: &Path, device: &Device) -> Vec<Volume> {
-    let own: Vec<&str> = device.partition_paths().filter_map(|path| path.file_name()?.to_str()).collect();
+    let own: Vec<&str> =
+        device.partition_paths().filter_map(|path| path.file_name()?.to_str()).collect();
     let mut found = Vec::new();
     for entry in fs::read_dir(sys.join("block")).into_iter().flatten().flatten() {
         let Ok(folder) = entry.path().canonicalize() else { continue };
@@ -78,9 +81,11 @@ mod tests {
                 fs::write(folder.join(partition).join("partition"), "1\n").unwrap();
             }
             fs::create_dir_all(folder.join("queue")).unwrap();
-            for (file, value) in
-                [("removable", u64::from(*removable)), ("size", *size), ("diskseq", index as u64 + 1)]
-            {
+            for (file, value) in [
+                ("removable", u64::from(*removable)),
+                ("size", *size),
+                ("diskseq", index as u64 + 1),
+            ] {
                 fs::write(folder.join(file), format!("{value}\n")).unwrap();
             }
             symlink(&folder, sys.path().join("block").join(name)).unwrap();
@@ -122,8 +127,10 @@ mod tests {
 
     #[test]
     fn the_device_that_boots_from_a_stick_does_not_take_it_for_one() {
-        let sys =
-            sys(&[("usb1/1-1", "esp", 1, 1000, &["esp", "boot-a"]), ("usb1/1-2", "sdb", 1, 1000, &["sdb1"])]);
+        let sys = sys(&[
+            ("usb1/1-1", "esp", 1, 1000, &["esp", "boot-a"]),
+            ("usb1/1-2", "sdb", 1, 1000, &["sdb1"]),
+        ]);
         let (_folder, device) = device("sdx");
         assert_eq!(names(sys.path(), &device), ["sdb1"]);
     }

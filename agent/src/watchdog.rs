@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::sys;
 
-/// An open watchdog. Dropping it leaves the timer running: whoever stops feeding it wants the reset.
+/// An open watchdog. Dropping it leaves the timer running: whoever stops feeding it wants the
+/// reset.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     device: File,

@@ -1,5 +1,5 @@
-//! `daruma install URL`: the same rules and the same writing as from a file; the bundle is read by range requests while the
-//! slot is written.
+//! `daruma install URL`: the same rules and the same writing as from a file; the bundle is read by
+//! range requests while the slot is written.
 
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
@@ -34,11 +34,12 @@ pub(crate) struct WebBundle<'a> {
     pub(crate) deltas: &'a [(&'a Delta, String)],
 }
 
-/// Installs `wanted` into the slot that does not run. Returns the version, and what was fetched, as the end of a sentence.
+/// Installs `wanted` into the slot that does not run. Returns the version, and what was fetched, as
+/// the end of a sentence.
 ///
 /// # Errors
-/// As [`crate::install`], and [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`]. What arrives damaged
-/// ([`Exit::Content`]) is not written.
+/// As [`crate::install`], and [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`]. What arrives
+/// damaged ([`Exit::Content`]) is not written.
 pub(crate) fn install_from_web(
     device: &Device,
     config: &Config,
@@ -51,8 +52,8 @@ pub(crate) fn install_from_web(
     let running = Reading::begin(device);
     let remote = Remote::open(device, &config.pull, wanted.url, wanted.tail, interrupt)?;
     let doing = format!("installing {}", remote.address());
-    let verified =
-        Bundle::open(remote.clone(), &keyring).map_err(|error| Failure::from_bundle(&doing, &error))?;
+    let verified = Bundle::open(remote.clone(), &keyring)
+        .map_err(|error| Failure::from_bundle(&doing, &error))?;
     if let Some(release) = wanted.release {
         must_be(&verified, release, &doing)?;
     }
@@ -63,11 +64,14 @@ pub(crate) fn install_from_web(
         let remote = open_delta(device, config, delta, url, interrupt);
         let opened = remote.and_then(|remote| {
             asked.push(remote.clone());
-            let from = BufReader::with_capacity(DELTA_BUFFER, Stream { remote: remote.clone(), at: 0 });
+            let from =
+                BufReader::with_capacity(DELTA_BUFFER, Stream { remote: remote.clone(), at: 0 });
             let (running, memory) = (device.running()?, config.pull.delta_memory_mib);
             let source = DeltaSource::open(device, running, delta.from, &verified, from, memory);
             let doing = remote.address();
-            source.map_err(|cause| Failure::new(Exit::NotABundle, format!("reading {doing}: {cause}")))
+            source.map_err(|cause| {
+                Failure::new(Exit::NotABundle, format!("reading {doing}: {cause}"))
+            })
         });
         opened.inspect_err(|cause| warn(unusable(cause))).ok().map(|source| (*delta, source))
     });
@@ -86,7 +90,10 @@ pub(crate) fn install_from_web(
         fetched.bytes += delta.fetched().bytes;
         fetched.requests += delta.fetched().requests;
     }
-    Ok((version, format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests)))
+    Ok((
+        version,
+        format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests),
+    ))
 }
 
 /// Bytes of a delta that are read at once.
@@ -131,20 +138,27 @@ impl Read for Stream<'_> {
     }
 }
 
-/// Refuses a bundle, however well signed, that is not the one that the channel means: neither another one in its place
-/// (mix-and-match), nor an old one that a thief of the channel's key has listed under a new version.
+/// Refuses a bundle, however well signed, that is not the one that the channel means: neither
+/// another one in its place (mix-and-match), nor an old one that a thief of the channel's key has
+/// listed under a new version.
 ///
 /// # Errors
 /// [`Exit::Channel`].
-pub(crate) fn must_be<D>(verified: &Verified<D>, release: &Release, doing: &str) -> Result<(), Failure> {
+pub(crate) fn must_be<D>(
+    verified: &Verified<D>,
+    release: &Release,
+    doing: &str,
+) -> Result<(), Failure> {
     let update = &verified.manifest().update;
     let line = if verified.manifest_sha256() != release.manifest_sha256 {
         format!(
-            "{doing}: it is another bundle than the one that the channel names for this address; its publisher or somebody between has mixed them up"
+            "{doing}: it is another bundle than the one that the channel names for this address; \
+                its publisher or somebody between has mixed them up"
         )
     } else if update.version != release.version || update.compatible != release.compatible {
         format!(
-            "{doing}: it is {} {} and the channel calls it {} {}; whoever signs the channel has made a mistake, or is not its publisher",
+            "{doing}: it is {} {} and the channel calls it {} {}; whoever signs the channel has \
+                made a mistake, or is not its publisher",
             update.compatible, update.version, release.compatible, release.version
         )
     } else {

@@ -14,9 +14,11 @@ pub(crate) struct Aside {
 
 impl Aside {
     pub(crate) fn create(path: &Path) -> Result<Self, BundleError> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name =
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let partial = path.with_file_name(format!(".{name}.partial"));
-        let open = File::options().read(true).write(true).create(true).truncate(true).open(&partial);
+        let open =
+            File::options().read(true).write(true).create(true).truncate(true).open(&partial);
         let file = open.map_err(BundleError::file("write", path))?;
         Ok(Self { file, partial, path: path.to_owned() })
     }

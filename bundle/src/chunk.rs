@@ -1,8 +1,8 @@
 //! The chunk table of an image: how long each piece is and what it hashes to.
 //!
-//! On disk a table is one 36-byte entry a chunk, in the order of the image: length (u32, little endian, 1 to
-//! [`limits::CHUNK`]), SHA-256. The lengths add up to the image exactly; offsets are not stored, so there
-//! is nothing in a table that could overlap.
+//! On disk a table is one 36-byte entry a chunk, in the order of the image: length (u32, little
+//! endian, 1 to [`limits::CHUNK`]), SHA-256. The lengths add up to the image exactly; offsets are
+//! not stored, so there is nothing in a table that could overlap.
 
 use image_layout::Disk;
 
@@ -26,7 +26,11 @@ pub(crate) const ENTRY: usize = 36;
 ///
 /// # Errors
 /// The disk cannot be read.
-pub(crate) fn hash(disk: &impl Disk, start: u64, lengths: &[u32]) -> Result<Vec<Chunk>, BundleError> {
+pub(crate) fn hash(
+    disk: &impl Disk,
+    start: u64,
+    lengths: &[u32],
+) -> Result<Vec<Chunk>, BundleError> {
     let (mut buf, mut offset) = (Vec::new(), 0);
     let one = |&len: &u32| {
         buf.resize(len as usize, 0);
@@ -46,7 +50,9 @@ pub(crate) fn encode(chunks: &[Chunk]) -> Vec<u8> {
 
 /// Bytes of the image that the entries of `table` add up to.
 pub(crate) fn size(table: &[u8]) -> u64 {
-    let len = |entry: &[u8; ENTRY]| u64::from(u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]));
+    let len = |entry: &[u8; ENTRY]| {
+        u64::from(u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]))
+    };
     table.as_chunks().0.iter().map(len).sum()
 }
 

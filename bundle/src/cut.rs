@@ -1,8 +1,10 @@
-//! Where the chunks of an image begin: the one place that decides it. The format allows any lengths.
+//! Where the chunks of an image begin: the one place that decides it. The format allows any
+//! lengths.
 //!
-//! An image is cut where its own parts begin and end (the data blocks of the root's SquashFS, the files of a boot
-//! image and the archives in them), so that a part that did not change is the same chunk wherever it lies; what is longer than [`PIECE`]
-//! is cut again, counted from the part's own beginning.
+//! An image is cut where its own parts begin and end (the data blocks of the root's SquashFS, the
+//! files of a boot image and the archives in them), so that a part that did not change is the same
+//! chunk wherever it lies; what is longer than [`PIECE`] is cut again, counted from the part's own
+//! beginning.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +13,17 @@ use crate::limits;
 
 /// Most bytes of a chunk, as long as the tables fit.
 const PIECE: u64 = 128 << 10;
-/// Most chunks of all images together: what leaves an eighth of the tail to manifest and signatures.
+/// Most chunks of all images together: what leaves an eighth of the tail to manifest and
+/// signatures.
 pub(crate) const ALL: usize = limits::TAIL as usize / ENTRY * 7 / 8;
 /// Most chunks of the root image. Its table is a file of the boot image as well.
 pub(crate) const ROOT: usize = ALL * 6 / 7;
 /// Most chunks of the boot image.
 pub(crate) const BOOT: usize = ALL / 14;
 
-/// Lengths of the chunks of an image of `size` bytes that is cut at `boundaries`. If there are more than `most`,
-/// neighbours are joined to chunks of at most 128 KiB, then 256 KiB, up to [`limits::CHUNK`], of which there are
-/// as many as it takes.
+/// Lengths of the chunks of an image of `size` bytes that is cut at `boundaries`. If there are more
+/// than `most`, neighbours are joined to chunks of at most 128 KiB, then 256 KiB, up to
+/// [`limits::CHUNK`], of which there are as many as it takes.
 pub(crate) fn cut(size: u64, boundaries: &BTreeSet<u64>, most: usize) -> Vec<u32> {
     let mut lengths = Vec::new();
     let mut begin = 0;
@@ -85,7 +88,11 @@ mod tests {
         let part = 128 << 10;
         assert_eq!(cut(part + 1, &BTreeSet::new(), ROOT), [128 << 10, 1]);
         assert_eq!(cut(5000 + part + 1, &BTreeSet::from([0, 5000]), ROOT), [5000, 128 << 10, 1]);
-        assert_eq!(cut(100, &BTreeSet::from([100, 200]), ROOT), [100], "nothing lies behind the end");
+        assert_eq!(
+            cut(100, &BTreeSet::from([100, 200]), ROOT),
+            [100],
+            "nothing lies behind the end"
+        );
         assert_eq!(cut(300, &BTreeSet::from([100, 200]), 2), [300]);
     }
 

@@ -7,8 +7,8 @@ use semver::Version;
 
 use crate::{Compatible, ImageName, KeyId, ManifestError};
 
-/// Why something is refused: one line with the cause and the remedy. The caller adds what it was doing to
-/// which bundle; variants that concern another file carry its path.
+/// Why something is refused: one line with the cause and the remedy. The caller adds what it was
+/// doing to which bundle; variants that concern another file carry its path.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// Reading the bundle failed.
@@ -31,29 +31,35 @@ pub enum BundleError {
     },
     /// The file does not end in a footer.
     #[error(
-        "not a Daruma bundle, or cut short or over-long: it does not end in a footer; get the file again"
+        "not a Daruma bundle, or cut short or over-long: it does not end in a footer; get the \
+            file again"
     )]
     NotABundle,
     /// The footer contradicts the file.
     #[error("torn bundle: {0}; get the file again")]
     Torn(String),
     /// The bundle is of a later format.
-    #[error("the bundle is of format {0}, and this program reads format 1; update this program first")]
+    #[error(
+        "the bundle is of format {0}, and this program reads format 1; update this program first"
+    )]
     Format(u32),
     /// There is no signature.
     #[error("the bundle is not signed; get one that its maker has signed")]
     NotSigned,
     /// No key of the keyring has signed.
-    #[error("signed by a stranger: key {} is not in the keyring; use a bundle signed by a trusted key, or add the signer's public key", list(.0))]
+    #[error("signed by a stranger: key {} is not in the keyring; use a bundle signed by a trusted \
+        key, or add the signer's public key", list(.0))]
     Stranger(Vec<KeyId>),
     /// A signature that claims to be by a key of the keyring is wrong.
     #[error(
-        "the signature by key {0} is wrong: the manifest is not what was signed; get the file again, from its maker"
+        "the signature by key {0} is wrong: the manifest is not what was signed; get the file \
+            again, from its maker"
     )]
     BadSignature(KeyId),
     /// Too few keys of the keyring have signed.
     #[error(
-        "signed by {have} trusted key(s), and the keyring asks for {need}; get a bundle that more key holders have signed"
+        "signed by {have} trusted key(s), and the keyring asks for {need}; get a bundle that more \
+            key holders have signed"
     )]
     Threshold {
         /// How many keys of the keyring have signed.
@@ -68,7 +74,8 @@ pub enum BundleError {
     #[error("invalid manifest: {0}; the bundle was made wrongly, make it anew")]
     Manifest(#[from] ManifestError),
     /// The bundle is for another kind of device.
-    #[error("the bundle is for {bundle:?} and this device is {device:?}; use a bundle made for {device:?}", bundle = bundle.as_str(), device = device.as_str())]
+    #[error("the bundle is for {bundle:?} and this device is {device:?}; use a bundle made for \
+        {device:?}", bundle = bundle.as_str(), device = device.as_str())]
     OtherCompatible {
         /// What the bundle is for.
         bundle: Compatible,
@@ -77,7 +84,8 @@ pub enum BundleError {
     },
     /// The bundle is older than the anti-rollback floor.
     #[error(
-        "version {version} is below the anti-rollback floor {floor}; use a bundle of at least version {floor}"
+        "version {version} is below the anti-rollback floor {floor}; use a bundle of at least \
+            version {floor}"
     )]
     BelowFloor {
         /// The bundle's version.
@@ -87,7 +95,8 @@ pub enum BundleError {
     },
     /// The bundle is older than the system it would replace, and the caller allows no downgrade.
     #[error(
-        "version {version} is older than the running {current}; ask for the downgrade explicitly or use a newer bundle"
+        "version {version} is older than the running {current}; ask for the downgrade explicitly \
+            or use a newer bundle"
     )]
     Older {
         /// The bundle's version.
@@ -97,7 +106,8 @@ pub enum BundleError {
     },
     /// An image does not fit its partition.
     #[error(
-        "image {image} is {size} bytes and its partition holds {capacity}; make the image smaller or the partition larger"
+        "image {image} is {size} bytes and its partition holds {capacity}; make the image smaller \
+            or the partition larger"
     )]
     TooLarge {
         /// The image.
@@ -136,7 +146,10 @@ impl BundleError {
         match self {
             Self::Read { .. } | Self::File { .. } => 1,
             Self::NotABundle | Self::Torn(_) | Self::Format(_) | Self::Delta(_) => 10,
-            Self::NotSigned | Self::Stranger(_) | Self::BadSignature(_) | Self::Threshold { .. } => 11,
+            Self::NotSigned
+            | Self::Stranger(_)
+            | Self::BadSignature(_)
+            | Self::Threshold { .. } => 11,
             Self::Content(_) | Self::Squashfs(_) => 12,
             Self::OtherCompatible { .. } => 13,
             Self::BelowFloor { .. } | Self::Older { .. } => 14,

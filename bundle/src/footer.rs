@@ -13,8 +13,8 @@
 //! | 44 | 4 | bytes of the signatures |
 //! | 48 | 16 | first 16 bytes of the SHA-256 of the signatures followed by bytes 0 to 47 |
 //!
-//! The check is no protection against an attacker, who can compute it; the signature is that. It finds damage
-//! in signatures by keys that this reader does not know.
+//! The check is no protection against an attacker, who can compute it; the signature is that. It
+//! finds damage in signatures by keys that this reader does not know.
 
 use crate::{BundleError, Sha256, limits};
 
@@ -33,8 +33,10 @@ pub(crate) struct Footer {
 impl Footer {
     /// `signatures` is the block that the footer's check covers.
     pub(crate) fn encode(&self, signatures: &[u8]) -> Result<[u8; limits::FOOTER], BundleError> {
-        let too_large = || BundleError::Input("the tail is larger than 1 MiB; bundle less".to_owned());
-        let size = |bytes: usize| u32::try_from(bytes).map(u32::to_le_bytes).map_err(|_| too_large());
+        let too_large =
+            || BundleError::Input("the tail is larger than 1 MiB; bundle less".to_owned());
+        let size =
+            |bytes: usize| u32::try_from(bytes).map(u32::to_le_bytes).map_err(|_| too_large());
         let mut footer = [0; limits::FOOTER];
         footer[..16].copy_from_slice(MAGIC);
         footer[16..20].copy_from_slice(&limits::FORMAT.to_le_bytes());
@@ -51,9 +53,12 @@ impl Footer {
         Ok(footer)
     }
 
-    /// Reads the footer of a file of `file_size` bytes. The check is left to [`Footer::covers`], because the
-    /// signatures can only be read once their place is known.
-    pub(crate) fn decode(footer: &[u8; limits::FOOTER], file_size: u64) -> Result<Self, BundleError> {
+    /// Reads the footer of a file of `file_size` bytes. The check is left to [`Footer::covers`],
+    /// because the signatures can only be read once their place is known.
+    pub(crate) fn decode(
+        footer: &[u8; limits::FOOTER],
+        file_size: u64,
+    ) -> Result<Self, BundleError> {
         let torn = |why: String| Err(BundleError::Torn(why));
         let u32_at = |at: usize| u64_at(footer, at) as u32; // the lower half
         let small = |at: usize| usize::try_from(u32_at(at)).unwrap_or(usize::MAX);
@@ -71,7 +76,10 @@ impl Footer {
             signatures: small(44),
         };
         if read.file != file_size {
-            return torn(format!("the footer says {} bytes and the file has {file_size}", read.file));
+            return torn(format!(
+                "the footer says {} bytes and the file has {file_size}",
+                read.file
+            ));
         }
         let Some(tail) = file_size.checked_sub(read.squashfs) else {
             return torn("the SquashFS is said to be larger than the file".to_owned());

@@ -1,8 +1,9 @@
 //! INI text by the rules of GLib's `GKeyFile`, which RAUC's manifests follow too.
 //!
-//! `#` comments stand on their own line; a group that comes twice is one group; the last of equal keys
-//! wins; values know the escapes `\s \n \t \r \\`, and `\;` in lists. Stricter than GLib: names are of
-//! `A-Z a-z 0-9 . _ -` only, and control characters are refused, so that no two readers can differ.
+//! `#` comments stand on their own line; a group that comes twice is one group; the last of equal
+//! keys wins; values know the escapes `\s \n \t \r \\`, and `\;` in lists. Stricter than GLib:
+//! names are of `A-Z a-z 0-9 . _ -` only, and control characters are refused, so that no two
+//! readers can differ.
 
 use std::collections::BTreeMap;
 
@@ -27,12 +28,14 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Section>, ManifestErr
         }
         if let Some(rest) = line.strip_prefix('[') {
             let name = rest.trim_end_matches([' ', '\t']).strip_suffix(']');
-            let name = name.filter(|name| valid_name(name)).ok_or_else(|| wrong("not a [section]"))?;
+            let name =
+                name.filter(|name| valid_name(name)).ok_or_else(|| wrong("not a [section]"))?;
             sections.entry(name.to_owned()).or_default();
             current = Some(name.to_owned());
             continue;
         }
-        let (key, value) = line.split_once('=').ok_or_else(|| wrong("neither [section] nor key=value"))?;
+        let (key, value) =
+            line.split_once('=').ok_or_else(|| wrong("neither [section] nor key=value"))?;
         let key = key.trim_end_matches([' ', '\t']);
         if !valid_name(key) {
             return Err(wrong("a key is made of A-Z a-z 0-9 . _ -"));
@@ -117,7 +120,11 @@ mod tests {
     #[test]
     fn the_rules_of_gkeyfile_hold() {
         assert_eq!(value("[s]\nk=1\nk=2").unwrap(), "2", "the last key wins");
-        assert_eq!(value("[s]\nk=1\n[t]\nk=3\n[s]\nj=0\n").unwrap(), "1", "a group that comes twice is one");
+        assert_eq!(
+            value("[s]\nk=1\n[t]\nk=3\n[s]\nj=0\n").unwrap(),
+            "1",
+            "a group that comes twice is one"
+        );
         assert_eq!(
             value("# c\n\n [s] \n  # c\n  k =  a # b; c \n").unwrap(),
             "a # b; c ",

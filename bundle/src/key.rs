@@ -1,4 +1,5 @@
-//! Ed25519 keys as PEM that OpenSSL reads and makes (PKCS#8 for secret, SPKI for public keys; RFC 8410).
+//! Ed25519 keys as PEM that OpenSSL reads and makes (PKCS#8 for secret, SPKI for public keys; RFC
+//! 8410).
 
 use std::fmt;
 use std::fs::File;
@@ -23,7 +24,8 @@ pub struct KeyId(pub [u8; 8]);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublicKey(VerifyingKey);
 
-/// What precedes the 32 bytes of the key in every SPKI DER of an Ed25519 key (RFC 8410, section 10.1).
+/// What precedes the 32 bytes of the key in every SPKI DER of an Ed25519 key (RFC 8410, section
+/// 10.1).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A secret key; wiped from memory when dropped.
@@ -35,8 +37,8 @@ impl PublicKey {
     /// # Errors
     /// The text is not one Ed25519 public key, or a weak one (of small order, that signs anything).
     pub fn from_pem(pem: &str) -> Result<Self, BundleError> {
-        let key =
-            VerifyingKey::from_public_key_pem(pem).map_err(|e| BundleError::Pem("public", e.to_string()))?;
+        let key = VerifyingKey::from_public_key_pem(pem)
+            .map_err(|e| BundleError::Pem("public", e.to_string()))?;
         if key.is_weak() {
             return Err(BundleError::Pem("public", "the key is weak".to_owned()));
         }
@@ -48,7 +50,9 @@ impl PublicKey {
     /// # Errors
     /// None in practice: the encoding is of fixed form.
     pub fn to_pem(&self) -> Result<String, BundleError> {
-        self.0.to_public_key_pem(LineEnding::LF).map_err(|e| BundleError::Pem("public", e.to_string()))
+        self.0
+            .to_public_key_pem(LineEnding::LF)
+            .map_err(|e| BundleError::Pem("public", e.to_string()))
     }
 
     /// Reads what [`PublicKey::to_base64`] wrote.
@@ -56,10 +60,15 @@ impl PublicKey {
     /// # Errors
     /// As [`PublicKey::from_pem`].
     pub fn from_base64(line: &str) -> Result<Self, BundleError> {
-        let key = Self::from_pem(&format!("-----BEGIN PUBLIC KEY-----\n{line}\n-----END PUBLIC KEY-----\n"))?;
+        let key = Self::from_pem(&format!(
+            "-----BEGIN PUBLIC KEY-----\n{line}\n-----END PUBLIC KEY-----\n"
+        ))?;
         // One key has one spelling.
         if key.to_base64() != line {
-            return Err(BundleError::Pem("public", format!("{line:?} is not its base64 on one line")));
+            return Err(BundleError::Pem(
+                "public",
+                format!("{line:?} is not its base64 on one line"),
+            ));
         }
         Ok(key)
     }
@@ -78,8 +87,8 @@ impl PublicKey {
         KeyId(id)
     }
 
-    /// Whether `signature` is this key's over `message`. Strict: one message and key have no second signature
-    /// that a third party could make of the first.
+    /// Whether `signature` is this key's over `message`. Strict: one message and key have no second
+    /// signature that a third party could make of the first.
     pub(crate) fn has_signed(&self, message: &[u8], signature: &Signature) -> bool {
         let bytes = ed25519_dalek::Signature::from_bytes(&signature.bytes);
         self.0.verify_strict(message, &bytes).is_ok()
@@ -109,7 +118,9 @@ impl SecretKey {
     /// # Errors
     /// The text is not one Ed25519 secret key without a passphrase.
     pub fn from_pem(pem: &str) -> Result<Self, BundleError> {
-        SigningKey::from_pkcs8_pem(pem).map(Self).map_err(|e| BundleError::Pem("secret", e.to_string()))
+        SigningKey::from_pkcs8_pem(pem)
+            .map(Self)
+            .map_err(|e| BundleError::Pem("secret", e.to_string()))
     }
 
     /// Reads a key file.
@@ -118,7 +129,8 @@ impl SecretKey {
     /// The file cannot be read or holds no secret key.
     pub fn load(path: &Path) -> Result<Self, BundleError> {
         let pem = std::fs::read_to_string(path).map_err(BundleError::file("read", path))?;
-        Self::from_pem(&pem).map_err(|e| BundleError::Key { path: path.to_owned(), why: e.to_string() })
+        Self::from_pem(&pem)
+            .map_err(|e| BundleError::Key { path: path.to_owned(), why: e.to_string() })
     }
 
     /// Writes a key file that only its owner can read; one that exists is not overwritten.
@@ -140,8 +152,9 @@ impl SecretKey {
     pub fn to_pem(&self) -> Result<String, BundleError> {
         // OpenSSL 3.0 refuses the newer form that carries the public key as well.
         let bytes = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
-        let pem =
-            bytes.to_pkcs8_pem(LineEnding::LF).map_err(|e| BundleError::Pem("secret", e.to_string()))?;
+        let pem = bytes
+            .to_pkcs8_pem(LineEnding::LF)
+            .map_err(|e| BundleError::Pem("secret", e.to_string()))?;
         Ok(pem.to_string())
     }
 

@@ -13,37 +13,44 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Reads a folder: each `*.pem` is one public key, and the file `threshold`, if there is one, says in
-    /// decimal how many of them must have signed (else 1). Other files are not looked at.
+    /// Reads a folder: each `*.pem` is one public key, and the file `threshold`, if there is one,
+    /// says in decimal how many of them must have signed (else 1). Other files are not looked at.
     ///
     /// # Errors
-    /// The folder or a file cannot be read, a `*.pem` is no public key, or the threshold cannot be met.
+    /// The folder or a file cannot be read, a `*.pem` is no public key, or the threshold cannot be
+    /// met.
     pub fn load(dir: &Path) -> Result<Self, BundleError> {
         let refuse = |path: &Path, why: String| BundleError::Key { path: path.to_owned(), why };
         let mut keys = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(BundleError::file("read", dir))? {
             let path = entry.map_err(BundleError::file("read", dir))?.path();
             if path.extension().is_some_and(|extension| extension == "pem") {
-                let pem = std::fs::read_to_string(&path).map_err(BundleError::file("read", &path))?;
+                let pem =
+                    std::fs::read_to_string(&path).map_err(BundleError::file("read", &path))?;
                 keys.push(PublicKey::from_pem(&pem).map_err(|e| refuse(&path, e.to_string()))?);
             }
         }
         let path = dir.join("threshold");
         let threshold = match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                text.trim().parse().map_err(|_| refuse(&path, format!("{:?} is no number", text.trim())))?
-            }
+            Ok(text) => text
+                .trim()
+                .parse()
+                .map_err(|_| refuse(&path, format!("{:?} is no number", text.trim())))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => 1,
             Err(e) => return Err(BundleError::file("read", &path)(e)),
         };
         Self::new(keys, threshold).map_err(|e| refuse(dir, e.to_string()))
     }
 
-    /// A keyring of `keys`, of which `threshold` must have signed. A key that comes twice counts once.
+    /// A keyring of `keys`, of which `threshold` must have signed. A key that comes twice counts
+    /// once.
     ///
     /// # Errors
     /// There is no key, there are more than [`limits::KEYS`], or the threshold cannot be met.
-    pub fn new(keys: impl IntoIterator<Item = PublicKey>, threshold: usize) -> Result<Self, BundleError> {
+    pub fn new(
+        keys: impl IntoIterator<Item = PublicKey>,
+        threshold: usize,
+    ) -> Result<Self, BundleError> {
         let mut ring = BTreeMap::new();
         for key in keys {
             let id = key.id();

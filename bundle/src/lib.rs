@@ -1,11 +1,11 @@
 //! The Daruma bundle: one signed update file that is also a SquashFS.
 //!
-//! The file is `[SquashFS][chunk tables][manifest][signatures][footer]`; `docs/bundle-format.md` says
-//! where every byte lies. [`Bundle::open`] turns a [`image_layout::Disk`] and a [`Keyring`] into a
-//! [`Verified`], which is the only way to a payload. [`BundleWriter`] makes the file, and
-//! [`StoredSquashfs`] the uncompressed SquashFS that both it and the boot images use. [`channel`] is the signed list
-//! of releases that devices follow, and the root document that says whose signatures count. [`oci`] is how their files
-//! lie in a registry.
+//! The file is `[SquashFS][chunk tables][manifest][signatures][footer]`; `docs/bundle-format.md`
+//! says where every byte lies. [`Bundle::open`] turns a [`image_layout::Disk`] and a [`Keyring`]
+//! into a [`Verified`], which is the only way to a payload. [`BundleWriter`] makes the file, and
+//! [`StoredSquashfs`] the uncompressed SquashFS that both it and the boot images use. [`channel`]
+//! is the signed list of releases that devices follow, and the root document that says whose
+//! signatures count. [`oci`] is how their files lie in a registry.
 //!
 //! What a slot is and whether it may be overwritten now is left to the agent.
 

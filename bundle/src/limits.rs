@@ -1,4 +1,5 @@
-//! Limits of the format, version 1. A reader refuses what lies beyond them before it allocates anything.
+//! Limits of the format, version 1. A reader refuses what lies beyond them before it allocates
+//! anything.
 
 /// Version of the format that this crate reads and writes.
 pub const FORMAT: u32 = 1;
@@ -14,7 +15,8 @@ pub const IMAGES: usize = 64;
 pub const SIGNATURES: usize = 16;
 /// Most bytes of one chunk, and so of the buffer that a reader needs.
 pub const CHUNK: u32 = 1 << 20;
-/// Images begin and end on a multiple of this many bytes, so that a slot is written in whole blocks.
+/// Images begin and end on a multiple of this many bytes, so that a slot is written in whole
+/// blocks.
 pub const BLOCK: u64 = 4096;
 /// Most bytes of a bundle's SquashFS (1 TiB): sums of sizes cannot overflow.
 pub const SQUASHFS: u64 = 1 << 40;

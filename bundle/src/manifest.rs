@@ -10,7 +10,8 @@ use crate::ini::{self, escape, unescape};
 use crate::section::from_section;
 use crate::{BuildId, Compatible, FileName, ImageName, ManifestError, Salt, Sha256, limits};
 
-/// A manifest whose fields are valid and agree with each other (`docs/bundle-format.md`, "Manifest").
+/// A manifest whose fields are valid and agree with each other (`docs/bundle-format.md`,
+/// "Manifest").
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Manifest {
     /// `[update]`
@@ -63,7 +64,8 @@ pub struct Image {
     pub offset: u64,
     /// Its size, bytes; a multiple of [`limits::BLOCK`].
     pub size: u64,
-    /// Its SHA-256 as a whole. Installing relies on the chunks'; see [`crate::Verified::verify_images`].
+    /// Its SHA-256 as a whole. Installing relies on the chunks'; see
+    /// [`crate::Verified::verify_images`].
     pub sha256: Sha256,
     /// How many chunks its table has.
     pub chunks: u32,
@@ -114,7 +116,9 @@ impl TryFrom<RawImage> for Image {
         let verity = match (raw.verity_hash, raw.verity_salt, raw.verity_size) {
             (Some(hash), Some(salt), Some(size)) => Some(Verity { hash, salt, size }),
             (None, None, None) => None,
-            _ => return Err("verity-hash, verity-salt and verity-size come together or not at all"),
+            _ => {
+                return Err("verity-hash, verity-salt and verity-size come together or not at all");
+            }
         };
         let RawImage { filename, offset, size, sha256, chunks, chunks_sha256, .. } = raw;
         Ok(Self { filename, offset, size, sha256, chunks, chunks_sha256, verity })
@@ -131,7 +135,8 @@ impl Manifest {
             return Err(ManifestError::whole("larger than 64 KiB"));
         }
         let mut sections = ini::parse(text)?;
-        let mut take = |name| sections.remove(name).ok_or_else(|| ManifestError::at(name, "missing section"));
+        let mut take =
+            |name| sections.remove(name).ok_or_else(|| ManifestError::at(name, "missing section"));
         let update = from_section("update", &take("update")?)?;
         let bundle = from_section("bundle", &take("bundle")?)?;
         let mut images = BTreeMap::new();
@@ -142,7 +147,8 @@ impl Manifest {
                 images.insert(image, from_section(name, section)?);
             } else if let Some(topic) = name.strip_prefix("meta.") {
                 let text = |(key, raw): (&String, &String)| {
-                    let text = unescape(raw).map_err(|e| ManifestError::at(name, format!("{key}: {e}")))?;
+                    let text = unescape(raw)
+                        .map_err(|e| ManifestError::at(name, format!("{key}: {e}")))?;
                     Ok((key.clone(), text))
                 };
                 meta.insert(topic.to_owned(), section.iter().map(text).collect::<Result<_, _>>()?);
@@ -157,7 +163,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest as text; the same manifest is always the same text, and [`Manifest::parse`] reads it.
+    /// The manifest as text; the same manifest is always the same text, and [`Manifest::parse`]
+    /// reads it.
     #[must_use]
     pub fn to_ini(&self) -> String {
         let Update { compatible, version, build, description, min_version } = &self.update;
@@ -195,12 +202,15 @@ impl Manifest {
         self.images.get(name)
     }
 
-    /// Whether the fields agree with each other. A reader does not rely on what a signer ought to have
-    /// checked: a manifest that lies with a good signature must do no harm either.
+    /// Whether the fields agree with each other. A reader does not rely on what a signer ought to
+    /// have checked: a manifest that lies with a good signature must do no harm either.
     pub(crate) fn check(&self) -> Result<(), ManifestError> {
         let Self { update, bundle, images, meta } = self;
         if bundle.format != limits::FORMAT {
-            return Err(ManifestError::at("bundle", format!("format {} is not known", bundle.format)));
+            return Err(ManifestError::at(
+                "bundle",
+                format!("format {} is not known", bundle.format),
+            ));
         }
         if update.min_version.cmp_precedence(&update.version).is_gt() {
             return Err(ManifestError::at("update", "min-version is above version"));
@@ -209,20 +219,29 @@ impl Manifest {
             return Err(ManifestError::at("update", "description: control character"));
         }
         for (topic, section) in meta {
-            let names_valid = ini::valid_name(topic) && section.keys().all(|key| ini::valid_name(key));
+            let names_valid =
+                ini::valid_name(topic) && section.keys().all(|key| ini::valid_name(key));
             if !names_valid || !section.values().all(|text| printable(text)) {
-                return Err(ManifestError::at(&format!("meta.{topic}"), "invalid name or control character"));
+                return Err(ManifestError::at(
+                    &format!("meta.{topic}"),
+                    "invalid name or control character",
+                ));
             }
         }
         if bundle.size == 0 || bundle.size % limits::BLOCK != 0 || bundle.size > limits::SQUASHFS {
-            return Err(ManifestError::at("bundle", "size is not a positive multiple of 4096 up to 1 TiB"));
+            return Err(ManifestError::at(
+                "bundle",
+                "size is not a positive multiple of 4096 up to 1 TiB",
+            ));
         }
         if images.len() > limits::IMAGES {
             return Err(ManifestError::whole(format!("more than {} images", limits::IMAGES)));
         }
         for name in [ImageName::BOOT, ImageName::ROOT] {
             if !images.contains_key(name) {
-                return Err(ManifestError::whole(format!("no [image.{name}]; kernel and root are one unit")));
+                return Err(ManifestError::whole(format!(
+                    "no [image.{name}]; kernel and root are one unit"
+                )));
             }
         }
         let mut free = limits::BLOCK; // the SquashFS's superblock is in the first block
@@ -255,7 +274,9 @@ impl Image {
         match self.verity {
             None if name.as_str() == ImageName::ROOT => Err("the root image has no verity-hash"),
             None => Ok(()),
-            Some(verity) if verity.size == 0 || verity.size % limits::BLOCK != 0 || verity.size > size => {
+            Some(verity)
+                if verity.size == 0 || verity.size % limits::BLOCK != 0 || verity.size > size =>
+            {
                 Err("verity-size is not a positive multiple of 4096 within the image")
             }
             Some(verity) if size - verity.size < verity_tree_size(verity.size) => {
@@ -266,8 +287,8 @@ impl Image {
     }
 }
 
-/// Bytes of the dm-verity tree (SHA-256, 4096-byte blocks, no superblock) of `data_size` bytes of data.
-/// A single block of data has none: its hash is the root hash.
+/// Bytes of the dm-verity tree (SHA-256, 4096-byte blocks, no superblock) of `data_size` bytes of
+/// data. A single block of data has none: its hash is the root hash.
 #[must_use]
 pub fn verity_tree_size(data_size: u64) -> u64 {
     const HASHES_PER_BLOCK: u64 = limits::BLOCK / 32;

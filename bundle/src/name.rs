@@ -22,20 +22,20 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-/// The kind of device that a bundle is for: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with a letter or a
-/// digit. It also stands unquoted in `slot.cfg`, a GRUB script, and so has no blanks.
+/// The kind of device that a bundle is for: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with a letter
+/// or a digit. It also stands unquoted in `slot.cfg`, a GRUB script, and so has no blanks.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Compatible(String);
 
-/// Identity of one build, for example a date or a commit: 1 to 128 of `A-Z a-z 0-9 . _ + : ~ -`, beginning
-/// with a letter or a digit. It also stands unquoted in `slot.cfg`.
+/// Identity of one build, for example a date or a commit: 1 to 128 of `A-Z a-z 0-9 . _ + : ~ -`,
+/// beginning with a letter or a digit. It also stands unquoted in `slot.cfg`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct BuildId(String);
 
-/// Name of a file in the root of a stored SquashFS: 1 to 255 of `A-Z a-z 0-9 . _ + -`, beginning with a
-/// letter or a digit. No folders, so no path can lead out of one.
+/// Name of a file in the root of a stored SquashFS: 1 to 255 of `A-Z a-z 0-9 . _ + -`, beginning
+/// with a letter or a digit. No folders, so no path can lead out of one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct FileName(String);
@@ -87,7 +87,8 @@ impl FileName {
     fn valid(text: &str) -> bool {
         word(text, limits::FILE_NAME, b"._+-")
     }
-    const WANTED: &str = "a file name: 1 to 255 of A-Z a-z 0-9 . _ + - that begin with a letter or digit";
+    const WANTED: &str =
+        "a file name: 1 to 255 of A-Z a-z 0-9 . _ + - that begin with a letter or digit";
 }
 
 impl ImageName {
@@ -102,10 +103,13 @@ impl ImageName {
             || text.len() <= 32
                 && text.strip_prefix("x-").is_some_and(|rest| {
                     !rest.is_empty()
-                        && rest.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+                        && rest
+                            .bytes()
+                            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
                 })
     }
-    const WANTED: &str = "an image that this format knows: boot, root, or x- and up to 30 of a-z 0-9 -";
+    const WANTED: &str =
+        "an image that this format knows: boot, root, or x- and up to 30 of a-z 0-9 -";
 }
 
 macro_rules! text_newtype {

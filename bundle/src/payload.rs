@@ -21,9 +21,10 @@ struct Run<'a> {
 }
 
 impl<D: Disk + Sync> Verified<D> {
-    /// Verifies every byte in front of the tail: the frame against `frame-sha256`, and every chunk against its
-    /// table. Uses the calling thread and one more, with a buffer of 1 MiB each. `progress` is told, on the
-    /// calling thread, how many of [`crate::BundleInfo::size`] bytes are done.
+    /// Verifies every byte in front of the tail: the frame against `frame-sha256`, and every chunk
+    /// against its table. Uses the calling thread and one more, with a buffer of 1 MiB each.
+    /// `progress` is told, on the calling thread, how many of [`crate::BundleInfo::size`] bytes are
+    /// done.
     ///
     /// # Errors
     /// The bundle cannot be read, or a part of it does not match its hash.
@@ -75,7 +76,8 @@ impl<D: Disk + Sync> Verified<D> {
             let mut chunks = self.chunks(name.as_str());
             let mut first = 0;
             while let Some(begin) = chunks.first().map(|chunk| chunk.offset) {
-                let fits = |chunk: &Chunk| chunk.offset - begin + u64::from(chunk.len) <= READ as u64;
+                let fits =
+                    |chunk: &Chunk| chunk.offset - begin + u64::from(chunk.len) <= READ as u64;
                 let count = chunks.iter().take_while(|chunk| fits(chunk)).count();
                 let (run, rest) = chunks.split_at(count);
                 runs.push(Run { name: name.as_str(), image, first, chunks: run });
@@ -115,18 +117,20 @@ impl<D: Disk + Sync> Verified<D> {
 }
 
 impl<D: Disk> Verified<D> {
-    /// Verifies what an install does not rely on, because the chunk tables and the frame cover every byte
-    /// already: the SHA-256 of each image as a whole, and that the SquashFS has each image under its file name
-    /// and in its place. For the bundler, whose user publishes these.
+    /// Verifies what an install does not rely on, because the chunk tables and the frame cover
+    /// every byte already: the SHA-256 of each image as a whole, and that the SquashFS has each
+    /// image under its file name and in its place. For the bundler, whose user publishes these.
     ///
     /// # Errors
-    /// The bundle cannot be read, an image does not match its hash, or the SquashFS disagrees with the manifest.
+    /// The bundle cannot be read, an image does not match its hash, or the SquashFS disagrees with
+    /// the manifest.
     pub fn verify_images(&self) -> Result<(), BundleError> {
         let files = StoredSquashfs::list(&self.disk)?;
         for (name, image) in &self.manifest().images {
             let file = files.iter().find(|file| file.name == image.filename);
             if file.is_none_or(|file| (file.offset, file.size) != (image.offset, image.size)) {
-                let why = format!("the SquashFS has no {} of that size in that place", image.filename);
+                let why =
+                    format!("the SquashFS has no {} of that size in that place", image.filename);
                 return Err(ManifestError::at(&format!("image.{name}"), why).into());
             }
             if hash_ranges(&self.disk, std::iter::once(image.offset..image.offset + image.size))?
@@ -139,7 +143,8 @@ impl<D: Disk> Verified<D> {
     }
 }
 
-/// The parts of a SquashFS of `size` bytes that are not in `images`, which come in the order of their offsets.
+/// The parts of a SquashFS of `size` bytes that are not in `images`, which come in the order of
+/// their offsets.
 pub(crate) fn frame<'a>(images: impl IntoIterator<Item = &'a Image>, size: u64) -> Vec<Range<u64>> {
     let mut free = 0;
     let mut parts = Vec::new();

@@ -11,8 +11,8 @@ pub struct Policy<'a> {
     pub compatible: &'a Compatible,
     /// Anti-rollback floor: `min-version` of the committed system.
     pub floor: &'a Version,
-    /// If given, nothing older than this is accepted (a device that pulls gives its running version; a person who
-    /// names a file may go back as far as the floor).
+    /// If given, nothing older than this is accepted (a device that pulls gives its running
+    /// version; a person who names a file may go back as far as the floor).
     pub current: Option<&'a Version>,
     /// Bytes of the idle slot's boot partition.
     pub boot_capacity: u64,
@@ -21,8 +21,8 @@ pub struct Policy<'a> {
 }
 
 impl Policy<'_> {
-    /// Whether the device may install what `manifest` describes. Versions compare as SemVer says: build
-    /// metadata (`+…`) does not count.
+    /// Whether the device may install what `manifest` describes. Versions compare as SemVer says:
+    /// build metadata (`+…`) does not count.
     ///
     /// # Errors
     /// [`BundleError::OtherCompatible`], [`BundleError::BelowFloor`], [`BundleError::Older`] or
@@ -37,9 +37,14 @@ impl Policy<'_> {
         }
         let version = &update.version;
         if version.cmp_precedence(self.floor).is_lt() {
-            return Err(BundleError::BelowFloor { version: version.clone(), floor: self.floor.clone() });
+            return Err(BundleError::BelowFloor {
+                version: version.clone(),
+                floor: self.floor.clone(),
+            });
         }
-        if let Some(current) = self.current.filter(|current| version.cmp_precedence(current).is_lt()) {
+        if let Some(current) =
+            self.current.filter(|current| version.cmp_precedence(current).is_lt())
+        {
             return Err(BundleError::Older { version: version.clone(), current: current.clone() });
         }
         for (name, image) in &manifest.images {
@@ -49,7 +54,11 @@ impl Policy<'_> {
                 _ => continue, // an x- image: not for a slot of this format
             };
             if image.size > capacity {
-                return Err(BundleError::TooLarge { image: name.clone(), size: image.size, capacity });
+                return Err(BundleError::TooLarge {
+                    image: name.clone(),
+                    size: image.size,
+                    capacity,
+                });
             }
         }
         Ok(())

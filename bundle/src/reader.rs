@@ -6,12 +6,12 @@ use image_layout::Disk;
 
 use crate::footer::Footer;
 use crate::{
-    BundleError, Chunk, ImageName, KeyId, Keyring, Manifest, ManifestError, Policy, Sha256, Signature, chunk,
-    limits, signature, signed_message,
+    BundleError, Chunk, ImageName, KeyId, Keyring, Manifest, ManifestError, Policy, Sha256,
+    Signature, chunk, limits, signature, signed_message,
 };
 
-/// A bundle whose parts have been found and of which nothing has been verified. What it says about itself
-/// ([`Bundle::claimed_manifest`], [`Bundle::signatures`]) is for showing to people.
+/// A bundle whose parts have been found and of which nothing has been verified. What it says about
+/// itself ([`Bundle::claimed_manifest`], [`Bundle::signatures`]) is for showing to people.
 #[derive(Debug)]
 pub struct Bundle<D> {
     disk: D,
@@ -21,8 +21,8 @@ pub struct Bundle<D> {
     signatures: Vec<Signature>,
 }
 
-/// A bundle whose manifest is signed by enough trusted keys, valid, and in agreement with the file. It is the
-/// only way to a payload, and hands out none that does not match its hash.
+/// A bundle whose manifest is signed by enough trusted keys, valid, and in agreement with the file.
+/// It is the only way to a payload, and hands out none that does not match its hash.
 #[derive(Debug)]
 pub struct Verified<D> {
     pub(crate) disk: D,
@@ -33,8 +33,8 @@ pub struct Verified<D> {
 }
 
 impl<D: Disk> Bundle<D> {
-    /// Reads the tail (two reads, both in the last MiB) and verifies it: footer, signatures, manifest, chunk
-    /// tables, and that they agree. Reads nothing of the payload.
+    /// Reads the tail (two reads, both in the last MiB) and verifies it: footer, signatures,
+    /// manifest, chunk tables, and that they agree. Reads nothing of the payload.
     ///
     /// # Errors
     /// Everything that [`Bundle::read`] and [`Bundle::verify`] refuse.
@@ -53,7 +53,8 @@ impl<D: Disk> Bundle<D> {
         disk.read_at(&mut last, at).map_err(BundleError::read("the footer of the bundle"))?;
         let footer = Footer::decode(&last, size)?;
         let mut tail = vec![0; footer.tables + footer.manifest + footer.signatures];
-        disk.read_at(&mut tail, footer.squashfs).map_err(BundleError::read("the tail of the bundle"))?;
+        disk.read_at(&mut tail, footer.squashfs)
+            .map_err(BundleError::read("the tail of the bundle"))?;
         let block = &tail[footer.tables + footer.manifest..];
         if !Footer::covers(&last, block) {
             return Err(BundleError::Torn(
@@ -80,13 +81,15 @@ impl<D: Disk> Bundle<D> {
         Ok(Manifest::parse(text)?)
     }
 
-    /// Verifies everything that is in the tail. The signature comes first: bytes that no trusted key has signed
-    /// are not even parsed.
+    /// Verifies everything that is in the tail. The signature comes first: bytes that no trusted
+    /// key has signed are not even parsed.
     ///
     /// # Errors
-    /// Too few good signatures, or a manifest that is invalid or contradicts the file, whoever has signed it.
+    /// Too few good signatures, or a manifest that is invalid or contradicts the file, whoever has
+    /// signed it.
     pub fn verify(self, keyring: &Keyring) -> Result<Verified<D>, BundleError> {
-        let signers = signature::check(&signed_message(self.manifest_bytes()), &self.signatures, keyring)?;
+        let signers =
+            signature::check(&signed_message(self.manifest_bytes()), &self.signatures, keyring)?;
         let manifest = self.claimed_manifest()?;
         let tables = self.tables(&manifest)?;
         let manifest_sha256 = Sha256::of(self.manifest_bytes());
@@ -100,14 +103,16 @@ impl<D: Disk> Bundle<D> {
     fn tables(&self, manifest: &Manifest) -> Result<BTreeMap<ImageName, Vec<Chunk>>, BundleError> {
         if manifest.bundle.size != self.footer.squashfs {
             let (says, has) = (manifest.bundle.size, self.footer.squashfs);
-            let why = format!("size is {says} and the SquashFS in front of the tail has {has} bytes");
+            let why =
+                format!("size is {says} and the SquashFS in front of the tail has {has} bytes");
             return Err(ManifestError::at("bundle", why).into());
         }
         let mut rest = &self.tail[..self.footer.tables];
         let mut tables = BTreeMap::new();
         for (name, image) in &manifest.images {
             let lie = |why: &str| ManifestError::at(&format!("image.{name}"), why);
-            // At most 2^32 entries of 36 bytes: no overflow on the 64-bit devices that Daruma is for.
+            // At most 2^32 entries of 36 bytes: no overflow on the 64-bit devices that Daruma is
+            // for.
             let table = rest.split_at_checked(image.chunks as usize * chunk::ENTRY);
             let (table, behind) = table.ok_or_else(|| lie("it has fewer chunks than it says"))?;
             rest = behind;
@@ -142,8 +147,8 @@ impl<D> Verified<D> {
         &self.signers
     }
 
-    /// The chunks of an image, in its order; none if there is no image of that name. (There always are `boot`
-    /// and `root`, and they are not empty.)
+    /// The chunks of an image, in its order; none if there is no image of that name. (There always
+    /// are `boot` and `root`, and they are not empty.)
     #[must_use]
     pub fn chunks(&self, name: &str) -> &[Chunk] {
         self.tables.get(name).map_or(&[], Vec::as_slice)
@@ -159,23 +164,32 @@ impl<D> Verified<D> {
 }
 
 impl<D: Disk> Verified<D> {
-    /// Reads chunk `index` of image `name` into `buf`, whose old content is dropped and whose memory is used
-    /// again. If it fails, `buf` is empty: bytes that do not match their hash are not handed out.
+    /// Reads chunk `index` of image `name` into `buf`, whose old content is dropped and whose
+    /// memory is used again. If it fails, `buf` is empty: bytes that do not match their hash are
+    /// not handed out.
     ///
     /// # Errors
     /// There is no such chunk, it cannot be read, or it does not match its hash.
-    pub fn read_chunk(&self, name: &str, index: usize, buf: &mut Vec<u8>) -> Result<(), BundleError> {
+    pub fn read_chunk(
+        &self,
+        name: &str,
+        index: usize,
+        buf: &mut Vec<u8>,
+    ) -> Result<(), BundleError> {
         let found = self.manifest.image(name).zip(self.chunks(name).get(index));
         let Some((image, chunk)) = found else {
             buf.clear();
-            return Err(BundleError::Input(format!("the bundle has no chunk {index} of image {name}")));
+            return Err(BundleError::Input(format!(
+                "the bundle has no chunk {index} of image {name}"
+            )));
         };
-        // Not cleared first: what is overwritten anyway need not be zeroed, which was a sixth of an install's processor time.
+        // Not cleared first: what is overwritten anyway need not be zeroed, which was a sixth of an
+        // install's processor time.
         buf.resize(chunk.len as usize, 0);
         let read = self.disk.read_at(buf, image.offset + chunk.offset);
-        let verdict = read
-            .map_err(BundleError::read("a chunk of the bundle"))
-            .and_then(|()| if Sha256::of(buf) == chunk.sha256 { Ok(()) } else { Err(damaged(name, index)) });
+        let verdict = read.map_err(BundleError::read("a chunk of the bundle")).and_then(|()| {
+            if Sha256::of(buf) == chunk.sha256 { Ok(()) } else { Err(damaged(name, index)) }
+        });
         if verdict.is_err() {
             buf.clear();
         }

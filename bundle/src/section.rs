@@ -39,14 +39,20 @@ impl<'de> Deserializer<'de> for Keys<'de> {
 impl<'de> MapAccess<'de> for Keys<'de> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((key, raw)) = self.rest.find(|(key, _)| !key.starts_with("x-")) else { return Ok(None) };
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        let Some((key, raw)) = self.rest.find(|(key, _)| !key.starts_with("x-")) else {
+            return Ok(None);
+        };
         self.value = Some((key, raw));
         seed.deserialize(key.as_str().into_deserializer()).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let (key, raw) = self.value.take().ok_or_else(|| Error::custom("a value without its key"))?;
+        let (key, raw) =
+            self.value.take().ok_or_else(|| Error::custom("a value without its key"))?;
         seed.deserialize(Value(raw)).map_err(|e| Error::custom(format!("{key}: {e}")))
     }
 }
@@ -118,8 +124,12 @@ mod tests {
     #[test]
     fn values_take_the_type_of_their_field() {
         let got = sample("[s]\ntext=\\sa;b\nnumber=7\nlist=a;b\\;c;\nx-later=anything").unwrap();
-        let want =
-            Sample { text: " a;b".into(), number: 7, maybe: None, list: vec!["a".into(), "b;c".into()] };
+        let want = Sample {
+            text: " a;b".into(),
+            number: 7,
+            maybe: None,
+            list: vec!["a".into(), "b;c".into()],
+        };
         assert_eq!(got, want);
     }
 

@@ -1,7 +1,7 @@
 //! The signatures on a manifest.
 //!
-//! On disk, all little endian: count (u32, 1 to [`limits::SIGNATURES`]), then per signature the key id
-//! (8 bytes) and the Ed25519 signature (64 bytes), in ascending order of key ids, each key once.
+//! On disk, all little endian: count (u32, 1 to [`limits::SIGNATURES`]), then per signature the key
+//! id (8 bytes) and the Ed25519 signature (64 bytes), in ascending order of key ids, each key once.
 
 use crate::{BundleError, KeyId, Keyring, limits};
 
@@ -27,7 +27,10 @@ pub(crate) fn encode(signatures: &[Signature]) -> Result<Vec<u8>, BundleError> {
     let mut signatures = signatures.to_vec();
     signatures.sort_by_key(|s| s.key);
     if let Some(twice) = signatures.windows(2).find(|pair| pair[0].key == pair[1].key) {
-        return Err(BundleError::Input(format!("key {} is to sign twice; name each key once", twice[0].key)));
+        return Err(BundleError::Input(format!(
+            "key {} is to sign twice; name each key once",
+            twice[0].key
+        )));
     }
     if signatures.is_empty() || signatures.len() > limits::SIGNATURES {
         return Err(BundleError::Input(format!(
@@ -114,7 +117,9 @@ pub(crate) fn check(
     }
     match signers.len() {
         0 => Err(Unsigned::Stranger(signatures.iter().map(|s| s.key).collect())),
-        have if have < keyring.threshold() => Err(Unsigned::Threshold { have, need: keyring.threshold() }),
+        have if have < keyring.threshold() => {
+            Err(Unsigned::Threshold { have, need: keyring.threshold() })
+        }
         _ => Ok(signers),
     }
 }

@@ -1,8 +1,9 @@
 //! What a slot holds, in chunks, by what lies in the slot alone.
 //!
-//! The root image's chunk table is a file of the boot image of the same slot, [`ROOT_CHUNKS`], encoded as in a bundle's
-//! tail; the boot image's own chunks follow from its files. Neither is a matter of trust: what is found
-//! by them is hashed against the signed table of the bundle that wants it.
+//! The root image's chunk table is a file of the boot image of the same slot, [`ROOT_CHUNKS`],
+//! encoded as in a bundle's tail; the boot image's own chunks follow from its files. Neither is a
+//! matter of trust: what is found by them is hashed against the signed table of the bundle that
+//! wants it.
 
 use std::collections::BTreeSet;
 
@@ -24,13 +25,14 @@ const PIECE: u64 = 1 << 20;
 pub struct SlotChunks {
     /// Of its boot image: hashed from what is there.
     pub boot: Vec<Chunk>,
-    /// Of its root image: what its boot image claims. `None`: it was made by a bundler that said nothing of it.
+    /// Of its root image: what its boot image claims. `None`: it was made by a bundler that said
+    /// nothing of it.
     pub root: Option<Vec<Chunk>>,
 }
 
 impl SlotChunks {
-    /// Reads the slot whose boot partition is `boot`: all of the boot image, and nothing of the root image, of which the
-    /// partition holds at most `root_capacity` bytes.
+    /// Reads the slot whose boot partition is `boot`: all of the boot image, and nothing of the
+    /// root image, of which the partition holds at most `root_capacity` bytes.
     ///
     /// # Errors
     /// The partition cannot be read, or holds no boot image or a table that cannot be one.
@@ -57,21 +59,29 @@ impl SlotChunks {
         Ok(Self { boot: chunk::hash(boot, 0, &lengths)?, root })
     }
 
-    /// The content of [`ROOT_CHUNKS`] for the image `root`, which is cut at `boundaries`: where its blocks begin and end.
+    /// The content of [`ROOT_CHUNKS`] for the image `root`, which is cut at `boundaries`: where its
+    /// blocks begin and end.
     ///
     /// # Errors
     /// The image cannot be read.
-    pub fn root_table(root: &impl Disk, boundaries: &BTreeSet<u64>) -> Result<Vec<u8>, BundleError> {
+    pub fn root_table(
+        root: &impl Disk,
+        boundaries: &BTreeSet<u64>,
+    ) -> Result<Vec<u8>, BundleError> {
         let size = root.size().map_err(BundleError::read("the size of an image"))?;
         Ok(chunk::encode(&chunk::hash(root, 0, &cut::cut(size, boundaries, cut::ROOT))?))
     }
 
-    /// Where the boot image `boot` of these `files` is cut: where a file begins, where a zstd frame begins on a multiple of
-    /// 4096 in one (an archive of an initramfs), and where the last file ends.
+    /// Where the boot image `boot` of these `files` is cut: where a file begins, where a zstd frame
+    /// begins on a multiple of 4096 in one (an archive of an initramfs), and where the last file
+    /// ends.
     ///
     /// # Errors
     /// The image cannot be read.
-    pub fn boot_boundaries(boot: &impl Disk, files: &[StoredFile]) -> Result<BTreeSet<u64>, BundleError> {
+    pub fn boot_boundaries(
+        boot: &impl Disk,
+        files: &[StoredFile],
+    ) -> Result<BTreeSet<u64>, BundleError> {
         let mut boundaries = BTreeSet::new();
         let mut piece = Vec::new();
         for StoredFile { offset, size, .. } in files.iter().filter(|file| file.size > 0) {
@@ -79,10 +89,14 @@ impl SlotChunks {
             boundaries.extend([*offset, padded(end)]);
             for place in (*offset..end).step_by(PIECE as usize) {
                 piece.resize((end - place).min(PIECE) as usize, 0); // at most 1 MiB
-                boot.read_at(&mut piece, place).map_err(BundleError::read("a file of the image"))?;
-                let blocks =
-                    (place..).step_by(limits::BLOCK as usize).zip(piece.chunks(limits::BLOCK as usize));
-                boundaries.extend(blocks.filter(|(_, block)| block.starts_with(&FRAME)).map(|(at, _)| at));
+                boot.read_at(&mut piece, place)
+                    .map_err(BundleError::read("a file of the image"))?;
+                let blocks = (place..)
+                    .step_by(limits::BLOCK as usize)
+                    .zip(piece.chunks(limits::BLOCK as usize));
+                boundaries.extend(
+                    blocks.filter(|(_, block)| block.starts_with(&FRAME)).map(|(at, _)| at),
+                );
             }
         }
         Ok(boundaries)

@@ -1,9 +1,10 @@
 //! A SquashFS 4.0 that is nothing but files in a row: flat, uncompressed, every file contiguous.
 //!
-//! GRUB's `squash4`, the kernel and `unsquashfs` read it; a bundle and a boot image are of this form. Uncompressed,
-//! because the images inside are compressed already, because a file's bytes then lie in one piece at a known
-//! place, and because a writer of this form fits on two pages, which no library that links liblzma does.
-//! The layout follows the kernel's `fs/squashfs/squashfs_fs.h`; `docs/bundle-format.md` describes this subset.
+//! GRUB's `squash4`, the kernel and `unsquashfs` read it; a bundle and a boot image are of this
+//! form. Uncompressed, because the images inside are compressed already, because a file's bytes
+//! then lie in one piece at a known place, and because a writer of this form fits on two pages,
+//! which no library that links liblzma does. The layout follows the kernel's
+//! `fs/squashfs/squashfs_fs.h`; `docs/bundle-format.md` describes this subset.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -35,14 +36,15 @@ pub(crate) const TYPE_LONG_FILE: u16 = 9;
 pub struct StoredFile {
     /// Its name.
     pub name: FileName,
-    /// Where its bytes begin, counted from the beginning of the SquashFS; a multiple of [`limits::BLOCK`].
+    /// Where its bytes begin, counted from the beginning of the SquashFS; a multiple of
+    /// [`limits::BLOCK`].
     pub offset: u64,
     /// Its size, bytes.
     pub size: u64,
 }
 
-/// Files that are to become a stored SquashFS. All belong to root, have mode 0644 and the time 0, so the same
-/// names and bytes in the same order always give the same image.
+/// Files that are to become a stored SquashFS. All belong to root, have mode 0644 and the time 0,
+/// so the same names and bytes in the same order always give the same image.
 #[derive(Debug, Default)]
 pub struct StoredSquashfs<'a> {
     files: Vec<(StoredFile, Source<'a>)>,
@@ -78,7 +80,11 @@ impl<'a> StoredSquashfs<'a> {
     ///
     /// # Errors
     /// As [`StoredSquashfs::add_bytes`], and if `path` cannot be read.
-    pub fn add_file(&mut self, name: &str, path: impl Into<Cow<'a, Path>>) -> Result<&mut Self, BundleError> {
+    pub fn add_file(
+        &mut self,
+        name: &str,
+        path: impl Into<Cow<'a, Path>>,
+    ) -> Result<&mut Self, BundleError> {
         let path = path.into();
         let size = path.metadata().map_err(BundleError::file("read", &path))?.len();
         self.add(name, size, Source::Path(path))
@@ -93,7 +99,8 @@ impl<'a> StoredSquashfs<'a> {
         if self.files.len() == limits::FILES {
             return refuse(format!("more than {} files in one stored SquashFS", limits::FILES));
         }
-        let offset = self.files.last().map_or(limits::BLOCK, |(file, _)| padded(file.offset + file.size));
+        let offset =
+            self.files.last().map_or(limits::BLOCK, |(file, _)| padded(file.offset + file.size));
         if size > limits::SQUASHFS || offset + size > limits::SQUASHFS {
             return refuse("a stored SquashFS larger than 1 TiB".to_owned());
         }
@@ -101,8 +108,8 @@ impl<'a> StoredSquashfs<'a> {
         Ok(self)
     }
 
-    /// Streams the image to `out`, a multiple of [`limits::BLOCK`] bytes, and says where each file lies, in the
-    /// order in which they were added.
+    /// Streams the image to `out`, a multiple of [`limits::BLOCK`] bytes, and says where each file
+    /// lies, in the order in which they were added.
     ///
     /// # Errors
     /// A source cannot be read or has changed its size, or `out` cannot be written.
@@ -124,7 +131,8 @@ impl<'a> StoredSquashfs<'a> {
         Ok(files)
     }
 
-    /// Writes the image beside `path`, syncs it and renames it: `path` is the whole image or what it was before.
+    /// Writes the image beside `path`, syncs it and renames it: `path` is the whole image or what
+    /// it was before.
     ///
     /// # Errors
     /// As [`StoredSquashfs::write`].
@@ -171,7 +179,8 @@ impl<W: Write> Positioned<'_, W> {
             }
             self.put(&buf[..len])?;
         }
-        if self.at != end || file.read(&mut buf[..1]).map_err(BundleError::file("read", path))? != 0 {
+        if self.at != end || file.read(&mut buf[..1]).map_err(BundleError::file("read", path))? != 0
+        {
             return Err(BundleError::Input(format!(
                 "{} changed while it was read; try again",
                 path.display()
@@ -181,8 +190,9 @@ impl<W: Write> Positioned<'_, W> {
     }
 }
 
-/// Superblock, and everything behind the data: inode table, directory table, id table. In this form both are a
-/// function of names and sizes alone, so they are known before the first byte of data is.
+/// Superblock, and everything behind the data: inode table, directory table, id table. In this form
+/// both are a function of names and sizes alone, so they are known before the first byte of data
+/// is.
 pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), BundleError> {
     let mut inodes = Vec::new();
     let mut entries: Vec<(&FileName, u32, usize)> = Vec::new(); // name, inode number, place of the inode
@@ -207,8 +217,8 @@ pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), Bund
     let directory = directory(&entries);
     let root = inodes.len();
     let root_number = files.len() as u32 + 1; // at most 129
-    let listing =
-        u16::try_from(directory.len() + 3).map_err(|_| BundleError::Input("names too long".to_owned()))?;
+    let listing = u16::try_from(directory.len() + 3)
+        .map_err(|_| BundleError::Input("names too long".to_owned()))?;
     inode_header(&mut inodes, TYPE_DIR, 0o755, root_number);
     inodes.extend(0u32.to_le_bytes()); // the listing begins in the first block of the directory table …
     inodes.extend(2u32.to_le_bytes()); // links
@@ -226,7 +236,9 @@ pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), Bund
     let id_table = inode_table + metadata.len() as u64;
     metadata.extend(ids.to_le_bytes());
     if metadata.len() as u64 > limits::METADATA {
-        return Err(BundleError::Input("the files are too large for one stored SquashFS".to_owned()));
+        return Err(BundleError::Input(
+            "the files are too large for one stored SquashFS".to_owned(),
+        ));
     }
 
     let mut superblock = [0; 96];
@@ -246,9 +258,11 @@ pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), Bund
     }
     let root = ((root / METADATA_BLOCK * (METADATA_BLOCK + 2)) << 16) | (root % METADATA_BLOCK);
     let used = inode_table + metadata.len() as u64;
-    // There are no fragments, but GRUB reads a few bytes where their table would be, so that must be in the image.
+    // There are no fragments, but GRUB reads a few bytes where their table would be, so that must
+    // be in the image.
     let fragments = ids;
-    for field in [root as u64, used, id_table, NONE, inode_table, directory_table, fragments, NONE] {
+    for field in [root as u64, used, id_table, NONE, inode_table, directory_table, fragments, NONE]
+    {
         put(&field.to_le_bytes());
     }
     Ok((superblock, metadata))
@@ -262,8 +276,8 @@ fn inode_header(inodes: &mut Vec<u8>, kind: u16, mode: u16, number: u32) {
     inodes.extend(number.to_le_bytes());
 }
 
-/// The listing of `entries`, which come in the order of their names. A header precedes every run of entries whose
-/// inodes begin in the same metadata block.
+/// The listing of `entries`, which come in the order of their names. A header precedes every run of
+/// entries whose inodes begin in the same metadata block.
 fn directory(entries: &[(&FileName, u32, usize)]) -> Vec<u8> {
     let mut directory = Vec::new();
     for run in entries.chunk_by(|a, b| a.2 / METADATA_BLOCK == b.2 / METADATA_BLOCK) {

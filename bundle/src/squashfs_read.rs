@@ -1,14 +1,15 @@
 //! Reading a stored SquashFS: what files it has and where, and small ones whole.
 //!
-//! Only the form that [`StoredSquashfs`] writes is read. The image may be hostile (a slot after a torn write, a
-//! partition of another system): everything is bounded before it is allocated or believed. At the end the tables are
-//! written anew and compared, so that no field is left in which this reader and the kernel's could see different files.
+//! Only the form that [`StoredSquashfs`] writes is read. The image may be hostile (a slot after a
+//! torn write, a partition of another system): everything is bounded before it is allocated or
+//! believed. At the end the tables are written anew and compared, so that no field is left in which
+//! this reader and the kernel's could see different files.
 
 use image_layout::Disk;
 
 use crate::squashfs::{
-    self, DATA_BLOCK, FLAGS, METADATA_BLOCK, NONE, STORED_DATA, STORED_METADATA, TYPE_DIR, TYPE_FILE,
-    TYPE_LONG_FILE,
+    self, DATA_BLOCK, FLAGS, METADATA_BLOCK, NONE, STORED_DATA, STORED_METADATA, TYPE_DIR,
+    TYPE_FILE, TYPE_LONG_FILE,
 };
 use crate::{BundleError, FileName, StoredFile, StoredSquashfs, limits};
 
@@ -18,7 +19,8 @@ impl StoredSquashfs<'_> {
     /// # Errors
     /// The disk cannot be read or holds no stored SquashFS.
     pub fn list(disk: &impl Disk) -> Result<Vec<StoredFile>, BundleError> {
-        let Tables { superblock, metadata, inodes, directory, data_end, count } = read_tables(disk)?;
+        let Tables { superblock, metadata, inodes, directory, data_end, count } =
+            read_tables(disk)?;
         let mut inodes = Fields(&inodes);
         let mut places = Vec::new();
         let mut free = limits::BLOCK;
@@ -47,11 +49,17 @@ impl StoredSquashfs<'_> {
             }
         }
         let named = |(name, (offset, size)): (Option<FileName>, (u64, u64))| {
-            name.map(|name| StoredFile { name, offset, size }).ok_or_else(|| wrong("a file without a name"))
+            name.map(|name| StoredFile { name, offset, size })
+                .ok_or_else(|| wrong("a file without a name"))
         };
-        let files: Vec<StoredFile> = names.into_iter().zip(places).map(named).collect::<Result<_, _>>()?;
-        let twins = |(index, file): (usize, &StoredFile)| files[..index].iter().any(|f| f.name == file.name);
-        if files.iter().enumerate().any(twins) || squashfs::metadata(&files)? != (superblock, metadata) {
+        let files: Vec<StoredFile> =
+            names.into_iter().zip(places).map(named).collect::<Result<_, _>>()?;
+        let twins = |(index, file): (usize, &StoredFile)| {
+            files[..index].iter().any(|f| f.name == file.name)
+        };
+        if files.iter().enumerate().any(twins)
+            || squashfs::metadata(&files)? != (superblock, metadata)
+        {
             return Err(wrong("its tables are not those of its files"));
         }
         Ok(files)
@@ -60,7 +68,8 @@ impl StoredSquashfs<'_> {
     /// The content of file `name`, at most [`limits::SMALL_FILE`] bytes.
     ///
     /// # Errors
-    /// The disk cannot be read or holds no stored SquashFS with a file of that name, or it is too large.
+    /// The disk cannot be read or holds no stored SquashFS with a file of that name, or it is too
+    /// large.
     pub fn read_file(disk: &impl Disk, name: &str) -> Result<Vec<u8>, BundleError> {
         let files = Self::list(disk)?;
         let file = files.iter().find(|file| file.name.as_str() == name);
@@ -69,7 +78,8 @@ impl StoredSquashfs<'_> {
             return Err(BundleError::Squashfs(format!("{name} is larger than 1 MiB")));
         }
         let mut content = vec![0; file.size as usize];
-        disk.read_at(&mut content, file.offset).map_err(BundleError::read("a file of the image"))?;
+        disk.read_at(&mut content, file.offset)
+            .map_err(BundleError::read("a file of the image"))?;
         Ok(content)
     }
 }
@@ -134,7 +144,8 @@ fn read_tables(disk: &impl Disk) -> Result<Tables, BundleError> {
         return Err(wrong("its tables are out of place or larger than 1 MiB"));
     }
     let mut metadata = vec![0; (used - inode_table) as usize];
-    disk.read_at(&mut metadata, inode_table).map_err(BundleError::read("the metadata of the image"))?;
+    disk.read_at(&mut metadata, inode_table)
+        .map_err(BundleError::read("the metadata of the image"))?;
     let (inodes, rest) = metadata.split_at((directory_table - inode_table) as usize);
     // The last 8 bytes say where the block of ids is, and that is where the directory ends.
     let (rest, ids) = rest.split_at(rest.len() - 8);
@@ -142,7 +153,8 @@ fn read_tables(disk: &impl Disk) -> Result<Tables, BundleError> {
     if fragments != ids {
         return Err(wrong("it has fragments"));
     }
-    let directory = ids.checked_sub(directory_table).and_then(|len| rest.get(..usize::try_from(len).ok()?));
+    let directory =
+        ids.checked_sub(directory_table).and_then(|len| rest.get(..usize::try_from(len).ok()?));
     let directory = directory.ok_or_else(|| wrong("its table of ids is out of place"))?;
     let (inodes, directory) = (content(inodes)?, content(directory)?);
     Ok(Tables { superblock, metadata, inodes, directory, data_end: inode_table, count })
@@ -171,7 +183,8 @@ struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], BundleError> {
-        let (field, rest) = self.0.split_first_chunk().ok_or_else(|| wrong("a table is cut short"))?;
+        let (field, rest) =
+            self.0.split_first_chunk().ok_or_else(|| wrong("a table is cut short"))?;
         self.0 = rest;
         Ok(*field)
     }
@@ -203,7 +216,8 @@ impl Fields<'_> {
         let (offset, size) = (self.u64()?, self.u64()?);
         let _holes_links_fragment_xattrs: [u8; 24] = self.take()?;
         let mut rest = size;
-        // A size that the list of blocks does not bear out ends at the end of the table, which is at most 1 MiB.
+        // A size that the list of blocks does not bear out ends at the end of the table, which is
+        // at most 1 MiB.
         while rest > 0 {
             let len = rest.min(DATA_BLOCK);
             if u64::from(self.u32()? ^ STORED_DATA) != len {

@@ -1,4 +1,5 @@
-//! The dm-verity tree of data that goes by: SHA-256, 4096-byte blocks, no superblock, as `veritysetup` writes it.
+//! The dm-verity tree of data that goes by: SHA-256, 4096-byte blocks, no superblock, as
+//! `veritysetup` writes it.
 
 use sha2::Digest;
 
@@ -21,11 +22,13 @@ impl std::fmt::Debug for VerityTree {
 }
 
 impl VerityTree {
-    /// For the data of `image`; `None` if it has no tree, or one that is too large to be held in memory.
+    /// For the data of `image`; `None` if it has no tree, or one that is too large to be held in
+    /// memory.
     #[must_use]
     pub fn of(image: Option<&Image>) -> Option<Self> {
         let verity = image?.verity.as_ref()?;
-        (verity_tree_size(verity.size) <= delta::limits::TREE).then(|| Self::new(verity.salt, verity.size))
+        (verity_tree_size(verity.size) <= delta::limits::TREE)
+            .then(|| Self::new(verity.salt, verity.size))
     }
 
     fn new(salt: Salt, size: u64) -> Self {

@@ -11,8 +11,8 @@ use crate::footer::Footer;
 use crate::payload::{frame, hash_ranges};
 use crate::squashfs::padded;
 use crate::{
-    BundleError, BundleInfo, Image, ImageName, Manifest, ROOT_CHUNKS, SecretKey, Sha256, SlotChunks,
-    StoredFile, StoredSquashfs, Update, Verity, chunk, cut, limits, signature,
+    BundleError, BundleInfo, Image, ImageName, Manifest, ROOT_CHUNKS, SecretKey, Sha256,
+    SlotChunks, StoredFile, StoredSquashfs, Update, Verity, chunk, cut, limits, signature,
 };
 
 /// What is to become a bundle.
@@ -40,7 +40,8 @@ pub struct ImageInput<'a> {
 }
 
 impl BundleWriter<'_> {
-    /// Writes the bundle beside `out`, syncs it and renames it: `out` is the whole bundle or what it was before.
+    /// Writes the bundle beside `out`, syncs it and renames it: `out` is the whole bundle or what
+    /// it was before.
     ///
     /// # Errors
     /// An image cannot be read or is unfit (the message says why), or `out` cannot be written.
@@ -52,7 +53,10 @@ impl BundleWriter<'_> {
             let size = input.path.metadata().map_err(BundleError::file("read", input.path))?.len();
             if size == 0 || size % limits::BLOCK != 0 {
                 let path = input.path.display();
-                let why = format!("{path} is {size} bytes; pad image {} to a multiple of 4096", input.name);
+                let why = format!(
+                    "{path} is {size} bytes; pad image {} to a multiple of 4096",
+                    input.name
+                );
                 return Err(BundleError::Input(why));
             }
             squashfs.add_file(&format!("{}.img", input.name), input.path)?;
@@ -60,8 +64,10 @@ impl BundleWriter<'_> {
         let mut aside = Aside::create(out)?;
         let files = squashfs.write(aside.file())?;
 
-        // Hash what has been written, not what was read: the page cache has it, and nothing comes between.
-        let disk = FileDisk::open_read_only(aside.partial()).map_err(BundleError::file("read", out))?;
+        // Hash what has been written, not what was read: the page cache has it, and nothing comes
+        // between.
+        let disk =
+            FileDisk::open_read_only(aside.partial()).map_err(BundleError::file("read", out))?;
         let size = padded(disk.size().map_err(BundleError::file("read", out))?);
         let lengths = cuts(&inputs)?;
         let mut tables = Vec::new();
@@ -75,13 +81,15 @@ impl BundleWriter<'_> {
             }
             let count = cuts.lengths.len() as u32; // the table fits into 1 MiB
             let (chunks_sha256, verity) = (Sha256::of(&table), input.verity);
-            let image = Image { filename, offset, size, sha256, chunks: count, chunks_sha256, verity };
+            let image =
+                Image { filename, offset, size, sha256, chunks: count, chunks_sha256, verity };
             images.insert(input.name.clone(), image);
             tables.extend(table);
         }
         let frame_sha256 = hash_ranges(&disk, frame(images.values(), size))?;
         let bundle = BundleInfo { format: limits::FORMAT, size, frame_sha256 };
-        let manifest = Manifest { update: self.update.clone(), bundle, images, meta: self.meta.clone() };
+        let manifest =
+            Manifest { update: self.update.clone(), bundle, images, meta: self.meta.clone() };
         manifest.check()?;
         let tail = sign(&manifest.to_ini(), &tables, size, self.keys)?;
         aside.file().write_all(&tail).map_err(BundleError::file("write", out))?;
@@ -98,14 +106,17 @@ pub(crate) fn sign(
     keys: &[SecretKey],
 ) -> Result<Vec<u8>, BundleError> {
     if ini.len() > limits::MANIFEST {
-        return Err(BundleError::Input("the manifest is larger than 64 KiB; shorten its texts".to_owned()));
+        return Err(BundleError::Input(
+            "the manifest is larger than 64 KiB; shorten its texts".to_owned(),
+        ));
     }
     let signatures: Vec<_> = keys.iter().map(|key| key.sign(ini.as_bytes())).collect();
     let signatures = signature::encode(&signatures)?;
     let len = tables.len() + ini.len() + signatures.len() + limits::FOOTER;
     let file = squashfs + len as u64;
     let (tables_len, manifest) = (tables.len(), ini.len());
-    let footer = Footer { file, squashfs, tables: tables_len, manifest, signatures: signatures.len() };
+    let footer =
+        Footer { file, squashfs, tables: tables_len, manifest, signatures: signatures.len() };
     let footer = footer.encode(&signatures)?;
     Ok([tables, ini.as_bytes(), &signatures, &footer].concat())
 }
@@ -131,7 +142,8 @@ fn cuts(inputs: &[&ImageInput<'_>]) -> Result<Vec<Cuts>, BundleError> {
     }
     if let Some(input) = find(ImageName::BOOT) {
         let size = size(input)?;
-        let disk = FileDisk::open_read_only(input.path).map_err(BundleError::file("read", input.path))?;
+        let disk =
+            FileDisk::open_read_only(input.path).map_err(BundleError::file("read", input.path))?;
         // A boot image that is none (in tests) is cut like any other image.
         let files = match StoredSquashfs::list(&disk) {
             Err(BundleError::Squashfs(_)) => Vec::new(),
@@ -145,12 +157,18 @@ fn cuts(inputs: &[&ImageInput<'_>]) -> Result<Vec<Cuts>, BundleError> {
             let table = StoredSquashfs::read_file(&disk, ROOT_CHUNKS)?;
             let size = root.lengths.iter().map(|len| u64::from(*len)).sum();
             let chunks = chunk::decode(&table, size).map_err(|_| not_of_this_root())?;
-            *root = Cuts { lengths: chunks.iter().map(|chunk| chunk.len).collect(), table: Some(table) };
+            *root = Cuts {
+                lengths: chunks.iter().map(|chunk| chunk.len).collect(),
+                table: Some(table),
+            };
         }
     }
     let taken: usize = cuts.values().map(|cuts| cuts.lengths.len()).sum();
-    let others =
-        || inputs.iter().filter(|input| ![ImageName::BOOT, ImageName::ROOT].contains(&input.name.as_str()));
+    let others = || {
+        inputs
+            .iter()
+            .filter(|input| ![ImageName::BOOT, ImageName::ROOT].contains(&input.name.as_str()))
+    };
     let sizes: Vec<u64> = others().map(|input| size(input)).collect::<Result<_, _>>()?;
     let total: u64 = sizes.iter().sum();
     for (input, size) in others().zip(sizes) {
@@ -163,6 +181,7 @@ fn cuts(inputs: &[&ImageInput<'_>]) -> Result<Vec<Cuts>, BundleError> {
 
 fn not_of_this_root() -> BundleError {
     BundleError::Input(format!(
-        "{ROOT_CHUNKS} in image boot is not the chunk table of image root; make both images anew, together"
+        "{ROOT_CHUNKS} in image boot is not the chunk table of image root; make both images anew, \
+            together"
     ))
 }

@@ -1,10 +1,13 @@
 //! Root and channel documents: who is believed, what is decided, and that no bytes do harm.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use bundle::channel::{
-    Channel, ChannelError, Delta, Facts, Kind, Later, Reason, Release, Role, Roles, Rollout, Root, Signed,
-    Timestamp, Verdict, decide,
+    Channel, ChannelError, Delta, Facts, Kind, Later, Reason, Release, Role, Roles, Rollout, Root,
+    Signed, Timestamp, Verdict, decide,
 };
 use bundle::{ChannelName, Compatible, Keyring, SecretKey, Sha256, Unsigned};
 use proptest::prelude::*;
@@ -26,7 +29,8 @@ fn now() -> Timestamp {
 
 /// Root keys 1, 2, 3 (two must sign), channel key 11, release key 21.
 fn root() -> Root {
-    let roles = Roles { root: ring(&[1, 2, 3], 2), channel: ring(&[11], 1), release: ring(&[21], 1) };
+    let roles =
+        Roles { root: ring(&[1, 2, 3], 2), channel: ring(&[11], 1), release: ring(&[21], 1) };
     Root { version: 1, expires: now().after(365 * DAY), roles, later: Later::default() }
 }
 
@@ -131,24 +135,28 @@ fn a_document_is_two_json_values_that_jq_reads_and_openssl_verifies() {
     assert_eq!(values.len(), 2);
     assert_eq!(values[0]["releases"][0]["url"], "bundles/router-2.0.0.daruma");
     assert_eq!(values[1]["signatures"][0]["key"], key(11).public().id().to_string());
-    let roots: serde_json::Value = serde_json::Deserializer::from_slice(&signed_root(&root(), &[1, 2]))
-        .into_iter()
-        .next()
-        .unwrap()
-        .unwrap();
+    let roots: serde_json::Value =
+        serde_json::Deserializer::from_slice(&signed_root(&root(), &[1, 2]))
+            .into_iter()
+            .next()
+            .unwrap()
+            .unwrap();
     let line = roots["roles"]["channel"]["keys"][0].as_str().unwrap().to_owned();
     assert_eq!(key(11).public().to_pem().unwrap().lines().nth(1), Some(line.as_str()));
 
     let dir = tempfile::tempdir().unwrap();
     let body = Signed::parse(Kind::Channel, &bytes).unwrap().body().to_vec();
-    std::fs::write(dir.path().join("message"), [b"daruma channel v1\n", &body[..]].concat()).unwrap();
+    std::fs::write(dir.path().join("message"), [b"daruma channel v1\n", &body[..]].concat())
+        .unwrap();
     let sig = values[1]["signatures"][0]["sig"].as_str().unwrap();
-    let sig: Vec<u8> = (0..64).map(|i| u8::from_str_radix(&sig[2 * i..2 * i + 2], 16).unwrap()).collect();
+    let sig: Vec<u8> =
+        (0..64).map(|i| u8::from_str_radix(&sig[2 * i..2 * i + 2], 16).unwrap()).collect();
     std::fs::write(dir.path().join("sig"), sig).unwrap();
     std::fs::write(dir.path().join("key"), key(11).public().to_pem().unwrap()).unwrap();
     let openssl = std::process::Command::new("openssl")
         .args([
-            "pkeyutl", "-verify", "-pubin", "-inkey", "key", "-rawin", "-in", "message", "-sigfile", "sig",
+            "pkeyutl", "-verify", "-pubin", "-inkey", "key", "-rawin", "-in", "message",
+            "-sigfile", "sig",
         ])
         .current_dir(dir.path())
         .output()
@@ -159,10 +167,16 @@ fn a_document_is_two_json_values_that_jq_reads_and_openssl_verifies() {
 #[test]
 fn a_root_is_an_anchor_only_if_enough_of_its_own_keys_have_signed() {
     assert_eq!(Root::anchor(&signed_root(&root(), &[1, 3])), Ok(root()));
-    let too_few =
-        ChannelError::Unsigned { kind: Kind::Root, cause: Unsigned::Threshold { have: 1, need: 2 } };
+    let too_few = ChannelError::Unsigned {
+        kind: Kind::Root,
+        cause: Unsigned::Threshold { have: 1, need: 2 },
+    };
     assert_eq!(Root::anchor(&signed_root(&root(), &[2])), Err(too_few.clone()));
-    assert_eq!(Root::anchor(&signed_root(&root(), &[2, 11])), Err(too_few), "a channel key is no root key");
+    assert_eq!(
+        Root::anchor(&signed_root(&root(), &[2, 11])),
+        Err(too_few),
+        "a channel key is no root key"
+    );
     assert!(matches!(Root::anchor(&signed_root(&root(), &[])), Err(ChannelError::Unsigned { .. })));
 }
 
@@ -191,13 +205,16 @@ fn a_root_follows_another_only_if_the_old_keys_and_its_own_have_signed() {
 #[test]
 fn a_channel_is_believed_only_with_the_channel_roles_signatures() {
     let wanted = channel(vec![release("2.0.0")]);
-    assert_eq!(Channel::open(&signed_channel(&wanted, &[11]), &stable(), &root()), Ok(wanted.clone()));
+    assert_eq!(
+        Channel::open(&signed_channel(&wanted, &[11]), &stable(), &root()),
+        Ok(wanted.clone())
+    );
     for keys in [&[][..], &[1, 2, 3], &[21], &[12]] {
         let error = Channel::open(&signed_channel(&wanted, keys), &stable(), &root()).unwrap_err();
         assert!(error.is_of_signatures(), "{keys:?}: {error}");
     }
-    let error =
-        Channel::open(&signed_channel(&wanted, &[11]), &"beta".parse().unwrap(), &root()).unwrap_err();
+    let error = Channel::open(&signed_channel(&wanted, &[11]), &"beta".parse().unwrap(), &root())
+        .unwrap_err();
     assert!(matches!(error, ChannelError::OtherName { .. }), "{error}");
     let ahead = Channel { root: 2, ..wanted };
     let error = Channel::open(&signed_channel(&ahead, &[11]), &stable(), &root()).unwrap_err();
@@ -237,14 +254,16 @@ fn unknown_keys_are_refused_and_those_for_later_are_kept() {
     };
     let places = ["\"serial\"", "\"compatible\""];
     for place in places {
-        let error = sign(&text.replace(place, &format!("\"depends\": [\"other\"], {place}"))).unwrap_err();
+        let error =
+            sign(&text.replace(place, &format!("\"depends\": [\"other\"], {place}"))).unwrap_err();
         assert!(error.to_string().contains("unknown key \"depends\""), "{error}");
         let twice = sign(&text.replace(
             place,
             &format!("\"issued\": \"2026-11-21T12:00:00Z\", \"version\": \"2.0.0\", {place}"),
         ));
         assert!(twice.is_err());
-        let channel = sign(&text.replace(place, &format!("\"x-depends\": [\"other\"], {place}"))).unwrap();
+        let channel =
+            sign(&text.replace(place, &format!("\"x-depends\": [\"other\"], {place}"))).unwrap();
         let again = String::from_utf8(channel.to_signed().unwrap().to_bytes()).unwrap();
         assert!(again.contains("x-depends"), "{again}");
     }
@@ -264,7 +283,9 @@ fn a_channel_that_contradicts_itself_is_refused_however_well_it_is_signed() {
         ("serial 9007199254740993", &|c| c.serial = (1 << 53) + 1),
         ("expires before", &|c| c.expires = c.issued),
         ("comes twice", &|c| c.releases[1].version = "2.0.0+other".parse().unwrap()),
-        ("more than 512", &|c| c.releases = (0..513).map(|n| release(&format!("{n}.0.0"))).collect()),
+        ("more than 512", &|c| {
+            c.releases = (0..513).map(|n| release(&format!("{n}.0.0"))).collect()
+        }),
         ("tail", &|c| c.releases[0].tail = c.releases[0].size),
         ("tail", &|c| c.releases[0].tail = 63),
         ("size", &|c| c.releases[0].size = 1 << 41),
@@ -280,7 +301,10 @@ fn a_channel_that_contradicts_itself_is_refused_however_well_it_is_signed() {
     }
     let large = Channel {
         releases: (0..512)
-            .map(|n| Release { url: "u".repeat(1024).parse().unwrap(), ..release(&format!("{n}.0.0")) })
+            .map(|n| Release {
+                url: "u".repeat(1024).parse().unwrap(),
+                ..release(&format!("{n}.0.0"))
+            })
             .collect(),
         ..channel(Vec::new())
     };
@@ -302,7 +326,11 @@ fn the_highest_release_that_fits_is_taken() {
     let floor = Device { floor: Version::new(9, 0, 0), ..Device::running("1.0.0") };
     assert_eq!(floor.takes(&offer), None);
     let failed = Device { quarantine: vec![Sha256::of(b"3.0.0")], ..Device::running("1.0.0") };
-    assert_eq!(failed.takes(&offer).as_deref(), Some("2.5.0"), "what failed here is not taken again");
+    assert_eq!(
+        failed.takes(&offer).as_deref(),
+        Some("2.5.0"),
+        "what failed here is not taken again"
+    );
     let facts = failed.facts();
     let root = root();
     let decision = decide(&offer, &root, &facts);
@@ -341,10 +369,14 @@ fn the_delta_from_the_running_release_is_named() {
     };
     offer.releases[0].deltas = vec![delta("1.1.0"), delta("1.0.0")];
     let (device, root) = (Device::running("1.0.0"), root());
-    let Verdict::Install(_, found) = decide(&offer, &root, &device.facts()).verdict else { panic!() };
+    let Verdict::Install(_, found) = decide(&offer, &root, &device.facts()).verdict else {
+        panic!()
+    };
     assert_eq!(urls(&found), ["bundles/1.0.0.delta"]);
     let unknown = Facts { manifest: None, ..device.facts() };
-    assert!(matches!(decide(&offer, &root, &unknown).verdict, Verdict::Install(_, none) if none.is_empty()));
+    assert!(
+        matches!(decide(&offer, &root, &unknown).verdict, Verdict::Install(_, none) if none.is_empty())
+    );
 }
 
 fn urls<'a>(deltas: &[&'a Delta]) -> Vec<&'a str> {
@@ -363,7 +395,8 @@ fn a_device_is_offered_the_shortest_delta_first_and_none_that_takes_more_memory_
     };
     let mut offer = channel(vec![release("2.0.0")]);
     offer.releases[0].deltas = vec![delta("small", 700, 32), delta("kernel", 300, 850)];
-    // As it comes out of the signed document: with the key where it counts, and without it where it does not.
+    // As it comes out of the signed document: with the key where it counts, and without it where it
+    // does not.
     let bytes = signed_channel(&offer, &[11]);
     let text = String::from_utf8(bytes.clone()).unwrap();
     assert_eq!(text.matches("memory-mib").count(), 1, "{text}");
@@ -407,7 +440,10 @@ fn an_expired_or_older_channel_is_refused_and_a_clock_in_the_past_counts_as_its_
     assert!(matches!(later.refuses(&offer), ChannelError::Expired { kind: Kind::Root, .. }));
     let seen = Device { seen_serial: 6, ..Device::running("1.0.0") };
     assert_eq!(seen.refuses(&offer), ChannelError::RolledBack { seen: 6, got: 5 });
-    assert_eq!(Device { seen_serial: 5, ..Device::running("1.0.0") }.takes(&offer).as_deref(), Some("2.0.0"));
+    assert_eq!(
+        Device { seen_serial: 5, ..Device::running("1.0.0") }.takes(&offer).as_deref(),
+        Some("2.0.0")
+    );
     let behind = Device { now: Timestamp::from_seconds(0), ..Device::running("1.0.0") };
     assert_eq!(behind.takes(&offer).as_deref(), Some("2.0.0"));
     let (facts, root) = (behind.facts(), root());

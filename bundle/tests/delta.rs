@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bundle::delta::{
-    Delta, Frame, Header, Mix, OldImages, Output, Packing, Patch, Recompressor, Record, Repacker, Source,
-    limits, zstd_version,
+    Delta, Frame, Header, Mix, OldImages, Output, Packing, Patch, Recompressor, Record, Repacker,
+    Source, limits, zstd_version,
 };
 use bundle::{BundleError, BundleWriter, ImageInput, Salt, Sha256, Verified, Verity};
 use image_layout::FileDisk;
@@ -67,7 +67,8 @@ fn bundled(dir: &Path, name: &str, boot: &[u8], root: &[u8]) -> Verified<FileDis
 impl Pair {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // The old root: two blocks. The new one: a literal, the second block, the first with changes, zeros.
+        // The old root: two blocks. The new one: a literal, the second block, the first with
+        // changes, zeros.
         let (first, second) = (letters(1, BLOCK), letters(2, BLOCK));
         let mut changed = first.clone();
         changed[1000..1010].fill(b'!');
@@ -87,7 +88,8 @@ impl Pair {
         let (old, memory) = (old.manifest_sha256(), limits::MEMORY);
         let header = Header { zstd: zstd_version(), old, new: new.manifest_sha256(), memory };
         let mut mix = Mix::default();
-        let sums: Vec<u8> = changed.iter().zip(&first).map(|(new, old)| new.wrapping_sub(*old)).collect();
+        let sums: Vec<u8> =
+            changed.iter().zip(&first).map(|(new, old)| new.wrapping_sub(*old)).collect();
         mix.push(&sums[..BLOCK - 77], b"new at the end", 0);
         let source = |offset: usize, packed: &[u8]| Source {
             image: 1,
@@ -119,11 +121,16 @@ impl Pair {
         let dir = tempfile::tempdir().unwrap();
         let old_boot = letters(3, 8192);
         let old_root = padded(letters(1, 10 * 4096));
-        let (mut new_root, mut records) = (Vec::new(), vec![Record::Copy { image: 0, offset: 0, len: 8192 }]);
+        let (mut new_root, mut records) =
+            (Vec::new(), vec![Record::Copy { image: 0, offset: 0, len: 8192 }]);
         for index in 0..count {
             let (offset, len) = (index % 5 * 4096, [4096, 8192, 256 << 10][index / 7 % 3]);
             let bytes = noise(index as u64 + 10, len);
-            let part = if index.is_multiple_of(4) { old_root[offset..offset + 4096].to_vec() } else { bytes };
+            let part = if index.is_multiple_of(4) {
+                old_root[offset..offset + 4096].to_vec()
+            } else {
+                bytes
+            };
             records.push(match index % 4 {
                 0 => Record::Copy { image: 1, offset: offset as u64, len: 4096 },
                 1 if index.is_multiple_of(3) => Record::Literal(part.clone()),
@@ -131,7 +138,13 @@ impl Pair {
                     let mut mix = Mix::default();
                     mix.push(&[], &part, 0);
                     let (len, packing) = (part.len() as u32, Packing::Stored);
-                    let old = Source { image: 1, offset: offset as u64, packed: 4096, len: 4096, packing };
+                    let old = Source {
+                        image: 1,
+                        offset: offset as u64,
+                        packed: 4096,
+                        len: 4096,
+                        packing,
+                    };
                     Record::Patch(Patch {
                         dictionary: vec![old],
                         mix: mix.pack().unwrap(),
@@ -214,7 +227,8 @@ fn what_is_made_on_several_threads_comes_in_its_order() {
     }
     // A patch that cannot be followed ends it, whatever is being made behind it.
     let mut pair = Pair::of_many_records(100);
-    let dictionary = vec![Source { image: 1, offset: 1 << 40, packed: 1, len: 1, packing: Packing::Stored }];
+    let dictionary =
+        vec![Source { image: 1, offset: 1 << 40, packed: 1, len: 1, packing: Packing::Stored }];
     let mut mix = Mix::default();
     mix.push(&[], b"x", 0);
     let (mix, outputs) = (mix.pack().unwrap(), vec![Output { len: 1, packing: Packing::Stored }]);
@@ -232,7 +246,8 @@ fn a_delta_for_other_bundles_or_another_zstd_is_refused_before_it_is_applied() {
     let why = format!("it needs zstd 10000, and this program has {}", zstd_version());
     pair.refused(&with(Header { zstd: 10000, ..pair.header }), &why);
     pair.refused(
-        b"this is some other file, long enough to be read as a header, which takes eighty-eight bytes",
+        b"this is some other file, long enough to be read as a header, which takes eighty-eight \
+            bytes",
         "it is none",
     );
     let mut later = pair.delta();
@@ -285,7 +300,8 @@ fn shape(sources: u16, outputs: u16, lengths: [u32; 4]) -> Vec<u8> {
 #[test]
 fn what_is_beyond_a_limit_is_refused_before_it_is_read_or_held() {
     let pair = Pair::new();
-    let refused = |record: &[u8], why| pair.refused(&[&pair.header.encode()[..], record].concat(), why);
+    let refused =
+        |record: &[u8], why| pair.refused(&[&pair.header.encode()[..], record].concat(), why);
     // None of these has the bytes that it announces: a reader that went on would say "cannot read".
     refused(&[&[2][..], &u32::MAX.to_le_bytes(), &[0; 4]].concat(), "larger than 1 MiB");
     refused(&[&[2][..], &[5, 0, 0, 0], &u32::MAX.to_le_bytes()].concat(), "larger than 1 MiB");
@@ -300,7 +316,8 @@ fn what_is_beyond_a_limit_is_refused_before_it_is_read_or_held() {
         [&[image, packing][..], &[0; 8], &packed.to_le_bytes(), &len.to_le_bytes()].concat()
     };
     let output = |packing: u8, len: u32| [&[packing][..], &len.to_le_bytes()].concat();
-    let small = |source: &[u8], output: &[u8]| [&shape(1, 1, [0, 1, 0, 1])[..], source, output].concat();
+    let small =
+        |source: &[u8], output: &[u8]| [&shape(1, 1, [0, 1, 0, 1])[..], source, output].concat();
     refused(&small(&source(2, 0, 1, 1), &[]), "of no image");
     refused(&small(&source(0, 1, 1, limits::BLOCK + 1), &[]), "too large");
     refused(&small(&source(0, 1, u32::MAX, 1), &[]), "too large");
@@ -309,7 +326,11 @@ fn what_is_beyond_a_limit_is_refused_before_it_is_read_or_held() {
     refused(&small(&source(0, 1, 1, 1), &output(22, 1)), "above 19");
     refused(&small(&source(0, 1, 1, 1), &output(15, u32::MAX)), "larger than 1 MiB");
     refused(&small(&source(0, 1, 1, 1), &output(15, 2)), "not what it makes");
-    let five = [&shape(5, 1, [0, 1, 0, 1])[..], &source(1, 1, 100, limits::BLOCK).repeat(5), &output(0, 1)];
+    let five = [
+        &shape(5, 1, [0, 1, 0, 1])[..],
+        &source(1, 1, 100, limits::BLOCK).repeat(5),
+        &output(0, 1),
+    ];
     refused(&five.concat(), "larger than 4 MiB");
 }
 
@@ -324,10 +345,16 @@ fn a_record_is_read_as_it_was_written() {
     assert_eq!(Header::read(&mut &pair.header.encode()[..]).unwrap(), pair.header);
 }
 
-/// A frame's image, offset, lengths of the old one, and lengths of the streams, as they lie behind its kind.
+/// A frame's image, offset, lengths of the old one, and lengths of the streams, as they lie behind
+/// its kind.
 fn frame_shape(image: u8, old: [u32; 2], streams: [u32; 6]) -> Vec<u8> {
     let lengths = [&old[..], &streams].concat();
-    [&[5, image][..], &[0; 8], &lengths.iter().flat_map(|len| len.to_le_bytes()).collect::<Vec<_>>()].concat()
+    [
+        &[5, image][..],
+        &[0; 8],
+        &lengths.iter().flat_map(|len| len.to_le_bytes()).collect::<Vec<_>>(),
+    ]
+    .concat()
 }
 
 #[test]
@@ -356,7 +383,11 @@ fn a_frame_that_is_beyond_a_limit_or_the_headers_memory_is_refused_before_it_is_
     refused(4000, &frame_shape(0, [8, beyond], [3, 8, 0, 9, 9, 9]), "larger than 128 MiB");
     refused(4000, &frame_shape(0, [8, 8], [3, u32::MAX, u32::MAX, 9, 9, 9]), "larger than 128 MiB");
     refused(4000, &frame_shape(0, [8, 8], [3, limits::FRAME, 1, 9, 9, 9]), "larger than 128 MiB");
-    refused(4000, &frame_shape(0, [8, 8], [limits::FRAME_CONTROL + 1, 8, 0, 9, 9, 9]), "larger than 128 MiB");
+    refused(
+        4000,
+        &frame_shape(0, [8, 8], [limits::FRAME_CONTROL + 1, 8, 0, 9, 9, 9]),
+        "larger than 128 MiB",
+    );
     refused(4000, &frame_shape(0, [u32::MAX, 8], [3, 8, 0, 9, 9, 9]), "larger packed");
     for stream in 3..6 {
         let mut streams = [3, 8, 0, 9, 9, 9];
@@ -395,7 +426,8 @@ fn a_kernel_is_made_of_the_payload_of_the_old_one() {
     let old = bundled(dir.path(), "old", &old_boot, &root);
     let new = bundled(dir.path(), "new", &new_boot, &root);
     let mut mix = Mix::default();
-    let sums: Vec<u8> = content.iter().zip(&old_content).map(|(new, old)| new.wrapping_sub(*old)).collect();
+    let sums: Vec<u8> =
+        content.iter().zip(&old_content).map(|(new, old)| new.wrapping_sub(*old)).collect();
     mix.push(&sums, b"new at the end", 0);
     let (packed, len) = (old_frame.len() as u32, old_content.len() as u32);
     let frame = Frame { image: 0, offset: head.len() as u64, packed, len, mix };
@@ -425,7 +457,8 @@ fn a_kernel_is_made_of_the_payload_of_the_old_one() {
     let chunks = pair.new.chunks("boot").len() + pair.new.chunks("root").len();
     assert_eq!(pair.apply_in(&delta, memory).unwrap(), chunks);
 
-    // A frame that goes over the end of the image: its first chunks are right, and then it is refused.
+    // A frame that goes over the end of the image: its first chunks are right, and then it is
+    // refused.
     let cut = [&header.encode()[..], &pair.records[0], &pair.records[1], &pair.records[1]].concat();
     assert!(pair.apply_in(&cut, memory).is_err());
     // A device that holds something else.

@@ -1,6 +1,7 @@
-//! The tamper table: every field of every structure of a bundle, each with a wrong, a huge, an overlapping, a
-//! negative-like and a missing value. What is signed is signed again after the change, by a key that the reader trusts, so
-//! that the layer behind the signature is what is tested. A row says what refuses it, or why it does no harm.
+//! The tamper table: every field of every structure of a bundle, each with a wrong, a huge, an
+//! overlapping, a negative-like and a missing value. What is signed is signed again after the
+//! change, by a key that the reader trusts, so that the layer behind the signature is what is
+//! tested. A row says what refuses it, or why it does no harm.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -20,7 +21,8 @@ use sample::{Parts, keyring, open, small};
 enum Fate {
     /// Refused with this exit code before a slot is touched: by `Bundle::open` or `verify_payload`.
     Refused(u8),
-    /// An install does not need the field; `verify_images` (the bundler's `verify`) refuses it with this code.
+    /// An install does not need the field; `verify_images` (the bundler's `verify`) refuses it with
+    /// this code.
     NotByInstall(u8),
     /// Accepted, because the field decides nothing that another does not decide as well.
     Harmless,
@@ -98,7 +100,8 @@ impl Disk for Memory<'_> {
     }
 }
 
-/// The cases of a little-endian number that is `truth`; `overlap` is a value that leads into something else.
+/// The cases of a little-endian number that is `truth`; `overlap` is a value that leads into
+/// something else.
 fn cases(truth: &[u8], overlap: u64) -> Vec<(&'static str, Vec<u8>)> {
     let len = truth.len();
     let bits = len as u32 * 8;
@@ -124,7 +127,8 @@ fn every_field_of_the_footer_has_its_row() {
     let mut bench = Bench::new();
     let truth = bench.truth.clone();
     let squashfs = truth.squashfs.len() as u64;
-    // Field, place, where an overlapping value leads. The check is made right after each change, but for its own row.
+    // Field, place, where an overlapping value leads. The check is made right after each change,
+    // but for its own row.
     let rows: [(&str, Range<usize>, u64); 8] = [
         ("magic, first half", 0..8, 1),
         ("magic, second half", 8..16, 1),
@@ -224,14 +228,15 @@ fn every_key_of_the_manifest_has_its_row() {
     let truth = bench.truth.clone();
     let (other, ones) = (Sha256([3; 32]).to_string(), "f".repeat(64));
     let (huge, max, minus) = ("1099511627776", "18446744073709551615", "-4096");
-    // For each key: a wrong, a huge, an overlapping, an all-ones and a negative value with their fates, and the
-    // fate of the manifest without it.
+    // For each key: a wrong, a huge, an overlapping, an all-ones and a negative value with their
+    // fates, and the fate of the manifest without it.
     type Row<'a> = (&'a str, &'a str, [(&'a str, Fate); 5], Fate);
     let m = Refused(16);
     let number = |wrong, overlap| [(wrong, m), (huge, m), (overlap, m), (max, m), (minus, m)];
     let hash = |fate| [(&*other, fate), ("00", m), (&*other, fate), (&*ones, fate), ("-1", m)];
     let long = "a".repeat(300);
-    let name = |wrong, fate| [(wrong, fate), (&*long, m), ("../boot.img", m), ("\u{fffd}", m), ("-1", m)];
+    let name =
+        |wrong, fate| [(wrong, fate), (&*long, m), ("../boot.img", m), ("\u{fffd}", m), ("-1", m)];
     let rows: Vec<Row<'_>> = vec![
         ("update", "compatible", name("toaster", Harmless), m), // and the policy refuses it (policy.rs)
         (
@@ -254,23 +259,39 @@ fn every_key_of_the_manifest_has_its_row() {
             [("1.2", m), (max, m), ("1.2.4", m), ("18446744073709551616.0.0", m), ("-1.0.0", m)],
             Harmless,
         ),
-        ("bundle", "format", [("2", m), ("4294967297", m), ("0", m), ("4294967295", m), ("-1", m)], m),
+        (
+            "bundle",
+            "format",
+            [("2", m), ("4294967297", m), ("0", m), ("4294967295", m), ("-1", m)],
+            m,
+        ),
         ("bundle", "size", number("20480", "4096"), m),
         ("bundle", "frame-sha256", hash(Refused(12)), m),
         ("image.boot", "filename", name("other.img", NotByInstall(16)), m),
         ("image.boot", "offset", [("12288", m), (huge, m), ("8192", m), (max, m), (minus, m)], m),
         ("image.boot", "size", number("8192", "12288"), m),
         ("image.boot", "sha256", hash(NotByInstall(12)), m),
-        ("image.boot", "chunks", [("2", Refused(12)), ("4294967295", m), ("0", m), (max, m), ("-1", m)], m),
+        (
+            "image.boot",
+            "chunks",
+            [("2", Refused(12)), ("4294967295", m), ("0", m), (max, m), ("-1", m)],
+            m,
+        ),
         ("image.boot", "chunks-sha256", hash(Refused(12)), m),
         ("image.root", "filename", name("boot.img", NotByInstall(16)), m),
         // 12288 is in the SquashFS and not the image: the chunks say so.
-        ("image.root", "offset", [("12288", Refused(12)), (huge, m), ("4096", m), (max, m), (minus, m)], m),
+        (
+            "image.root",
+            "offset",
+            [("12288", Refused(12)), (huge, m), ("4096", m), (max, m), (minus, m)],
+            m,
+        ),
         ("image.root", "size", number("8192", "16384"), m),
         ("image.root", "sha256", hash(NotByInstall(12)), m),
         ("image.root", "chunks", [("2", m), ("4294967295", m), ("0", m), (max, m), ("-1", m)], m),
         ("image.root", "chunks-sha256", hash(Refused(12)), m),
-        // What the signer says of his own root is judged by the kernel: the trial does not boot, and falls back.
+        // What the signer says of his own root is judged by the kernel: the trial does not boot,
+        // and falls back.
         ("image.root", "verity-hash", hash(Harmless), m),
         ("image.root", "verity-salt", hash(Harmless), m),
         ("image.root", "verity-size", number("4097", "8192"), m),
@@ -289,7 +310,12 @@ fn every_key_of_the_manifest_has_its_row() {
             let manifest = with(&truth.manifest, section, key, value);
             assert_ne!(manifest, truth.manifest, "[{section}] {key}={value:?} changes nothing");
             let lie = Parts { manifest, ..truth.clone() }.signed_by(&[1]);
-            bench.judge("manifest", &format!("[{section}] {key}={value:?}"), &lie.file(|_| ()), fate);
+            bench.judge(
+                "manifest",
+                &format!("[{section}] {key}={value:?}"),
+                &lie.file(|_| ()),
+                fate,
+            );
         }
     }
     let keys = truth.manifest.lines().filter(|line| line.contains('=')).count();
@@ -303,8 +329,11 @@ fn every_field_of_a_chunk_table_has_its_row() {
     let truth = bench.truth.clone();
     for (image, entry) in [("boot", 0), ("root", 36)] {
         // The last eight bytes of the hash stand for all of it, as its first eight do.
-        let rows =
-            [("length", 0..4, Refused(16)), ("hash", 4..12, Refused(12)), ("hash, end", 28..36, Refused(12))];
+        let rows = [
+            ("length", 0..4, Refused(16)),
+            ("hash", 4..12, Refused(12)),
+            ("hash, end", 28..36, Refused(12)),
+        ];
         for (field, at, fate) in rows {
             let at = entry + at.start..entry + at.end;
             let mut lies: Vec<_> = cases(&truth.tables[at.clone()], 8192)
@@ -317,24 +346,32 @@ fn every_field_of_a_chunk_table_has_its_row() {
                 .collect();
             let mut cut = truth.tables.clone();
             cut.drain(at);
-            // What is cut out of the first table is taken from the second: the hash of a table, or its end, is missed.
+            // What is cut out of the first table is taken from the second: the hash of a table, or
+            // its end, is missed.
             lies.push(("cut out", cut, Refused(16)));
             for (case, tables, fate) in lies {
                 let mut manifest = truth.manifest.clone();
-                for (section, table) in [("image.boot", tables.get(..36)), ("image.root", tables.get(36..72))]
+                for (section, table) in
+                    [("image.boot", tables.get(..36)), ("image.root", tables.get(36..72))]
                 {
                     let hash = Sha256::of(table.unwrap_or_default()).to_string();
                     manifest = with(&manifest, section, "chunks-sha256", Some(&hash));
                 }
                 let lie = Parts { tables, manifest, ..truth.clone() }.signed_by(&[1]);
-                bench.judge("chunk table", &format!("{image} {field} {case}"), &lie.file(|_| ()), fate);
+                bench.judge(
+                    "chunk table",
+                    &format!("{image} {field} {case}"),
+                    &lie.file(|_| ()),
+                    fate,
+                );
             }
         }
     }
     bench.print();
 }
 
-/// Name and place of each field of a stored SquashFS with files `a` (5,000 bytes) and `b` (3 bytes).
+/// Name and place of each field of a stored SquashFS with files `a` (5,000 bytes) and `b` (3
+/// bytes).
 fn squashfs_fields(image: &[u8]) -> Vec<(String, Range<usize>)> {
     let u64_at = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap()) as usize;
     let (used, ids, inodes, directory) = (u64_at(40), u64_at(48), u64_at(64), u64_at(72));
@@ -392,14 +429,22 @@ fn squashfs_fields(image: &[u8]) -> Vec<(String, Range<usize>)> {
         put(file, None, &[("block", 4)].repeat(blocks));
     }
     put("inode root", None, &header);
-    put("inode root", None, &[("start", 4), ("links", 4), ("listing", 2), ("offset", 2), ("parent", 4)]);
+    put(
+        "inode root",
+        None,
+        &[("start", 4), ("links", 4), ("listing", 2), ("offset", 2), ("parent", 4)],
+    );
     put(
         "directory table",
         Some(directory),
         &[("block header", 2), ("entries", 4), ("inode block", 4), ("base", 4)],
     );
     for entry in ["entry a", "entry b"] {
-        put(entry, None, &[("inode offset", 2), ("number", 2), ("type", 2), ("name length", 2), ("name", 1)]);
+        put(
+            entry,
+            None,
+            &[("inode offset", 2), ("number", 2), ("type", 2), ("name length", 2), ("name", 1)],
+        );
     }
     put("id table", None, &[("block header", 2), ("id", 4), ("place of the block", 8)]);
     assert_eq!((at, used - 8), (used, ids), "the fields are all there is");
@@ -424,8 +469,11 @@ fn every_field_of_a_stored_squashfs_has_its_row() {
             if field.ends_with("name") && case == "wrong" {
                 // A file of another name is another image, and who looks for the first finds none.
                 assert!(
-                    StoredSquashfs::read_file(&Memory(&lie), str::from_utf8(&truth[at.clone()]).unwrap())
-                        .is_err()
+                    StoredSquashfs::read_file(
+                        &Memory(&lie),
+                        str::from_utf8(&truth[at.clone()]).unwrap()
+                    )
+                    .is_err()
                 );
                 bench.count("stored SquashFS", Harmless);
                 continue;
@@ -447,20 +495,24 @@ fn every_field_of_a_stored_squashfs_has_its_row() {
 fn every_field_of_a_bundles_squashfs_is_covered_and_a_liar_gains_nothing_from_it() {
     let mut bench = Bench::new();
     let truth = bench.truth.clone();
-    // The tables of the bundle itself: images are found by the manifest, so an install needs none of them, and a signer
-    // who lies in them fools only `unsquashfs`; `verify` refuses him.
-    let frame = |squashfs: &[u8]| Sha256::of(&[&squashfs[..4096], &squashfs[12288..]].concat()).to_string();
+    // The tables of the bundle itself: images are found by the manifest, so an install needs none
+    // of them, and a signer who lies in them fools only `unsquashfs`; `verify` refuses him.
+    let frame =
+        |squashfs: &[u8]| Sha256::of(&[&squashfs[..4096], &squashfs[12288..]].concat()).to_string();
     for at in (0..96).step_by(4).chain((12288..12288 + 256).step_by(4)) {
         for (case, value) in cases(&truth.squashfs[at..at + 4], 4096) {
             let mut lie = truth.clone();
             lie.squashfs[at..at + 4].copy_from_slice(&value);
             bench.judge("frame", &format!("byte {at} {case}"), &lie.file(|_| ()), Refused(12));
-            lie.manifest = with(&truth.manifest, "bundle", "frame-sha256", Some(&frame(&lie.squashfs)));
+            lie.manifest =
+                with(&truth.manifest, "bundle", "frame-sha256", Some(&frame(&lie.squashfs)));
             let lie = lie.signed_by(&[1]);
-            // Behind the tables is padding, of which nothing is read. A file of another name is a lie of the manifest.
+            // Behind the tables is padding, of which nothing is read. A file of another name is a
+            // lie of the manifest.
             let used = u64::from_le_bytes(truth.squashfs[40..48].try_into().unwrap()) as usize;
             let renamed = ["boot.img", "root.img"].iter().any(|name| {
-                let place = truth.squashfs.windows(8).position(|window| window == name.as_bytes()).unwrap();
+                let place =
+                    truth.squashfs.windows(8).position(|window| window == name.as_bytes()).unwrap();
                 (place.saturating_sub(3)..place + 8).contains(&at)
                     && StoredSquashfs::list(&Memory(&lie.squashfs)).is_ok()
             });

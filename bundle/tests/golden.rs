@@ -1,7 +1,9 @@
-//! The format stands still: a bundle made by the first version opens, and the same input still makes it.
+//! The format stands still: a bundle made by the first version opens, and the same input still
+//! makes it.
 //!
-//! `golden/format-1.daruma` was written by `make_the_golden_file` below, which writes it again when the
-//! environment variable `DARUMA_WRITE_GOLDEN` is set. That is for a new format only: the old file stays.
+//! `golden/format-1.daruma` was written by `make_the_golden_file` below, which writes it again when
+//! the environment variable `DARUMA_WRITE_GOLDEN` is set. That is for a new format only: the old
+//! file stays.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -26,7 +28,11 @@ fn make_the_golden_file() {
         std::fs::copy(&made, golden()).unwrap();
     }
     let made = std::fs::read(made).unwrap();
-    assert_eq!(Sha256::of(&made).to_string(), GOLDEN_SHA256, "the same input gives the same bundle");
+    assert_eq!(
+        Sha256::of(&made).to_string(),
+        GOLDEN_SHA256,
+        "the same input gives the same bundle"
+    );
     assert!(made == std::fs::read(golden()).unwrap());
 }
 
@@ -72,7 +78,11 @@ fn what_cannot_be_bundled_is_refused_and_leaves_the_old_file() {
         update: sample::update("1.0.0"),
         images: names
             .iter()
-            .map(|name| bundle::ImageInput { name: name.parse().unwrap(), path: &image, verity: None })
+            .map(|name| bundle::ImageInput {
+                name: name.parse().unwrap(),
+                path: &image,
+                verity: None,
+            })
             .collect(),
         meta: Default::default(),
         keys,

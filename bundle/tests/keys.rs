@@ -12,9 +12,13 @@ use bundle::{BundleError, Keyring, PublicKey, SecretKey, signed_message};
 use sample::{Parts, keyring, small};
 
 fn openssl(dir: &Path, line: &str) -> String {
-    let output = Command::new("openssl").args(line.split_whitespace()).current_dir(dir).output().unwrap();
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output =
+        Command::new("openssl").args(line.split_whitespace()).current_dir(dir).output().unwrap();
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "openssl {line}: {text}");
     text
 }
@@ -25,8 +29,13 @@ fn openssl_reads_our_keys() {
     let key = SecretKey::generate().unwrap();
     key.save(&dir.path().join("key.pem")).unwrap();
     openssl(dir.path(), "pkey -in key.pem -pubout -out pub.pem");
-    assert_eq!(std::fs::read_to_string(dir.path().join("pub.pem")).unwrap(), key.public().to_pem().unwrap());
-    assert!(openssl(dir.path(), "pkey -pubin -in pub.pem -noout -text").contains("ED25519 Public-Key"));
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("pub.pem")).unwrap(),
+        key.public().to_pem().unwrap()
+    );
+    assert!(
+        openssl(dir.path(), "pkey -pubin -in pub.pem -noout -text").contains("ED25519 Public-Key")
+    );
     let mode = dir.path().join("key.pem").metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "only its owner reads a secret key");
     assert!(key.save(&dir.path().join("key.pem")).is_err(), "a key is not overwritten");
@@ -41,7 +50,8 @@ fn we_read_the_keys_of_openssl() {
     openssl(dir.path(), "genpkey -algorithm ed25519 -out key.pem");
     openssl(dir.path(), "pkey -in key.pem -pubout -out pub.pem");
     let key = SecretKey::load(&dir.path().join("key.pem")).unwrap();
-    let public = PublicKey::from_pem(&std::fs::read_to_string(dir.path().join("pub.pem")).unwrap()).unwrap();
+    let public =
+        PublicKey::from_pem(&std::fs::read_to_string(dir.path().join("pub.pem")).unwrap()).unwrap();
     assert_eq!(key.public(), public);
     // The id, as the documentation says to compute it.
     openssl(dir.path(), "pkey -pubin -in pub.pem -outform DER -out pub.der");
@@ -56,7 +66,10 @@ fn openssl_checks_the_signature_on_a_bundle() {
     std::fs::write(dir.path().join("message"), signed_message(parts.manifest.as_bytes())).unwrap();
     std::fs::write(dir.path().join("signature"), &parts.signatures[8..]).unwrap();
     std::fs::write(dir.path().join("pub.pem"), sample::key(1).public().to_pem().unwrap()).unwrap();
-    openssl(dir.path(), "pkeyutl -verify -pubin -inkey pub.pem -rawin -in message -sigfile signature");
+    openssl(
+        dir.path(),
+        "pkeyutl -verify -pubin -inkey pub.pem -rawin -in message -sigfile signature",
+    );
 }
 
 #[test]
@@ -68,7 +81,8 @@ fn a_bundle_signed_by_openssl_opens() {
     let public = SecretKey::load(&dir.path().join("key.pem")).unwrap().public();
     std::fs::write(dir.path().join("message"), signed_message(parts.manifest.as_bytes())).unwrap();
     openssl(dir.path(), "pkeyutl -sign -inkey key.pem -rawin -in message -out signature");
-    parts.signatures = [&public.id().0[..], &std::fs::read(dir.path().join("signature")).unwrap()].concat();
+    parts.signatures =
+        [&public.id().0[..], &std::fs::read(dir.path().join("signature")).unwrap()].concat();
     std::fs::write(&path, parts.file(|_| ())).unwrap();
     sample::accept(&path, &Keyring::new([public], 1).unwrap()).unwrap();
     assert!(sample::accept(&path, &keyring(&[1], 1)).is_err());
@@ -85,7 +99,9 @@ fn what_is_no_ed25519_key_is_refused() {
     openssl(dir.path(), "genpkey -algorithm ed25519 -aes256 -pass pass:secret -out locked.pem");
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     // Points of small order: such a "key" verifies signatures that nobody made. (0, 1) is one.
-    let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
+    let weak = "-----BEGIN PUBLIC \
+        KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC \
+        KEY-----\n";
     for pem in [
         "",
         "key",

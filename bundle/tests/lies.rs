@@ -190,7 +190,10 @@ fn sections_are_all_there_and_all_known() {
     let long = format!("{truth}#{}\n", "-".repeat(64 << 10));
     assert!(liar.says(&long).unwrap_err().to_string().contains("larger than 64 KiB"));
 
-    liar.says(&format!("{truth}[hooks]\nx-later=1\n[x-later]\nany=thing\n[meta.more]\nany=thing\n")).unwrap();
+    liar.says(&format!(
+        "{truth}[hooks]\nx-later=1\n[x-later]\nany=thing\n[meta.more]\nany=thing\n"
+    ))
+    .unwrap();
     liar.says(&truth.replace("[bundle]", "[bundle]\nx-codec=zstd")).unwrap();
     liar.says(&with(truth, "update", "description", None)).unwrap();
     liar.says(&with(truth, "update", "min-version", None)).unwrap();
@@ -201,14 +204,23 @@ fn images_that_overlap_or_trade_places_are_refused() {
     let liar = Liar::new();
     let truth = &liar.truth.manifest;
     let at = |boot: &str, root: &str| {
-        let lie = with(&with(truth, "image.boot", "offset", Some(boot)), "image.root", "offset", Some(root));
+        let lie = with(
+            &with(truth, "image.boot", "offset", Some(boot)),
+            "image.root",
+            "offset",
+            Some(root),
+        );
         liar.says(&lie).unwrap_err().exit_code()
     };
     assert_eq!(at("8192", "4096"), 16, "images lie in the order of their names");
     assert_eq!(at("8192", "8192"), 16, "one over the other");
     assert_eq!(at("0", "8192"), 16, "over the superblock");
     assert_eq!(at("4096", "16384"), 16, "in the tail");
-    assert_eq!(at("8192", "12288"), 12, "in the frame: well-formed, and not what the chunks hash to");
+    assert_eq!(
+        at("8192", "12288"),
+        12,
+        "in the frame: well-formed, and not what the chunks hash to"
+    );
 }
 
 #[test]
@@ -230,17 +242,29 @@ fn every_field_of_a_chunk_table_is_checked() {
     lie(&|_| (), "1").unwrap();
     for len in [0u32, 1, 4095, 4097, 8192, 1 << 20, (1 << 20) + 1, u32::MAX] {
         for at in [0, 36] {
-            let refusal =
-                lie(&|table| table[at..at + 4].copy_from_slice(&len.to_le_bytes()), "1").unwrap_err();
+            let refusal = lie(&|table| table[at..at + 4].copy_from_slice(&len.to_le_bytes()), "1")
+                .unwrap_err();
             assert_eq!(refusal.exit_code(), 16, "length {len}: {refusal}");
         }
     }
     assert_eq!(lie(&|table| table[40] ^= 1, "1").unwrap_err().exit_code(), 12, "another hash");
-    assert_eq!(lie(&|table| table.truncate(36), "0").unwrap_err().exit_code(), 16, "no chunks at all");
+    assert_eq!(
+        lie(&|table| table.truncate(36), "0").unwrap_err().exit_code(),
+        16,
+        "no chunks at all"
+    );
     assert_eq!(lie(&|table| table.truncate(36), "1").unwrap_err().exit_code(), 16, "no table");
     assert_eq!(lie(&|table| table.truncate(71), "1").unwrap_err().exit_code(), 16, "half an entry");
-    assert_eq!(lie(&|table| table.extend([0; 36]), "1").unwrap_err().exit_code(), 16, "a table too many");
-    assert_eq!(lie(&|table| table.extend([0; 36]), "2").unwrap_err().exit_code(), 16, "an empty chunk");
+    assert_eq!(
+        lie(&|table| table.extend([0; 36]), "1").unwrap_err().exit_code(),
+        16,
+        "a table too many"
+    );
+    assert_eq!(
+        lie(&|table| table.extend([0; 36]), "2").unwrap_err().exit_code(),
+        16,
+        "an empty chunk"
+    );
     let halves = |table: &mut Vec<u8>| {
         table.truncate(36);
         let root = &liar.truth.squashfs[8192..12288];

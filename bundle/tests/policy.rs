@@ -1,4 +1,5 @@
-//! What a device asks of a bundle: the right kind, not too old, not too large. Each has its own exit code.
+//! What a device asks of a bundle: the right kind, not too old, not too large. Each has its own
+//! exit code.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -10,15 +11,21 @@ use semver::Version;
 #[test]
 fn a_device_takes_only_what_is_meant_for_it_new_enough_and_fits() {
     let dir = tempfile::tempdir().unwrap();
-    let verified = sample::open(&sample::small(dir.path(), &[1]), &sample::keyring(&[1], 1)).unwrap();
+    let verified =
+        sample::open(&sample::small(dir.path(), &[1]), &sample::keyring(&[1], 1)).unwrap();
     let (router, hypervisor): (Compatible, Compatible) =
         ("router".parse().unwrap(), "hypervisor".parse().unwrap());
     // The sample is 1.2.3-rc.1+build.7.
     let verdict = |compatible, floor: &str, current: Option<&str>, boot_capacity, root_capacity| {
         let floor: Version = floor.parse().unwrap();
         let current: Option<Version> = current.map(|current| current.parse().unwrap());
-        let policy =
-            Policy { compatible, floor: &floor, current: current.as_ref(), boot_capacity, root_capacity };
+        let policy = Policy {
+            compatible,
+            floor: &floor,
+            current: current.as_ref(),
+            boot_capacity,
+            root_capacity,
+        };
         verified.check(&policy).map_err(|refusal| {
             assert!(!refusal.to_string().contains('\n'), "{refusal}");
             refusal.exit_code()
@@ -42,5 +49,9 @@ fn a_device_takes_only_what_is_meant_for_it_new_enough_and_fits() {
     assert_eq!(verdict(&router, "0.0.0", Some("1.2.3"), 4096, 4096), Err(14));
     assert_eq!(verdict(&router, "0.0.0", None, 4095, 4096), Err(15));
     assert_eq!(verdict(&router, "0.0.0", None, 4096, 4095), Err(15));
-    assert_eq!(verdict(&hypervisor, "9.0.0", None, 0, 0), Err(13), "the most basic refusal comes first");
+    assert_eq!(
+        verdict(&hypervisor, "9.0.0", None, 0, 0),
+        Err(13),
+        "the most basic refusal comes first"
+    );
 }

@@ -1,4 +1,5 @@
-//! What a slot says of itself: the boot image carries the root's chunk table, and both agree with the signed one.
+//! What a slot says of itself: the boot image carries the root's chunk table, and both agree with
+//! the signed one.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -8,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bundle::{
-    BundleError, BundleWriter, ImageInput, ROOT_CHUNKS, Salt, Sha256, SlotChunks, StoredSquashfs, Verity,
+    BundleError, BundleWriter, ImageInput, ROOT_CHUNKS, Salt, Sha256, SlotChunks, StoredSquashfs,
+    Verity,
 };
 use image_layout::FileDisk;
 use proptest::prelude::*;
@@ -25,7 +27,8 @@ fn images(dir: &Path, boundaries: &[u64]) -> (PathBuf, PathBuf) {
     let (boot, root) = (dir.join("boot.img"), dir.join("root.img"));
     std::fs::write(&root, noise(2, ROOT)).unwrap();
     let table =
-        SlotChunks::root_table(&disk(&root), &BTreeSet::from_iter(boundaries.iter().copied())).unwrap();
+        SlotChunks::root_table(&disk(&root), &BTreeSet::from_iter(boundaries.iter().copied()))
+            .unwrap();
     write_boot(&boot, &noise(1, 300_000), Some(table));
     (boot, root)
 }

@@ -48,15 +48,26 @@ fn unsquashfs_lists_and_extracts_it() {
     let (path, files) = boot_image(dir.path());
     assert_eq!(path.metadata().unwrap().len() % 4096, 0);
     let listing =
-        String::from_utf8(run(Command::new("unsquashfs").arg("-lls").arg("-UTC").arg(&path))).unwrap();
+        String::from_utf8(run(Command::new("unsquashfs").arg("-lls").arg("-UTC").arg(&path)))
+            .unwrap();
     for (name, bytes) in &files {
-        let line = listing.lines().find(|line| line.ends_with(&format!("squashfs-root/{name}"))).unwrap();
+        let line =
+            listing.lines().find(|line| line.ends_with(&format!("squashfs-root/{name}"))).unwrap();
         assert!(line.starts_with("-rw-r--r-- root/root"), "{line}");
         assert!(line.contains(&format!(" {} 1970-01-01 00:00", bytes.len())), "{line}");
-        assert_eq!(run(Command::new("unsquashfs").arg("-cat").arg(&path).arg(name)), *bytes, "{name}");
+        assert_eq!(
+            run(Command::new("unsquashfs").arg("-cat").arg(&path).arg(name)),
+            *bytes,
+            "{name}"
+        );
     }
     let out = dir.path().join("out");
-    run(Command::new("unsquashfs").arg("-quiet").arg("-no-progress").arg("-d").arg(&out).arg(&path));
+    run(Command::new("unsquashfs")
+        .arg("-quiet")
+        .arg("-no-progress")
+        .arg("-d")
+        .arg(&out)
+        .arg(&path));
     for (name, bytes) in &files {
         assert_eq!(std::fs::read(out.join(name)).unwrap(), *bytes, "{name}");
     }
@@ -68,12 +79,17 @@ fn grub_lists_and_reads_it() {
     let dir = tempfile::tempdir().unwrap();
     let (path, files) = boot_image(dir.path());
     let listing =
-        String::from_utf8(run(Command::new("grub-fstest").arg(&path).args(["ls", "(loop0)/"]))).unwrap();
+        String::from_utf8(run(Command::new("grub-fstest").arg(&path).args(["ls", "(loop0)/"])))
+            .unwrap();
     for (name, bytes) in &files {
         assert!(listing.split_whitespace().any(|listed| listed == *name), "{name}: {listing}");
         let expected = dir.path().join(name);
         std::fs::write(&expected, bytes).unwrap();
-        run(Command::new("grub-fstest").arg(&path).arg("cmp").arg(format!("(loop0)/{name}")).arg(&expected));
+        run(Command::new("grub-fstest")
+            .arg(&path)
+            .arg("cmp")
+            .arg(format!("(loop0)/{name}"))
+            .arg(&expected));
     }
 }
 
@@ -83,9 +99,16 @@ fn a_bundle_is_a_squashfs_for_all_of_them() {
     let path = sample::write(dir.path(), 8192, (1 << 20) + 4096, &[1]);
     for name in ["boot", "root"] {
         let image = std::fs::read(dir.path().join(name)).unwrap();
-        assert_eq!(run(Command::new("unsquashfs").arg("-cat").arg(&path).arg(format!("{name}.img"))), image);
+        assert_eq!(
+            run(Command::new("unsquashfs").arg("-cat").arg(&path).arg(format!("{name}.img"))),
+            image
+        );
         let inside = format!("(loop0)/{name}.img");
-        run(Command::new("grub-fstest").arg(&path).arg("cmp").arg(inside).arg(dir.path().join(name)));
+        run(Command::new("grub-fstest")
+            .arg(&path)
+            .arg("cmp")
+            .arg(inside)
+            .arg(dir.path().join(name)));
     }
     sample::open(&path, &sample::keyring(&[1], 1)).unwrap().verify_images().unwrap();
 }
@@ -112,11 +135,12 @@ fn our_reader_finds_every_file_where_it_lies() {
 fn many_files_and_a_large_one_span_metadata_blocks() {
     let dir = tempfile::tempdir().unwrap();
     let sparse = dir.path().join("large");
-    // More than 4 GiB of zeros: a hole here, and in the image 4,100 stored blocks, whose list takes two blocks
-    // of inodes.
+    // More than 4 GiB of zeros: a hole here, and in the image 4,100 stored blocks, whose list takes
+    // two blocks of inodes.
     std::fs::File::create(&sparse).unwrap().set_len(4100 << 20).unwrap();
     let long = "n".repeat(limits::FILE_NAME - 3);
-    let names: Vec<String> = (1..limits::FILES).rev().map(|number| format!("{long}{number:03}")).collect();
+    let names: Vec<String> =
+        (1..limits::FILES).rev().map(|number| format!("{long}{number:03}")).collect();
     let mut squashfs = StoredSquashfs::new();
     for name in &names[..60] {
         squashfs.add_bytes(name, name.as_bytes()).unwrap();
@@ -134,11 +158,16 @@ fn many_files_and_a_large_one_span_metadata_blocks() {
     assert_eq!(StoredSquashfs::list(&disk(&path)).unwrap().len(), limits::FILES);
     for name in [&names[0], &names[59], &names[60], &names[126]] {
         assert_eq!(StoredSquashfs::read_file(&disk(&path), name).unwrap(), name.as_bytes());
-        assert_eq!(run(Command::new("unsquashfs").arg("-cat").arg(&path).arg(name)), name.as_bytes());
-        let grub = run(Command::new("grub-fstest").arg(&path).arg("cat").arg(format!("(loop0)/{name}")));
+        assert_eq!(
+            run(Command::new("unsquashfs").arg("-cat").arg(&path).arg(name)),
+            name.as_bytes()
+        );
+        let grub =
+            run(Command::new("grub-fstest").arg(&path).arg("cat").arg(format!("(loop0)/{name}")));
         assert_eq!(grub, name.as_bytes());
     }
-    let listing = String::from_utf8(run(Command::new("unsquashfs").arg("-lls").arg(&path))).unwrap();
+    let listing =
+        String::from_utf8(run(Command::new("unsquashfs").arg("-lls").arg(&path))).unwrap();
     assert!(listing.contains(" 4299161600 "), "{listing}");
     assert_eq!(listing.lines().filter(|line| line.starts_with("-rw")).count(), limits::FILES);
 }
@@ -204,7 +233,11 @@ fn a_hostile_image_is_refused_or_read_but_never_trusted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image");
     let mut squashfs = StoredSquashfs::new();
-    squashfs.add_bytes("slot.cfg", &b"set a=1\n"[..]).unwrap().add_bytes("vmlinuz", noise(1, 9000)).unwrap();
+    squashfs
+        .add_bytes("slot.cfg", &b"set a=1\n"[..])
+        .unwrap()
+        .add_bytes("vmlinuz", noise(1, 9000))
+        .unwrap();
     squashfs.write_to(&path).unwrap();
     let whole = std::fs::read(&path).unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();

@@ -51,7 +51,8 @@ fn any_flipped_bit_of_the_payload_is_refused() {
     let mut chunk = Vec::new();
     for bit in 0..tail * 8 {
         flip(&file, bit);
-        let refusal = verified.verify_payload(&mut |_| ()).expect_err(&format!("bit {bit} flipped"));
+        let refusal =
+            verified.verify_payload(&mut |_| ()).expect_err(&format!("bit {bit} flipped"));
         assert_eq!(refusal.exit_code(), 12, "bit {bit}: {refusal}");
         for name in ["boot", "root"].into_iter().filter(|_| bit % 8 == 0) {
             let image = verified.manifest().image(name).unwrap();
@@ -110,7 +111,11 @@ fn a_flip_in_a_large_bundle_is_found_by_both_threads() {
     assert_eq!(last, verified.manifest().bundle.size, "progress ends at the whole");
     for offset in (4096..last).step_by(98_304).chain([last - 1]) {
         flip(&file, offset * 8 + 3);
-        assert_eq!(verified.verify_payload(&mut |_| ()).unwrap_err().exit_code(), 12, "byte {offset}");
+        assert_eq!(
+            verified.verify_payload(&mut |_| ()).unwrap_err().exit_code(),
+            12,
+            "byte {offset}"
+        );
         flip(&file, offset * 8 + 3);
     }
 }
@@ -119,7 +124,8 @@ fn a_flip_in_a_large_bundle_is_found_by_both_threads() {
 fn only_trusted_keys_and_enough_of_them_open_a_bundle() {
     let dir = tempfile::tempdir().unwrap();
     let path = small(dir.path(), &[1, 2]);
-    let refusal = |seeds: &[u8], threshold| open(&path, &keyring(seeds, threshold)).map(|_| ()).unwrap_err();
+    let refusal =
+        |seeds: &[u8], threshold| open(&path, &keyring(seeds, threshold)).map(|_| ()).unwrap_err();
     assert!(matches!(refusal(&[3], 1), BundleError::Stranger(keys) if keys.len() == 2));
     assert!(matches!(refusal(&[1, 3], 2), BundleError::Threshold { have: 1, need: 2 }));
     assert!(matches!(refusal(&[1, 2, 3], 3), BundleError::Threshold { have: 2, need: 3 }));

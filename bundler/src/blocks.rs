@@ -1,8 +1,9 @@
 //! Where the blocks of a SquashFS lie: the places at which its image is best cut into chunks.
 //!
-//! A file's content is compressed block by block, so a block that did not change is the same bytes wherever it lies. Its
-//! place is in the inode table and, for the ends of files, in the fragment table (the kernel's
-//! `fs/squashfs/squashfs_fs.h`). What is read here is what [`crate::squash`] has just packed; it is checked all the same.
+//! A file's content is compressed block by block, so a block that did not change is the same bytes
+//! wherever it lies. Its place is in the inode table and, for the ends of files, in the fragment
+//! table (the kernel's `fs/squashfs/squashfs_fs.h`). What is read here is what [`crate::squash`]
+//! has just packed; it is checked all the same.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,7 +26,8 @@ const TABLE: usize = 1 << 30;
 /// Most bytes of a data block that SquashFS has.
 const LARGEST_BLOCK: u32 = 1 << 20;
 
-/// Where data and fragment blocks of the SquashFS at `image` begin and end, and its tables begin, in bytes.
+/// Where data and fragment blocks of the SquashFS at `image` begin and end, and its tables begin,
+/// in bytes.
 ///
 /// # Errors
 /// It cannot be read or is not a SquashFS as [`crate::squash`] packs it.
@@ -49,14 +51,19 @@ pub fn read(disk: &impl Disk) -> Result<BTreeSet<u64>> {
     let fragment_count = fields.u32()?;
     let compressor = fields.u16()?;
     ensure!(compressor == ZSTD, "its compressor is number {compressor} and not zstd");
-    ensure!(block_size.is_power_of_two() && block_size <= LARGEST_BLOCK, "its block size is {block_size}");
+    ensure!(
+        block_size.is_power_of_two() && block_size <= LARGEST_BLOCK,
+        "its block size is {block_size}"
+    );
     fields.skip(2 + 2 + 2 + 2 + 2 + 8)?; // block log, flags, ids, version, root
     let used = fields.u64()?;
     ensure!(used <= disk.size()?, "it is cut short");
     fields.skip(8 + 8)?; // ids, xattrs
-    let (inode_table, directory_table, fragment_table) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    let (inode_table, directory_table, fragment_table) =
+        (fields.u64()?, fields.u64()?, fields.u64()?);
 
-    let mut blocks = Blocks { found: BTreeSet::from([inode_table, directory_table]), data_end: inode_table };
+    let mut blocks =
+        Blocks { found: BTreeSet::from([inode_table, directory_table]), data_end: inode_table };
     let inodes = table(disk, inode_table, directory_table)?;
     let mut inodes = Fields(&inodes);
     for _ in 0..inode_count {
@@ -87,7 +94,8 @@ struct Blocks {
 impl Blocks {
     /// A block of `size` (with its flag) at `start`. Returns where it ends.
     fn add(&mut self, start: u64, size: u32) -> Result<u64> {
-        let end = start.checked_add(u64::from(size & !STORED_DATA)).filter(|end| *end <= self.data_end);
+        let end =
+            start.checked_add(u64::from(size & !STORED_DATA)).filter(|end| *end <= self.data_end);
         let end = end.context("a block reaches beyond the data")?;
         self.found.extend([start, end]);
         Ok(end)
@@ -171,7 +179,8 @@ fn metadata_block(disk: &impl Disk, place: u64) -> Result<(Vec<u8>, u64)> {
     let mut block = vec![0; len];
     disk.read_at(&mut block, place + 2)?;
     if header & STORED_METADATA == 0 {
-        block = zstd::bulk::decompress(&block, METADATA_BLOCK).context("unpacking a metadata block")?;
+        block =
+            zstd::bulk::decompress(&block, METADATA_BLOCK).context("unpacking a metadata block")?;
     }
     Ok((block, place + 2 + len as u64))
 }

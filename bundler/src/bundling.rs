@@ -1,5 +1,5 @@
-//! From the tar of a root filesystem to a signed bundle: root image with its dm-verity tree, boot image
-//! with kernel, initramfs and the variables that GRUB reads.
+//! From the tar of a root filesystem to a signed bundle: root image with its dm-verity tree, boot
+//! image with kernel, initramfs and the variables that GRUB reads.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use bundle::{
-    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, ROOT_CHUNKS, SecretKey, SlotChunks,
-    StoredSquashfs, Update, Verity,
+    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, ROOT_CHUNKS, SecretKey,
+    SlotChunks, StoredSquashfs, Update, Verity,
 };
 use image_layout::FileDisk;
 use initramfs::recovery;
@@ -52,18 +52,26 @@ impl Bundling<'_> {
     /// Writes the bundle; big intermediate files lie beside it until it is done.
     ///
     /// # Errors
-    /// A root filesystem without a kernel, a host tool that is missing or fails, a file that cannot be written.
+    /// A root filesystem without a kernel, a host tool that is missing or fails, a file that cannot
+    /// be written.
     pub fn write(self, out: &Path) -> Result<Manifest> {
         let settings = &self.recipe.bundle;
-        let epoch =
-            u32::try_from(self.epoch).context("SOURCE_DATE_EPOCH does not fit into SquashFS's 32 bits")?;
+        let epoch = u32::try_from(self.epoch)
+            .context("SOURCE_DATE_EPOCH does not fit into SquashFS's 32 bits")?;
         let tree_tar::Loaded { mut tree, left_out } = tree_tar::load(self.rootfs, epoch)?;
         for attribute in &left_out {
-            eprintln!("warning: SquashFS cannot hold the extended attribute {attribute}; it is left out");
+            eprintln!(
+                "warning: SquashFS cannot hold the extended attribute {attribute}; it is left out"
+            );
         }
         let kernel = kernel::take(&mut tree, &self.recipe.kernel, epoch)?;
-        let KernelImage { version: kernel_version, vmlinuz, initramfs_modules, recovery_modules, modules } =
-            kernel;
+        let KernelImage {
+            version: kernel_version,
+            vmlinuz,
+            initramfs_modules,
+            recovery_modules,
+            modules,
+        } = kernel;
         device::add(&mut tree, self.programs.agent, self.trusted)?;
         let identity = format!(
             "set daruma_compatible={}\nset daruma_version={}\nset daruma_min_version={}\n",
@@ -81,18 +89,29 @@ impl Bundling<'_> {
             modules: initramfs_modules,
             epoch: self.epoch,
         })?;
-        eprintln!("Initramfs: {}, recovery: {}", size(initrd.len() as u64), size(recovery.len() as u64));
+        eprintln!(
+            "Initramfs: {}, recovery: {}",
+            size(initrd.len() as u64),
+            size(recovery.len() as u64)
+        );
         clean::clean(&mut tree, settings)?;
         let build = build_id(
             &tree,
-            &[&vmlinuz, &initrd, &recovery, self.version.to_string().as_bytes(), settings.args.as_bytes()],
+            &[
+                &vmlinuz,
+                &initrd,
+                &recovery,
+                self.version.to_string().as_bytes(),
+                settings.args.as_bytes(),
+            ],
         )?;
         clean::name_image(&mut tree, settings, self.version, &build)?;
         let packages = count_packages(&tree);
 
         let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let work = tempfile::Builder::new().prefix(".daruma-bundle-").tempdir_in(dir);
-        let work = work.with_context(|| format!("making a temporary folder in {}", dir.display()))?;
+        let work =
+            work.with_context(|| format!("making a temporary folder in {}", dir.display()))?;
         let (root, boot) = (work.path().join("root.img"), work.path().join("boot.img"));
         squash::pack(&tree, &root, epoch)?;
         drop(tree);
@@ -100,7 +119,10 @@ impl Bundling<'_> {
 
         let build: BuildId = build.parse().context("the build id")?;
         let update = Update {
-            compatible: settings.compatible.parse::<Compatible>().context("`compatible` of the recipe")?,
+            compatible: settings
+                .compatible
+                .parse::<Compatible>()
+                .context("`compatible` of the recipe")?,
             version: self.version.clone(),
             build,
             description: settings.description.clone(),
@@ -124,7 +146,11 @@ impl Bundling<'_> {
             update,
             images: vec![
                 ImageInput { name: "boot".parse::<ImageName>()?, path: &boot, verity: None },
-                ImageInput { name: "root".parse::<ImageName>()?, path: &root, verity: Some(verity) },
+                ImageInput {
+                    name: "root".parse::<ImageName>()?,
+                    path: &root,
+                    verity: Some(verity),
+                },
             ],
             meta: BTreeMap::from([("system".to_owned(), facts)]),
             keys: self.keys,
@@ -159,8 +185,11 @@ fn build_id(tree: &Tree, rest: &[&[u8]]) -> Result<String> {
             }
             other => format!("{other:?}"),
         };
-        put(format!("{kind} {} {} {} {} {:?}", inode.mode, inode.uid, inode.gid, inode.mtime, inode.xattrs)
-            .as_bytes());
+        put(format!(
+            "{kind} {} {} {} {} {:?}",
+            inode.mode, inode.uid, inode.gid, inode.mtime, inode.xattrs
+        )
+        .as_bytes());
     }
     for bytes in rest {
         put(bytes);
@@ -208,8 +237,8 @@ fn slot_cfg(update: &Update, verity: &Verity, settings: &BundleSettings) -> Stri
     )
 }
 
-/// The chunk table of the root image, cut at the blocks of its SquashFS and where its dm-verity tree begins, which a device
-/// makes itself.
+/// The chunk table of the root image, cut at the blocks of its SquashFS and where its dm-verity
+/// tree begins, which a device makes itself.
 fn root_chunks(root: &Path, verity: &Verity) -> Result<Vec<u8>> {
     let mut boundaries = blocks::boundaries(root)?;
     boundaries.insert(verity.size);
@@ -218,8 +247,14 @@ fn root_chunks(root: &Path, verity: &Verity) -> Result<Vec<u8>> {
     SlotChunks::root_table(&disk, &boundaries).with_context(doing)
 }
 
-/// GRUB checks kernel and initramfs at every boot, and the recovery archive only before it starts recovery.
-fn write_boot(out: &Path, files: [(&str, &[u8]); 3], slot_cfg: &str, root_chunks: Vec<u8>) -> Result<()> {
+/// GRUB checks kernel and initramfs at every boot, and the recovery archive only before it starts
+/// recovery.
+fn write_boot(
+    out: &Path,
+    files: [(&str, &[u8]); 3],
+    slot_cfg: &str,
+    root_chunks: Vec<u8>,
+) -> Result<()> {
     let sums = files.map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))));
     let mut boot = StoredSquashfs::new();
     for (name, bytes) in files {

@@ -19,7 +19,8 @@ impl Cache {
     /// # Errors
     /// When it cannot be made.
     pub fn open(dir: &Path) -> Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("making the cache folder {}", dir.display()))?;
+        fs::create_dir_all(dir)
+            .with_context(|| format!("making the cache folder {}", dir.display()))?;
         Ok(Self { dir: dir.to_owned() })
     }
 
@@ -62,7 +63,8 @@ impl Cache {
         let part = out.with_extension("part");
         let _ = fs::remove_file(&part);
         if fs::hard_link(self.path(key), &part).is_err() {
-            fs::copy(self.path(key), &part).with_context(|| format!("writing {}", part.display()))?;
+            fs::copy(self.path(key), &part)
+                .with_context(|| format!("writing {}", part.display()))?;
         }
         fs::rename(&part, out).with_context(|| format!("writing {}", out.display()))?;
         // A rename between two names of one file does nothing and leaves both.

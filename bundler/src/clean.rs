@@ -1,7 +1,9 @@
-//! What of a freshly installed Debian does not belong into an image, and what an image needs instead.
+//! What of a freshly installed Debian does not belong into an image, and what an image needs
+//! instead.
 //!
-//! Three reasons to leave something out: it is for the build (caches, logs, the package index), it belongs
-//! to one machine (keys, ids, the build host's name), or nobody reads it on a device (documentation).
+//! Three reasons to leave something out: it is for the build (caches, logs, the package index), it
+//! belongs to one machine (keys, ids, the build host's name), or nobody reads it on a device
+//! (documentation).
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
@@ -10,12 +12,13 @@ use crate::glob;
 use crate::recipe::BundleSettings;
 use crate::tree::{Kind, Tree};
 
-/// Where dpkg's database lies in the image. /var is the device's own and outlives the image, but the list of
-/// packages describes the image; /var/lib/dpkg becomes a link to here.
+/// Where dpkg's database lies in the image. /var is the device's own and outlives the image, but
+/// the list of packages describes the image; /var/lib/dpkg becomes a link to here.
 pub const PACKAGE_DATABASE: &str = "usr/lib/sysimage/dpkg";
 
 /// Folders whose files are of the build, or made anew on every boot.
-const EMPTIED: &[&str] = &["boot", "run", "tmp", "var/cache", "var/lib/apt/lists", "var/log", "var/tmp"];
+const EMPTIED: &[&str] =
+    &["boot", "run", "tmp", "var/cache", "var/lib/apt/lists", "var/log", "var/tmp"];
 /// Single files and folders: of the build, of one machine, or made by mmdebstrap for itself.
 const REMOVED: &[&str] = &[
     "initrd.img",
@@ -31,7 +34,8 @@ const REMOVED: &[&str] = &[
     "var/lib/dpkg/lock-frontend",
     "var/lib/dpkg/triggers/Lock",
 ];
-/// Patterns, always left out: host keys (made on the first boot), backups, dpkg's archive addresses.
+/// Patterns, always left out: host keys (made on the first boot), backups, dpkg's archive
+/// addresses.
 const REMOVED_PATTERNS: &[&str] = &[
     "/etc/ssh/ssh_host_*",
     "/etc/apt/sources.list.d/0000*",
@@ -49,8 +53,14 @@ const DOCS: &[&str] =
 /// Left out unless the recipe keeps manual pages.
 const MAN: &[&str] = &["/usr/share/man/", "/usr/share/info/", "/usr/share/groff/"];
 /// Folders that something is mounted on before or by the real init.
-const MOUNT_POINTS: &[(&str, u16)] =
-    &[("dev", 0o755), ("proc", 0o555), ("run", 0o755), ("sys", 0o555), ("tmp", 0o1777), ("var", 0o755)];
+const MOUNT_POINTS: &[(&str, u16)] = &[
+    ("dev", 0o755),
+    ("proc", 0o555),
+    ("run", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("var", 0o755),
+];
 
 /// Makes the tree that goes into the image. The kernel must have been taken out of /boot before.
 ///
@@ -77,13 +87,15 @@ pub fn clean(tree: &mut Tree, settings: &BundleSettings) -> Result<()> {
         tree.put_symlink("var/lib/dpkg", &format!("../../{PACKAGE_DATABASE}"));
         forget_modules(tree)?;
     }
-    // Empty, not absent: systemd makes an id and keeps it, but does not take the boot for a factory reset,
-    // on which it would turn services on and off by presets.
+    // Empty, not absent: systemd makes an id and keeps it, but does not take the boot for a factory
+    // reset, on which it would turn services on and off by presets.
     tree.put("etc/machine-id", 0o444, []);
     if tree.get("etc/hostname").is_none() {
         tree.put("etc/hostname", 0o644, format!("{}\n", settings.compatible).into_bytes());
     }
-    if tree.get("etc/resolv.conf").is_none() && tree.get("usr/lib/systemd/systemd-resolved").is_some() {
+    if tree.get("etc/resolv.conf").is_none()
+        && tree.get("usr/lib/systemd/systemd-resolved").is_some()
+    {
         tree.put_symlink("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
     }
     for (path, mode) in MOUNT_POINTS {
@@ -95,8 +107,9 @@ pub fn clean(tree: &mut Tree, settings: &BundleSettings) -> Result<()> {
     Ok(())
 }
 
-/// dpkg's list and sums of a kernel's package name its modules as Debian packs them. An image has them unpacked, or not at
-/// all: what is not there under that name is taken out, 0.9 MB of lines that are others with every kernel.
+/// dpkg's list and sums of a kernel's package name its modules as Debian packs them. An image has
+/// them unpacked, or not at all: what is not there under that name is taken out, 0.9 MB of lines
+/// that are others with every kernel.
 fn forget_modules(tree: &mut Tree) -> Result<()> {
     let is_list = |path: &&str| path.ends_with(".list") || path.ends_with(".md5sums");
     let info = format!("{PACKAGE_DATABASE}/info");
@@ -107,18 +120,22 @@ fn forget_modules(tree: &mut Tree) -> Result<()> {
         let bytes = tree.read(&path)?;
         let has = |line: &str| {
             // "/PATH" in a list, "SUM  PATH" among the sums.
-            let file = line.rsplit_once("  ").map_or(line, |(_, file)| file).trim_matches(['/', '\n']);
+            let file =
+                line.rsplit_once("  ").map_or(line, |(_, file)| file).trim_matches(['/', '\n']);
             !(file.starts_with("usr/lib/modules/") || file.starts_with("lib/modules/"))
                 || tree.get(file).is_some()
         };
-        let kept: String =
-            String::from_utf8_lossy(&bytes).split_inclusive('\n').filter(|line| has(line)).collect();
+        let kept: String = String::from_utf8_lossy(&bytes)
+            .split_inclusive('\n')
+            .filter(|line| has(line))
+            .collect();
         tree.put(&path, 0o644, kept.into_bytes());
     }
     Ok(())
 }
 
-/// Removes everything below but the folders, which a service may expect with their owners and modes.
+/// Removes everything below but the folders, which a service may expect with their owners and
+/// modes.
 fn empty(tree: &mut Tree, dir: &str) {
     let files: Vec<String> = tree
         .below(dir)
@@ -147,7 +164,8 @@ fn drop_documentation(tree: &mut Tree, settings: &BundleSettings) {
     if !settings.docs {
         drop_matching(tree, DOCS);
         // Licences travel with the programs.
-        let is_dir = |tree: &Tree, path: &str| tree.get(path).is_some_and(|i| matches!(i.kind, Kind::Dir));
+        let is_dir =
+            |tree: &Tree, path: &str| tree.get(path).is_some_and(|i| matches!(i.kind, Kind::Dir));
         let doomed: Vec<String> = tree
             .below("usr/share/doc")
             .filter(|path| !path.ends_with("/copyright") && !is_dir(tree, path))
@@ -195,12 +213,18 @@ fn prune_empty(tree: &mut Tree, dir: &str) {
 ///
 /// # Errors
 /// When the file is there but is not text.
-pub fn name_image(tree: &mut Tree, settings: &BundleSettings, version: &Version, build: &str) -> Result<()> {
+pub fn name_image(
+    tree: &mut Tree,
+    settings: &BundleSettings,
+    version: &Version,
+    build: &str,
+) -> Result<()> {
     const OS_RELEASE: &str = "usr/lib/os-release";
     if tree.get(OS_RELEASE).is_none() {
         return Ok(());
     }
-    let text = String::from_utf8(tree.read(OS_RELEASE)?).context("usr/lib/os-release is not text")?;
+    let text =
+        String::from_utf8(tree.read(OS_RELEASE)?).context("usr/lib/os-release is not text")?;
     let ours = ["IMAGE_ID=", "IMAGE_VERSION=", "BUILD_ID="];
     let mut lines: Vec<String> = text
         .lines()

@@ -1,4 +1,5 @@
-//! What Daruma puts into the root filesystem: the agent, its configuration, its units, the keys it trusts.
+//! What Daruma puts into the root filesystem: the agent, its configuration, its units, the keys it
+//! trusts.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,8 @@ use crate::tree::{Kind, Tree};
 /// The root document that the device starts from.
 const ROOT: &str = "etc/daruma/root.json";
 /// Files of the agent: path, content. One that the recipe's overlay has already put there stays.
-const FILES: &[(&str, &str)] = &[("etc/daruma/daruma.toml", include_str!("../../agent/dist/daruma.toml"))];
+const FILES: &[(&str, &str)] =
+    &[("etc/daruma/daruma.toml", include_str!("../../agent/dist/daruma.toml"))];
 /// The same for systems with systemd.
 const SYSTEMD_FILES: &[(&str, &str)] = &[
     ("usr/lib/systemd/system/daruma.service", include_str!("../../agent/dist/daruma.service")),
@@ -22,10 +24,17 @@ const SYSTEMD_FILES: &[(&str, &str)] = &[
         "usr/lib/systemd/system/daruma-trial-deadline.timer",
         include_str!("../../agent/dist/daruma-trial-deadline.timer"),
     ),
-    ("usr/lib/systemd/system-preset/90-daruma.preset", include_str!("../../agent/dist/90-daruma.preset")),
-    ("usr/lib/systemd/system.conf.d/daruma.conf", include_str!("../../agent/dist/system.conf.d/daruma.conf")),
+    (
+        "usr/lib/systemd/system-preset/90-daruma.preset",
+        include_str!("../../agent/dist/90-daruma.preset"),
+    ),
+    (
+        "usr/lib/systemd/system.conf.d/daruma.conf",
+        include_str!("../../agent/dist/system.conf.d/daruma.conf"),
+    ),
 ];
-/// Links that enable the units, inside the image rather than in /etc, whose content is the device's.
+/// Links that enable the units, inside the image rather than in /etc, whose content is the
+/// device's.
 const SYSTEMD_LINKS: &[(&str, &str)] = &[
     ("usr/lib/systemd/system/multi-user.target.wants/daruma.service", "../daruma.service"),
     (
@@ -63,10 +72,13 @@ impl DevicePrograms {
                 vec![own.clone(), own.join("../lib/daruma")]
             }
         };
-        let Some(dir) = dirs.iter().find(|dir| PROGRAMS.iter().all(|name| dir.join(name).is_file())) else {
+        let Some(dir) =
+            dirs.iter().find(|dir| PROGRAMS.iter().all(|name| dir.join(name).is_file()))
+        else {
             let looked: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
             bail!(
-                "the device programs {} are not in {}; build them with `make build` and name their folder with \
+                "the device programs {} are not in {}; build them with `make build` and name \
+                    their folder with \
                  --device-programs",
                 PROGRAMS.join(", "),
                 looked.join(" or ")
@@ -74,7 +86,8 @@ impl DevicePrograms {
         };
         let read = |name: &str| {
             let path = dir.join(name);
-            std::fs::read(&path).with_context(|| format!("reading the device program {}", path.display()))
+            std::fs::read(&path)
+                .with_context(|| format!("reading the device program {}", path.display()))
         };
         let [agent, init, recovery_agent] = PROGRAMS.map(read);
         Ok(Self { agent: agent?, init: init?, recovery_agent: recovery_agent? })
@@ -96,7 +109,11 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
     };
     put(FILES);
     for key in trusted.keyring.keys() {
-        tree.put(&format!("etc/daruma/keyring/{}.pem", key.id()), 0o644, key.to_pem()?.into_bytes());
+        tree.put(
+            &format!("etc/daruma/keyring/{}.pem", key.id()),
+            0o644,
+            key.to_pem()?.into_bytes(),
+        );
     }
     // A device must not ask for less than whoever made the keyring.
     if trusted.keyring.threshold() > 1 {
@@ -108,8 +125,9 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
     }
     tree.ensure_dir("etc/daruma/health.d");
     if tree.get("usr/lib/systemd/systemd").is_some() {
-        // It would mount the ESP on /boot, whose GRUB environment is written sector by sector beside the
-        // file system (docs/boot-protocol.md); the partitions' no-auto flag does not keep it from that.
+        // It would mount the ESP on /boot, whose GRUB environment is written sector by sector
+        // beside the file system (docs/boot-protocol.md); the partitions' no-auto flag does not
+        // keep it from that.
         tree.remove("usr/lib/systemd/system-generators/systemd-gpt-auto-generator");
         for (path, text) in SYSTEMD_FILES {
             if tree.get(path).is_none() {
@@ -123,8 +141,8 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
     Ok(())
 }
 
-/// The agent's configuration and keys as recovery gets them: those of the image, without what has been changed on
-/// the device since.
+/// The agent's configuration and keys as recovery gets them: those of the image, without what has
+/// been changed on the device since.
 ///
 /// # Errors
 /// A file of the tree cannot be read.

@@ -33,10 +33,13 @@ pub fn code(error: &anyhow::Error) -> u8 {
             if let Some(error) = cause.downcast_ref::<RegistryError>() {
                 return Some(error.exit_code());
             }
-            if cause.is::<RecipeError>() || matches!(cause.downcast_ref(), Some(MirrorError::Missing(_))) {
+            if cause.is::<RecipeError>()
+                || matches!(cause.downcast_ref(), Some(MirrorError::Missing(_)))
+            {
                 return Some(RECIPE);
             }
-            if cause.is::<ToolError>() || matches!(cause.downcast_ref(), Some(MirrorError::Tool(_))) {
+            if cause.is::<ToolError>() || matches!(cause.downcast_ref(), Some(MirrorError::Tool(_)))
+            {
                 return Some(TOOL);
             }
             image_code(cause.downcast_ref()?)

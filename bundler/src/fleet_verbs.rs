@@ -21,14 +21,15 @@ pub(crate) struct Watch {
     /// The channel's name
     #[arg(long, default_value = "stable")]
     channel: ChannelName,
-    /// The server's access log, with the User-Agent of each request; several are counted together, - is standard input
+    /// The server's access log, with the User-Agent of each request; several are counted together,
+    /// - is standard input
     #[arg(long = "log", value_name = "FILE", required = true)]
     logs: Vec<PathBuf>,
     /// Withdraw a release when surely more than this share of the devices that tried it fell back
     #[arg(long, value_name = "PERCENT")]
     stop_above: Share,
-    /// Secret key of the channel role, as many as its threshold asks for; without one nothing is withdrawn, and a release
-    /// that should be is an error
+    /// Secret key of the channel role, as many as its threshold asks for; without one nothing is
+    /// withdrawn, and a release that should be is an error
     #[arg(long = "key", value_name = "KEY.pem")]
     keys: Vec<PathBuf>,
     /// Days until the channel expires, if it is made anew
@@ -63,7 +64,8 @@ pub(crate) fn watch(arguments: Watch) -> Result<()> {
         }
         if keys.is_empty() {
             bail!(
-                "{kind} {version} should be withdrawn ({reason}); give --key, or use `daruma-bundler withdraw`"
+                "{kind} {version} should be withdrawn ({reason}); give --key, or use \
+                    `daruma-bundler withdraw`"
             );
         }
         let repo = Repository::open(&repo)?;
@@ -170,7 +172,8 @@ pub(crate) fn simulate(arguments: Simulate) -> Result<()> {
     let run = scenario.run()?;
     print!("{}", run.to_text(&scenario));
     if let Some(path) = &arguments.svg {
-        std::fs::write(path, run.to_svg(&scenario)).with_context(|| format!("writing {}", path.display()))?;
+        std::fs::write(path, run.to_svg(&scenario))
+            .with_context(|| format!("writing {}", path.display()))?;
         println!("drawn in {}", path.display());
     }
     Ok(())

@@ -6,7 +6,9 @@
 pub fn matches(pattern: &str, path: &str) -> bool {
     if let Some(dir) = pattern.strip_suffix('/') {
         // Below a folder: the folder's own name may hold wildcards, too.
-        return path.match_indices('/').any(|(at, _)| at > 0 && glob(dir.as_bytes(), &path.as_bytes()[..at]));
+        return path
+            .match_indices('/')
+            .any(|(at, _)| at > 0 && glob(dir.as_bytes(), &path.as_bytes()[..at]));
     }
     glob(pattern.as_bytes(), path.as_bytes())
 }

@@ -1,4 +1,5 @@
-//! From a bundle to a disk image that boots: the bundle's images in slot A, GRUB and a fresh environment.
+//! From a bundle to a disk image that boots: the bundle's images in slot A, GRUB and a fresh
+//! environment.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,8 +20,8 @@ use crate::progress::{Progress, size};
 /// # Errors
 /// See [`bundle::BundleError`].
 pub fn open_verified(path: &Path, keyring: &Keyring) -> Result<Verified<FileDisk>> {
-    let disk =
-        FileDisk::open_read_only(path).with_context(|| format!("opening the bundle {}", path.display()))?;
+    let disk = FileDisk::open_read_only(path)
+        .with_context(|| format!("opening the bundle {}", path.display()))?;
     let checking = || format!("verifying the bundle {}", path.display());
     let verified = Bundle::open(disk, keyring).with_context(checking)?;
     let total = verified.manifest().images.values().map(|image| image.size).sum();
@@ -33,8 +34,15 @@ pub fn open_verified(path: &Path, keyring: &Keyring) -> Result<Verified<FileDisk
 /// Writes the disk image; its format is that of `out`'s name, `.raw` or `.qcow2`.
 ///
 /// # Errors
-/// A bundle that is refused, an image that does not fit its partition, a missing or failing host tool.
-pub fn write(bundle: &Path, keyring: &Keyring, layout: Layout, epoch: u64, out: &Path) -> Result<()> {
+/// A bundle that is refused, an image that does not fit its partition, a missing or failing host
+/// tool.
+pub fn write(
+    bundle: &Path,
+    keyring: &Keyring,
+    layout: Layout,
+    epoch: u64,
+    out: &Path,
+) -> Result<()> {
     let qcow2 = match out.extension().and_then(|extension| extension.to_str()) {
         Some("raw" | "img") => false,
         Some("qcow2") => true,
@@ -73,7 +81,8 @@ pub fn write(bundle: &Path, keyring: &Keyring, layout: Layout, epoch: u64, out: 
     let raw = if qcow2 { work.path().join("disk.raw") } else { out.to_owned() };
     image.write_raw(&raw).with_context(|| format!("making the disk image {}", out.display()))?;
     if qcow2 {
-        convert_to_qcow2(&raw, out).with_context(|| format!("making the disk image {}", out.display()))?;
+        convert_to_qcow2(&raw, out)
+            .with_context(|| format!("making the disk image {}", out.display()))?;
     }
     progress.done(&format!("a disk of {}", size(layout.disk_size())));
     Ok(())

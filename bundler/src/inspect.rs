@@ -1,4 +1,5 @@
-//! What a bundle says of itself, for people and as JSON. Nothing here is verified; `verify` does that.
+//! What a bundle says of itself, for people and as JSON. Nothing here is verified; `verify` does
+//! that.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -29,7 +30,8 @@ impl Inspection {
         let disk = FileDisk::open_read_only(path).with_context(reading)?;
         let bytes = disk.size().with_context(reading)?;
         let bundle = Bundle::read(disk).with_context(reading)?;
-        let signers = bundle.signatures().iter().map(|signature| signature.key.to_string()).collect();
+        let signers =
+            bundle.signatures().iter().map(|signature| signature.key.to_string()).collect();
         Ok(Self { manifest: bundle.claimed_manifest().with_context(reading)?, bytes, signers })
     }
 
@@ -42,7 +44,11 @@ impl Inspection {
             update.compatible, update.version, update.build, update.min_version
         );
         if !update.description.is_empty() {
-            let _ = writeln!(text, "description  {}", update.description.replace('\n', "\n             "));
+            let _ = writeln!(
+                text,
+                "description  {}",
+                update.description.replace('\n', "\n             ")
+            );
         }
         let _ = writeln!(text, "size         {}", size(self.bytes));
         for (name, image) in images {

@@ -1,9 +1,9 @@
-//! The kernel: taken out of the tree for the boot image, its modules reduced to what the recipe wants and
-//! unpacked.
+//! The kernel: taken out of the tree for the boot image, its modules reduced to what the recipe
+//! wants and unpacked.
 //!
-//! Debian packs each module as `.ko.xz`. SquashFS would then keep them as they are, badly for updates: one
-//! changed byte changes the whole file. Unpacked, SquashFS compresses them in blocks, at about the same size
-//! (76.1 against 75.2 MB for a router).
+//! Debian packs each module as `.ko.xz`. SquashFS would then keep them as they are, badly for
+//! updates: one changed byte changes the whole file. Unpacked, SquashFS compresses them in blocks,
+//! at about the same size (76.1 against 75.2 MB for a router).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -44,8 +44,8 @@ pub struct KernelImage {
 /// Takes the kernel out of /boot and replaces its modules in the tree.
 ///
 /// # Errors
-/// No kernel or more than one, a pattern of the recipe that matches no module, a module that cannot be
-/// unpacked, depmod missing (package kmod) or failing.
+/// No kernel or more than one, a pattern of the recipe that matches no module, a module that cannot
+/// be unpacked, depmod missing (package kmod) or failing.
 pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<KernelImage> {
     let version = find(tree)?;
     let vmlinuz = tree.read(&format!("boot/vmlinuz-{version}"))?;
@@ -67,8 +67,12 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
         initramfs::modules::select(&index, wanted)?
             .into_iter()
             .map(|selected| {
-                let ko_bytes =
-                    unpacked.modules.get(&selected.name).context("a module without a file")?.1.read()?;
+                let ko_bytes = unpacked
+                    .modules
+                    .get(&selected.name)
+                    .context("a module without a file")?
+                    .1
+                    .read()?;
                 let initramfs::modules::Selected { name, path, deps, aliases } = selected;
                 Ok(initramfs::Module { name, path, deps, aliases, ko_bytes })
             })
@@ -76,7 +80,8 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
     };
     let initramfs_modules = select(&initramfs::wanted::default_for(&index))?;
     let mut recovery_modules = select(&initramfs::wanted::recovery_for(&index))?;
-    recovery_modules.retain(|module| !initramfs_modules.iter().any(|other| other.name == module.name));
+    recovery_modules
+        .retain(|module| !initramfs_modules.iter().any(|other| other.name == module.name));
 
     let modules = (unpacked.modules.len(), total);
     unpacked.replace(tree, &base, epoch)?;
@@ -90,9 +95,15 @@ fn find(tree: &Tree) -> Result<String> {
     match names.as_slice() {
         [one] => Ok((*one).to_owned()),
         [] => {
-            bail!("the root filesystem has no kernel (/boot/vmlinuz-*); add linux-image-amd64 to the recipe")
+            bail!(
+                "the root filesystem has no kernel (/boot/vmlinuz-*); add linux-image-amd64 to \
+                    the recipe"
+            )
         }
-        many => bail!("the root filesystem has more than one kernel ({}); an image has one", many.join(", ")),
+        many => bail!(
+            "the root filesystem has more than one kernel ({}); an image has one",
+            many.join(", ")
+        ),
     }
 }
 
@@ -116,20 +127,26 @@ fn chosen(
     let Some(patterns) = &settings.modules else { return Ok(available.keys().cloned().collect()) };
     let mut wanted = BTreeSet::new();
     for Pattern { text, place } in patterns {
-        let (exclude, pattern) = text.strip_prefix('!').map_or((false, text.as_str()), |rest| (true, rest));
+        let (exclude, pattern) =
+            text.strip_prefix('!').map_or((false, text.as_str()), |rest| (true, rest));
         let by_path = pattern.contains('/');
         let name_pattern = normal(pattern);
-        let hits: Vec<&String> =
-            available
-                .iter()
-                .filter(|(name, path)| {
-                    if by_path { glob::matches(pattern, path) } else { glob::matches(&name_pattern, name) }
-                })
-                .map(|(name, _)| name)
-                .collect();
+        let hits: Vec<&String> = available
+            .iter()
+            .filter(|(name, path)| {
+                if by_path {
+                    glob::matches(pattern, path)
+                } else {
+                    glob::matches(&name_pattern, name)
+                }
+            })
+            .map(|(name, _)| name)
+            .collect();
         let built_in = !by_path && builtin.iter().any(|name| glob::matches(&name_pattern, name));
         if hits.is_empty() && !built_in {
-            bail!(place.error(format_args!("`modules: {text}` matches no module of the kernel {version}")));
+            bail!(place.error(format_args!(
+                "`modules: {text}` matches no module of the kernel {version}"
+            )));
         }
         for name in hits {
             if exclude {
@@ -142,8 +159,8 @@ fn chosen(
     Ok(wanted)
 }
 
-/// The chosen modules and all that they need, unpacked: in one unnamed file for the tree, and as files for
-/// depmod, which wants a folder.
+/// The chosen modules and all that they need, unpacked: in one unnamed file for the tree, and as
+/// files for depmod, which wants a folder.
 struct Unpacked {
     /// Name → path below the version's folder without `.xz`, content.
     modules: BTreeMap<String, (String, Content)>,
@@ -179,9 +196,11 @@ impl Unpacked {
             }
             let Some(path) = available.get(&name) else { continue };
             let mut bytes = unpack(tree, &format!("{MODULES}/{version}/{path}"))?;
-            let info = ModInfo::parse(&bytes).with_context(|| format!("{path} is not a kernel module"))?;
+            let info =
+                ModInfo::parse(&bytes).with_context(|| format!("{path} is not a kernel module"))?;
             if !btf {
-                bytes = stripping::strip(&bytes).with_context(|| format!("{path} is no 64-bit ELF file"))?;
+                bytes = stripping::strip(&bytes)
+                    .with_context(|| format!("{path} is no 64-bit ELF file"))?;
             }
             queue.extend(info.depends.into_iter().chain(info.soft));
             let path = path.strip_suffix(".xz").unwrap_or(path).to_owned();
@@ -190,7 +209,8 @@ impl Unpacked {
             fs::write(&file, &bytes).with_context(|| format!("writing {}", file.display()))?;
             (&*store).write_all(&bytes).context("writing a temporary file")?;
             let len = bytes.len() as u64;
-            this.modules.insert(name, (path, Content::Span { file: store.clone(), offset: end, len }));
+            this.modules
+                .insert(name, (path, Content::Span { file: store.clone(), offset: end, len }));
             end += len;
             progress.advance(1);
         }

@@ -1,4 +1,5 @@
-//! `daruma-bundler`: from a verb to the function that does it. Errors are printed in one place, as one line.
+//! `daruma-bundler`: from a verb to the function that does it. Errors are printed in one place, as
+//! one line.
 
 mod fleet_verbs;
 mod repo_verbs;
@@ -45,7 +46,8 @@ enum Verb {
         /// The tar to write
         #[arg(short, value_name = "ROOTFS.tar")]
         output: PathBuf,
-        /// Folder that keeps root filesystems; one is taken from it when nothing it depends on has changed
+        /// Folder that keeps root filesystems; one is taken from it when nothing it depends on has
+        /// changed
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
     },
@@ -59,8 +61,8 @@ enum Verb {
         /// Secret key of the release role; as many as its threshold asks for
         #[arg(long = "key", value_name = "KEY.pem", required = true)]
         keys: Vec<PathBuf>,
-        /// Folder of the public keys that the device will accept; a root.json in it is put into the image, and its
-        /// release keys count instead
+        /// Folder of the public keys that the device will accept; a root.json in it is put into the
+        /// image, and its release keys count instead
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
         /// Version of the system, for instance 1.2.3
@@ -69,7 +71,8 @@ enum Verb {
         /// The bundle to write
         #[arg(short, value_name = "OUT.daruma")]
         output: PathBuf,
-        /// Folder with the programs daruma and daruma-init; else they are looked for beside this program
+        /// Folder with the programs daruma and daruma-init; else they are looked for beside this
+        /// program
         #[arg(long, value_name = "DIR")]
         device_programs: Option<PathBuf>,
     },
@@ -99,7 +102,8 @@ enum Verb {
         /// The delta to write
         #[arg(short, value_name = "OUT.delta")]
         output: PathBuf,
-        /// Besides, a shorter one for devices that grant it the memory (`delta-memory-mib`): the kernel goes through its payload
+        /// Besides, a shorter one for devices that grant it the memory (`delta-memory-mib`): the
+        /// kernel goes through its payload
         #[arg(long, value_name = "OUT.delta")]
         with_kernel: Option<PathBuf>,
     },
@@ -128,11 +132,13 @@ enum Verb {
     Withdraw(repo_verbs::Withdraw),
     /// Sign a channel anew before it expires, or under a new root document
     Renew(repo_verbs::Renew),
-    /// Send a repository, or one bundle, to an OCI registry; what is there already is not sent again
+    /// Send a repository, or one bundle, to an OCI registry; what is there already is not sent
+    /// again
     Push {
         /// The repository's folder, or a bundle
         what: PathBuf,
-        /// oci://HOST[:PORT]/NAME, for one bundle also with :TAG; oci+http:// for a registry without TLS
+        /// oci://HOST[:PORT]/NAME, for one bundle also with :TAG; oci+http:// for a registry
+        /// without TLS
         to: Reference,
     },
     /// Fetch a repository, or with a tag one file of it, from an OCI registry
@@ -145,7 +151,8 @@ enum Verb {
     },
     /// Serve a repository over HTTP, for trying it out
     Serve(repo_verbs::Serve),
-    /// Count in a server's access log what became of a channel's releases, and withdraw those that fail
+    /// Count in a server's access log what became of a channel's releases, and withdraw those that
+    /// fail
     Watch(fleet_verbs::Watch),
     /// Simulate a fleet that polls a channel while a release is rolled out
     Simulate(fleet_verbs::Simulate),
@@ -164,13 +171,17 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Keygen { out, name } => keygen(&out, &name),
-        Verb::Build { recipe, output, cache } => {
-            rootfs::build(Recipe::load(&recipe)?, &output, cache.as_deref(), rootfs::source_date_epoch()?)
-        }
+        Verb::Build { recipe, output, cache } => rootfs::build(
+            Recipe::load(&recipe)?,
+            &output,
+            cache.as_deref(),
+            rootfs::source_date_epoch()?,
+        ),
         Verb::Bundle { recipe, rootfs, keys, keyring, version, output, device_programs } => {
             // Everything that can be wrong with the arguments, before the long work.
             let recipe = Recipe::load(&recipe)?;
-            let keys = keys.iter().map(|path| Ok(SecretKey::load(path)?)).collect::<Result<Vec<_>>>()?;
+            let keys =
+                keys.iter().map(|path| Ok(SecretKey::load(path)?)).collect::<Result<Vec<_>>>()?;
             let mut ids: Vec<_> = keys.iter().map(|key| key.public().id()).collect();
             ids.sort();
             if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -208,7 +219,8 @@ fn run(verb: Verb) -> Result<()> {
         }
         Verb::Delta { old, new, keyring, output, with_kernel } => {
             let keyring = Trusted::load(&keyring)?.keyring;
-            let (delta, kernel) = delta::write(&old, &new, &keyring, &output, with_kernel.as_deref())?;
+            let (delta, kernel) =
+                delta::write(&old, &new, &keyring, &output, with_kernel.as_deref())?;
             print!(
                 "{}{}",
                 delta.to_text(),
@@ -241,7 +253,8 @@ fn run(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Pull { from, output } => {
-            let pull = if from.tag.is_some() { registry::pull_file } else { registry::pull_repository };
+            let pull =
+                if from.tag.is_some() { registry::pull_file } else { registry::pull_repository };
             print!("{}", pull(&from, &output)?);
             Ok(())
         }
@@ -261,7 +274,10 @@ fn keygen(out: &Path, name: &str) -> Result<()> {
     // Devices trust the old key; a new one under its name could not be told from it.
     for path in [&secret_path, &public_path] {
         if path.symlink_metadata().is_ok() {
-            bail!("{} is there already and is not overwritten; choose another --name", path.display());
+            bail!(
+                "{} is there already and is not overwritten; choose another --name",
+                path.display()
+            );
         }
     }
     let secret = SecretKey::generate()?;

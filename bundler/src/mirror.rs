@@ -1,8 +1,8 @@
 //! Where packages come from: the archives that the build host's own apt uses.
 //!
-//! So a host behind a proxy or with a mirror in the cellar works without a word in the recipe, and no
-//! host name is written into this program. Only the address is taken from the host; the suite is the
-//! recipe's, so a Debian 12 host builds Debian 13.
+//! So a host behind a proxy or with a mirror in the cellar works without a word in the recipe, and
+//! no host name is written into this program. Only the address is taken from the host; the suite is
+//! the recipe's, so a Debian 12 host builds Debian 13.
 
 use crate::recipe::{Bootstrap, RecipeError};
 use crate::tool::{self, ToolError};
@@ -54,7 +54,8 @@ pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
         let Archives { debian, security } = Archives::parse(&text);
         (debian.into_iter().collect(), security)
     } else {
-        // A recipe that names mirrors means them for everything; one that holds security updates says so.
+        // A recipe that names mirrors means them for everything; one that holds security updates
+        // says so.
         let trim = |uri: &String| uri.trim_end_matches('/').to_owned();
         let (security, debian): (Vec<_>, Vec<_>) =
             bootstrap.mirrors.iter().map(trim).partition(|uri| uri.ends_with("-security"));
@@ -80,8 +81,10 @@ pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
 fn missing(suite: &str) -> RecipeError {
     let kind = if suite.ends_with("-security") { "security" } else { "Debian" };
     RecipeError(format!(
-        "building from the suite {suite}: the build host's apt has no {kind} archive (`apt-get indextargets` lists \
-         none); add one to /etc/apt/sources.list.d and run `apt-get update`, or name `mirrors` in the mmdebstrap action"
+        "building from the suite {suite}: the build host's apt has no {kind} archive (`apt-get \
+            indextargets` lists \
+         none); add one to /etc/apt/sources.list.d and run `apt-get update`, or name `mirrors` in \
+         the mmdebstrap action"
     ))
 }
 
@@ -93,16 +96,22 @@ struct Archives {
 }
 
 impl Archives {
-    /// Reads lines of `URI RELEASE ORIGIN COMPONENT`; the first of each kind counts, as it does for apt.
+    /// Reads lines of `URI RELEASE ORIGIN COMPONENT`; the first of each kind counts, as it does for
+    /// apt.
     fn parse(text: &str) -> Self {
         let mut found = Self::default();
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
-            let (Some(uri), Some(release), Some("Debian")) = (words.next(), words.next(), words.next())
+            let (Some(uri), Some(release), Some("Debian")) =
+                (words.next(), words.next(), words.next())
             else {
                 continue;
             };
-            let place = if release.ends_with("-security") { &mut found.security } else { &mut found.debian };
+            let place = if release.ends_with("-security") {
+                &mut found.security
+            } else {
+                &mut found.debian
+            };
             place.get_or_insert_with(|| uri.trim_end_matches('/').to_owned());
         }
         found
@@ -127,6 +136,9 @@ mod tests {
     #[test]
     fn a_host_without_a_security_archive_is_told_what_to_add() {
         let message = missing("trixie-security").to_string();
-        assert!(message.contains("no security archive") && message.contains("apt-get update"), "{message}");
+        assert!(
+            message.contains("no security archive") && message.contains("apt-get update"),
+            "{message}"
+        );
     }
 }

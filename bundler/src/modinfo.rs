@@ -19,7 +19,9 @@ impl ModInfo {
             if let Some(names) = record.strip_prefix("depends=") {
                 info.depends.extend(names.split(',').filter(|name| !name.is_empty()).map(normal));
             } else if let Some(names) = record.strip_prefix("softdep=") {
-                let words = names.split_ascii_whitespace().filter(|word| !matches!(*word, "pre:" | "post:"));
+                let words = names
+                    .split_ascii_whitespace()
+                    .filter(|word| !matches!(*word, "pre:" | "post:"));
                 info.soft.extend(words.map(normal));
             }
         }
@@ -33,18 +35,21 @@ pub fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// ELF64's section header table (elf(5)): e_shoff at 0x28, e_shentsize, e_shnum, e_shstrndx from 0x3a; in each
-/// header sh_name at 0, sh_offset at 0x18, sh_size at 0x20.
+/// ELF64's section header table (elf(5)): e_shoff at 0x28, e_shentsize, e_shnum, e_shstrndx from
+/// 0x3a; in each header sh_name at 0, sh_offset at 0x18, sh_size at 0x20.
 fn section<'a>(elf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     if elf.get(..6)? != b"\x7fELF\x02\x01" {
         return None;
     }
     let table = usize::try_from(u64_at(elf, 0x28)?).ok()?;
-    let [entry, count, names] = [u16_at(elf, 0x3a)?, u16_at(elf, 0x3c)?, u16_at(elf, 0x3e)?].map(usize::from);
+    let [entry, count, names] =
+        [u16_at(elf, 0x3a)?, u16_at(elf, 0x3c)?, u16_at(elf, 0x3e)?].map(usize::from);
     let header = |index: usize| elf.get(table + index * entry..table + (index + 1) * entry);
     let content = |header: &[u8]| {
-        let (start, size) =
-            (usize::try_from(u64_at(header, 0x18)?).ok()?, usize::try_from(u64_at(header, 0x20)?).ok()?);
+        let (start, size) = (
+            usize::try_from(u64_at(header, 0x18)?).ok()?,
+            usize::try_from(u64_at(header, 0x20)?).ok()?,
+        );
         elf.get(start..start.checked_add(size)?)
     };
     let strings = content(header(names)?)?;

@@ -1,8 +1,10 @@
-//! In which order the contents of files lie in the root image: package by package, and the kernel's modules last.
+//! In which order the contents of files lie in the root image: package by package, and the kernel's
+//! modules last.
 //!
-//! A SquashFS packs small files and the ends of large ones, one after the other, into shared blocks of 128 KiB. When a
-//! package is updated, each block with a file of it is fetched, and with it the files of others that share the block. So files
-//! that change together lie together (docs/decisions.md has what that saves).
+//! A SquashFS packs small files and the ends of large ones, one after the other, into shared blocks
+//! of 128 KiB. When a package is updated, each block with a file of it is fetched, and with it the
+//! files of others that share the block. So files that change together lie together
+//! (docs/decisions.md has what that saves).
 
 use std::collections::HashMap;
 
@@ -11,12 +13,14 @@ use anyhow::Result;
 use crate::clean::PACKAGE_DATABASE;
 use crate::tree::{Kind, Tree};
 
-/// Each package has its own files here: `NAME.list` with the paths that it brings, `NAME.md5sums` and others.
+/// Each package has its own files here: `NAME.list` with the paths that it brings, `NAME.md5sums`
+/// and others.
 const INFO: &str = "info";
 const MODULES: &str = "usr/lib/modules/";
 
-/// The paths of the regular files in that order; a file with several names is there with each. It depends on nothing but the
-/// names in the tree and dpkg's lists. Files of no package come first; a tree without lists is in the order of its paths.
+/// The paths of the regular files in that order; a file with several names is there with each. It
+/// depends on nothing but the names in the tree and dpkg's lists. Files of no package come first; a
+/// tree without lists is in the order of its paths.
 ///
 /// # Errors
 /// A list cannot be read.
@@ -33,9 +37,15 @@ pub(crate) fn of_files(tree: &Tree) -> Result<Vec<&str>> {
         }
     }
     let package = |path: &str| -> String {
-        // Before Debian 13 lists have the names that files had before /lib became a link to /usr/lib.
-        let listed = || packages.get(path).or_else(|| packages.get(path.strip_prefix("usr/")?)).copied();
-        package_of(&info, path).map(|(package, _)| package).or_else(listed).unwrap_or_default().to_owned()
+        // Before Debian 13 lists have the names that files had before /lib became a link to
+        // /usr/lib.
+        let listed =
+            || packages.get(path).or_else(|| packages.get(path.strip_prefix("usr/")?)).copied();
+        package_of(&info, path)
+            .map(|(package, _)| package)
+            .or_else(listed)
+            .unwrap_or_default()
+            .to_owned()
     };
     let files = tree.iter().filter(|(_, id)| matches!(tree.inode(*id).kind, Kind::File(_)));
     let mut files: Vec<&str> = files.map(|(path, _)| path).collect();

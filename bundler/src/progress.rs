@@ -27,13 +27,17 @@ impl Progress {
     /// A step of `total` pieces; 0 when nobody knows how many.
     #[must_use]
     pub fn steps(what: &str, total: u64) -> Self {
-        Self::new(what, total, if total == 0 { "{spinner} {msg}" } else { "{msg} {wide_bar} {pos}/{len}" })
+        Self::new(
+            what,
+            total,
+            if total == 0 { "{spinner} {msg}" } else { "{msg} {wide_bar} {pos}/{len}" },
+        )
     }
 
     fn new(what: &str, total: u64, template: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = ProgressBar::new(total).with_style(style).with_message(what.to_owned());
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
@@ -41,7 +45,13 @@ impl Progress {
         if bar.is_none() {
             eprintln!("{what} …");
         }
-        Self { what: what.to_owned(), total, started: Instant::now(), bar, plain: Mutex::new((0, 0)) }
+        Self {
+            what: what.to_owned(),
+            total,
+            started: Instant::now(),
+            bar,
+            plain: Mutex::new((0, 0)),
+        }
     }
 
     /// Some more is done.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use bundle::{ChannelName, Compatible, SecretKey};
-use bundler::repo::{self, Change, Offer, Published, Repository, RoleKey, RoleKeyId, RoleThreshold, Stage};
+use bundler::repo::{
+    self, Change, Offer, Published, Repository, RoleKey, RoleKeyId, RoleThreshold, Stage,
+};
 use bundler::serve::Server;
 use clap::{Args, Subcommand};
 use semver::Version;
@@ -22,7 +24,8 @@ pub(crate) struct Place {
     /// Secret key of the channel role; as many as its threshold asks for
     #[arg(long = "key", value_name = "KEY.pem", required = true)]
     keys: Vec<PathBuf>,
-    /// Days until the channel expires: for longer than that nobody can hold a newer one back from a device
+    /// Days until the channel expires: for longer than that nobody can hold a newer one back from a
+    /// device
     #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3660))]
     expires_days: u32,
 }
@@ -42,11 +45,12 @@ pub(crate) struct Publish {
     /// Only devices that run at least this version may take it directly
     #[arg(long, value_name = "X.Y.Z")]
     from_version: Option<Version>,
-    /// Make deltas from so many of the newest older releases: a fifth of the bytes, a minute or more each
+    /// Make deltas from so many of the newest older releases: a fifth of the bytes, a minute or
+    /// more each
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
     deltas: u8,
-    /// With each, a second one that goes through the kernel's payload: an eighth of the bytes, for devices whose
-    /// `delta-memory-mib` grants it; some minutes and 1.2 GB of memory each
+    /// With each, a second one that goes through the kernel's payload: an eighth of the bytes, for
+    /// devices whose `delta-memory-mib` grants it; some minutes and 1.2 GB of memory each
     #[arg(long, requires = "deltas")]
     with_kernel: bool,
 }
@@ -69,8 +73,8 @@ pub(crate) struct Withdraw {
 pub(crate) struct Renew {
     #[command(flatten)]
     place: Place,
-    /// Take the channel's content as it is, though its signatures do not count any more: after its key was replaced, and
-    /// after looking at it
+    /// Take the channel's content as it is, though its signatures do not count any more: after its
+    /// key was replaced, and after looking at it
     #[arg(long)]
     trust_content: bool,
 }
@@ -141,7 +145,8 @@ pub(crate) fn publish(arguments: Publish) -> Result<()> {
     let stage = (percent.is_some() || over.is_some())
         .then(|| Stage { percent: percent.unwrap_or(100), hours: over.unwrap_or(0) });
     let keys = place.keys()?;
-    let offer = Offer { bundle: &bundle, from_version, stage, deltas: usize::from(deltas), with_kernel };
+    let offer =
+        Offer { bundle: &bundle, from_version, stage, deltas: usize::from(deltas), with_kernel };
     let repo = Repository::open(&place.repo)?;
     show(&repo.publish(&place.channel, &offer, &keys, place.expires_days)?)
 }
@@ -149,7 +154,14 @@ pub(crate) fn publish(arguments: Publish) -> Result<()> {
 pub(crate) fn withdraw(arguments: Withdraw) -> Result<()> {
     let Withdraw { version, place, compatible, reason } = arguments;
     let (keys, repo) = (place.keys()?, Repository::open(&place.repo)?);
-    show(&repo.withdraw(&place.channel, compatible.as_ref(), &version, &reason, &keys, place.expires_days)?)
+    show(&repo.withdraw(
+        &place.channel,
+        compatible.as_ref(),
+        &version,
+        &reason,
+        &keys,
+        place.expires_days,
+    )?)
 }
 
 pub(crate) fn renew(arguments: Renew) -> Result<()> {
@@ -187,7 +199,8 @@ pub(crate) fn root(verb: RootVerb) -> Result<()> {
         RootVerb::Finish { repo } => {
             let root = repo::finish(&Repository::open(&repo)?)?;
             println!(
-                "root version {} is in place, until {}; new channels are made under it, `daruma-bundler renew` tells those that are there",
+                "root version {} is in place, until {}; new channels are made under it, \
+                    `daruma-bundler renew` tells those that are there",
                 root.version, root.expires
             );
         }
@@ -199,7 +212,8 @@ pub(crate) fn root(verb: RootVerb) -> Result<()> {
 fn next_step(draft: &std::path::Path) -> String {
     let path = draft.display();
     format!(
-        "{path} is a draft: sign it with `daruma-bundler root sign {path} --key …`, then `daruma-bundler root finish`\n"
+        "{path} is a draft: sign it with `daruma-bundler root sign {path} --key …`, then \
+            `daruma-bundler root finish`\n"
     )
 }
 

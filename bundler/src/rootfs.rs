@@ -1,8 +1,9 @@
 //! From a recipe to a tar of the root filesystem, by one run of mmdebstrap.
 //!
-//! mmdebstrap writes the tar itself, in a user namespace when it is not root, so nothing of the image is
-//! ever unpacked on the build host and no step needs privileges. The recipe's steps become its
-//! `customize` hooks, in the recipe's order; packages before the first other step go into the bootstrap.
+//! mmdebstrap writes the tar itself, in a user namespace when it is not root, so nothing of the
+//! image is ever unpacked on the build host and no step needs privileges. The recipe's steps become
+//! its `customize` hooks, in the recipe's order; packages before the first other step go into the
+//! bootstrap.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ use crate::progress::{Progress, size};
 use crate::recipe::{Recipe, Run, Step};
 use crate::{staging, tool};
 
-/// `SOURCE_DATE_EPOCH` when the environment has none: 2025-08-09T00:00:00Z, the day Debian 13 came out.
-/// A fixed time, because bundles of the same input must be the same on every day.
+/// `SOURCE_DATE_EPOCH` when the environment has none: 2025-08-09T00:00:00Z, the day Debian 13 came
+/// out. A fixed time, because bundles of the same input must be the same on every day.
 pub const DEFAULT_EPOCH: u64 = 1_754_697_600;
 
 /// `SOURCE_DATE_EPOCH` in seconds.
@@ -27,13 +28,14 @@ pub const DEFAULT_EPOCH: u64 = 1_754_697_600;
 pub fn source_date_epoch() -> Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Err(_) => Ok(DEFAULT_EPOCH),
-        Ok(text) => {
-            text.parse().with_context(|| format!("SOURCE_DATE_EPOCH={text}: it is seconds since 1970"))
-        }
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("SOURCE_DATE_EPOCH={text}: it is seconds since 1970")),
     }
 }
 
-/// A recipe made ready for mmdebstrap: its sources and its hooks, with their files in a temporary folder.
+/// A recipe made ready for mmdebstrap: its sources and its hooks, with their files in a temporary
+/// folder.
 #[derive(Debug)]
 pub struct Plan {
     recipe: Recipe,
@@ -60,9 +62,10 @@ impl Plan {
             .context("making a temporary folder")?;
         let include = recipe.bootstrap.include.clone();
         let steps = recipe.steps.clone();
-        let mut plan = Self { recipe, epoch, sources, include, hooks: Vec::new(), staged: Vec::new(), dir };
-        // What mmdebstrap copies from the build host for the time of the build must not stay; what the
-        // recipe puts in its place must.
+        let mut plan =
+            Self { recipe, epoch, sources, include, hooks: Vec::new(), staged: Vec::new(), dir };
+        // What mmdebstrap copies from the build host for the time of the build must not stay; what
+        // the recipe puts in its place must.
         plan.hooks.push(FORGET_HOST.to_owned());
         let mut bootstrapping = true;
         for step in &steps {
@@ -84,9 +87,11 @@ impl Plan {
         match step {
             Step::Apt { packages, recommends } => {
                 let recommends = if *recommends { "true" } else { "false" };
-                let packages = packages.iter().map(|p| quote(p)).collect::<Result<Vec<_>>>()?.join(" ");
+                let packages =
+                    packages.iter().map(|p| quote(p)).collect::<Result<Vec<_>>>()?.join(" ");
                 self.hooks.push(format!(
-                    "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get --yes -oDPkg::Chroot-Directory=\"$1\" \
+                    "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get --yes \
+                        -oDPkg::Chroot-Directory=\"$1\" \
                      -oApt::Install-Recommends={recommends} install {packages}"
                 ));
             }
@@ -106,8 +111,9 @@ impl Plan {
                 staging::pack_script(script, "daruma-step", &tar, self.epoch)?;
                 let args = args.iter().map(|a| quote(a)).collect::<Result<Vec<_>>>()?.join(" ");
                 self.hooks.push(format!("tar-in {} /tmp", quote_path(&tar)?));
-                self.hooks
-                    .push(format!("chroot \"$1\" /tmp/daruma-step {args} && rm \"$1\"/tmp/daruma-step"));
+                self.hooks.push(format!(
+                    "chroot \"$1\" /tmp/daruma-step {args} && rm \"$1\"/tmp/daruma-step"
+                ));
             }
             Step::Run { chroot: false, run } => {
                 let dir = self.recipe.path.parent().unwrap_or(Path::new(".")).canonicalize();
@@ -115,13 +121,15 @@ impl Plan {
                 let command = match run {
                     Run::Command(command) => format!("sh -e -c {}", quote(command)?),
                     Run::Script(script, args) => {
-                        let script =
-                            script.canonicalize().with_context(|| format!("finding {}", script.display()))?;
+                        let script = script
+                            .canonicalize()
+                            .with_context(|| format!("finding {}", script.display()))?;
                         let args = args.iter().map(|a| quote(a)).collect::<Result<Vec<_>>>()?;
                         format!("{} {}", quote_path(&script)?, args.join(" "))
                     }
                 };
-                self.hooks.push(format!("ROOTDIR=\"$1\" RECIPEDIR={} {command}", quote_path(&dir)?));
+                self.hooks
+                    .push(format!("ROOTDIR=\"$1\" RECIPEDIR={} {command}", quote_path(&dir)?));
             }
         }
         Ok(())
@@ -153,7 +161,8 @@ impl Plan {
         }));
         command.args(bootstrap.aptopts.iter().map(|line| format!("--aptopt={line}")));
         command.args(bootstrap.dpkgopts.iter().map(|line| format!("--dpkgopt={line}")));
-        // Nothing is configured in the variant extract, so mmdebstrap never comes to its customize hooks there.
+        // Nothing is configured in the variant extract, so mmdebstrap never comes to its customize
+        // hooks there.
         let stage = if bootstrap.variant == "extract" { "extract" } else { "customize" };
         command.args(self.hooks.iter().map(|hook| format!("--{stage}-hook={hook}")));
         command.arg(&bootstrap.suite).arg(out);
@@ -166,7 +175,10 @@ impl Plan {
         let mut list = vec![
             ("epoch".to_owned(), self.epoch.to_string().into_bytes()),
             ("daruma-bundler".to_owned(), env!("CARGO_PKG_VERSION").into()),
-            ("mmdebstrap".to_owned(), tool::run(tool::command("mmdebstrap").arg("--version"))?.into_bytes()),
+            (
+                "mmdebstrap".to_owned(),
+                tool::run(tool::command("mmdebstrap").arg("--version"))?.into_bytes(),
+            ),
             ("apt".to_owned(), tool::run(tool::command("apt-get").arg("--version"))?.into_bytes()),
         ];
         // The hooks name the temporary folder, which is another one each time.
@@ -174,7 +186,8 @@ impl Plan {
         let command = format!("{:?}", self.command(Path::new("out.tar"))).replace(&dir, "STAGED");
         list.push(("command".to_owned(), command.into_bytes()));
         for file in self.staged.iter().chain(&self.recipe.bootstrap.keyring_files) {
-            let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+            let bytes =
+                std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
             list.push(("file".to_owned(), bytes));
         }
         for step in &self.recipe.steps {
@@ -243,7 +256,8 @@ fn make(plan: &Plan, name: &str, out: &Path) -> Result<()> {
         let _ = std::fs::remove_file(&part);
         return Err(error).with_context(|| format!("building the root filesystem of {name}"));
     }
-    let bytes = std::fs::metadata(&part).with_context(|| format!("reading {}", part.display()))?.len();
+    let bytes =
+        std::fs::metadata(&part).with_context(|| format!("reading {}", part.display()))?.len();
     std::fs::rename(&part, out)
         .with_context(|| format!("renaming {} to {}", part.display(), out.display()))?;
     progress.done(&size(bytes));

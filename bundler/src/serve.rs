@@ -1,5 +1,5 @@
-//! A small web server for trying a repository out: files of one folder, ranges, ETag. Not for a fleet: use nginx or the
-//! like there.
+//! A small web server for trying a repository out: files of one folder, ranges, ETag. Not for a
+//! fleet: use nginx or the like there.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -31,7 +31,8 @@ impl Server {
     /// The folder is not there, or the address is taken.
     pub fn bind(dir: &Path, listen: SocketAddr) -> Result<Self> {
         let dir = dir.canonicalize().with_context(|| format!("serving {}", dir.display()))?;
-        let listener = TcpListener::bind(listen).with_context(|| format!("listening on {listen}"))?;
+        let listener =
+            TcpListener::bind(listen).with_context(|| format!("listening on {listen}"))?;
         Ok(Self { dir, listener })
     }
 
@@ -109,14 +110,19 @@ impl Server {
                 is_json: request.path.ends_with(".json"),
             }
         };
-        if request.header("if-none-match").is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag)) {
+        if request
+            .header("if-none-match")
+            .is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag))
+        {
             return Answer { etag: Some(etag), ..Answer::empty("304 Not Modified") };
         }
         let is_meant = request.header("if-range").is_none_or(|tag| tag == etag);
         match request.header("range").filter(|_| is_meant).map(|range| find(range, length)) {
             None | Some(Asked::All) => of_file("200 OK", None),
             Some(Asked::Part(from, len)) => of_file("206 Partial Content", Some((from, len))),
-            Some(Asked::Nothing) => Answer { total: length, ..Answer::empty("416 Range Not Satisfiable") },
+            Some(Asked::Nothing) => {
+                Answer { total: length, ..Answer::empty("416 Range Not Satisfiable") }
+            }
         }
     }
 
@@ -131,7 +137,8 @@ impl Server {
             return None;
         }
         // A symbolic link may not lead out either.
-        let path = self.dir.join(path).canonicalize().ok().filter(|path| path.starts_with(&self.dir))?;
+        let path =
+            self.dir.join(path).canonicalize().ok().filter(|path| path.starts_with(&self.dir))?;
         let file = File::open(path).ok()?;
         let metadata = file.metadata().ok().filter(|metadata| metadata.is_file())?;
         let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
@@ -182,8 +189,8 @@ impl Request {
         // A body is not read, and so the next request would not be found.
         let has_body = request.header("content-length").is_some_and(|length| length != "0")
             || request.header("transfer-encoding").is_some();
-        request.closes |=
-            has_body || request.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+        request.closes |= has_body
+            || request.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
         Ok(Some(request))
     }
 
@@ -203,12 +210,17 @@ enum Asked {
 
 /// One range; several, and what is no range, get the whole file, as RFC 9110 allows.
 fn find(range: &str, length: u64) -> Asked {
-    let Some((from, to)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+    let Some((from, to)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
+    else {
         return Asked::All;
     };
     match (from.trim().parse::<u64>(), to.trim().parse::<u64>()) {
-        (Ok(from), Ok(to)) if from <= to && from < length => Asked::Part(from, to.min(length - 1) - from + 1),
-        (Ok(from), Err(_)) if to.trim().is_empty() && from < length => Asked::Part(from, length - from),
+        (Ok(from), Ok(to)) if from <= to && from < length => {
+            Asked::Part(from, to.min(length - 1) - from + 1)
+        }
+        (Ok(from), Err(_)) if to.trim().is_empty() && from < length => {
+            Asked::Part(from, length - from)
+        }
         (Err(_), Ok(last)) if from.trim().is_empty() && last > 0 && length > 0 => {
             let len = last.min(length);
             Asked::Part(length - len, len)
@@ -260,7 +272,9 @@ impl Answer {
             head += "Connection: close\r\n";
         }
         stream.write_all(format!("{head}\r\n").as_bytes())?;
-        let Some(file) = self.file.as_mut().filter(|_| request.method == "GET") else { return Ok(0) };
+        let Some(file) = self.file.as_mut().filter(|_| request.method == "GET") else {
+            return Ok(0);
+        };
         file.seek(SeekFrom::Start(from))?;
         let sent = io::copy(&mut file.take(len), stream)?;
         if sent == len { Ok(sent) } else { Err(io::Error::other("the file became shorter")) }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A share from 0 to 100 percent: `2`, `2%` and `0.5` are two percent, two percent and half a percent.
+/// A share from 0 to 100 percent: `2`, `2%` and `0.5` are two percent, two percent and half a
+/// percent.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
 pub struct Share(f64);
 

@@ -1,7 +1,8 @@
 //! Overlays and scripts as tars that are the same on every host, whoever checked the recipes out.
 //!
-//! mmdebstrap's `copy-in` and `sync-in` keep the owner of the file on the build host, which is a different
-//! user on every host. A tar of our own says root, and its modes do not depend on anybody's umask.
+//! mmdebstrap's `copy-in` and `sync-in` keep the owner of the file on the build host, which is a
+//! different user on every host. A tar of our own says root, and its modes do not depend on
+//! anybody's umask.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -10,7 +11,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// Writes a folder as a tar: sorted, owned by root, files 0644 or 0755, folders 0755, times `epoch`.
+/// Writes a folder as a tar: sorted, owned by root, files 0644 or 0755, folders 0755, times
+/// `epoch`.
 ///
 /// # Errors
 /// What cannot be read, and what a recipe's folder cannot hold (device nodes, sockets).
@@ -26,8 +28,13 @@ pub fn pack_overlay(source: &Path, out: &Path, epoch: u64) -> Result<()> {
 /// What cannot be read or written.
 pub fn pack_script(script: &Path, name: &str, out: &Path, epoch: u64) -> Result<()> {
     let mut tar = create(out)?;
-    let bytes = fs::read(script).with_context(|| format!("reading the script {}", script.display()))?;
-    tar.append_data(&mut header(tar::EntryType::Regular, 0o755, bytes.len() as u64, epoch), name, &*bytes)?;
+    let bytes =
+        fs::read(script).with_context(|| format!("reading the script {}", script.display()))?;
+    tar.append_data(
+        &mut header(tar::EntryType::Regular, 0o755, bytes.len() as u64, epoch),
+        name,
+        &*bytes,
+    )?;
     close(tar, out)
 }
 
@@ -57,15 +64,21 @@ fn header(kind: tar::EntryType, mode: u32, size: u64, epoch: u64) -> tar::Header
 fn add_folder(tar: &mut Builder, dir: &Path, name: &Path, epoch: u64) -> Result<()> {
     // The top of an overlay is the root folder itself, whose mode is Debian's business.
     if name != Path::new(".") {
-        tar.append_data(&mut header(tar::EntryType::Directory, 0o755, 0, epoch), name, io::empty())?;
+        tar.append_data(
+            &mut header(tar::EntryType::Directory, 0o755, 0, epoch),
+            name,
+            io::empty(),
+        )?;
     }
     let listed = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let mut entries = listed.with_context(|| format!("reading the overlay folder {}", dir.display()))?;
+    let mut entries =
+        listed.with_context(|| format!("reading the overlay folder {}", dir.display()))?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
         let name = name.join(entry.file_name());
-        let metadata = path.symlink_metadata().with_context(|| format!("reading {}", path.display()))?;
+        let metadata =
+            path.symlink_metadata().with_context(|| format!("reading {}", path.display()))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
             add_folder(tar, &path, &name, epoch)?;
@@ -85,7 +98,10 @@ fn add_folder(tar: &mut Builder, dir: &Path, name: &Path, epoch: u64) -> Result<
                 &*bytes,
             )?;
         } else {
-            bail!("the overlay holds {}, which is neither file, folder nor symbolic link", path.display());
+            bail!(
+                "the overlay holds {}, which is neither file, folder nor symbolic link",
+                path.display()
+            );
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Child processes. Every program of the build host that the bundler needs is named here, so that a
-//! missing one is reported with the Debian package that has it, and a failing one with its last words.
+//! missing one is reported with the Debian package that has it, and a failing one with its last
+//! words.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -25,7 +26,8 @@ const LAST_WORDS: usize = 12;
 
 /// A command for one of the build host's programs, in a locale whose messages we can rely on.
 ///
-/// Debian keeps `depmod` and `veritysetup` in /usr/sbin, which an ordinary user's PATH does not have.
+/// Debian keeps `depmod` and `veritysetup` in /usr/sbin, which an ordinary user's PATH does not
+/// have.
 #[must_use]
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
@@ -80,8 +82,10 @@ fn not_started(command: &Command, error: &std::io::Error) -> ToolError {
     if error.kind() != std::io::ErrorKind::NotFound {
         return ToolError(format!("starting {program}: {error}"));
     }
-    let package =
-        PACKAGES.iter().find(|(name, _)| *name == program).map_or(&*program, |(_, package)| package);
+    let package = PACKAGES
+        .iter()
+        .find(|(name, _)| *name == program)
+        .map_or(&*program, |(_, package)| package);
     ToolError(format!("{program} is not installed; install the Debian package {package}"))
 }
 
@@ -111,13 +115,16 @@ mod tests {
     #[test]
     fn a_missing_tool_names_its_package() {
         let error = not_started(&command("veritysetup"), &std::io::ErrorKind::NotFound.into());
-        assert_eq!(error.0, "veritysetup is not installed; install the Debian package cryptsetup-bin");
+        assert_eq!(
+            error.0,
+            "veritysetup is not installed; install the Debian package cryptsetup-bin"
+        );
     }
 
     #[test]
     fn a_failing_tool_is_quoted_with_its_command() {
-        let error =
-            run(command("sh").args(["-c", "echo first >&2; echo the reason >&2; exit 3"])).unwrap_err();
+        let error = run(command("sh").args(["-c", "echo first >&2; echo the reason >&2; exit 3"]))
+            .unwrap_err();
         assert!(error.0.ends_with("ended with exit status: 3: first | the reason"), "{error}");
         assert!(error.0.starts_with("sh -c "), "{error}");
     }

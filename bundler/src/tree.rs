@@ -1,7 +1,7 @@
 //! A root filesystem in memory: metadata here, contents as places in the tar they came from.
 //!
-//! Paths are relative and without `./`: `usr/bin/daruma`; the root is the empty path. Two names of one
-//! inode are a hard link.
+//! Paths are relative and without `./`: `usr/bin/daruma`; the root is the empty path. Two names of
+//! one inode are a hard link.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -71,7 +71,9 @@ impl Read for ContentReader {
             return Ok(0);
         }
         let got = match &self.content {
-            Content::Span { file, offset, .. } => file.read_at(&mut buf[..want], offset + self.at)?,
+            Content::Span { file, offset, .. } => {
+                file.read_at(&mut buf[..want], offset + self.at)?
+            }
             Content::Bytes(bytes) => {
                 let at = usize::try_from(self.at).unwrap_or(usize::MAX);
                 buf[..want].copy_from_slice(&bytes[at..at + want]);
@@ -244,7 +246,8 @@ impl Tree {
 
     /// Removes what is below a folder for which `drop` says so; a folder takes its content along.
     pub fn remove_below(&mut self, dir: &str, drop: impl Fn(&str) -> bool) {
-        let names: Vec<String> = self.below(dir).filter(|path| drop(path)).map(str::to_owned).collect();
+        let names: Vec<String> =
+            self.below(dir).filter(|path| drop(path)).map(str::to_owned).collect();
         for name in names {
             self.remove(&name);
         }
@@ -259,7 +262,8 @@ impl Tree {
             bail!("{from} is not in the root filesystem");
         }
         self.ensure_parent(to);
-        let moved: Vec<String> = std::iter::once(from).chain(self.below(from)).map(str::to_owned).collect();
+        let moved: Vec<String> =
+            std::iter::once(from).chain(self.below(from)).map(str::to_owned).collect();
         for name in moved {
             if let Some(id) = self.names.remove(&name) {
                 self.names.insert(format!("{to}{}", &name[from.len()..]), id);

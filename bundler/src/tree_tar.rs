@@ -27,11 +27,12 @@ pub struct Loaded {
 /// Reads the headers of an uncompressed tar; contents stay in the file. `mtime`: see [`Tree::new`].
 ///
 /// # Errors
-/// What is not a tar, names that are not UTF-8 or lead out of the tree, kinds of entries that a root
-/// filesystem does not have.
+/// What is not a tar, names that are not UTF-8 or lead out of the tree, kinds of entries that a
+/// root filesystem does not have.
 pub fn load(path: &Path, mtime: u32) -> Result<Loaded> {
     let file = Arc::new(
-        File::open(path).with_context(|| format!("opening the root filesystem {}", path.display()))?,
+        File::open(path)
+            .with_context(|| format!("opening the root filesystem {}", path.display()))?,
     );
     let mut loaded = Loaded { tree: Tree::new(mtime), left_out: Vec::new() };
     let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 20, &*file));
@@ -51,7 +52,8 @@ fn add<R: Read>(loaded: &mut Loaded, file: &Arc<File>, mut entry: tar::Entry<'_,
     let kind = header.entry_type();
     let (mode, mtime) = (header.mode()? & 0o7777, header.mtime()?);
     let (uid, gid) = (header.uid()?, header.gid()?);
-    // GNU tar leaves these fields empty in what is no device, and the crate takes that for a mistake.
+    // GNU tar leaves these fields empty in what is no device, and the crate takes that for a
+    // mistake.
     let device = match kind {
         EntryType::Char | EntryType::Block => (header.device_major()?, header.device_minor()?),
         _ => (None, None),
@@ -68,14 +70,17 @@ fn add<R: Read>(loaded: &mut Loaded, file: &Arc<File>, mut entry: tar::Entry<'_,
         EntryType::Symlink => {
             let target = target.context("a symbolic link without a target")?;
             Kind::Symlink(
-                String::from_utf8(target).with_context(|| format!("the target of {path} is not UTF-8"))?,
+                String::from_utf8(target)
+                    .with_context(|| format!("the target of {path} is not UTF-8"))?,
             )
         }
         EntryType::Char => Kind::CharDevice(device.0.unwrap_or(0), device.1.unwrap_or(0)),
         EntryType::Block => Kind::BlockDevice(device.0.unwrap_or(0), device.1.unwrap_or(0)),
         EntryType::Fifo => Kind::Fifo,
         EntryType::Link => {
-            return loaded.tree.link(&path, &normal(&target.context("a hard link without a target")?)?);
+            return loaded
+                .tree
+                .link(&path, &normal(&target.context("a hard link without a target")?)?);
         }
         other => bail!("{path} is of the kind {other:?}, which a root filesystem does not have"),
     };
@@ -106,15 +111,18 @@ fn add<R: Read>(loaded: &mut Loaded, file: &Arc<File>, mut entry: tar::Entry<'_,
 }
 
 fn narrow(what: &str, value: u64) -> Result<u32> {
-    u32::try_from(value).with_context(|| format!("{what} {value} does not fit into SquashFS's 32 bits"))
+    u32::try_from(value)
+        .with_context(|| format!("{what} {value} does not fit into SquashFS's 32 bits"))
 }
 
 /// `./usr/bin/` → `usr/bin`.
 fn normal(path: &[u8]) -> Result<String> {
     let text = std::str::from_utf8(path);
     // libsquashfs takes bytes, the crate around it wants UTF-8; Debian's archive has nothing else.
-    let text = text.with_context(|| format!("the name {:?} is not UTF-8", String::from_utf8_lossy(path)))?;
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let text =
+        text.with_context(|| format!("the name {:?} is not UTF-8", String::from_utf8_lossy(path)))?;
+    let parts: Vec<&str> =
+        text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.contains(&"..") {
         bail!("the name {text:?} leads out of the root filesystem");
     }

@@ -16,7 +16,8 @@ const BLOCK: u64 = 4096;
 
 /// Pads the image to whole blocks and appends its tree: SHA-256, no superblock.
 ///
-/// The salt is the hash of the data, so the same data gets the same tree and different data a different salt.
+/// The salt is the hash of the data, so the same data gets the same tree and different data a
+/// different salt.
 ///
 /// # Errors
 /// veritysetup is missing (package cryptsetup-bin) or fails, or the file cannot be written.
@@ -41,7 +42,8 @@ pub fn append(image: &Path) -> Result<Verity> {
     let text = tool::run(command.arg(image).arg(&tree)).with_context(doing)?;
     let root = text.lines().find_map(|line| line.strip_prefix("Root hash:")).map(str::trim);
     let root = root.with_context(|| format!("veritysetup gave no root hash: {text}"))?.to_owned();
-    let root = Sha256::try_from(root).map_err(|why| anyhow::anyhow!("veritysetup's root hash: {why}"))?;
+    let root =
+        Sha256::try_from(root).map_err(|why| anyhow::anyhow!("veritysetup's root hash: {why}"))?;
 
     let mut tree_file = File::open(&tree).with_context(doing)?;
     let tree_size = tree_file.metadata().with_context(doing)?.len();

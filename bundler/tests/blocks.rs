@@ -1,6 +1,9 @@
 //! The blocks of a real SquashFS, and what cutting at them is good for.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +30,8 @@ fn text(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// A tree with every kind of inode, holes, a folder large enough for an index, and large files behind `first`.
+/// A tree with every kind of inode, holes, a folder large enough for an index, and large files
+/// behind `first`.
 fn tree(first: &[u8]) -> Tree {
     let mut tree = Tree::new(EPOCH);
     tree.put("a/first", 0o644, first);
@@ -59,7 +63,8 @@ fn packed_tree(path: &Path, tree: &Tree) -> BTreeMap<Sha256, u64> {
     let size = fs::metadata(path).unwrap().len().next_multiple_of(4096);
     fs::File::options().write(true).open(path).unwrap().set_len(size).unwrap();
     let boundaries = blocks::boundaries(path).unwrap();
-    let table = SlotChunks::root_table(&FileDisk::open_read_only(path).unwrap(), &boundaries).unwrap();
+    let table =
+        SlotChunks::root_table(&FileDisk::open_read_only(path).unwrap(), &boundaries).unwrap();
     let entry = |entry: &[u8; 36]| {
         let (len, hash) = entry.split_at(4);
         (Sha256(hash.try_into().unwrap()), u64::from(u32::from_le_bytes(len.try_into().unwrap())))
@@ -72,13 +77,16 @@ fn what_did_not_change_is_the_same_chunks_behind_a_file_that_grew() {
     let dir = tempfile::tempdir().unwrap();
     let old = packed(&dir.path().join("old"), &text(1, 300_000));
     let new = packed(&dir.path().join("new"), &text(77, 310_000));
-    let same: u64 = new.iter().filter(|(hash, _)| old.contains_key(*hash)).map(|(_, len)| len).sum();
+    let same: u64 =
+        new.iter().filter(|(hash, _)| old.contains_key(*hash)).map(|(_, len)| len).sum();
     let all: u64 = new.values().sum();
-    // 1.3 MB of large files, at 4 bits a letter, lie behind the one that grew; the ends of files share their blocks.
+    // 1.3 MB of large files, at 4 bits a letter, lie behind the one that grew; the ends of files
+    // share their blocks.
     assert!(same > 500_000 && same < all - 150_000, "{same} of {all}");
 }
 
-/// 24 packages, each with 12 small files in folders that it shares with all others; package `updated` has new ones.
+/// 24 packages, each with 12 small files in folders that it shares with all others; package
+/// `updated` has new ones.
 fn packages(updated: Option<u64>) -> Tree {
     let mut tree = Tree::new(EPOCH);
     for package in 0..24 {
@@ -87,7 +95,11 @@ fn packages(updated: Option<u64>) -> Tree {
             let path = format!("usr/lib/{number:02}/of-{package:02}");
             list += &format!("/{path}\n");
             let seed = 1000 * u64::from(updated == Some(package)) + package * 12 + number;
-            tree.put(&path, 0o644, text(seed, 3000 + 500 * (package as usize * 7 + number as usize) % 6000));
+            tree.put(
+                &path,
+                0o644,
+                text(seed, 3000 + 500 * (package as usize * 7 + number as usize) % 6000),
+            );
         }
         tree.put(&format!("{PACKAGE_DATABASE}/info/p{package:02}.list"), 0o644, list.into_bytes());
     }
@@ -100,7 +112,8 @@ fn an_updated_package_changes_few_of_the_blocks_that_small_files_share() {
     let old = packed_tree(&dir.path().join("old"), &packages(None));
     for updated in [0, 7, 12, 23] {
         let new = packed_tree(&dir.path().join("new"), &packages(Some(updated)));
-        let missing: u64 = new.iter().filter(|(hash, _)| !old.contains_key(*hash)).map(|(_, len)| len).sum();
+        let missing: u64 =
+            new.iter().filter(|(hash, _)| !old.contains_key(*hash)).map(|(_, len)| len).sum();
         let all: u64 = new.values().sum();
         // In the order of the paths every block would have a file of every package.
         assert!(missing * 3 < all, "package {updated}: {missing} of {all}");
@@ -123,8 +136,8 @@ fn the_blocks_are_those_that_unsquashfs_finds() {
     let fragments = number("Number of fragments");
     // Whole blocks of 128 KiB: large 6, other 3, capable 1; the first three of `holes` are holes.
     let blocks = 6 + 3 + 1 + fragments;
-    // Blocks lie without gaps behind each other: each has its beginning, and the last one its end, where the inodes
-    // begin; and there is the beginning of the directories.
+    // Blocks lie without gaps behind each other: each has its beginning, and the last one its end,
+    // where the inodes begin; and there is the beginning of the directories.
     assert_eq!(boundaries.len() as u64, blocks + 2, "{fragments} fragments");
 }
 
@@ -143,7 +156,10 @@ fn what_is_no_such_squashfs_is_refused() {
     };
     refused(&|bytes| bytes[0] = 0, "no SquashFS");
     let count = u32::from_le_bytes(good[4..8].try_into().unwrap());
-    refused(&|bytes| bytes[4..8].copy_from_slice(&(count + 1).to_le_bytes()), "a table is cut short");
+    refused(
+        &|bytes| bytes[4..8].copy_from_slice(&(count + 1).to_le_bytes()),
+        "a table is cut short",
+    );
     refused(&|bytes| bytes[4..8].copy_from_slice(&(count - 1).to_le_bytes()), "more inodes");
     refused(&|bytes| bytes[20] = 4, "compressor");
     refused(&|bytes| bytes.truncate(good.len() / 2), "cut short");

@@ -1,6 +1,9 @@
 //! What is left out of an image and what is put into it.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use bundler::clean;
 use bundler::recipe::{BundleSettings, Recipe};
@@ -10,7 +13,8 @@ fn settings(rest: &str) -> BundleSettings {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.yaml");
     let text = format!(
-        "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: bundle\n    compatible: Box\n{rest}"
+        "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: \
+            bundle\n    compatible: Box\n{rest}"
     );
     std::fs::write(&path, text).unwrap();
     Recipe::load(&path).unwrap().bundle
@@ -25,7 +29,10 @@ fn tree(paths: &[&str]) -> Tree {
 }
 
 fn names(tree: &Tree) -> Vec<&str> {
-    tree.iter().filter(|(_, id)| !matches!(tree.inode(*id).kind, Kind::Dir)).map(|(path, _)| path).collect()
+    tree.iter()
+        .filter(|(_, id)| !matches!(tree.inode(*id).kind, Kind::Dir))
+        .map(|(path, _)| path)
+        .collect()
 }
 
 #[test]
@@ -66,7 +73,8 @@ fn the_machine_and_the_build_leave_no_trace() {
 
 #[test]
 fn the_package_list_belongs_to_the_image_and_not_to_var() {
-    let mut tree = tree(&["var/lib/dpkg/status", "var/lib/dpkg/info/bash.list", "var/lib/dpkg/lock"]);
+    let mut tree =
+        tree(&["var/lib/dpkg/status", "var/lib/dpkg/info/bash.list", "var/lib/dpkg/lock"]);
     clean::clean(&mut tree, &settings("")).unwrap();
     assert!(
         matches!(&tree.get("var/lib/dpkg").unwrap().kind, Kind::Symlink(to) if to == "../../usr/lib/sysimage/dpkg")
@@ -80,8 +88,10 @@ fn the_package_list_belongs_to_the_image_and_not_to_var() {
 fn the_package_list_names_no_module_that_is_not_there() {
     let mut tree = tree(&["usr/lib/modules/6/kernel/fs/a.ko", "usr/lib/modules/6/modules.order"]);
     let list = "/.\n/boot/vmlinuz-6\n/usr/lib/modules/6/kernel/fs\n/usr/lib/modules/6/kernel/fs/a.ko.xz\n/usr/lib/modules/6/modules.order\n";
-    let sums = "0123  boot/vmlinuz-6\n4567  usr/lib/modules/6/kernel/fs/a.ko.xz\n89ab  usr/lib/modules/6/modules.order\n";
-    for (name, text) in [("linux-image-6.list", list), ("linux-image-6.md5sums", sums), ("other.list", list)]
+    let sums = "0123  boot/vmlinuz-6\n4567  usr/lib/modules/6/kernel/fs/a.ko.xz\n89ab  \
+        usr/lib/modules/6/modules.order\n";
+    for (name, text) in
+        [("linux-image-6.list", list), ("linux-image-6.md5sums", sums), ("other.list", list)]
     {
         tree.put(&format!("var/lib/dpkg/info/{name}"), 0o644, text.as_bytes());
     }
@@ -129,21 +139,30 @@ fn documentation_goes_but_licences_stay() {
 fn a_recipe_can_keep_documentation_and_drop_more() {
     let mut tree = tree(DOCUMENTATION);
     let keep = settings(
-        "    docs: true\n    man: true\n    drop: [/usr/share/doc/empty/, '/usr/share/locale/**.alias']\n",
+        "    docs: true\n    man: true\n    drop: [/usr/share/doc/empty/, \
+            '/usr/share/locale/**.alias']\n",
     );
     clean::clean(&mut tree, &keep).unwrap();
     let left: Vec<_> = names(&tree).into_iter().filter(|path| path.starts_with("usr")).collect();
     assert_eq!(
         left,
-        ["usr/share/doc/bash/README", "usr/share/doc/bash/copyright", "usr/share/man/man1/bash.1.gz"]
+        [
+            "usr/share/doc/bash/README",
+            "usr/share/doc/bash/copyright",
+            "usr/share/man/man1/bash.1.gz"
+        ]
     );
 }
 
 #[test]
 fn a_drop_pattern_that_matches_nothing_is_an_error_with_its_line() {
-    let error = clean::clean(&mut tree(&["usr/bin/sh"]), &settings("    drop:\n      - /usr/bin/bash\n"))
-        .unwrap_err();
-    assert!(error.to_string().ends_with("r.yaml:8: `drop: /usr/bin/bash` matches nothing"), "{error}");
+    let error =
+        clean::clean(&mut tree(&["usr/bin/sh"]), &settings("    drop:\n      - /usr/bin/bash\n"))
+            .unwrap_err();
+    assert!(
+        error.to_string().ends_with("r.yaml:8: `drop: /usr/bin/bash` matches nothing"),
+        "{error}"
+    );
     assert_eq!(bundler::exit::code(&error), bundler::exit::RECIPE);
 }
 

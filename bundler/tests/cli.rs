@@ -1,6 +1,9 @@
 //! The program as a user runs it: one line for each error, and its exit code.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,13 +11,17 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } =
-        Command::new(env!("CARGO_BIN_EXE_daruma-bundler")).args(args).current_dir(dir).output().unwrap();
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-const RECIPE: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: bundle\n    compatible: box\n";
+const RECIPE: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  \
+    - action: bundle\n    compatible: box\n";
 
 #[test]
 fn a_secret_key_is_its_owners_alone_and_is_never_overwritten() {
@@ -37,7 +44,8 @@ fn a_secret_key_is_its_owners_alone_and_is_never_overwritten() {
         (code, err.as_str()),
         (
             1,
-            "daruma-bundler: keys/release.key.pem is there already and is not overwritten; choose another --name\n"
+            "daruma-bundler: keys/release.key.pem is there already and is not overwritten; choose \
+                another --name\n"
         )
     );
     assert_eq!(fs::read(&secret).unwrap(), before);
@@ -110,7 +118,8 @@ fn every_refusal_is_one_line_with_its_exit_code() {
         (
             bundle(&["--device-programs", "empty"]),
             1,
-            "the device programs daruma, daruma-init, daruma-static are not in empty; build them with `make build` and name their folder with --device-programs",
+            "the device programs daruma, daruma-init, daruma-static are not in empty; build them \
+                with `make build` and name their folder with --device-programs",
         ),
         (bundle(&["--key", "keys/daruma.key.pem"]), 1, "key "),
         (words("bundle good.yaml"), 2, ""),

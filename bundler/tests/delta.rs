@@ -1,6 +1,9 @@
 //! Deltas between bundles with real SquashFS images, from `squash` and `veritysetup`.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,8 +39,8 @@ fn code(seed: u64, len: usize, shift: u32) -> Vec<u8> {
     code
 }
 
-/// A system of one of two versions, in which a library has a new name, its addresses have moved, some small files
-/// have changed, and so everything has a new place.
+/// A system of one of two versions, in which a library has a new name, its addresses have moved,
+/// some small files have changed, and so everything has a new place.
 fn tree(version: u32) -> Tree {
     let mut tree = Tree::new(EPOCH);
     tree.put("etc/version", 0o644, text(u64::from(version), 3000 * version as usize));
@@ -76,7 +79,9 @@ impl Bundler {
         let (boot, out) = (self.path("boot.img"), self.path(&format!("{version}.daruma")));
         let mut image = StoredSquashfs::new();
         image.add_bytes("vmlinuz", vmlinuz).unwrap();
-        image.add_bytes("slot.cfg", format!("set daruma_version={version}\n").into_bytes()).unwrap();
+        image
+            .add_bytes("slot.cfg", format!("set daruma_version={version}\n").into_bytes())
+            .unwrap();
         image.write_to(&boot).unwrap();
         let update = Update {
             compatible: "router".parse().unwrap(),
@@ -179,7 +184,8 @@ fn a_delta_needs_two_bundles_that_the_keyring_trusts() {
 fn vmlinuz(version: u32, squeeze: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let payload = code(9, 2_400_000, version * 0x40);
     let length = (payload.len() as u32).to_le_bytes();
-    [code(10, 21_000, version), squeeze(&payload), length.to_vec(), code(11, 70_000, version)].concat()
+    [code(10, 21_000, version), squeeze(&payload), length.to_vec(), code(11, 70_000, version)]
+        .concat()
 }
 
 /// As `zstd -22 --ultra` does with what comes through a pipe.
@@ -199,9 +205,11 @@ fn with_kernels(
     fs::write(&root, text(1, 8192)).unwrap();
     let verity = verity::append(&root).unwrap();
     let [old, new] = kernels;
-    let (old, new) = (bundler.bundle_with(1, &root, verity, old), bundler.bundle_with(2, &root, verity, new));
+    let (old, new) =
+        (bundler.bundle_with(1, &root, verity, old), bundler.bundle_with(2, &root, verity, new));
     let (out, kernel_out) = (bundler.path("out.delta"), bundler.path("kernel.delta"));
-    let (small, kernel) = delta::write(&old, &new, &bundler.keyring, &out, Some(&kernel_out)).unwrap();
+    let (small, kernel) =
+        delta::write(&old, &new, &bundler.keyring, &out, Some(&kernel_out)).unwrap();
     let kernel = kernel.unwrap();
     print!("{}{}", small.to_text(), delta::kernel_text(&kernel));
     assert_eq!(kernel_out.exists(), kernel.is_ok());
@@ -213,7 +221,8 @@ fn with_kernels(
 fn a_kernel_goes_through_its_payload_in_a_second_delta_that_says_what_memory_it_takes() {
     let bundler = Bundler::new();
     // `write` applies both deltas before it gives them their names.
-    let (small, kernel) = with_kernels(&bundler, [1, 2].map(|version| vmlinuz(version, as_a_kernel)));
+    let (small, kernel) =
+        with_kernels(&bundler, [1, 2].map(|version| vmlinuz(version, as_a_kernel)));
     let kernel = kernel.unwrap();
     assert!(small.bytes > 1_000_000, "the frame as it is: {}", small.bytes);
     assert!(kernel.bytes < 100_000, "addresses that moved: {}", kernel.bytes);

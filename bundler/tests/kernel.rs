@@ -1,6 +1,9 @@
 //! The kernel's modules: what a recipe's patterns keep, with crafted modules and the real depmod.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use std::io::Write;
 
@@ -79,7 +82,8 @@ fn settings_with(key: &str) -> Kernel {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.yaml");
     let text = format!(
-        "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: bundle\n    compatible: box\n  - action: kernel\n    {key}\n"
+        "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: \
+            bundle\n    compatible: box\n  - action: kernel\n    {key}\n"
     );
     std::fs::write(&path, text).unwrap();
     Recipe::load(&path).unwrap().kernel
@@ -97,22 +101,35 @@ fn kept(tree: &Tree) -> Vec<String> {
 fn patterns_choose_modules_and_what_they_need_comes_along() {
     let mut tree = tree();
     let kernel =
-        kernel::take(&mut tree, &settings(r#"[kernel/drivers/net/intel/, random, "!igb"]"#), 1).unwrap();
+        kernel::take(&mut tree, &settings(r#"[kernel/drivers/net/intel/, random, "!igb"]"#), 1)
+            .unwrap();
     assert_eq!((kernel.version.as_str(), kernel.vmlinuz.as_slice()), (VERSION, &b"kernel"[..]));
     let mut kept = kept(&tree);
     kept.sort();
     assert_eq!(
         kept,
-        ["crc32c_generic", "dm-mod", "dm-verity", "e1000", "ext4", "jbd2", "overlay", "ptp", "squashfs"]
+        [
+            "crc32c_generic",
+            "dm-mod",
+            "dm-verity",
+            "e1000",
+            "ext4",
+            "jbd2",
+            "overlay",
+            "ptp",
+            "squashfs"
+        ]
     );
     assert_eq!(kernel.modules, (9, 11));
     // Unpacked, and known to modprobe under the new name.
-    let module = tree.read(&format!("usr/lib/modules/{VERSION}/kernel/drivers/net/intel/e1000.ko")).unwrap();
+    let module =
+        tree.read(&format!("usr/lib/modules/{VERSION}/kernel/drivers/net/intel/e1000.ko")).unwrap();
     assert_eq!(ModInfo::parse(&module).unwrap().depends, ["ptp"]);
     let dep = tree.read(&format!("usr/lib/modules/{VERSION}/modules.dep")).unwrap();
     let dep = String::from_utf8(dep).unwrap();
     assert!(dep.contains("kernel/drivers/md/dm-verity.ko:") && !dep.contains(".xz"), "{dep}");
-    let names: Vec<&str> = kernel.initramfs_modules.iter().map(|module| module.name.as_str()).collect();
+    let names: Vec<&str> =
+        kernel.initramfs_modules.iter().map(|module| module.name.as_str()).collect();
     for name in ["squashfs", "overlay", "ext4", "dm_mod", "dm_verity"] {
         assert!(names.contains(&name), "{names:?}");
     }
@@ -137,10 +154,16 @@ fn a_pattern_that_matches_no_module_is_an_error_with_its_line() {
 
 #[test]
 fn modules_keep_their_signatures_unless_the_recipe_gives_up_btf() {
-    let signature =
-        [b"signature".as_slice(), &[0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 9], b"~Module signature appended~\n"];
-    let path = |end: &str| format!("usr/lib/modules/{VERSION}/kernel/drivers/net/other/rtl8139.ko{end}");
-    for (key, is_signed) in [("modules: [rtl8139]", true), ("btf: true", true), ("btf: false", false)] {
+    let signature = [
+        b"signature".as_slice(),
+        &[0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 9],
+        b"~Module signature appended~\n",
+    ];
+    let path =
+        |end: &str| format!("usr/lib/modules/{VERSION}/kernel/drivers/net/other/rtl8139.ko{end}");
+    for (key, is_signed) in
+        [("modules: [rtl8139]", true), ("btf: true", true), ("btf: false", false)]
+    {
         let mut tree = tree();
         let plain = module(&["depends="]);
         let signed = [plain.clone(), signature.concat()].concat();
@@ -164,7 +187,10 @@ fn a_root_filesystem_with_no_kernel_or_two_is_refused() {
 fn what_is_not_a_module_is_no_modinfo() {
     let good = module(&["depends=a,b-c", "softdep=pre: d post: e", "license=GPL"]);
     let info = ModInfo::parse(&good).unwrap();
-    assert_eq!((info.depends, info.soft), (vec!["a".into(), "b_c".into()], vec!["d".into(), "e".into()]));
+    assert_eq!(
+        (info.depends, info.soft),
+        (vec!["a".into(), "b_c".into()], vec!["d".into(), "e".into()])
+    );
     // Cut anywhere, it is refused or read, but never a panic.
     for len in 0..good.len() {
         let _ = ModInfo::parse(&good[..len]);

@@ -1,6 +1,9 @@
 //! Recipes: what is read, what is refused, and in which words.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +11,8 @@ use std::path::Path;
 use bundler::recipe::{Recipe, Run, Step};
 use tempfile::TempDir;
 
-const HEAD: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - action: bundle\n    compatible: box\n";
+const HEAD: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - \
+    action: bundle\n    compatible: box\n";
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -53,9 +57,13 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
         ),
         (
             with("  - action: download\n"),
-            "r.yaml:7: unknown action `download`; known actions: mmdebstrap, apt, overlay, run, recipe, kernel, bundle, image",
+            "r.yaml:7: unknown action `download`; known actions: mmdebstrap, apt, overlay, run, \
+                recipe, kernel, bundle, image",
         ),
-        (with("  - action: overlay\n    source: nowhere\n"), "r.yaml:8: `source: nowhere` is not a folder"),
+        (
+            with("  - action: overlay\n    source: nowhere\n"),
+            "r.yaml:8: `source: nowhere` is not a folder",
+        ),
         (
             with("  - action: overlay\n    source: overlay\n    destination: etc\n"),
             "r.yaml:9: `destination` must be an absolute path",
@@ -83,7 +91,8 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
         ),
         (
             with("  - action: bundle\n    min-version: one\n"),
-            "r.yaml:8: `min-version: one` is not a version like 1.2.3: unexpected character 'o' while parsing major version number",
+            "r.yaml:8: `min-version: one` is not a version like 1.2.3: unexpected character 'o' \
+                while parsing major version number",
         ),
         (
             with("  - action: bundle\n    args: \"a=$x\"\n"),
@@ -97,17 +106,34 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
         (with("  - packages: [bash]\n"), "r.yaml:7: an action needs the key `action`"),
         (
             with("colour: red\n"),
-            "r.yaml:7: unknown key `colour` in the recipe; known keys: architecture, extends, actions",
+            "r.yaml:7: unknown key `colour` in the recipe; known keys: architecture, extends, \
+                actions",
         ),
-        (with("extends: gone.yaml\n"), "r.yaml:7: reading gone.yaml: No such file or directory (os error 2)"),
-        (HEAD.replace("amd64", "arm64"), "r.yaml:1: architecture `arm64` is not supported; only amd64 is"),
-        (HEAD.replace("architecture: amd64\n", ""), "r.yaml:1: the recipe needs the key `architecture`"),
-        (HEAD.replace("    suite: trixie\n", ""), "r.yaml:3: the mmdebstrap action needs the key `suite`"),
-        (HEAD.replace("    compatible: box\n", ""), "r.yaml:5: the bundle action needs the key `compatible`"),
+        (
+            with("extends: gone.yaml\n"),
+            "r.yaml:7: reading gone.yaml: No such file or directory (os error 2)",
+        ),
+        (
+            HEAD.replace("amd64", "arm64"),
+            "r.yaml:1: architecture `arm64` is not supported; only amd64 is",
+        ),
+        (
+            HEAD.replace("architecture: amd64\n", ""),
+            "r.yaml:1: the recipe needs the key `architecture`",
+        ),
+        (
+            HEAD.replace("    suite: trixie\n", ""),
+            "r.yaml:3: the mmdebstrap action needs the key `suite`",
+        ),
+        (
+            HEAD.replace("    compatible: box\n", ""),
+            "r.yaml:5: the bundle action needs the key `compatible`",
+        ),
         ("architecture: amd64\n".to_owned(), "r.yaml:1: the recipe needs an mmdebstrap action"),
         (
             format!("{{{{ $suite := or .suite \"trixie\" }}}}\n{HEAD}"),
-            "r.yaml:1: Go templates (`{{ … }}`) are not supported; write the value, or a variant with `extends`",
+            "r.yaml:1: Go templates (`{{ … }}`) are not supported; write the value, or a variant \
+                with `extends`",
         ),
         (String::new(), "r.yaml:1: the recipe is empty"),
         (
@@ -122,8 +148,8 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
 
 #[test]
 fn a_key_twice_and_broken_yaml_are_refused_with_their_line() {
-    let twice =
-        load(&HEAD.replace("    suite: trixie\n", "    suite: trixie\n    suite: sid\n")).unwrap_err();
+    let twice = load(&HEAD.replace("    suite: trixie\n", "    suite: trixie\n    suite: sid\n"))
+        .unwrap_err();
     assert!(twice.starts_with("r.yaml:5: not YAML: duplicated key"), "{twice}");
     let broken = load(&format!("{HEAD}  - action: [apt\n")).unwrap_err();
     assert!(broken.starts_with("r.yaml:") && broken.contains("not YAML"), "{broken}");
@@ -132,10 +158,13 @@ fn a_key_twice_and_broken_yaml_are_refused_with_their_line() {
 #[test]
 fn a_variant_changes_keys_of_once_only_actions_and_appends_the_others() {
     let parent = format!(
-        "{HEAD}    description: parent\n    args: quiet\n  - action: apt\n    packages: [bash]\n  - action: image\n    root: 100M\n"
+        "{HEAD}    description: parent\n    args: quiet\n  - action: apt\n    packages: [bash]\n  \
+            - action: image\n    root: 100M\n"
     );
-    let child = "extends: base/parent.yaml\nactions:\n  - action: mmdebstrap\n    extra-suites: [trixie-updates]\n\
-                 \x20 - action: apt\n    packages: [curl]\n  - action: bundle\n    description: child\n  - action: image\n    var: 1G\n";
+    let child = "extends: base/parent.yaml\nactions:\n  - action: mmdebstrap\n    extra-suites: \
+        [trixie-updates]\n\
+                 \x20 - action: apt\n    packages: [curl]\n  - action: bundle\n    description: \
+                 child\n  - action: image\n    var: 1G\n";
     let dir = folder(&[("base/parent.yaml", &parent), ("child.yaml", child)]);
     let recipe = message(dir.path(), "child.yaml").unwrap();
     assert_eq!(
@@ -143,7 +172,11 @@ fn a_variant_changes_keys_of_once_only_actions_and_appends_the_others() {
         ("trixie", &["trixie-updates".to_owned()][..])
     );
     assert_eq!(
-        (recipe.bundle.compatible.as_str(), recipe.bundle.description.as_str(), recipe.bundle.args.as_str()),
+        (
+            recipe.bundle.compatible.as_str(),
+            recipe.bundle.description.as_str(),
+            recipe.bundle.args.as_str()
+        ),
         ("box", "child", "quiet")
     );
     assert_eq!((recipe.layout.root, recipe.layout.var), (100 << 20, 1 << 30));
@@ -162,7 +195,8 @@ fn a_variant_changes_keys_of_once_only_actions_and_appends_the_others() {
 fn an_included_recipe_stands_where_it_is_named_and_its_paths_are_its_own() {
     let part = "actions:\n  - action: overlay\n    source: files\n";
     let main = format!(
-        "{HEAD}  - action: run\n    command: one\n  - action: recipe\n    recipe: part/part.yaml\n  - action: run\n    chroot: true\n    command: two\n"
+        "{HEAD}  - action: run\n    command: one\n  - action: recipe\n    recipe: \
+            part/part.yaml\n  - action: run\n    chroot: true\n    command: two\n"
     );
     let dir = folder(&[("main.yaml", &main), ("part/part.yaml", part), ("part/files/etc/x", "x")]);
     let recipe = message(dir.path(), "main.yaml").unwrap();
@@ -174,21 +208,27 @@ fn an_included_recipe_stands_where_it_is_named_and_its_paths_are_its_own() {
     else {
         panic!("{:?}", recipe.steps)
     };
-    assert_eq!((source.as_path(), destination.as_str()), (dir.path().join("part/files").as_path(), "/"));
+    assert_eq!(
+        (source.as_path(), destination.as_str()),
+        (dir.path().join("part/files").as_path(), "/")
+    );
     assert_eq!(*run, Run::Command("two".to_owned()));
 }
 
 #[test]
 fn a_mistake_in_a_parent_is_shown_in_the_parent() {
-    let dir = folder(&[("p.yaml", &HEAD.replace("suite:", "suit:")), ("c.yaml", "extends: p.yaml\n")]);
+    let dir =
+        folder(&[("p.yaml", &HEAD.replace("suite:", "suit:")), ("c.yaml", "extends: p.yaml\n")]);
     assert_eq!(
         message(dir.path(), "c.yaml").unwrap_err(),
         "p.yaml:4: unknown key `suit` in the mmdebstrap action; did you mean `suite`?"
     );
-    let dir = folder(&[("p.yaml", &format!("{HEAD}    variannt: x\n")), ("c.yaml", "extends: p.yaml\n")]);
+    let dir =
+        folder(&[("p.yaml", &format!("{HEAD}    variannt: x\n")), ("c.yaml", "extends: p.yaml\n")]);
     assert_eq!(
         message(dir.path(), "c.yaml").unwrap_err(),
-        "p.yaml:7: unknown key `variannt` in the bundle action; known keys: compatible, description, min-version, args, docs, man, locales, drop"
+        "p.yaml:7: unknown key `variannt` in the bundle action; known keys: compatible, \
+            description, min-version, args, docs, man, locales, drop"
     );
 }
 

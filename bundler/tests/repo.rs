@@ -1,6 +1,10 @@
-//! A publisher's life with the program: root document, channel, keys that come and go, and the server for trying out.
+//! A publisher's life with the program: root document, channel, keys that come and go, and the
+//! server for trying out.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,12 +25,14 @@ struct Publisher {
 impl Publisher {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for (n, name) in
-            ["root1", "root2", "root3", "channel1", "channel2", "release1", "release2"].iter().enumerate()
+        for (n, name) in ["root1", "root2", "root3", "channel1", "channel2", "release1", "release2"]
+            .iter()
+            .enumerate()
         {
             let key = SecretKey::from_seed([n as u8 + 1; 32]);
             key.save(&dir.path().join(format!("{name}.key.pem"))).unwrap();
-            fs::write(dir.path().join(format!("{name}.pub.pem")), key.public().to_pem().unwrap()).unwrap();
+            fs::write(dir.path().join(format!("{name}.pub.pem")), key.public().to_pem().unwrap())
+                .unwrap();
         }
         Self { dir }
     }
@@ -34,7 +40,11 @@ impl Publisher {
     /// With a first root document: two of three root keys, one channel key, one release key.
     fn with_root() -> Self {
         let this = Self::new();
-        this.runs("root new --repo repo --add root=root1.pub.pem --add root=root2.pub.pem --add root=root3.pub.pem --threshold root=2 --add channel=channel1.pub.pem --add release=release1.pub.pem");
+        this.runs(
+            "root new --repo repo --add root=root1.pub.pem --add root=root2.pub.pem --add \
+            root=root3.pub.pem --threshold root=2 --add channel=channel1.pub.pem --add \
+            release=release1.pub.pem",
+        );
         this.runs("root sign repo/next.root.json --key root1.key.pem");
         this.runs("root sign repo/next.root.json --key root3.key.pem");
         this.runs("root finish --repo repo");
@@ -130,7 +140,10 @@ fn a_root_document_is_in_place_once_enough_keys_have_signed_on_whatever_machine(
     this.fails(&format!("publish x.daruma {PUBLISH}"), 1, "has no root.json");
     let this = Publisher::with_root();
     let root = this.root();
-    assert_eq!((root.version, root.roles.root.threshold(), root.roles.root.keys().count()), (1, 2, 3));
+    assert_eq!(
+        (root.version, root.roles.root.threshold(), root.roles.root.keys().count()),
+        (1, 2, 3)
+    );
     assert_eq!(
         fs::read(this.path("repo/1.root.json")).unwrap(),
         fs::read(this.path("repo/root.json")).unwrap()
@@ -139,8 +152,9 @@ fn a_root_document_is_in_place_once_enough_keys_have_signed_on_whatever_machine(
 
     // The release key was stolen: the next root has another one.
     let stolen = this.key_id("release1");
-    let draft = this
-        .runs(&format!("root change --repo repo --remove release={stolen} --add release=release2.pub.pem"));
+    let draft = this.runs(&format!(
+        "root change --repo repo --remove release={stolen} --add release=release2.pub.pem"
+    ));
     assert!(draft.contains("root version 2") && draft.contains("2 of 3 must sign"), "{draft}");
     this.fails("root finish --repo repo", 11, "is not signed");
     fs::create_dir(this.path("elsewhere")).unwrap();
@@ -167,7 +181,10 @@ fn publishing_twice_changes_nothing_and_says_what_devices_will_see() {
     this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
     let said = this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --percent 50 --over 24"));
     assert!(said.contains("rising to 50 % within 24 h"), "{said}");
-    assert!(said.contains("a device that runs it goes to 2.0.0 if it is among the share"), "{said}");
+    assert!(
+        said.contains("a device that runs it goes to 2.0.0 if it is among the share"),
+        "{said}"
+    );
     let channel = this.channel();
     assert_eq!((channel.serial, channel.root, channel.releases.len()), (2, 1, 2));
     let release = &channel.releases[1];
@@ -191,7 +208,8 @@ fn publishing_twice_changes_nothing_and_says_what_devices_will_see() {
     let said = this.runs(&format!("withdraw 2.0.0 {PUBLISH} --reason broken"));
     assert!(
         said.contains("withdrawn (broken)")
-            && said.contains("1.0.0 (build b1, 320.6 kB): for everybody; a device that runs it stays"),
+            && said
+                .contains("1.0.0 (build b1, 320.6 kB): for everybody; a device that runs it stays"),
         "{said}"
     );
     this.fails(&format!("publish 2.0.0.daruma {PUBLISH}"), 1, "is withdrawn (broken)");
@@ -210,7 +228,11 @@ fn what_devices_would_refuse_is_not_published() {
     this.fails("publish 2.0.0.daruma --repo repo --key release1.key.pem", 11, "knows no such key");
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH}"));
     this.bundle("2.0.0", "b2", "release1");
-    this.fails(&format!("publish 2.0.0.daruma {PUBLISH}"), 1, "is published already as another build (b1)");
+    this.fails(
+        &format!("publish 2.0.0.daruma {PUBLISH}"),
+        1,
+        "is published already as another build (b1)",
+    );
     this.bundle("3.0.0", "b1", "release1");
     let mut damaged = fs::read(this.path("3.0.0.daruma")).unwrap();
     damaged[5000] ^= 1;
@@ -227,7 +249,9 @@ fn a_channel_whose_key_was_replaced_is_looked_at_and_renewed() {
     this.bundle("1.0.0", "b1", "release1");
     this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
     let stolen = this.key_id("channel1");
-    this.runs(&format!("root change --repo repo --remove channel={stolen} --add channel=channel2.pub.pem"));
+    this.runs(&format!(
+        "root change --repo repo --remove channel={stolen} --add channel=channel2.pub.pem"
+    ));
     this.runs("root sign repo/next.root.json --key root1.key.pem");
     this.runs("root sign repo/next.root.json --key root2.key.pem");
     this.runs("root finish --repo repo");
@@ -259,7 +283,10 @@ impl Server {
     fn ask(&self, request: &str) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream
-            .write_all(format!("{}\r\nConnection: close\r\n\r\n", request.replace('\n', "\r\n")).as_bytes())
+            .write_all(
+                format!("{}\r\nConnection: close\r\n\r\n", request.replace('\n', "\r\n"))
+                    .as_bytes(),
+            )
             .unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
@@ -288,12 +315,17 @@ fn the_server_has_ranges_and_etags_and_shows_nothing_else() {
     let (head, body) = server.ask("GET /bundles/a.daruma HTTP/1.1");
     assert!(head.starts_with("HTTP/1.1 200 OK") && body == b"0123456789", "{head}");
     let etag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap();
-    let (head, body) = server.ask(&format!("GET /bundles/a.daruma HTTP/1.1\nIf-None-Match: {etag}"));
+    let (head, body) =
+        server.ask(&format!("GET /bundles/a.daruma HTTP/1.1\nIf-None-Match: {etag}"));
     assert!(head.starts_with("HTTP/1.1 304") && body.is_empty(), "{head}");
     let (head, body) =
         server.ask(&format!("GET /bundles/a.daruma HTTP/1.1\nRange: bytes=-3\nIf-Range: {etag}"));
-    assert!(head.contains("206") && head.contains("Content-Range: bytes 7-9/10") && body == b"789", "{head}");
-    let (head, body) = server.ask("GET /bundles/a.daruma HTTP/1.1\nRange: bytes=-3\nIf-Range: \"other\"");
+    assert!(
+        head.contains("206") && head.contains("Content-Range: bytes 7-9/10") && body == b"789",
+        "{head}"
+    );
+    let (head, body) =
+        server.ask("GET /bundles/a.daruma HTTP/1.1\nRange: bytes=-3\nIf-Range: \"other\"");
     assert!(head.contains("200 OK") && body.len() == 10, "{head}");
     let (head, _) = server.ask("GET /bundles/a.daruma HTTP/1.1\nRange: bytes=10-");
     assert!(head.contains("416") && head.contains("bytes */10"), "{head}");
@@ -326,14 +358,18 @@ fn a_release_that_fails_in_the_servers_log_is_withdrawn() {
     this.bundle("2.0.0", "b2", "release1");
     this.runs(&format!("publish 1.0.0.daruma {PUBLISH}"));
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH}"));
-    let simulated =
-        this.runs("simulate --repo repo --devices 200 --days 1 --poll-hours 1 --failing 0 --offline 0");
-    assert!(simulated.contains("1.0.0 to 2.0.0 (320.6 kB, 0 deltas), to everybody at once"), "{simulated}");
+    let simulated = this
+        .runs("simulate --repo repo --devices 200 --days 1 --poll-hours 1 --failing 0 --offline 0");
+    assert!(
+        simulated.contains("1.0.0 to 2.0.0 (320.6 kB, 0 deltas), to everybody at once"),
+        "{simulated}"
+    );
     assert!(simulated.contains("200 devices (100 %) tried 2.0.0, it failed on 0"), "{simulated}");
     let [old, new] = [0, 1].map(|index| this.channel().releases[index].manifest_sha256.to_string());
     let line = |result: &str, hash: &str| {
         format!(
-            "192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] \"GET /d/stable.channel.json HTTP/1.1\" 304 0 \"-\" \"daruma/0.1.0 daruma-result/{result}-{}\"\n",
+            "192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] \"GET /d/stable.channel.json HTTP/1.1\" \
+                304 0 \"-\" \"daruma/0.1.0 daruma-result/{result}-{}\"\n",
             &hash[..16]
         )
     };
@@ -351,7 +387,11 @@ fn a_release_that_fails_in_the_servers_log_is_withdrawn() {
     // 10 of 80 is none, and a person must say who signs.
     let watch = format!("{watch} --log second.log");
     this.fails(&watch, 1, "router 2.0.0 should be withdrawn (10 of 80 devices");
-    this.fails("watch --repo repo --stop-above 2 --log nowhere.log", 1, "reading the log nowhere.log");
+    this.fails(
+        "watch --repo repo --stop-above 2 --log nowhere.log",
+        1,
+        "reading the log nowhere.log",
+    );
     assert_eq!(this.channel().serial, 2);
     let said = this.runs(&format!("{watch} --key channel1.key.pem"));
     assert!(said.contains("withdrawn (10 of 80 devices that tried it fell back (12.5 %"), "{said}");
@@ -381,7 +421,12 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
         while repacker.more(&mut vmlinuz).unwrap() {}
         fs::write(this.path("boot"), vmlinuz).unwrap();
         let padding = 1_300_000u32.next_multiple_of(4096);
-        fs::File::options().write(true).open(this.path("boot")).unwrap().set_len(padding.into()).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(this.path("boot"))
+            .unwrap()
+            .set_len(padding.into())
+            .unwrap();
         fs::write(this.path("root"), [version; 8192]).unwrap();
         let verity = bundler::verity::append(&this.path("root")).unwrap();
         this.write_bundle(&format!("{version}.0.0"), "b", "release1", verity);
@@ -393,7 +438,9 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1 --with-kernel"));
     let channel = this.channel();
     assert_eq!(channel.releases[1].deltas[0], *alone);
-    let [small, kernel] = &channel.releases[1].deltas[..] else { panic!("{:?}", channel.releases[1].deltas) };
+    let [small, kernel] = &channel.releases[1].deltas[..] else {
+        panic!("{:?}", channel.releases[1].deltas)
+    };
     // A device that knows nothing of memory takes the first.
     assert_eq!(small.memory_mib, limits::MEMORY);
     assert!(small.size > 1_000_000 && kernel.size < 100_000, "{} and {}", small.size, kernel.size);

@@ -1,6 +1,10 @@
-//! A simulated fleet does what a real one would: the roll-out's shares, the stop, and one result for one seed.
+//! A simulated fleet does what a real one would: the roll-out's shares, the stop, and one result
+//! for one seed.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use std::process::Command;
 
@@ -54,7 +58,8 @@ fn a_good_release_reaches_everybody_and_nobody_before_the_share() {
     let run = scenario.run().unwrap();
     for (index, sample) in run.samples.iter().enumerate() {
         assert_eq!(sample.counts.iter().sum::<u32>(), 5000);
-        // The places of 5000 devices are spread evenly, but not exactly: four standard deviations of sqrt(n p (1-p)).
+        // The places of 5000 devices are spread evenly, but not exactly: four standard deviations
+        // of sqrt(n p (1-p)).
         let in_share = sample.share.fraction() * 5000.0;
         let touched = touched(&run, index) as f64;
         assert!(touched <= in_share + 4.0 * 36.0, "{touched} devices and a share of {in_share}");
@@ -84,10 +89,12 @@ fn a_release_that_fails_is_stopped_and_nobody_takes_it_after_the_next_poll() {
     let run = scenario.run().unwrap();
     let stop = run.stop.as_ref().expect("it is stopped");
     assert!(stop.reason.contains("fell back"), "{}", stop.reason);
-    // At a rate of 5 % some hundred results are enough to be sure of more than 1 %; meanwhile others have begun.
+    // At a rate of 5 % some hundred results are enough to be sure of more than 1 %; meanwhile
+    // others have begun.
     assert!(run.tried < 400, "{} of 20000 devices got a bad release", run.tried);
     assert!(run.failed > 0 && run.results.fell_back <= run.failed);
-    // Who had decided before the stop goes on: downloads take up to some minutes, or until the link is there again.
+    // Who had decided before the stop goes on: downloads take up to some minutes, or until the link
+    // is there again.
     let last = run.samples.iter().rposition(|sample| sample.at_s <= stop.at_s).unwrap();
     assert!(run.samples[last + 2..].iter().all(|sample| sample.share == percent("0")));
     let (at_stop, in_the_end) = (touched(&run, last + 1), touched(&run, run.samples.len() - 1));
@@ -129,7 +136,8 @@ fn bytes_are_those_of_the_delta_when_there_is_one() {
     let run = scenario.run().unwrap();
     assert_eq!((run.traffic.deltas, run.traffic.bundles), (0, 1000));
     assert_eq!(run.traffic.download_bytes, 1000 * 37_500_000);
-    scenario.offer = Offer::invented(Version::new(2, 0, 0), 48, 75_000_000, Some(15_000_000)).unwrap();
+    scenario.offer =
+        Offer::invented(Version::new(2, 0, 0), 48, 75_000_000, Some(15_000_000)).unwrap();
     let run = scenario.run().unwrap();
     assert_eq!((run.traffic.deltas, run.traffic.bundles), (1000, 0));
     assert_eq!(run.traffic.download_bytes, 1000 * 15_000_000);
@@ -178,12 +186,18 @@ fn the_program_prints_the_seed_and_draws_a_picture() {
     let dir = tempfile::tempdir().unwrap();
     let run = || {
         let out = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
-            .args("simulate --devices 3000 --failing 8 --stop-above 2% --seed 41 --svg r.svg".split(' '))
+            .args(
+                "simulate --devices 3000 --failing 8 --stop-above 2% --seed 41 --svg r.svg"
+                    .split(' '),
+            )
             .current_dir(dir.path())
             .output()
             .unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        (String::from_utf8(out.stdout).unwrap(), std::fs::read_to_string(dir.path().join("r.svg")).unwrap())
+        (
+            String::from_utf8(out.stdout).unwrap(),
+            std::fs::read_to_string(dir.path().join("r.svg")).unwrap(),
+        )
     };
     let (text, svg) = run();
     assert!(text.contains("seed 41") && text.contains("stopped after"), "{text}");
@@ -195,5 +209,8 @@ fn the_program_prints_the_seed_and_draws_a_picture() {
         .output()
         .unwrap();
     let error = String::from_utf8(out.stderr).unwrap();
-    assert!(!out.status.success() && error.lines().count() == 1 && error.contains("nowhere"), "{error}");
+    assert!(
+        !out.status.success() && error.lines().count() == 1 && error.contains("nowhere"),
+        "{error}"
+    );
 }

@@ -1,6 +1,10 @@
-//! From a tar to a SquashFS: what is kept, checked with squashfs-tools, and that the bytes are reproducible.
+//! From a tar to a SquashFS: what is kept, checked with squashfs-tools, and that the bytes are
+//! reproducible.
 
-#![allow(clippy::unwrap_used, reason = "a test; the lint's own exception does not reach its functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -28,7 +32,8 @@ fn crafted(path: &Path) -> String {
     let long = format!("very/{}/{}", "l".repeat(120), "n".repeat(200));
     let mut tar = tar::Builder::new(File::create(path).unwrap());
     let dir = |tar: &mut tar::Builder<File>, name: &str, mode| {
-        tar.append_data(&mut header(T::Directory, mode, 0, (0, 0)), name, std::io::empty()).unwrap();
+        tar.append_data(&mut header(T::Directory, mode, 0, (0, 0)), name, std::io::empty())
+            .unwrap();
     };
     dir(&mut tar, "./", 0o755);
     dir(&mut tar, "./tmp/", 0o1777);
@@ -40,14 +45,22 @@ fn crafted(path: &Path) -> String {
         ("mtime", b"1600000001.75".as_slice()),
     ])
     .unwrap();
-    tar.append_data(&mut header(T::Regular, 0o4755, 4, (0, 0)), "./usr/bin/ping", &b"ping"[..]).unwrap();
+    tar.append_data(&mut header(T::Regular, 0o4755, 4, (0, 0)), "./usr/bin/ping", &b"ping"[..])
+        .unwrap();
     let mut link = header(T::Link, 0o4755, 0, (0, 0));
     tar.append_link(&mut link, "./usr/bin/ping4", "./usr/bin/ping").unwrap();
-    tar.append_data(&mut header(T::Regular, 0o640, 300_000, (1000, 42)), "./srv/big", &vec![7; 300_000][..])
-        .unwrap();
+    tar.append_data(
+        &mut header(T::Regular, 0o640, 300_000, (1000, 42)),
+        "./srv/big",
+        &vec![7; 300_000][..],
+    )
+    .unwrap();
     tar.append_link(&mut header(T::Symlink, 0o777, 0, (0, 0)), "./bin", "usr/bin").unwrap();
-    tar.append_data(&mut header(T::Fifo, 0o600, 0, (0, 0)), "./run/pipe", std::io::empty()).unwrap();
-    for (name, kind, major, minor) in [("./dev/null", T::Char, 1, 3), ("./dev/vda", T::Block, 254, 30)] {
+    tar.append_data(&mut header(T::Fifo, 0o600, 0, (0, 0)), "./run/pipe", std::io::empty())
+        .unwrap();
+    for (name, kind, major, minor) in
+        [("./dev/null", T::Char, 1, 3), ("./dev/vda", T::Block, 254, 30)]
+    {
         let mut device = header(kind, 0o666, 0, (0, 6));
         device.set_device_major(major).unwrap();
         device.set_device_minor(minor).unwrap();
@@ -81,7 +94,8 @@ fn packed(dir: &Path) -> (Tree, String) {
 }
 
 fn stdout(command: &mut Command) -> String {
-    let output = command.env("TZ", "UTC").env("LC_ALL", "C.UTF-8").output().expect("squashfs-tools");
+    let output =
+        command.env("TZ", "UTC").env("LC_ALL", "C.UTF-8").output().expect("squashfs-tools");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -93,7 +107,8 @@ fn everything_that_a_root_filesystem_has_is_kept() {
     assert_eq!(tree.id("usr/bin/ping"), tree.id("usr/bin/ping4"));
     assert!(matches!(&tree.get("dev/vda").unwrap().kind, Kind::BlockDevice(254, 30)));
 
-    let list = stdout(Command::new("unsquashfs").args(["-llnumeric"]).arg(dir.path().join("root.img")));
+    let list =
+        stdout(Command::new("unsquashfs").args(["-llnumeric"]).arg(dir.path().join("root.img")));
     // mode owner/group size date time path; blanks differ with the width of the columns.
     let list: Vec<String> =
         list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -107,7 +122,8 @@ fn everything_that_a_root_filesystem_has_is_kept() {
         "crw-rw-rw- 0/6 1, 3 2020-09-13 12:26 squashfs-root/dev/null".to_owned(),
         "brw-rw-rw- 0/6 254, 30 2020-09-13 12:26 squashfs-root/dev/vda".to_owned(),
         format!("-rw-r--r-- 0/0 1 2020-09-13 12:26 squashfs-root/{long}"),
-        "-rw-r--r-- 0/0 0 2020-09-13 12:26 squashfs-root/etc/NetLock_Arany_=Class_Gold=_Főtanúsítvány.crt"
+        "-rw-r--r-- 0/0 0 2020-09-13 12:26 \
+            squashfs-root/etc/NetLock_Arany_=Class_Gold=_Főtanúsítvány.crt"
             .to_owned(),
     ] {
         assert!(list.contains(&wanted), "no line {wanted:?} in\n{}", list.join("\n"));
@@ -125,7 +141,9 @@ fn device_numbers_of_any_size_come_out_right() {
     let mut tree = Tree::new(EPOCH);
     tree.insert("dev/far", Inode::new(Kind::BlockDevice(254, 0xabcde), 0o600, EPOCH));
     squash::pack(&tree, &dir.path().join("root.img"), EPOCH).unwrap();
-    let stat = stdout(Command::new("rdsquashfs").args(["-s", "/dev/far"]).arg(dir.path().join("root.img")));
+    let stat = stdout(
+        Command::new("rdsquashfs").args(["-s", "/dev/far"]).arg(dir.path().join("root.img")),
+    );
     assert!(stat.contains("254:703710"), "{stat}");
 
     tree.insert("dev/none", Inode::new(Kind::CharDevice(254, 1 << 20), 0o600, EPOCH));
@@ -138,10 +156,11 @@ fn device_numbers_of_any_size_come_out_right() {
 fn links_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     packed(dir.path());
-    // A file with two names; with one; a folder of one file; of one folder; one of folders and a link: /dev /etc /run /srv
-    // /tmp /usr /very and itself, and its parent.
+    // A file with two names; with one; a folder of one file; of one folder; one of folders and a
+    // link: /dev /etc /run /srv /tmp /usr /very and itself, and its parent.
     for (path, links) in [("/usr/bin/ping4", 2), ("/bin", 1), ("/srv", 2), ("/usr", 3), ("/", 9)] {
-        let stat = stdout(Command::new("rdsquashfs").arg("-s").arg(path).arg(dir.path().join("root.img")));
+        let stat =
+            stdout(Command::new("rdsquashfs").arg("-s").arg(path).arg(dir.path().join("root.img")));
         assert!(stat.contains(&format!("Hard link count: {links}\n")), "{path}\n{stat}");
     }
 }
@@ -165,8 +184,10 @@ fn extended_attributes_come_back_out() {
             .arg(out.join("usr/bin/ping")),
     );
     assert_eq!(text, "zweites\n");
-    let (a, b) =
-        (fs::metadata(out.join("usr/bin/ping")).unwrap(), fs::metadata(out.join("usr/bin/ping4")).unwrap());
+    let (a, b) = (
+        fs::metadata(out.join("usr/bin/ping")).unwrap(),
+        fs::metadata(out.join("usr/bin/ping4")).unwrap(),
+    );
     use std::os::unix::fs::MetadataExt;
     assert_eq!(a.ino(), b.ino());
 }
@@ -185,7 +206,9 @@ fn two_days_two_folders_and_one_processor_give_the_same_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap());
-        command.args(["--exact", "pack_for_the_reproducibility_test"]).env("DARUMA_PACK_INTO", dir.path());
+        command
+            .args(["--exact", "pack_for_the_reproducibility_test"])
+            .env("DARUMA_PACK_INTO", dir.path());
         stdout(&mut command);
         fs::read(dir.path().join("root.img")).unwrap()
     };

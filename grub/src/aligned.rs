@@ -4,7 +4,8 @@ use std::io;
 
 use image_layout::Disk;
 
-/// Memory alignment for `O_DIRECT`: the largest logical sector there is, and so enough for every device.
+/// Memory alignment for `O_DIRECT`: the largest logical sector there is, and so enough for every
+/// device.
 const MEMORY_ALIGN: usize = 4096;
 
 /// A zeroed buffer whose start is aligned in memory.
@@ -34,7 +35,8 @@ impl AlignedBuffer {
 /// The sectors of `granule` bytes that hold `len` bytes at `offset`: start and length in bytes.
 fn cover(offset: u64, len: usize, granule: u32) -> io::Result<(u64, usize)> {
     let granule = u64::from(granule);
-    let beyond = || io::Error::new(io::ErrorKind::InvalidInput, "range beyond the end of the partition");
+    let beyond =
+        || io::Error::new(io::ErrorKind::InvalidInput, "range beyond the end of the partition");
     let start = offset - offset % granule;
     let end = offset
         .checked_add(len as u64)
@@ -44,7 +46,12 @@ fn cover(offset: u64, len: usize, granule: u32) -> io::Result<(u64, usize)> {
 }
 
 /// Reads `len` bytes at `offset`.
-pub(crate) fn read<D: Disk>(disk: &D, offset: u64, len: usize, granule: u32) -> io::Result<Vec<u8>> {
+pub(crate) fn read<D: Disk>(
+    disk: &D,
+    offset: u64,
+    len: usize,
+    granule: u32,
+) -> io::Result<Vec<u8>> {
     let (start, covered) = cover(offset, len, granule)?;
     if start + covered as u64 > disk.size()? {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -31,17 +31,19 @@ impl Copy {
 pub struct Choice {
     /// The copy in which the boot is counted; `None` when it can be counted in neither.
     pub copy: Option<Copy>,
-    /// The block it goes by; `None` when neither copy can be read, so that [`BootState::unknown`] holds.
+    /// The block it goes by; `None` when neither copy can be read, so that [`BootState::unknown`]
+    /// holds.
     pub env: Option<Env>,
     /// What it boots, and the state in `copy` afterwards. Without a copy nothing is written.
     pub selection: Selection,
 }
 
-/// The twin of `grub.cfg` above [`BootState::select`]: the first copy in which the boot can be counted, else the
-/// first that can be read, else the defaults.
+/// The twin of `grub.cfg` above [`BootState::select`]: the first copy in which the boot can be
+/// counted, else the first that can be read, else the defaults.
 ///
-/// `minute` is the clock's, 0 to 59, or `None` without a clock. A boot that cannot be counted must not be the
-/// same for ever, so a minute that ends in 9 tries the slots in the other order, and minute 59 starts recovery.
+/// `minute` is the clock's, 0 to 59, or `None` without a clock. A boot that cannot be counted must
+/// not be the same for ever, so a minute that ends in 9 tries the slots in the other order, and
+/// minute 59 starts recovery.
 #[must_use]
 pub fn choose(main: Option<&Env>, bak: Option<&Env>, minute: Option<u8>) -> Choice {
     for (copy, env) in [(Copy::Main, main), (Copy::Bak, bak)] {

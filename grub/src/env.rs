@@ -23,13 +23,18 @@ pub enum EnvError {
     #[error("{0:?} cannot be a variable of the environment block")]
     Unwritable(String),
     /// The variable would not lie in the first 512 bytes, which one sector write replaces at once.
-    #[error("{0:?} does not fit in the first 512 bytes of the environment block, or behind a broken line")]
+    #[error(
+        "{0:?} does not fit in the first 512 bytes of the environment block, or behind a broken \
+            line"
+    )]
     Full(String),
     /// The EFI system partition has no FAT that could be followed.
     #[error("the EFI system partition cannot be read as FAT: {0}")]
     Fat(String),
     /// A file that is to be overwritten in place is not there; healing makes it anew.
-    #[error("{path} on the EFI system partition cannot be overwritten in place ({why}): heal it first")]
+    #[error(
+        "{path} on the EFI system partition cannot be overwritten in place ({why}): heal it first"
+    )]
     NotInPlace {
         /// Path on the partition.
         path: &'static str,
@@ -51,10 +56,10 @@ pub enum EnvError {
 
 /// An environment block.
 ///
-/// It keeps the bytes as they are and changes them as GRUB does (`lib/envblk.c`), so `encode(parse(x)) == x`,
-/// the order stays, and what GRUB would make of a broken block can be asked here. On disk: the signature line,
-/// then `NAME=value` lines in which `\` and newline are escaped by a `\`, then `#` to the end. A line that
-/// starts with `#` is a comment.
+/// It keeps the bytes as they are and changes them as GRUB does (`lib/envblk.c`), so
+/// `encode(parse(x)) == x`, the order stays, and what GRUB would make of a broken block can be
+/// asked here. On disk: the signature line, then `NAME=value` lines in which `\` and newline are
+/// escaped by a `\`, then `#` to the end. A line that starts with `#` is a comment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Env {
     bytes: [u8; Self::SIZE],
@@ -84,7 +89,8 @@ impl Env {
         Self { bytes }
     }
 
-    /// Takes what GRUB would take: exactly 1,024 bytes behind the signature, however broken the lines are.
+    /// Takes what GRUB would take: exactly 1,024 bytes behind the signature, however broken the
+    /// lines are.
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvError> {
         let bytes: [u8; Self::SIZE] = bytes.try_into().map_err(|_| EnvError::Size(bytes.len()))?;
         if !bytes.starts_with(SIGNATURE) {
@@ -93,12 +99,14 @@ impl Env {
         Ok(Self { bytes })
     }
 
-    /// Whether there are only variables, comments and, at the end, padding: never so in a block whose second half is another
-    /// file's.
+    /// Whether there are only variables, comments and, at the end, padding: never so in a block
+    /// whose second half is another file's.
     pub(crate) fn is_nothing_else(&self) -> bool {
         let lines = self.lines();
         let content = &self.bytes[..self.content_end()];
-        let behind = content.get(lines.last().map_or(SIGNATURE.len(), |line| line.end)..).unwrap_or_default();
+        let behind = content
+            .get(lines.last().map_or(SIGNATURE.len(), |line| line.end)..)
+            .unwrap_or_default();
         let mut comments = behind.split(|byte| *byte == b'\n');
         content.ends_with(b"\n")
             // Behind a NUL in a name GRUB sees less than `save_env` does.
@@ -114,7 +122,8 @@ impl Env {
         self.bytes
     }
 
-    /// The value that GRUB's `load_env` would leave in `name`: of several lines the last one counts.
+    /// The value that GRUB's `load_env` would leave in `name`: of several lines the last one
+    /// counts.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         let line = self.lines().into_iter().rev().find(|line| line.name == name.as_bytes())?;
@@ -128,13 +137,16 @@ impl Env {
         self.lines().iter().map(|line| (text(&line.name), text(&line.value))).collect()
     }
 
-    /// Gives `name` a value: in its place if it has one (further lines of that name go), else at the end.
+    /// Gives `name` a value: in its place if it has one (further lines of that name go), else at
+    /// the end.
     ///
     /// # Errors
-    /// [`EnvError::Unwritable`] for a name or value that a block cannot hold, [`EnvError::Full`] when any variable
-    /// would leave the first 512 bytes by it, or a broken line would swallow it; the block is then unchanged.
+    /// [`EnvError::Unwritable`] for a name or value that a block cannot hold, [`EnvError::Full`]
+    /// when any variable would leave the first 512 bytes by it, or a broken line would swallow it;
+    /// the block is then unchanged.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
-        let bad_name = name.is_empty() || name.starts_with('#') || name.contains(['=', '\n', '\\', '\0']);
+        let bad_name =
+            name.is_empty() || name.starts_with('#') || name.contains(['=', '\n', '\\', '\0']);
         if bad_name || value.contains('\0') {
             return Err(EnvError::Unwritable(format!("{name}={value}")));
         }
@@ -158,7 +170,10 @@ impl Env {
         };
         // A broken line before the new one would swallow it, so look.
         let fits = next.splice(place, &text) && next.content_end() <= Self::ATOMIC;
-        if !fits || next.get(name).as_deref() != Some(value) || next.without(name) != self.without(name) {
+        if !fits
+            || next.get(name).as_deref() != Some(value)
+            || next.without(name) != self.without(name)
+        {
             return Err(EnvError::Full(name.to_owned()));
         }
         *self = next;
@@ -171,14 +186,16 @@ impl Env {
 
     /// Removes every line of `name`; false if there was none.
     pub fn unset(&mut self, name: &str) -> bool {
-        let lines: Vec<_> = self.lines().into_iter().filter(|line| line.name == name.as_bytes()).collect();
+        let lines: Vec<_> =
+            self.lines().into_iter().filter(|line| line.name == name.as_bytes()).collect();
         for line in lines.iter().rev() {
             self.splice(line.start..line.end, &[]);
         }
         !lines.is_empty()
     }
 
-    /// What is wrong with a block that GRUB takes all the same, as the rest of a sentence about its file.
+    /// What is wrong with a block that GRUB takes all the same, as the rest of a sentence about its
+    /// file.
     #[must_use]
     pub fn flaws(&self) -> Vec<String> {
         let mut flaws = Vec::new();
@@ -197,22 +214,26 @@ impl Env {
         if !self.is_nothing_else() {
             flaws.push("holds something else than variables".to_owned());
         }
-        let uncountable = |name: &&&str| name.ends_with("_TRY") && self.saved_by_grub(name, "1").is_none();
+        let uncountable =
+            |name: &&&str| name.ends_with("_TRY") && self.saved_by_grub(name, "1").is_none();
         flaws.extend(
-            OURS.iter().filter(uncountable).map(|name| format!("leaves GRUB no way to count in {name}")),
+            OURS.iter()
+                .filter(uncountable)
+                .map(|name| format!("leaves GRUB no way to count in {name}")),
         );
         flaws
     }
 
     /// The block after GRUB's `save_env` of `name=value`, if its `load_env` then reads that back.
     ///
-    /// It does not when the block is full, when its padding does not follow a newline, and when a name stands
-    /// twice: `save_env` changes the first line, `load_env` believes the last.
+    /// It does not when the block is full, when its padding does not follow a newline, and when a
+    /// name stands twice: `save_env` changes the first line, `load_env` believes the last.
     #[must_use]
     pub fn saved_by_grub(&self, name: &str, value: &str) -> Option<Self> {
         let mut saved = self.clone();
-        (saved.grub_set(name.as_bytes(), value.as_bytes()) && saved.get(name).as_deref() == Some(value))
-            .then_some(saved)
+        (saved.grub_set(name.as_bytes(), value.as_bytes())
+            && saved.get(name).as_deref() == Some(value))
+        .then_some(saved)
     }
 
     /// `grub_envblk_set()` for a value without anything to escape; false where that refuses.
@@ -248,7 +269,9 @@ impl Env {
                 at = next_line(&self.bytes, at);
                 continue;
             }
-            let Some(name_len) = self.bytes[at..].iter().position(|&byte| byte == b'=') else { break };
+            let Some(name_len) = self.bytes[at..].iter().position(|&byte| byte == b'=') else {
+                break;
+            };
             let value_start = at + name_len + 1;
             let Some(value_end) = end_of_value(&self.bytes, value_start) else { break };
             let name = until_nul(&self.bytes[at..at + name_len]).to_vec();
@@ -259,7 +282,8 @@ impl Env {
         lines
     }
 
-    /// Replaces a range, moving what follows and keeping the size; false (and no change) if it does not fit.
+    /// Replaces a range, moving what follows and keeping the size; false (and no change) if it does
+    /// not fit.
     fn splice(&mut self, range: std::ops::Range<usize>, with: &[u8]) -> bool {
         let end = self.content_end().max(range.end);
         if end - range.len() + with.len() > Self::SIZE {

@@ -1,8 +1,9 @@
 //! Where a file's bytes lie on a FAT12, FAT16 or FAT32, read-only and bounded.
 //!
-//! Layout after Microsoft's "FAT: General Overview of On-Disk Format" 1.03. Nothing on the disk is trusted: every
-//! number is checked before it is used, and every chain has a length at which it is given up. Only short (8.3)
-//! names are looked at, because all names that Daruma uses are short ones.
+//! Layout after Microsoft's "FAT: General Overview of On-Disk Format" 1.03. Nothing on the disk is
+//! trusted: every number is checked before it is used, and every chain has a length at which it is
+//! given up. Only short (8.3) names are looked at, because all names that Daruma uses are short
+//! ones.
 
 use std::io;
 
@@ -59,8 +60,8 @@ pub(crate) enum Found {
     Missing,
     /// A directory, or a file whose attributes were damaged. Offset of the directory entry.
     Directory { entry: u64 },
-    /// Offset of the directory entry, the size it gives, and where the first bytes lie: fewer than asked for if the
-    /// file is shorter or its chain of clusters is broken.
+    /// Offset of the directory entry, the size it gives, and where the first bytes lie: fewer than
+    /// asked for if the file is shorter or its chain of clusters is broken.
     File { entry: u64, size: u32, extents: Vec<Extent> },
 }
 
@@ -80,7 +81,8 @@ impl<'d, D: Disk> Fat<'d, D> {
     pub(crate) fn open(disk: &'d D, granule: u32) -> io::Result<Self> {
         let boot = aligned::read(disk, 0, 512, granule)?;
         let u16_at = |at: usize| u16::from_le_bytes([boot[at], boot[at + 1]]);
-        let u32_at = |at: usize| u32::from_le_bytes([boot[at], boot[at + 1], boot[at + 2], boot[at + 3]]);
+        let u32_at =
+            |at: usize| u32::from_le_bytes([boot[at], boot[at + 1], boot[at + 2], boot[at + 3]]);
         if boot[510..512] != [0x55, 0xaa] {
             return Err(damaged("no boot sector signature"));
         }
@@ -93,7 +95,8 @@ impl<'d, D: Disk> Fat<'d, D> {
         if !per_cluster.is_power_of_two() || reserved == 0 || fats == 0 {
             return Err(damaged("cluster size, reserved sectors or number of FATs is zero"));
         }
-        let either = |short: u16, long: u32| if short != 0 { u64::from(short) } else { u64::from(long) };
+        let either =
+            |short: u16, long: u32| if short != 0 { u64::from(short) } else { u64::from(long) };
         let total = either(u16_at(19), u32_at(32));
         let fat_sectors = either(u16_at(22), u32_at(36));
         let root_bytes = u64::from(u16_at(17)) * DIR_ENTRY as u64;
@@ -102,8 +105,8 @@ impl<'d, D: Disk> Fat<'d, D> {
         if fat_sectors == 0 || total * sector > disk.size()? {
             return Err(damaged("it claims to be larger than its partition"));
         }
-        let clusters =
-            total.checked_sub(data_sector).ok_or_else(|| damaged("no room for data"))? / per_cluster;
+        let clusters = total.checked_sub(data_sector).ok_or_else(|| damaged("no room for data"))?
+            / per_cluster;
         let width = match clusters {
             0..4085 => Width::Fat12,
             4085..65525 => Width::Fat16,
@@ -136,9 +139,13 @@ impl<'d, D: Disk> Fat<'d, D> {
                 return Ok(Found::Missing);
             };
             let is_dir = entry[11] & ATTR_DIRECTORY != 0;
-            let high =
-                if self.width == Width::Fat32 { u16::from_le_bytes([entry[20], entry[21]]) } else { 0 };
-            let cluster = u32::from(high) << 16 | u32::from(u16::from_le_bytes([entry[26], entry[27]]));
+            let high = if self.width == Width::Fat32 {
+                u16::from_le_bytes([entry[20], entry[21]])
+            } else {
+                0
+            };
+            let cluster =
+                u32::from(high) << 16 | u32::from(u16::from_le_bytes([entry[26], entry[27]]));
             if names.peek().is_none() && is_dir {
                 return Ok(Found::Directory { entry: offset });
             }
@@ -160,7 +167,12 @@ impl<'d, D: Disk> Fat<'d, D> {
         let mut bytes_seen = 0;
         let mut next = match dir {
             None if self.width != Width::Fat32 => {
-                let root = aligned::read(self.disk, self.root_start, self.root_bytes as usize, self.granule)?;
+                let root = aligned::read(
+                    self.disk,
+                    self.root_start,
+                    self.root_bytes as usize,
+                    self.granule,
+                )?;
                 return Ok(scan(&root, self.root_start, name).unwrap_or_default());
             }
             None => Some(self.root_cluster),
@@ -170,7 +182,8 @@ impl<'d, D: Disk> Fat<'d, D> {
             let offset = self
                 .cluster_offset(cluster)
                 .ok_or_else(|| damaged("a directory has a cluster beyond the end"))?;
-            let bytes = aligned::read(self.disk, offset, self.cluster_bytes as usize, self.granule)?;
+            let bytes =
+                aligned::read(self.disk, offset, self.cluster_bytes as usize, self.granule)?;
             if let Some(outcome) = scan(&bytes, offset, name) {
                 return Ok(outcome);
             }
@@ -207,7 +220,12 @@ impl<'d, D: Disk> Fat<'d, D> {
         let cluster = u64::from(cluster);
         let next = match self.width {
             Width::Fat12 => {
-                let pair = aligned::read(self.disk, self.fat_start + cluster + cluster / 2, 2, self.granule)?;
+                let pair = aligned::read(
+                    self.disk,
+                    self.fat_start + cluster + cluster / 2,
+                    2,
+                    self.granule,
+                )?;
                 let both = u16::from_le_bytes([pair[0], pair[1]]);
                 u32::from(if cluster % 2 == 1 { both >> 4 } else { both & 0x0fff })
             }
@@ -225,13 +243,15 @@ impl<'d, D: Disk> Fat<'d, D> {
     }
 }
 
-/// Looks through directory entries, which start at `offset`: `None` to go on, `Some(None)` at the directory's end.
+/// Looks through directory entries, which start at `offset`: `None` to go on, `Some(None)` at the
+/// directory's end.
 fn scan(bytes: &[u8], offset: u64, name: &[u8; 11]) -> Option<Option<Entry>> {
     for (index, entry) in bytes.chunks_exact(DIR_ENTRY).enumerate() {
         if entry[0] == 0 {
             return Some(None);
         }
-        // Parts of long names carry the volume bit; deleted entries start with 0xe5, which no name of ours does.
+        // Parts of long names carry the volume bit; deleted entries start with 0xe5, which no name
+        // of ours does.
         if entry[11] & ATTR_VOLUME_ID == 0 && entry[..11].eq_ignore_ascii_case(name) {
             let offset = offset + (index * DIR_ENTRY) as u64;
             return entry.try_into().ok().map(|bytes| Some(Entry { offset, bytes }));

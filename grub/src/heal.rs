@@ -13,9 +13,14 @@ const ATTR_ARCHIVE: u8 = 0x20;
 
 /// Makes `path` (one directory and a name) a file of `content`, and syncs.
 ///
-/// What the file had is cut off its directory entry and not freed: its chain cannot be trusted, and might be that of
-/// the other copy. That loses a few clusters each time.
-pub(crate) fn recreate<D: Disk>(disk: &D, sector: u32, path: &str, content: &[u8]) -> io::Result<()> {
+/// What the file had is cut off its directory entry and not freed: its chain cannot be trusted, and
+/// might be that of the other copy. That loses a few clusters each time.
+pub(crate) fn recreate<D: Disk>(
+    disk: &D,
+    sector: u32,
+    path: &str,
+    content: &[u8],
+) -> io::Result<()> {
     let found = Fat::open(disk, sector)?.find(path, 0)?;
     if let Found::File { entry, .. } | Found::Directory { entry } = found {
         aligned::write(disk, entry + ENTRY_ATTRIBUTES, &[ATTR_ARCHIVE], sector)?;
@@ -24,8 +29,10 @@ pub(crate) fn recreate<D: Disk>(disk: &D, sector: u32, path: &str, content: &[u8
         disk.sync()?;
     }
     let position = 0;
-    let fs =
-        FileSystem::new(Partition { disk, sector, position }, FsOptions::new().update_accessed_date(false))?;
+    let fs = FileSystem::new(
+        Partition { disk, sector, position },
+        FsOptions::new().update_accessed_date(false),
+    )?;
     {
         let (dir, name) = path.split_once('/').ok_or(io::ErrorKind::InvalidInput)?;
         let mut file = fs.root_dir().create_dir(dir)?.create_file(name)?;

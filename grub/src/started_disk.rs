@@ -1,9 +1,10 @@
 //! Which of several disks is the one that GRUB started from.
 //!
-//! A machine may hold more than one disk with Daruma's partitions: a spare, a clone, an old eMMC beside a new NVMe.
-//! GRUB tells the kernel what it knows of its disk ([`Told`]); [`Evidence::gather`] holds that against the bytes of one
-//! disk; [`choose`] compares the disks. daruma-init calls it, and what it found ([`DiskRecord`]) holds for the agent, in
-//! recovery too. The kernel's names and their order decide nothing. `docs/boot-protocol.md`, "The device's disk".
+//! A machine may hold more than one disk with Daruma's partitions: a spare, a clone, an old eMMC
+//! beside a new NVMe. GRUB tells the kernel what it knows of its disk ([`Told`]);
+//! [`Evidence::gather`] holds that against the bytes of one disk; [`choose`] compares the disks.
+//! daruma-init calls it, and what it found ([`DiskRecord`]) holds for the agent, in recovery too.
+//! The kernel's names and their order decide nothing. `docs/boot-protocol.md`, "The device's disk".
 
 use std::fmt;
 
@@ -15,9 +16,11 @@ use crate::env::Env;
 use crate::state::BootState;
 use crate::store::EnvStore;
 
-/// The variable of the environment in which GRUB notes when it started something, for the disk that it started from.
+/// The variable of the environment in which GRUB notes when it started something, for the disk that
+/// it started from.
 pub const BOOTED: &str = "BOOTED";
-/// The variable of the environment in which the agent notes where the disk hangs: the last word where all else is equal.
+/// The variable of the environment in which the agent notes where the disk hangs: the last word
+/// where all else is equal.
 pub const PLACE: &str = "PLACE";
 /// Bytes of a dm-verity block.
 const VERITY_BLOCK: usize = 4096;
@@ -25,10 +28,11 @@ const VERITY_BLOCK: usize = 4096;
 /// What GRUB told the kernel of this boot.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Told {
-    /// `daruma.disk=`: the GUID of the EFI system partition that GRUB was started from. GRUB scripts before it had
-    /// a name for the disk do not say it.
+    /// `daruma.disk=`: the GUID of the EFI system partition that GRUB was started from. GRUB
+    /// scripts before it had a name for the disk do not say it.
     pub esp_guid: Option<Uuid>,
-    /// `daruma.booted=`: what GRUB has just written in [`BOOTED`]. Missing too if it could not write.
+    /// `daruma.booted=`: what GRUB has just written in [`BOOTED`]. Missing too if it could not
+    /// write.
     pub booted: Option<String>,
     /// `daruma.slot=`; `None` is recovery.
     pub slot: Option<Slot>,
@@ -86,21 +90,28 @@ impl Evidence {
         }
     }
 
-    /// Reads no more of a disk than decides: another disk may be slow or failing. `whole` is the disk, `esp` and `root`
-    /// are its EFI system partition and the root partition of the slot that boots, where it has them.
+    /// Reads no more of a disk than decides: another disk may be slow or failing. `whole` is the
+    /// disk, `esp` and `root` are its EFI system partition and the root partition of the slot that
+    /// boots, where it has them.
     pub fn gather<D: Disk>(told: &Told, whole: &D, esp: Option<D>, root: Option<D>) -> Self {
-        let mut evidence = Self { is_named: None, counted: Counted::No, has_root: false, last_place: None };
+        let mut evidence =
+            Self { is_named: None, counted: Counted::No, has_root: false, last_place: None };
         evidence.is_named = told.esp_guid.map(|guid| has_guid(whole, guid));
         if evidence.is_named == Some(false) {
             return evidence;
         }
-        let env = esp.and_then(|esp| EnvStore::open(esp).ok()?.load().ok()).filter(|env| env.copy.is_some());
+        let env = esp
+            .and_then(|esp| EnvStore::open(esp).ok()?.load().ok())
+            .filter(|env| env.copy.is_some());
         if let Some(loaded) = env {
             evidence.counted = counted(told, &loaded.env);
             evidence.last_place = loaded.env.get(PLACE).filter(|place| !place.is_empty());
         }
-        evidence.has_root =
-            told.root.as_ref().zip(root).is_some_and(|(hash, root)| hash.is_of(&root).unwrap_or(false));
+        evidence.has_root = told
+            .root
+            .as_ref()
+            .zip(root)
+            .is_some_and(|(hash, root)| hash.is_of(&root).unwrap_or(false));
         evidence
     }
 }
@@ -110,10 +121,15 @@ fn has_guid(whole: &impl Disk, guid: Uuid) -> bool {
     table.is_ok_and(|table| table.find(label::ESP).is_some_and(|esp| esp.guid == guid))
 }
 
-/// Whether `env` is the environment in which GRUB has just counted the boot that it told the kernel of.
+/// Whether `env` is the environment in which GRUB has just counted the boot that it told the kernel
+/// of.
 fn counted(told: &Told, env: &Env) -> Counted {
     if let Some(booted) = &told.booted {
-        return if env.get(BOOTED).as_ref() == Some(booted) { Counted::Exactly } else { Counted::No };
+        return if env.get(BOOTED).as_ref() == Some(booted) {
+            Counted::Exactly
+        } else {
+            Counted::No
+        };
     }
     let state = BootState::from_env(env);
     let plausible = match told.slot {
@@ -121,8 +137,9 @@ fn counted(told: &Told, env: &Env) -> Counted {
             let tries = u32::from(state.slot(slot).tries);
             tries == told.attempt && tries > 0 && told.trial == (state.trial == Some(slot))
         }
-        // GRUB counts nothing for recovery. It asks for a key only where the first slot's last boot was not healthy, and
-        // else comes to recovery only when each slot is bad or has just been counted.
+        // GRUB counts nothing for recovery. It asks for a key only where the first slot's last boot
+        // was not healthy, and else comes to recovery only when each slot is bad or has just been
+        // counted.
         None => {
             let [first, second] = state.order.map(|slot| state.slot(slot));
             first.tries > 0 || (!first.ok && (!second.ok || second.tries > 0))
@@ -132,28 +149,37 @@ fn counted(told: &Told, env: &Env) -> Counted {
 }
 
 impl RootHash {
-    /// Whether the tree behind the data on `root` is the one with this root hash. One block is read.
+    /// Whether the tree behind the data on `root` is the one with this root hash. One block is
+    /// read.
     fn is_of(&self, root: &impl Disk) -> std::io::Result<bool> {
         let mut block = [0; VERITY_BLOCK];
-        // The top of the tree comes first. One block of data has no tree: its own hash is the root hash.
+        // The top of the tree comes first. One block of data has no tree: its own hash is the root
+        // hash.
         let top = if self.data_blocks > 1 { self.data_blocks } else { 0 };
         root.read_at(&mut block, top.saturating_mul(VERITY_BLOCK as u64))?;
         let mut hash = Sha256::new();
         hash.update(from_hex(&self.salt).unwrap_or_default());
         hash.update(block);
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>() == self.hash)
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            == self.hash)
     }
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = text.chars().map(|c| Some(c.to_digit(16)? as u8)).collect();
-    Some(digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+    Some(
+        digits?
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+            .collect(),
+    )
 }
 
 /// One disk that may be the one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// Where it hangs: its path in sysfs without its name. It stays the same as long as nobody moves it.
+    /// Where it hangs: its path in sysfs without its name. It stays the same as long as nobody
+    /// moves it.
     pub place: String,
     /// Whether it has all of Daruma's partitions.
     pub is_whole: bool,
@@ -163,7 +189,8 @@ pub struct Candidate {
     pub evidence: Evidence,
 }
 
-/// How sure one must be of a disk before it is taken: less with time, because the right one may come late.
+/// How sure one must be of a disk before it is taken: less with time, because the right one may
+/// come late.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Certainty {
     /// Nothing that comes later can be better.
@@ -185,7 +212,9 @@ impl Candidate {
         match (is_named, counted) {
             (Some(false), _) => None,
             (_, Counted::Exactly) => Some(Certainty::Sure),
-            (None, Counted::Plausibly) if has_root && self.is_whole && at_home => Some(Certainty::Sure),
+            (None, Counted::Plausibly) if has_root && self.is_whole && at_home => {
+                Some(Certainty::Sure)
+            }
             (Some(true), _) => Some(Certainty::Likely),
             (None, Counted::Plausibly) if has_root && self.is_whole => Some(Certainty::Likely),
             (None, _) => Some(Certainty::Possible),
@@ -236,7 +265,8 @@ impl By {
         Self::WORDS.iter().find(|(_, known, _)| *known == word).map(|(by, ..)| *by)
     }
 
-    /// Whether it is sure that GRUB started from the chosen disk. What comes after the root hash is only a preference.
+    /// Whether it is sure that GRUB started from the chosen disk. What comes after the root hash is
+    /// only a preference.
     #[must_use]
     pub fn is_proof(self) -> bool {
         (self as usize) <= Self::RootHash as usize
@@ -250,8 +280,8 @@ impl fmt::Display for By {
     }
 }
 
-/// The index of the disk to take among `candidates`, and what decided; `None` when there is none of which one is as
-/// sure as `enough`.
+/// The index of the disk to take among `candidates`, and what decided; `None` when there is none of
+/// which one is as sure as `enough`.
 #[must_use]
 pub fn choose(told: &Told, candidates: &[Candidate], enough: Certainty) -> Option<(usize, By)> {
     let mut left: Vec<usize> = (0..candidates.len()).collect();
@@ -262,7 +292,8 @@ pub fn choose(told: &Told, candidates: &[Candidate], enough: Certainty) -> Optio
     let has_root = |candidate: &Candidate| candidate.evidence.has_root;
     let is_whole = |candidate: &Candidate| candidate.is_whole;
     let is_fixed = |candidate: &Candidate| !candidate.is_removable;
-    let at_home = |candidate: &Candidate| candidate.evidence.last_place.as_ref() == Some(&candidate.place);
+    let at_home =
+        |candidate: &Candidate| candidate.evidence.last_place.as_ref() == Some(&candidate.place);
     type Speaks<'a> = &'a dyn Fn(&Candidate) -> bool;
     let steps: [(By, Speaks<'_>); 7] = [
         (By::Guid, &named),
@@ -274,7 +305,8 @@ pub fn choose(told: &Told, candidates: &[Candidate], enough: Certainty) -> Optio
         (By::Place, &at_home),
     ];
     for (step, speaks_for) in steps {
-        let kept: Vec<usize> = left.iter().copied().filter(|&index| speaks_for(&candidates[index])).collect();
+        let kept: Vec<usize> =
+            left.iter().copied().filter(|&index| speaks_for(&candidates[index])).collect();
         // Only the GUID is a demand. Of the others a disk may have none, and is still the one.
         if kept.is_empty() && step != By::Guid {
             continue;
@@ -298,7 +330,8 @@ pub fn choose(told: &Told, candidates: &[Candidate], enough: Certainty) -> Optio
 pub struct DiskRecord {
     /// The kernel's name of the device's disk, such as `vda`. It holds until the next boot.
     pub disk: String,
-    /// The kernel's `diskseq` of it. A disk that is plugged in later has another, even if it gets the same name.
+    /// The kernel's `diskseq` of it. A disk that is plugged in later has another, even if it gets
+    /// the same name.
     pub sequence: String,
     /// Where it hangs, see [`Candidate::place`].
     pub place: String,
@@ -321,7 +354,8 @@ impl DiskRecord {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let value = |key| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        let is_name = |name: &&str| !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+        let is_name =
+            |name: &&str| !name.is_empty() && !name.starts_with('.') && !name.contains('/');
         Some(Self {
             disk: value("disk").filter(is_name)?.to_owned(),
             sequence: value("sequence")?.to_owned(),

@@ -58,10 +58,10 @@ impl BootState {
         Self { b: SlotState { ok: true, tries: 0 }, ..Self::factory() }
     }
 
-    /// Reads the variables as leniently as `grub.cfg` does. What is missing or not understood takes the value of
-    /// [`BootState::unknown`]: `ORDER` is `B A` if it says so and else `A B`; a slot is bad only if its `OK` says
-    /// `0`; a `TRY` that is not a number is 0, and a number above the limit is the limit; `TRIAL` is a slot's
-    /// exact name or nothing.
+    /// Reads the variables as leniently as `grub.cfg` does. What is missing or not understood takes
+    /// the value of [`BootState::unknown`]: `ORDER` is `B A` if it says so and else `A B`; a slot
+    /// is bad only if its `OK` says `0`; a `TRY` that is not a number is 0, and a number above the
+    /// limit is the limit; `TRIAL` is a slot's exact name or nothing.
     #[must_use]
     pub fn from_env(env: &Env) -> Self {
         let slot = |slot: Slot| SlotState {
@@ -82,8 +82,8 @@ impl BootState {
 
     /// Writes all six variables into `env`, each in its place.
     ///
-    /// Where there is no room for them in the first 512 bytes, or a broken line is in their way, they become the first lines of the block, and
-    /// what others wrote follows as far as it fits.
+    /// Where there is no room for them in the first 512 bytes, or a broken line is in their way,
+    /// they become the first lines of the block, and what others wrote follows as far as it fits.
     pub fn apply_to(&self, env: &mut Env) {
         let variables = [
             ("ORDER", format!("{} {}", self.order[0], self.order[1])),
@@ -106,9 +106,12 @@ impl BootState {
             debug_assert!(fits);
             for (name, value) in env.variables() {
                 let mut with = next.clone();
-                // Somebody else's variable without a place, or with a name that GRUB would stumble over, is lost; ours
-                // are not.
-                if next.get(&name).is_none() && with.set(&name, &value).is_ok() && with.flaws().is_empty() {
+                // Somebody else's variable without a place, or with a name that GRUB would stumble
+                // over, is lost; ours are not.
+                if next.get(&name).is_none()
+                    && with.set(&name, &value).is_ok()
+                    && with.flaws().is_empty()
+                {
                     next = with;
                 }
             }
@@ -145,14 +148,15 @@ impl BootState {
         state.ok && state.tries < self.limit(slot)
     }
 
-    /// The twin of `grub.cfg`: what GRUB boots from this state when everything loads, and what it writes.
+    /// The twin of `grub.cfg`: what GRUB boots from this state when everything loads, and what it
+    /// writes.
     #[must_use]
     pub fn select(&self) -> Selection {
         self.select_unless(|_| false)
     }
 
-    /// [`BootState::select`] when kernel, initramfs or `slot.cfg` of some slots cannot be loaded: the try is
-    /// counted, and the next slot is taken in the same boot.
+    /// [`BootState::select`] when kernel, initramfs or `slot.cfg` of some slots cannot be loaded:
+    /// the try is counted, and the next slot is taken in the same boot.
     #[must_use]
     pub fn select_unless(&self, cannot_load: impl Fn(Slot) -> bool) -> Selection {
         let mut after = *self;
@@ -184,7 +188,8 @@ pub(crate) const fn try_name(slot: Slot) -> &'static str {
     }
 }
 
-/// GRUB's script knows no arithmetic: the exact texts `0` to `8`, other digits (too many), and all else (none).
+/// GRUB's script knows no arithmetic: the exact texts `0` to `8`, other digits (too many), and all
+/// else (none).
 fn parse_tries(text: &str) -> u8 {
     match text.as_bytes() {
         [digit @ b'0'..=b'8'] => digit - b'0',

@@ -16,8 +16,9 @@ const SECTOR: u32 = 512;
 
 /// The environment on an EFI system partition that nobody has mounted for writing.
 ///
-/// Files are found through the FAT and overwritten where they lie, so a power cut leaves the old block or the
-/// new one. Open a device with `O_DIRECT | O_DSYNC`: all transfers are whole aligned sectors from aligned memory.
+/// Files are found through the FAT and overwritten where they lie, so a power cut leaves the old
+/// block or the new one. Open a device with `O_DIRECT | O_DSYNC`: all transfers are whole aligned
+/// sectors from aligned memory.
 #[derive(Debug)]
 pub struct EnvStore<D> {
     esp: D,
@@ -49,10 +50,12 @@ impl<D: Disk> EnvStore<D> {
     /// # Errors
     /// [`EnvError::Fat`] when there is no FAT on it. Missing or broken files are no error here.
     pub fn open(esp: D) -> Result<Self, EnvError> {
-        // 4,096 fits every device; a partition that is no multiple of it belongs to one with small sectors.
+        // 4,096 fits every device; a partition that is no multiple of it belongs to one with small
+        // sectors.
         let size = esp.size().map_err(|error| EnvError::Fat(error.to_string()))?;
         let probe = if size.is_multiple_of(4096) { 4096 } else { SECTOR };
-        let boot = aligned::read(&esp, 0, 512, probe).map_err(|error| EnvError::Fat(error.to_string()))?;
+        let boot =
+            aligned::read(&esp, 0, 512, probe).map_err(|error| EnvError::Fat(error.to_string()))?;
         let sector = match u16::from_le_bytes([boot[11], boot[12]]) {
             large @ (1024 | 2048 | 4096) => u32::from(large),
             _ => SECTOR,
@@ -78,8 +81,9 @@ impl<D: Disk> EnvStore<D> {
         self.esp
     }
 
-    /// Reads both copies and takes the one that GRUB takes: the first that can be read and counted in, else
-    /// the defaults. A boot that the other copy saw and this one did not is no damage: GRUB writes only one.
+    /// Reads both copies and takes the one that GRUB takes: the first that can be read and counted
+    /// in, else the defaults. A boot that the other copy saw and this one did not is no damage:
+    /// GRUB writes only one.
     ///
     /// # Errors
     /// [`EnvError::Fat`] when the partition's FAT cannot be followed any more.
@@ -102,24 +106,25 @@ impl<D: Disk> EnvStore<D> {
         Ok(Loaded { env, copy, damage })
     }
 
-    /// Overwrites both copies in place, the second copy first; each is on stable storage and read back before the next
-    /// begins.
+    /// Overwrites both copies in place, the second copy first; each is on stable storage and read
+    /// back before the next begins.
     ///
     /// # Errors
-    /// [`EnvError::BakNotWritten`] when only the second copy failed: the new environment holds all the same. Any
-    /// other error means that GRUB still goes by the old one, or by what a disk that does not give back what was
-    /// written has made of the new one.
+    /// [`EnvError::BakNotWritten`] when only the second copy failed: the new environment holds all
+    /// the same. Any other error means that GRUB still goes by the old one, or by what a disk that
+    /// does not give back what was written has made of the new one.
     pub fn store(&self, env: &Env) -> Result<(), EnvError> {
         let bak = self.overwrite(Copy::Bak, env);
         self.overwrite(Copy::Main, env)?;
         bak.map_err(|error| EnvError::BakNotWritten(error.to_string()))
     }
 
-    /// Makes both copies whole and equal to `env`, recreating a file that is missing, short or without clusters.
+    /// Makes both copies whole and equal to `env`, recreating a file that is missing, short or
+    /// without clusters.
     ///
     /// # Errors
-    /// As [`EnvStore::store`]. A file that had to be made anew is not written atomically, but the other copy is
-    /// whole by then or was not touched yet.
+    /// As [`EnvStore::store`]. A file that had to be made anew is not written atomically, but the
+    /// other copy is whole by then or was not touched yet.
     pub fn heal(&self, env: &Env) -> Result<(), EnvError> {
         let bak = self.heal_copy(Copy::Bak, env);
         self.heal_copy(Copy::Main, env)?;
@@ -149,7 +154,8 @@ impl<D: Disk> EnvStore<D> {
     /// Reads one copy as GRUB would, noting what is wrong with it.
     fn read_copy(&self, fat: &Fat<'_, D>, copy: Copy, damage: &mut Vec<String>) -> Option<Env> {
         let path = copy.path();
-        let found = fat.find(path, Env::SIZE).and_then(|found| Ok((self.read_found(&found)?, found)));
+        let found =
+            fat.find(path, Env::SIZE).and_then(|found| Ok((self.read_found(&found)?, found)));
         let (bytes, size) = match found {
             Ok((Some(bytes), Found::File { size, .. })) => (bytes, size as usize),
             Ok(_) => {
@@ -167,7 +173,8 @@ impl<D: Disk> EnvStore<D> {
         match Env::parse(&padded) {
             Ok(env) => {
                 damage.extend(
-                    // A file that is longer is read by GRUB all the same, and cannot be overwritten as a whole.
+                    // A file that is longer is read by GRUB all the same, and cannot be overwritten
+                    // as a whole.
                     size_damage(if bytes.len() == Env::SIZE { size } else { bytes.len() })
                         .into_iter()
                         .chain(env.flaws())
@@ -194,30 +201,35 @@ impl<D: Disk> EnvStore<D> {
     fn overwrite(&self, copy: Copy, env: &Env) -> Result<(), EnvError> {
         let path = copy.path();
         let refuse = |why: String| EnvError::NotInPlace { path, why };
-        let extents =
-            match self.fat()?.find(path, Env::SIZE).map_err(|source| io_error("finding", copy, source))? {
-                Found::Missing => return Err(refuse("it is missing".to_owned())),
-                Found::Directory { .. } => return Err(refuse("it is no file".to_owned())),
-                Found::File { size, .. } if size as usize != Env::SIZE => {
-                    return Err(refuse(format!("it has {size} bytes")));
-                }
-                Found::File { extents, .. } => extents,
-            };
+        let extents = match self
+            .fat()?
+            .find(path, Env::SIZE)
+            .map_err(|source| io_error("finding", copy, source))?
+        {
+            Found::Missing => return Err(refuse("it is missing".to_owned())),
+            Found::Directory { .. } => return Err(refuse("it is no file".to_owned())),
+            Found::File { size, .. } if size as usize != Env::SIZE => {
+                return Err(refuse(format!("it has {size} bytes")));
+            }
+            Found::File { extents, .. } => extents,
+        };
         if extents.iter().map(|extent| extent.len).sum::<usize>() != Env::SIZE {
             return Err(refuse("its clusters are not all there".to_owned()));
         }
-        // One flipped bit in a directory or in the table of clusters, and these are the clusters of `grub.cfg`. What cannot
-        // be read at all is overwritten: that is how a disk mends a sector.
-        let now =
-            extents.iter().map(|extent| aligned::read(&self.esp, extent.offset, extent.len, self.sector));
+        // One flipped bit in a directory or in the table of clusters, and these are the clusters of
+        // `grub.cfg`. What cannot be read at all is overwritten: that is how a disk mends a sector.
+        let now = extents
+            .iter()
+            .map(|extent| aligned::read(&self.esp, extent.offset, extent.len, self.sector));
         if now.collect::<io::Result<Vec<_>>>().is_ok_and(|now| !may_be_overwritten(&now.concat())) {
             return Err(refuse("its clusters hold something else".to_owned()));
         }
-        self.write_extents(&extents, &env.encode()).map_err(|source| io_error("writing", copy, source))
+        self.write_extents(&extents, &env.encode())
+            .map_err(|source| io_error("writing", copy, source))
     }
 
-    /// Writes what differs, sector by sector. The first sector, which has all of Daruma's variables, comes last,
-    /// so that it never stands before the rest of its block.
+    /// Writes what differs, sector by sector. The first sector, which has all of Daruma's
+    /// variables, comes last, so that it never stands before the rest of its block.
     fn write_extents(&self, extents: &[Extent], block: &[u8; Env::SIZE]) -> io::Result<()> {
         let mut pieces = Vec::new();
         let mut at = 0;
@@ -234,7 +246,9 @@ impl<D: Disk> EnvStore<D> {
         }
         for (offset, range) in pieces.into_iter().rev() {
             let wanted = &block[range];
-            if aligned::read(&self.esp, offset, wanted.len(), self.sector).is_ok_and(|now| now == wanted) {
+            if aligned::read(&self.esp, offset, wanted.len(), self.sector)
+                .is_ok_and(|now| now == wanted)
+            {
                 continue;
             }
             aligned::write(&self.esp, offset, wanted, self.sector)?;
@@ -242,12 +256,15 @@ impl<D: Disk> EnvStore<D> {
         }
         // What was right already may be so only in a cache, after a write whose sync failed.
         self.esp.sync()?;
-        // A disk can take a write, sync it and keep something else: GRUB would be the first to see it.
+        // A disk can take a write, sync it and keep something else: GRUB would be the first to see
+        // it.
         let mut at = 0;
         for extent in extents {
             let kept = aligned::read(&self.esp, extent.offset, extent.len, self.sector)?;
             if kept != block[at..at + extent.len] {
-                return Err(io::Error::other("the disk does not give back what was written; it is failing"));
+                return Err(io::Error::other(
+                    "the disk does not give back what was written; it is failing",
+                ));
             }
             at += extent.len;
         }

@@ -9,7 +9,10 @@ use crate::state::{BootState, SlotState};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum TransitionError {
     /// The system that runs has not proved itself, and the other slot is the one that has.
-    #[error("slot {0} is on trial: commit it (`daruma mark good`) or give it up (`daruma mark bad`) first")]
+    #[error(
+        "slot {0} is on trial: commit it (`daruma mark good`) or give it up (`daruma mark bad`) \
+            first"
+    )]
     OnTrial(Slot),
     /// The other slot would be the only one left, and it cannot be booted.
     #[error("slot {0} is the only one that may be booted")]
@@ -27,8 +30,8 @@ impl BootState {
     ///
     /// # Errors
     /// [`TransitionError::OnTrial`] while the other slot, which is the running one, is on trial;
-    /// [`TransitionError::OnlyGood`] when `target` may be booted and the other slot may not. (When neither may,
-    /// as in recovery, there is nothing to lose.)
+    /// [`TransitionError::OnlyGood`] when `target` may be booted and the other slot may not. (When
+    /// neither may, as in recovery, there is nothing to lose.)
     pub fn begin_install(&mut self, target: Slot) -> Result<(), TransitionError> {
         if self.trial == Some(!target) {
             return Err(TransitionError::OnTrial(!target));
@@ -45,8 +48,8 @@ impl BootState {
     /// After `target` was written and compared: it is tried first, with all its tries.
     ///
     /// # Errors
-    /// [`TransitionError::OnTrial`] while the other slot is on trial, [`TransitionError::NotPrepared`] when
-    /// [`BootState::begin_install`] did not come first.
+    /// [`TransitionError::OnTrial`] while the other slot is on trial,
+    /// [`TransitionError::NotPrepared`] when [`BootState::begin_install`] did not come first.
     pub fn begin_trial(&mut self, target: Slot) -> Result<(), TransitionError> {
         if self.trial == Some(!target) {
             return Err(TransitionError::OnTrial(!target));
@@ -85,8 +88,8 @@ impl BootState {
     /// A person wants the other slot back: it is put on trial, with tries, like an update.
     ///
     /// # Errors
-    /// [`TransitionError::OnTrial`] while `running` is itself on trial, because that would make an unproven
-    /// system the one to fall back to ([`BootState::mark_bad`] gives it up);
+    /// [`TransitionError::OnTrial`] while `running` is itself on trial, because that would make an
+    /// unproven system the one to fall back to ([`BootState::mark_bad`] gives it up);
     /// [`TransitionError::NothingThere`] when the other slot may not be booted.
     pub fn roll_back(&mut self, running: Slot) -> Result<(), TransitionError> {
         if self.trial == Some(running) {
@@ -107,8 +110,8 @@ impl BootState {
         self.order = [running, !running];
     }
 
-    /// What recovery does when no bundle came, and `grub.cfg` when recovery does not load: both slots get all
-    /// their tries again, and if neither may be booted, both may.
+    /// What recovery does when no bundle came, and `grub.cfg` when recovery does not load: both
+    /// slots get all their tries again, and if neither may be booted, both may.
     pub fn reset_tries(&mut self) {
         if !self.a.ok && !self.b.ok {
             self.a.ok = true;

@@ -74,13 +74,16 @@ proptest! {
 
 #[test]
 fn a_change_keeps_the_order_and_what_others_wrote() {
-    let mut block = b"# GRUB Environment Block\n# WARNING: Do not edit\nsaved_entry=0\nORDER=A B\nA_OK=1\nkernelopts=a\\\\b\n".to_vec();
+    let mut block = b"# GRUB Environment Block\n# WARNING: Do not edit\nsaved_entry=0\nORDER=A \
+        B\nA_OK=1\nkernelopts=a\\\\b\n"
+        .to_vec();
     block.resize(Env::SIZE, b'#');
     let mut env = Env::parse(&block).unwrap();
     assert_eq!(env.get("kernelopts").as_deref(), Some("a\\b"));
     BootState::factory().apply_to(&mut env);
     let text = String::from_utf8(env.encode().to_vec()).unwrap();
-    let expected = "# GRUB Environment Block\n# WARNING: Do not edit\nsaved_entry=0\nORDER=A B\nA_OK=1\nkernelopts=a\\\\b\nA_TRY=0\nB_OK=0\nB_TRY=0\nTRIAL=\n";
+    let expected = "# GRUB Environment Block\n# WARNING: Do not edit\nsaved_entry=0\nORDER=A \
+        B\nA_OK=1\nkernelopts=a\\\\b\nA_TRY=0\nB_OK=0\nB_TRY=0\nTRIAL=\n";
     assert_eq!(text.trim_end_matches('#'), expected);
 }
 
@@ -98,7 +101,8 @@ fn what_does_not_fit_in_the_first_sector_is_refused() {
     assert_eq!((BootState::from_env(&env), env.get("x")), (BootState::factory(), None));
 }
 
-/// To `load_env` this is one variable with a newline in its name; `save_env` finds `A_TRY` in its second line.
+/// To `load_env` this is one variable with a newline in its name; `save_env` finds `A_TRY` in its
+/// second line.
 #[test]
 fn a_broken_line_cannot_hide_the_count_from_grub() {
     let mut block = b"# GRUB Environment Block\n\\#\nA_TRY=0\n".to_vec();
@@ -148,8 +152,14 @@ fn what_grub_editenv_writes_is_read_here() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("grubenv");
     editenv(&file, &["create"]);
-    assert_eq!(BootState::from_env(&Env::parse(&fs::read(&file).unwrap()).unwrap()), BootState::unknown());
-    editenv(&file, &["set", "ORDER=B A", "A_OK=0", "A_TRY=4", "B_OK=1", "B_TRY=2", "TRIAL=B", "note=a \\ b"]);
+    assert_eq!(
+        BootState::from_env(&Env::parse(&fs::read(&file).unwrap()).unwrap()),
+        BootState::unknown()
+    );
+    editenv(
+        &file,
+        &["set", "ORDER=B A", "A_OK=0", "A_TRY=4", "B_OK=1", "B_TRY=2", "TRIAL=B", "note=a \\ b"],
+    );
     let env = Env::parse(&fs::read(&file).unwrap()).unwrap();
     let expected = BootState {
         order: [Slot::B, Slot::A],

@@ -1,5 +1,5 @@
-//! The life of a device in boots: GRUB's choice, power cuts, health, installs. Everything is pure here;
-//! `tests/tests/grub_emu.rs` does the same with the real `grub.cfg`.
+//! The life of a device in boots: GRUB's choice, power cuts, health, installs. Everything is pure
+//! here; `tests/tests/grub_emu.rs` does the same with the real `grub.cfg`.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
@@ -113,8 +113,9 @@ fn no_move_takes_the_last_bootable_slot_and_none_makes_an_unproven_slot_the_fall
                     assert_eq!(after, state, "{name} failed and changed something");
                     continue;
                 }
-                let bootable =
-                    |state: &BootState| Slot::ALL.into_iter().filter(|slot| state.slot(*slot).ok).count();
+                let bootable = |state: &BootState| {
+                    Slot::ALL.into_iter().filter(|slot| state.slot(*slot).ok).count()
+                };
                 assert!(
                     bootable(&after) > 0 || bootable(&state) == 0,
                     "{name} {slot} took the last slot of {state:?}"
@@ -141,7 +142,8 @@ fn a_cut_after_any_step_of_an_install_boots_a_whole_system() {
     steps.push(("flipped", state));
     for pair in steps.windows(2) {
         let [(_, old), (name, new)] = pair else { unreachable!() };
-        // The second copy is written first: a cut between the two leaves them apart, and GRUB goes by the first.
+        // The second copy is written first: a cut between the two leaves them apart, and GRUB goes
+        // by the first.
         let block = |state: &BootState| {
             let mut env = Env::new();
             state.apply_to(&mut env);
@@ -179,7 +181,8 @@ fn while_a_slot_is_on_trial_nothing_overwrites_the_proven_one() {
 
 #[test]
 fn a_boot_that_nothing_counts_differs_by_the_clock() {
-    let slots: Vec<_> = (0..60).map(|minute| choose(None, None, Some(minute)).selection.slot).collect();
+    let slots: Vec<_> =
+        (0..60).map(|minute| choose(None, None, Some(minute)).selection.slot).collect();
     let count = |slot| slots.iter().filter(|&&other| other == slot).count();
     assert_eq!((count(Some(Slot::A)), count(Some(Slot::B)), count(None)), (54, 5, 1));
     assert_eq!(choose(None, None, None).selection.slot, Some(Slot::A));

@@ -1,6 +1,7 @@
-//! The tamper table of what decides a boot: each variable of the environment, each field of the FAT that leads to it. A
-//! row is a field with a wrong, a huge, an overlapping, a negative-like, an all-ones and a missing value. None of them
-//! may write over anything but the two copies, and all end as docs/boot-protocol.md says.
+//! The tamper table of what decides a boot: each variable of the environment, each field of the FAT
+//! that leads to it. A row is a field with a wrong, a huge, an overlapping, a negative-like, an
+//! all-ones and a missing value. None of them may write over anything but the two copies, and all
+//! end as docs/boot-protocol.md says.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
@@ -65,10 +66,15 @@ fn every_variable_with_every_kind_of_value_has_its_documented_meaning() {
             assert_eq!(BootState::from_env(&env), expected, "{name} {case}");
             // Healed it says the same, in full.
             expected.apply_to(&mut env);
-            assert_eq!((BootState::from_env(&env), env.flaws()), (expected, vec![]), "{name} {case}");
+            assert_eq!(
+                (BootState::from_env(&env), env.flaws()),
+                (expected, vec![]),
+                "{name} {case}"
+            );
             count += 1;
         }
-        // Overlapping: a second line of the name. The last counts, GRUB cannot count in it, and it is a flaw.
+        // Overlapping: a second line of the name. The last counts, GRUB cannot count in it, and it
+        // is a flaw.
         let mut bytes = format!("{whole}{name}=x\n").into_bytes();
         bytes.resize(Env::SIZE, b'#');
         let mut expected = truth;
@@ -81,7 +87,10 @@ fn every_variable_with_every_kind_of_value_has_its_documented_meaning() {
     for (at, byte) in (0..25).flat_map(|at| [0, 0x7f, 0x80, 0xff].map(|byte| (at, byte))) {
         let mut bytes = block(truth);
         bytes[at] = byte;
-        assert!(matches!(Env::parse(&bytes), Err(EnvError::Signature)), "byte {at} of the first line");
+        assert!(
+            matches!(Env::parse(&bytes), Err(EnvError::Signature)),
+            "byte {at} of the first line"
+        );
         count += 1;
     }
     println!("environment: {count} values");
@@ -102,7 +111,8 @@ fn cases(truth: &[u8], overlap: &[u64]) -> Vec<(String, Vec<u8>)> {
         ("missing".to_owned(), 0),
     ];
     let overlaps = overlap.iter().map(|to| (format!("overlapping {to:#x}"), *to));
-    let to_bytes = |(case, value): (String, u64)| (case, (value & all).to_le_bytes()[..len].to_vec());
+    let to_bytes =
+        |(case, value): (String, u64)| (case, (value & all).to_le_bytes()[..len].to_vec());
     fixed.into_iter().chain(overlaps).map(to_bytes).filter(|(_, value)| value != truth).collect()
 }
 
@@ -117,8 +127,12 @@ impl Esp {
     fn new(width: u8, kib: usize) -> Self {
         let good = block(BootState::factory());
         let script = b"if [ x = y ]; then\n  load_env\nfi\n".repeat(60);
-        let files: [(&str, &[u8]); 4] =
-            [("grub.cfg", &script), ("grubenv", &good), ("between", &[7; 3000]), ("grubenv.bak", &good)];
+        let files: [(&str, &[u8]); 4] = [
+            ("grub.cfg", &script),
+            ("grubenv", &good),
+            ("between", &[7; 3000]),
+            ("grubenv.bak", &good),
+        ];
         Self { width, image: fat(width, kib, 512, &files), script }
     }
 
@@ -142,8 +156,9 @@ impl Esp {
     /// Where both copies lie: found by their content, of which there are two.
     fn copies(&self) -> Vec<Range<usize>> {
         let block = block(BootState::factory());
-        let found =
-            (0..self.image.len()).step_by(512).filter(|at| self.image[*at..].starts_with(&block[..512]));
+        let found = (0..self.image.len())
+            .step_by(512)
+            .filter(|at| self.image[*at..].starts_with(&block[..512]));
         found.map(|at| at..at + Env::SIZE).collect()
     }
 
@@ -151,11 +166,13 @@ impl Esp {
         let (main, bak) = (self.entry(b"GRUBENV    "), self.entry(b"GRUBENV BAK"));
         let dir = self.entry(b"GRUB       ");
         let [script, main_cluster, bak_cluster, dir_cluster] =
-            [b"GRUB    CFG", b"GRUBENV    ", b"GRUBENV BAK", b"GRUB       "].map(|name| self.cluster(name));
+            [b"GRUB    CFG", b"GRUBENV    ", b"GRUBENV BAK", b"GRUB       "]
+                .map(|name| self.cluster(name));
         let others = vec![script, script + 1, dir_cluster, main_cluster, bak_cluster, 2];
         let mut rows = Vec::new();
-        let mut put =
-            |name: &str, at: Range<usize>, overlap: Vec<u64>| rows.push((name.to_owned(), at, overlap));
+        let mut put = |name: &str, at: Range<usize>, overlap: Vec<u64>| {
+            rows.push((name.to_owned(), at, overlap))
+        };
         put("boot sector: bytes a sector", 11..13, vec![1024, 4096]);
         put("boot sector: sectors a cluster", 13..14, vec![2, 3, 64]);
         put("boot sector: reserved sectors", 14..16, vec![64]);
@@ -219,7 +236,8 @@ fn no_field_of_the_fat_leads_a_write_to_another_file() {
                     }
                 };
                 let loaded = store.load().unwrap();
-                // The truth from one of the copies, or, when no way leads to either, what a lost environment means.
+                // The truth from one of the copies, or, when no way leads to either, what a lost
+                // environment means.
                 let expected = if loaded.copy.is_some() { truth } else { BootState::unknown() };
                 assert_eq!(loaded.state(), expected, "{what}");
                 assert!(loaded.copy == Some(Copy::Main) || !loaded.damage.is_empty(), "{what}");
@@ -244,7 +262,8 @@ fn no_field_of_the_fat_leads_a_write_to_another_file() {
                     let ours = copies.iter().any(|copy| copy.contains(&(sector * 512)));
                     assert!(blank || ours, "{what}: sector {sector} was written to");
                 }
-                // The boot sector is another matter: who believes a wrong one finds no grub.cfg to boot with.
+                // The boot sector is another matter: who believes a wrong one finds no grub.cfg to
+                // boot with.
                 if !field.starts_with("boot sector") && !field.contains("folder") {
                     let store = EnvStore::open(MemoryDisk::new(image)).unwrap();
                     store.heal(&env).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -252,9 +271,14 @@ fn no_field_of_the_fat_leads_a_write_to_another_file() {
                     assert_eq!((healed.state(), healed.damage), (new, vec![]), "{what}");
                     let after = store.into_disk().bytes();
                     let script = &esp.script[..512];
-                    let found =
-                        (0..after.len()).step_by(512).find(|at| after[*at..].starts_with(script)).unwrap();
-                    assert!(after[found..].starts_with(&esp.script), "{what}: grub.cfg was written to");
+                    let found = (0..after.len())
+                        .step_by(512)
+                        .find(|at| after[*at..].starts_with(script))
+                        .unwrap();
+                    assert!(
+                        after[found..].starts_with(&esp.script),
+                        "{what}: grub.cfg was written to"
+                    );
                 }
             }
         }

@@ -64,7 +64,8 @@ fn during_the_install_nothing_but_the_other_slot_boots_and_after_it_the_new_one_
         } else {
             assert_eq!(state.slot(!target), before.slot(!target), "{case}");
         }
-        // A cut, then the next recovery goes on with the same slot, unless the other one is no better.
+        // A cut, then the next recovery goes on with the same slot, unless the other one is no
+        // better.
         let cut = state.select().after;
         assert!(cut.recovery_target([true, true]) == target || !cut.slot(!target).ok, "{case}");
 

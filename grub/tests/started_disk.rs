@@ -1,5 +1,5 @@
-//! The disk that GRUB started from is found among others: by what the present GRUB script says, and by what those of
-//! devices in the field say.
+//! The disk that GRUB started from is found among others: by what the present GRUB script says, and
+//! by what those of devices in the field say.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use grub_env::{
-    BOOTED, BootState, By, Candidate, Certainty, DiskRecord, Env, EnvStore, Evidence, GRUBENV_BAK_PATH,
-    GRUBENV_PATH, PLACE, RootHash, Told, choose_disk,
+    BOOTED, BootState, By, Candidate, Certainty, DiskRecord, Env, EnvStore, Evidence,
+    GRUBENV_BAK_PATH, GRUBENV_PATH, PLACE, RootHash, Told, choose_disk,
 };
 use image_layout::{Disk, FactoryImage, Layout, PartitionTable, Slot, label, settle_table};
 use sha2::{Digest, Sha256};
@@ -52,7 +52,8 @@ impl Disk for Window {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let start = self.range.start + offset as usize;
         let bytes = self.bytes.borrow();
-        let found = bytes.get(start..start + buf.len()).filter(|_| start + buf.len() <= self.range.end);
+        let found =
+            bytes.get(start..start + buf.len()).filter(|_| start + buf.len() <= self.range.end);
         buf.copy_from_slice(found.ok_or_else(|| io::Error::other("beyond the end"))?);
         Ok(())
     }
@@ -94,8 +95,11 @@ impl Machine {
     /// A factory-new disk; version and product are in `seed`, the root image is of `fill`.
     fn new(place: &'static str, seed: &str, fill: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (image, root, raw) =
-            (folder.path().join("image"), folder.path().join("root"), folder.path().join("disk.raw"));
+        let (image, root, raw) = (
+            folder.path().join("image"),
+            folder.path().join("root"),
+            folder.path().join("disk.raw"),
+        );
         fs::write(&image, "an image").unwrap();
         fs::write(&root, root_image(fill).0).unwrap();
         let mut env = Env::new();
@@ -152,7 +156,8 @@ impl Machine {
         store.store(&env).unwrap();
     }
 
-    /// What GRUB does when it starts from this disk at this time. `tests/tests/grub_emu.rs` shows that the real one does.
+    /// What GRUB does when it starts from this disk at this time. `tests/tests/grub_emu.rs` shows
+    /// that the real one does.
     fn grub(&self, script: Script, time: &str, fill: u8) -> Told {
         let table = self.table();
         let is_present = script == Script::Present;
@@ -213,12 +218,17 @@ impl Machine {
             Some(self.partition(label::ESP)),
             Some(self.partition(label)),
         );
-        Candidate { place: self.place.to_owned(), is_whole: true, is_removable: self.removable, evidence }
+        Candidate {
+            place: self.place.to_owned(),
+            is_whole: true,
+            is_removable: self.removable,
+            evidence,
+        }
     }
 }
 
-/// Boots `started` beside `other`, whichever the kernel names first, and returns what decided. Neither may be taken for
-/// the other.
+/// Boots `started` beside `other`, whichever the kernel names first, and returns what decided.
+/// Neither may be taken for the other.
 #[track_caller]
 fn decided_by(started: &Machine, other: &Machine, script: Script, fill: u8) -> By {
     let told = started.grub(script, "2026-11-28T12:59:03", fill);
@@ -247,7 +257,9 @@ fn certainty(disk: &Machine, told: &Told) -> Option<Certainty> {
 
 #[test]
 fn one_disk_is_taken_at_once_by_what_the_present_script_says() {
-    for disk in [Machine::new("pci/5", "router/1", 1), Machine::new("usb/1", "router/1", 1).on_usb()] {
+    for disk in
+        [Machine::new("pci/5", "router/1", 1), Machine::new("usb/1", "router/1", 1).on_usb()]
+    {
         let told = disk.grub(Script::Present, "2026-11-28T12:59:03", 1);
         let alone = choose_disk(&told, &[disk.candidate(&told)], Certainty::Sure);
         assert_eq!(alone, Some((0, By::Guid)));
@@ -316,7 +328,8 @@ fn a_clone_of_a_device_in_trouble_has_the_count_but_not_the_time() {
     let told = device.grub(Script::Present, "2026-11-01T08:00:00", 1);
     device.healthy(&told, 0);
     assert_eq!(decided_by(&device.clone(), &clone, Script::Present, 1), By::Environment);
-    // A clock that always stands at the same time is no help, and nothing else is: it is not proof, and it is said.
+    // A clock that always stands at the same time is no help, and nothing else is: it is not proof,
+    // and it is said.
     let told = device.grub(Script::Present, "2026-10-01T08:00:00", 1);
     let by = found(&device, &clone, &told);
     assert_eq!((by, by.is_proof()), (By::Place, false));
@@ -347,7 +360,8 @@ fn a_disk_of_another_product() {
         let server = Machine::new("pci/5", "server/1", 7).in_use(script, 100, 7);
         let by = if script == Script::Present { By::Guid } else { By::Environment };
         assert_eq!(decided_by(&router.clone(), &server, script, 1), by);
-        // It was left in the middle of a boot: under an old script the count fits, and the root hash does not.
+        // It was left in the middle of a boot: under an old script the count fits, and the root
+        // hash does not.
         server.grub(script, "2026-10-01T08:00:00", 7);
         let by = if script == Script::Present { By::Guid } else { By::RootHash };
         assert_eq!(decided_by(&router.clone(), &server, script, 1), by);
@@ -363,7 +377,8 @@ fn damage_on_the_other_disk_or_on_ones_own_changes_nothing() {
             damaged.fill(label, 0xa5);
             decided_by(&device.clone(), &damaged, script, 1);
         }
-        // GRUB has counted, and then the root turns out to be damaged: it is this disk all the same.
+        // GRUB has counted, and then the root turns out to be damaged: it is this disk all the
+        // same.
         let own = device.clone();
         own.fill("root-a", 0xa5);
         assert_eq!(decided_by(&own, &device.clone().at("pci/5"), script, 1), By::Environment);
@@ -400,7 +415,8 @@ fn a_disk_that_comes_late_is_waited_for() {
     let late = Machine::new("usb/1", "router/1", 1).in_use(Script::Old, 0, 1).on_usb();
     let told = late.grub(Script::Old, "", 1);
     assert_eq!(certainty(&spare, &told), Some(Certainty::Possible));
-    // So is a removable disk: a stick could be made to look like it, and the disk inside comes within seconds.
+    // So is a removable disk: a stick could be made to look like it, and the disk inside comes
+    // within seconds.
     assert_eq!(certainty(&late, &told), Some(Certainty::Likely));
     assert_eq!(found(&late, &spare, &told), By::Environment);
 }
@@ -423,10 +439,17 @@ fn recovery_takes_the_disk_whose_slots_are_used_up() {
 
 #[test]
 fn the_record_for_the_agent_is_read_as_it_was_written_and_nothing_else_is_one() {
-    for by in
-        [By::BeingAlone, By::Guid, By::Environment, By::RootHash, By::Partitions, By::BeingFixed, By::Nothing]
-    {
-        let record = DiskRecord { disk: "vda".into(), sequence: "7".into(), place: "pci/5".into(), by };
+    for by in [
+        By::BeingAlone,
+        By::Guid,
+        By::Environment,
+        By::RootHash,
+        By::Partitions,
+        By::BeingFixed,
+        By::Nothing,
+    ] {
+        let record =
+            DiskRecord { disk: "vda".into(), sequence: "7".into(), place: "pci/5".into(), by };
         assert_eq!(DiskRecord::parse(&record.to_text()), Some(record));
     }
     for text in [

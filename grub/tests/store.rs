@@ -38,8 +38,12 @@ fn read_file(disk: Vec<u8>, path: &str) -> Vec<u8> {
 fn on_every_fat_the_block_is_overwritten_where_it_lies() {
     for (width, kib, sector) in FATS {
         let old = block(BootState::factory());
-        let image =
-            fat(width, kib, sector, &[("grubenv", &old), ("between", &[7; 9999]), ("grubenv.bak", &old)]);
+        let image = fat(
+            width,
+            kib,
+            sector,
+            &[("grubenv", &old), ("between", &[7; 9999]), ("grubenv.bak", &old)],
+        );
         for granule in [512_u32, 4096] {
             if granule < u32::from(sector) {
                 continue;
@@ -54,7 +58,11 @@ fn on_every_fat_the_block_is_overwritten_where_it_lies() {
             assert_eq!(store.load().unwrap().state(), trial_of_b());
             let disk = store.into_disk();
             // One sector for each copy: everything changes at once.
-            assert_eq!(disk.writes.borrow().len(), 2, "FAT{width}, sectors of {sector}, writes of {granule}");
+            assert_eq!(
+                disk.writes.borrow().len(),
+                2,
+                "FAT{width}, sectors of {sector}, writes of {granule}"
+            );
             let now = disk.bytes();
             let changed = image.iter().zip(&now).filter(|(old, new)| old != new).count();
             assert!(changed < 50, "{changed} bytes changed");
@@ -169,7 +177,9 @@ fn each_damage_is_named_read_around_and_healed() {
         for damaged in [vec!["grubenv"], vec!["grubenv.bak"], vec!["grubenv", "grubenv.bak"]] {
             let files: Vec<(&str, &[u8])> = ["grubenv", "grubenv.bak"]
                 .into_iter()
-                .filter_map(|name| Some((name, if damaged.contains(&name) { content? } else { &good[..] })))
+                .filter_map(|name| {
+                    Some((name, if damaged.contains(&name) { content? } else { &good[..] }))
+                })
                 .collect();
             let store = store(fat(16, 8192, 512, &files));
             let loaded = store.load().unwrap();
@@ -179,17 +189,29 @@ fn each_damage_is_named_read_around_and_healed() {
                 if readable { trial_of_b() } else { BootState::unknown() },
                 "{what} {damaged:?}"
             );
-            assert_eq!(loaded.damage.len(), damaged.len(), "{what} {damaged:?}: {:?}", loaded.damage);
+            assert_eq!(
+                loaded.damage.len(),
+                damaged.len(),
+                "{what} {damaged:?}: {:?}",
+                loaded.damage
+            );
             if content.is_none_or(|content| content.len() != 1024) {
                 let refused = store.store(&loaded.env);
                 assert!(
-                    matches!(refused, Err(EnvError::NotInPlace { .. } | EnvError::BakNotWritten(_))),
+                    matches!(
+                        refused,
+                        Err(EnvError::NotInPlace { .. } | EnvError::BakNotWritten(_))
+                    ),
                     "{refused:?}"
                 );
             }
             store.heal(&loaded.env).unwrap();
             let healed = store.load().unwrap();
-            assert_eq!((healed.state(), healed.damage), (loaded.state(), vec![]), "{what} {damaged:?}");
+            assert_eq!(
+                (healed.state(), healed.damage),
+                (loaded.state(), vec![]),
+                "{what} {damaged:?}"
+            );
             let disk = store.into_disk().bytes();
             assert_eq!(read_file(disk.clone(), GRUBENV_PATH), loaded.env.encode());
             assert_eq!(read_file(disk, GRUBENV_BAK_PATH), loaded.env.encode());
@@ -217,13 +239,15 @@ fn a_file_without_clusters_or_with_a_loop_is_healed() {
 fn a_block_whose_clusters_are_another_files_never_overwrites_that_file() {
     let good = block(trial_of_b());
     let script = b"if [ x = y ]; then\n  load_env\nfi\n".repeat(40);
-    let files: [(&str, &[u8]); 3] = [("grub.cfg", &script), ("grubenv", &good), ("grubenv.bak", &good)];
+    let files: [(&str, &[u8]); 3] =
+        [("grub.cfg", &script), ("grubenv", &good), ("grubenv.bak", &good)];
     let image = fat(16, 8192, 512, &files);
     let entry = |name: &[u8]| image.windows(11).position(|window| window == name).unwrap() + 26;
     let cluster = |name: &[u8]| &image[entry(name)..entry(name) + 2];
     let script_cluster = cluster(b"GRUB    CFG").to_vec();
     let table = 512 * usize::from(u16::from_le_bytes([image[14], image[15]]));
-    let second = table + 2 * usize::from(u16::from_le_bytes(cluster(b"GRUBENV    ").try_into().unwrap()));
+    let second =
+        table + 2 * usize::from(u16::from_le_bytes(cluster(b"GRUBENV    ").try_into().unwrap()));
     for (what, at) in [("all of it", entry(b"GRUBENV    ")), ("its second cluster", second)] {
         let mut image = image.clone();
         image[at..at + 2].copy_from_slice(&script_cluster);

@@ -9,7 +9,8 @@ use std::path::Path;
 /// Bytes of a device or of a file that stands for one.
 ///
 /// This is the only seam for tests: the power-cut simulator is a second implementation that keeps
-/// live and durable bytes apart. A write is durable after the next [`Disk::sync`] that returns `Ok`.
+/// live and durable bytes apart. A write is durable after the next [`Disk::sync`] that returns
+/// `Ok`.
 pub trait Disk {
     /// Size in bytes.
     fn size(&self) -> io::Result<u64>;
@@ -19,8 +20,8 @@ pub trait Disk {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Returns once everything written so far is on stable storage.
     fn sync(&self) -> io::Result<()>;
-    /// Makes the next reads of `range` come from the medium and not from a cache, as far as that can be had. Advice:
-    /// a disk without a cache has nothing to do.
+    /// Makes the next reads of `range` come from the medium and not from a cache, as far as that
+    /// can be had. Advice: a disk without a cache has nothing to do.
     fn forget(&self, _range: Range<u64>) {}
 }
 

@@ -13,7 +13,8 @@ pub enum ImageError {
     Layout(#[from] LayoutError),
     /// Content that does not fit.
     #[error(
-        "cannot put {path} ({size} bytes) into partition {label} ({room} bytes): too large; make {label} larger or the content smaller"
+        "cannot put {path} ({size} bytes) into partition {label} ({room} bytes): too large; make \
+            {label} larger or the content smaller"
     )]
     TooLarge {
         /// The file, or a word for content that was made here

@@ -1,9 +1,9 @@
 //! The EFI system partition: a FAT32 volume with the files it is given.
 //!
-//! Written here, after Microsoft's *FAT32 File System Specification* 1.03, because the crate `fatfs` 0.3.6
-//! gives `.` and `..` long names and `..` the root's cluster: firmware and GRUB do not mind, but `fsck.fat -a`,
-//! which a distribution may run at boot, renames those entries. It also lets every file have pages of the
-//! flash for itself, see [`FILE_CLUSTERS`].
+//! Written here, after Microsoft's *FAT32 File System Specification* 1.03, because the crate
+//! `fatfs` 0.3.6 gives `.` and `..` long names and `..` the root's cluster: firmware and GRUB do
+//! not mind, but `fsck.fat -a`, which a distribution may run at boot, renames those entries. It
+//! also lets every file have pages of the flash for itself, see [`FILE_CLUSTERS`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,14 +12,15 @@ use crate::fat32::{ROOT, Volume};
 
 /// Bytes of a directory entry.
 const ENTRY: usize = 32;
-/// Files start on multiples of 64 KiB from the start of the data, so that a write to `grubenv` which goes
-/// wrong takes neither `grubenv.bak` nor anything else with it, also on media that rewrite 4 KiB sectors
-/// or whole flash pages for the sake of 512 bytes.
+/// Files start on multiples of 64 KiB from the start of the data, so that a write to `grubenv`
+/// which goes wrong takes neither `grubenv.bak` nor anything else with it, also on media that
+/// rewrite 4 KiB sectors or whole flash pages for the sake of 512 bytes.
 const FILE_CLUSTERS: usize = 128;
 /// 1 January 1980, FAT's first day, for every entry: a time would tell nothing.
 const FIRST_DAY: u16 = 0x0021;
 
-/// A name as a directory entry has it: eight and three characters, and which of the two are lower case.
+/// A name as a directory entry has it: eight and three characters, and which of the two are lower
+/// case.
 ///
 /// The two case bits are Windows NT's; they spare us long names for `grub/grubenv.bak`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +31,8 @@ struct ShortName {
 
 impl ShortName {
     fn parse(name: &str) -> io::Result<Self> {
-        let refused = || io::Error::other(format!("{name:?} is not a name of the form 8.3 in one case"));
+        let refused =
+            || io::Error::other(format!("{name:?} is not a name of the form 8.3 in one case"));
         let (base, extension) = name.split_once('.').unwrap_or((name, ""));
         if base.is_empty() || base.len() > 8 || extension.len() > 3 || name.ends_with('.') {
             return Err(refused());
@@ -59,8 +61,10 @@ impl ShortName {
 /// A name that is not 8.3, one given twice, or files that do not fit.
 pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let mut volume = Volume::new(size, volume_id)?;
-    // Folder by path, the root's being empty: its entries so far. BTreeMap puts a folder before what is in it.
-    let mut folders: BTreeMap<&str, Vec<(ShortName, u32, u32)>> = BTreeMap::from([("", Vec::new())]);
+    // Folder by path, the root's being empty: its entries so far. BTreeMap puts a folder before
+    // what is in it.
+    let mut folders: BTreeMap<&str, Vec<(ShortName, u32, u32)>> =
+        BTreeMap::from([("", Vec::new())]);
     for (path, _) in files {
         for (slash, _) in path.match_indices('/') {
             folders.entry(&path[..slash]).or_default();
@@ -81,7 +85,8 @@ pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::
         }
     }
     for (path, content) in files {
-        let cluster = if content.is_empty() { 0 } else { volume.allocate(content.len(), FILE_CLUSTERS)? };
+        let cluster =
+            if content.is_empty() { 0 } else { volume.allocate(content.len(), FILE_CLUSTERS)? };
         volume.write(cluster, content);
         let (parent, name) = parent_and_name(path);
         let length = u32::try_from(content.len()).map_err(io::Error::other)?;
@@ -97,7 +102,8 @@ pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::
             bytes.extend(entry(*b"..         ", 0, parent, 0, true));
         }
         for &(name, cluster, length) in entries {
-            let is_folder = clusters.iter().any(|(folder, &at)| !folder.is_empty() && at == cluster);
+            let is_folder =
+                clusters.iter().any(|(folder, &at)| !folder.is_empty() && at == cluster);
             bytes.extend(entry(name.upper, name.case, cluster, length, is_folder));
         }
         volume.write(clusters[path], &bytes);
@@ -174,18 +180,24 @@ mod tests {
     #[test]
     fn each_file_has_64_kib_for_itself() {
         let bytes = format(SIZE, 7, &[("a/one", &[1; 1024]), ("a/two", &[2; 1024])]).unwrap();
-        let at = |byte: u8| bytes.windows(1024).position(|window| window.iter().all(|&b| b == byte)).unwrap();
+        let at = |byte: u8| {
+            bytes.windows(1024).position(|window| window.iter().all(|&b| b == byte)).unwrap()
+        };
         assert!(at(2) - at(1) >= 64 << 10);
         assert_eq!((at(1) % 4096, at(2) % 4096), (0, 0));
     }
 
     #[test]
     fn names_and_sizes_that_fat_cannot_have_are_refused() {
-        for name in ["", "grub/", "a b", "Mixed.cfg", "ninechars", "x.json", ".hidden", "a..b", "dot."] {
+        for name in
+            ["", "grub/", "a b", "Mixed.cfg", "ninechars", "x.json", ".hidden", "a..b", "dot."]
+        {
             assert!(format(SIZE, 7, &[(name, b"")]).is_err(), "{name:?}");
         }
         assert!(format(SIZE, 7, &[("a/b", b""), ("A/B", b"")]).is_err());
-        assert!(format(SIZE, 7, &[("a/b", b""), ("a/b", b"")]).unwrap_err().to_string().contains("a/b"));
+        assert!(
+            format(SIZE, 7, &[("a/b", b""), ("a/b", b"")]).unwrap_err().to_string().contains("a/b")
+        );
         assert!(format(SIZE, 7, &[("a", b""), ("a/b", b"")]).is_err());
         assert!(format(SIZE, 7, &[("big", &vec![1; SIZE as usize])]).is_err());
         assert!(format(8 << 20, 7, &[]).is_err());

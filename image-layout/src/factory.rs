@@ -7,16 +7,19 @@ use std::path::Path;
 use uuid::{Uuid, uuid};
 
 use crate::aside::Aside;
-use crate::gpt::{BACKUP_SECTORS, ENTRIES_BYTES, ENTRY_BYTES, Entry, Header, PRIMARY_ENTRIES, SECTOR};
+use crate::gpt::{
+    BACKUP_SECTORS, ENTRIES_BYTES, ENTRY_BYTES, Entry, Header, PRIMARY_ENTRIES, SECTOR,
+};
 use crate::{
-    ALIGNMENT, EARLY_GRUB_CFG, Extent, ImageError, Layout, esp, grub_image, partition_type, sparse, var,
+    ALIGNMENT, EARLY_GRUB_CFG, Extent, ImageError, Layout, esp, grub_image, partition_type, sparse,
+    var,
 };
 
 /// Name space of the GUIDs: a UUIDv5 is made of this and of "seed/what".
 const NAME_SPACE: Uuid = uuid!("5f0b3c1e-6a3c-4bd0-9a0e-0d6a7f3f9d11");
 
-/// What goes into a disk image. The same values give the same bytes, in any folder and at any time, as
-/// long as GRUB and e2fsprogs of the host are the same.
+/// What goes into a disk image. The same values give the same bytes, in any folder and at any time,
+/// as long as GRUB and e2fsprogs of the host are the same.
 #[derive(Clone, Debug)]
 pub struct FactoryImage<'a> {
     /// Sizes of the partitions
@@ -42,7 +45,8 @@ pub struct FactoryImage<'a> {
 }
 
 impl FactoryImage<'_> {
-    /// Writes the image to `out` as a sparse file, built aside and renamed when it is complete and synced.
+    /// Writes the image to `out` as a sparse file, built aside and renamed when it is complete and
+    /// synced.
     ///
     /// # Errors
     /// See [`ImageError`]. On any of them `out` is as it was and nothing is left next to it.
@@ -64,8 +68,12 @@ impl FactoryImage<'_> {
 
         let disk_path = aside.path("disk");
         let failed = || ImageError::io("write", out);
-        let disk =
-            File::options().read(true).write(true).create_new(true).open(&disk_path).map_err(failed())?;
+        let disk = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&disk_path)
+            .map_err(failed())?;
         disk.set_len(self.layout.disk_size()).map_err(failed())?;
         sparse::copy(&loader.mbr[..], &disk, 0).map_err(failed())?;
         sparse::copy(&loader.core[..], &disk, bios.offset).map_err(failed())?;
@@ -75,7 +83,8 @@ impl FactoryImage<'_> {
         let used: u64 = files.iter().map(|(_, content)| content.len() as u64).sum();
         check_fits("the files of the ESP", used, esp)?;
         let volume_id = self.guid("esp/volume-id").as_fields().0;
-        let fat = esp::format(esp.size, volume_id, &files).map_err(ImageError::io("make the ESP of", out))?;
+        let fat = esp::format(esp.size, volume_id, &files)
+            .map_err(ImageError::io("make the ESP of", out))?;
         sparse::copy(&fat[..], &disk, esp.offset).map_err(failed())?;
         drop(fat);
 
@@ -83,12 +92,19 @@ impl FactoryImage<'_> {
             let source = File::open(path).map_err(ImageError::io("read", path))?;
             // One byte more than fits, so that a file that grows meanwhile is noticed and not cut.
             let source = std::io::Read::take(source, extent.size + 1);
-            let size = sparse::copy(source, &disk, extent.offset).map_err(ImageError::io("copy", path))?;
+            let size =
+                sparse::copy(source, &disk, extent.offset).map_err(ImageError::io("copy", path))?;
             check_fits(&path.display().to_string(), size, extent)?;
         }
 
         let var_path = aside.path("var");
-        var::make(&var_path, var.size, self.guid("var/fs"), self.guid("var/hash-seed"), self.epoch)?;
+        var::make(
+            &var_path,
+            var.size,
+            self.guid("var/fs"),
+            self.guid("var/hash-seed"),
+            self.epoch,
+        )?;
         let var_file = File::open(&var_path).map_err(ImageError::io("read", &var_path))?;
         sparse::copy(var_file, &disk, var.offset).map_err(failed())?;
 
@@ -141,5 +157,10 @@ fn check_fits(path: &str, size: u64, extent: Extent) -> Result<(), ImageError> {
     if size <= extent.size {
         return Ok(());
     }
-    Err(ImageError::TooLarge { path: path.to_owned(), size, label: extent.label, room: extent.size })
+    Err(ImageError::TooLarge {
+        path: path.to_owned(),
+        size,
+        label: extent.label,
+        room: extent.size,
+    })
 }

@@ -1,4 +1,5 @@
-//! The skeleton of a FAT32 volume: boot sectors, FATs, runs of clusters. What is in it is [`crate::esp`]'s.
+//! The skeleton of a FAT32 volume: boot sectors, FATs, runs of clusters. What is in it is
+//! [`crate::esp`]'s.
 
 use std::io;
 
@@ -33,10 +34,18 @@ impl Volume {
             return Err(io::Error::other("too small for FAT32"));
         }
         let fat = vec![0x0fff_fff8, END_OF_CHAIN];
-        Ok(Self { bytes: vec![0; sectors * SECTOR], fat, fat_sectors, next: 0, clusters, volume_id })
+        Ok(Self {
+            bytes: vec![0; sectors * SECTOR],
+            fat,
+            fat_sectors,
+            next: 0,
+            clusters,
+            volume_id,
+        })
     }
 
-    /// Takes a run of clusters for `length` bytes; its first cluster is a multiple of `alignment` from the first.
+    /// Takes a run of clusters for `length` bytes; its first cluster is a multiple of `alignment`
+    /// from the first.
     pub(crate) fn allocate(&mut self, length: usize, alignment: usize) -> io::Result<u32> {
         let first = self.next.next_multiple_of(alignment);
         let count = length.div_ceil(SECTOR).max(1);

@@ -1,8 +1,8 @@
 //! The GUID partition table as bytes (UEFI specification 2.10, chapter 5.3): header and entries.
 //!
-//! Written here rather than taken from a crate because the same few hundred bytes are read and rewritten
-//! in the initramfs, where size counts, and because [`crate::settle`] needs control over where the entries
-//! lie. The tests compare with the `gpt` crate, an independent reader.
+//! Written here rather than taken from a crate because the same few hundred bytes are read and
+//! rewritten in the initramfs, where size counts, and because [`crate::settle`] needs control over
+//! where the entries lie. The tests compare with the `gpt` crate, an independent reader.
 
 use uuid::Uuid;
 
@@ -12,7 +12,8 @@ pub(crate) const SECTOR: u64 = 512;
 pub(crate) const ENTRY_SECTORS: u64 = 32;
 pub(crate) const ENTRIES_BYTES: usize = (ENTRY_SECTORS * SECTOR) as usize;
 pub(crate) const ENTRY_BYTES: usize = 128;
-/// Where the primary entries may lie; two places, so that a header can be switched from one to the other.
+/// Where the primary entries may lie; two places, so that a header can be switched from one to the
+/// other.
 pub(crate) const PRIMARY_ENTRIES: [u64; 2] = [2, 2 + ENTRY_SECTORS];
 /// First sector after both places.
 pub(crate) const PRIMARY_END: u64 = 2 + 2 * ENTRY_SECTORS;
@@ -36,7 +37,8 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of the backup that belongs to this primary header: right before it lie its entries.
+    /// The header of the backup that belongs to this primary header: right before it lie its
+    /// entries.
     pub(crate) fn backup(&self) -> Self {
         Self {
             my_lba: self.alternate_lba,
@@ -130,7 +132,9 @@ impl Entry {
         if type_guid.is_nil() {
             return None;
         }
-        let units = bytes[56..ENTRY_BYTES].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        let units = bytes[56..ENTRY_BYTES]
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
         let label: Vec<u16> = units.take_while(|&unit| unit != 0).collect();
         Some(Self {
             type_guid,
@@ -145,8 +149,9 @@ impl Entry {
 
 /// The partition record and signature of a protective MBR, that is bytes 446 to 511 of sector 0.
 ///
-/// The size is 0xFFFFFFFF whatever the disk's size is, which the specification allows and every reader
-/// accepts: so sector 0, which holds the boot code, never has to be written again when the disk grows.
+/// The size is 0xFFFFFFFF whatever the disk's size is, which the specification allows and every
+/// reader accepts: so sector 0, which holds the boot code, never has to be written again when the
+/// disk grows.
 pub(crate) fn protective_mbr() -> [u8; 66] {
     let mut record = [0; 66];
     record[1..4].copy_from_slice(&[0x00, 0x02, 0x00]); // CHS of sector 1

@@ -9,13 +9,14 @@ use crate::aside::Aside;
 use crate::gpt::{SECTOR, protective_mbr};
 use crate::host_tool::{HostTool, require_file};
 
-/// What a core image does before grub.cfg, unless [`crate::FactoryImage::early_grub_cfg`] says otherwise.
+/// What a core image does before grub.cfg, unless [`crate::FactoryImage::early_grub_cfg`] says
+/// otherwise.
 ///
 /// It is run by GRUB's rescue parser, which knows commands and variables but no `if`.
 pub const EARLY_GRUB_CFG: &str = include_str!("early.cfg");
 
-/// The ESP on the disk that GRUB was loaded from: the firmware's drive, our partition number. A search by
-/// UUID would find another disk's ESP when a stick with the same image is plugged in.
+/// The ESP on the disk that GRUB was loaded from: the firmware's drive, our partition number. A
+/// search by UUID would find another disk's ESP when a stick with the same image is plugged in.
 const PREFIX: &str = "(,gpt2)/grub";
 
 /// Where Debian's packages (and most others) put GRUB's modules.
@@ -53,7 +54,11 @@ pub(crate) fn bios(
 
 /// `EFI/BOOT/BOOTX64.EFI`.
 pub(crate) fn efi(aside: &Aside, early_cfg: &str, modules: &[&str]) -> Result<Vec<u8>, ImageError> {
-    require_file(&Path::new(GRUB_FOLDER).join("x86_64-efi/modinfo.sh"), PURPOSE_EFI, "grub-efi-amd64-bin")?;
+    require_file(
+        &Path::new(GRUB_FOLDER).join("x86_64-efi/modinfo.sh"),
+        PURPOSE_EFI,
+        "grub-efi-amd64-bin",
+    )?;
     let path = make(aside, "x86_64-efi", PURPOSE_EFI, early_cfg, modules)?;
     fs::read(&path).map_err(ImageError::io("read", &path))
 }
@@ -78,8 +83,8 @@ fn make(
     Ok(image)
 }
 
-/// What grub-install would fill in: where the BIOS finds the core image's first sector, and where that
-/// sector finds the rest. `None` when the images do not look as GRUB 2.06 and 2.12 make them.
+/// What grub-install would fill in: where the BIOS finds the core image's first sector, and where
+/// that sector finds the rest. `None` when the images do not look as GRUB 2.06 and 2.12 make them.
 fn patch(boot: &[u8], mut core: Vec<u8>, core_lba: u64) -> Option<BiosLoader> {
     const KERNEL_SECTOR: usize = 0x5c; // boot.S: GRUB_BOOT_MACHINE_KERNEL_SECTOR
     const BLOCKLIST: usize = 512 - 12; // diskboot.S: start (8), sectors (2), segment (2)

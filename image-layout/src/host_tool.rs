@@ -14,8 +14,8 @@ pub(crate) struct HostTool {
 }
 
 impl HostTool {
-    /// Runs the program with these arguments and this environment, of which nothing is inherited but `PATH`:
-    /// what a person has set for their own use must not change the bytes of an image.
+    /// Runs the program with these arguments and this environment, of which nothing is inherited
+    /// but `PATH`: what a person has set for their own use must not change the bytes of an image.
     pub(crate) fn run(&self, args: &[&OsStr], env: &[(&str, &str)]) -> Result<(), ImageError> {
         let program = self.find()?;
         let mut command = Command::new(&program);
@@ -49,7 +49,8 @@ impl HostTool {
     }
 }
 
-/// `PATH`, and the folders that Debian leaves out of an ordinary user's one although mke2fs lies there.
+/// `PATH`, and the folders that Debian leaves out of an ordinary user's one although mke2fs lies
+/// there.
 fn search_path() -> std::ffi::OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(if path.is_empty() { "/usr/bin:/usr/sbin:/sbin" } else { ":/usr/sbin:/sbin" });

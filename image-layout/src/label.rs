@@ -2,7 +2,8 @@
 
 /// GRUB's core image for BIOS.
 pub const BIOS: &str = "bios";
-/// EFI system partition: `EFI/BOOT/BOOTX64.EFI`, `grub/grub.cfg`, `grub/grubenv`, `grub/grubenv.bak`.
+/// EFI system partition: `EFI/BOOT/BOOTX64.EFI`, `grub/grub.cfg`, `grub/grubenv`,
+/// `grub/grubenv.bak`.
 pub const ESP: &str = "esp";
 /// Recovery boot image, of the same form as a slot's.
 pub const RECOVERY: &str = "recovery";

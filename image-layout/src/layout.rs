@@ -2,20 +2,23 @@
 
 use crate::{PartitionTable, label};
 
-/// Partitions start and end on multiples of this many bytes (1 MiB): every eMMC erase block, SSD page
-/// and RAID stripe in common use divides it.
+/// Partitions start and end on multiples of this many bytes (1 MiB): every eMMC erase block, SSD
+/// page and RAID stripe in common use divides it.
 pub const ALIGNMENT: u64 = 1 << 20;
 
-/// Size in bytes of the BIOS boot partition. A core image is about 200 kB and GRUB's own limit is 458,240 bytes.
+/// Size in bytes of the BIOS boot partition. A core image is about 200 kB and GRUB's own limit is
+/// 458,240 bytes.
 const BIOS_SIZE: u64 = ALIGNMENT;
 /// Below this a FAT with 512-byte clusters has too few of them (65,525) to be FAT32, and the UEFI
 /// specification (2.10, 13.3) promises FAT12 and FAT16 for removable media only.
 const ESP_MIN: u64 = 36 << 20;
-/// fatfs keeps 512-byte clusters up to 260 MiB; more than this has no use and is formatted in memory.
+/// fatfs keeps 512-byte clusters up to 260 MiB; more than this has no use and is formatted in
+/// memory.
 const ESP_MAX: u64 = 256 << 20;
 /// An ext4 with a journal and room for `/var/lib/daruma`.
 const VAR_MIN: u64 = 16 << 20;
-/// No partition is larger than 8 TiB: beyond it the offsets stop being trustworthy in 32-bit BIOS calls.
+/// No partition is larger than 8 TiB: beyond it the offsets stop being trustworthy in 32-bit BIOS
+/// calls.
 const SIZE_MAX: u64 = 8 << 40;
 
 /// Sizes in bytes of the partitions whose size is a choice. Both slots have the same sizes.
@@ -90,7 +93,12 @@ impl Layout {
             }
             if size % ALIGNMENT != 0 {
                 let remedy = size.next_multiple_of(ALIGNMENT);
-                return Err(LayoutError { label, size, reason: "sizes are multiples of 1 MiB", remedy });
+                return Err(LayoutError {
+                    label,
+                    size,
+                    reason: "sizes are multiples of 1 MiB",
+                    remedy,
+                });
             }
         }
         Ok(())
@@ -99,8 +107,16 @@ impl Layout {
     /// All partitions, in the order of [`label::ALL`], one after the other from 1 MiB on.
     #[must_use]
     pub fn extents(&self) -> [Extent; 8] {
-        let sizes =
-            [BIOS_SIZE, self.esp, self.boot, self.root, self.boot, self.root, self.recovery, self.var];
+        let sizes = [
+            BIOS_SIZE,
+            self.esp,
+            self.boot,
+            self.root,
+            self.boot,
+            self.root,
+            self.recovery,
+            self.var,
+        ];
         let mut next = ALIGNMENT;
         std::array::from_fn(|index| {
             let offset = next;
@@ -109,12 +125,13 @@ impl Layout {
         })
     }
 
-    /// The sizes that a disk has, or `None` when its partitions are not those of [`label::ALL`] in their order
-    /// or its two slots differ. The sizes are as found: `var` may have grown.
+    /// The sizes that a disk has, or `None` when its partitions are not those of [`label::ALL`] in
+    /// their order or its two slots differ. The sizes are as found: `var` may have grown.
     #[must_use]
     pub fn of(table: &PartitionTable) -> Option<Self> {
         let labels = table.partitions.iter().map(|partition| partition.label.as_str());
-        let [_, esp, boot_a, root_a, boot_b, root_b, recovery, var] = table.partitions.as_slice() else {
+        let [_, esp, boot_a, root_a, boot_b, root_b, recovery, var] = table.partitions.as_slice()
+        else {
             return None;
         };
         if !labels.eq(label::ALL) || boot_a.size != boot_b.size || root_a.size != root_b.size {

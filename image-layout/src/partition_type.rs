@@ -1,4 +1,5 @@
-//! GPT type GUIDs and attribute flags, after the UAPI group's Discoverable Partitions Specification.
+//! GPT type GUIDs and attribute flags, after the UAPI group's Discoverable Partitions
+//! Specification.
 
 use uuid::{Uuid, uuid};
 
@@ -17,7 +18,8 @@ pub(crate) const VAR: Uuid = uuid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d");
 
 /// Bit 60: mount read-only.
 const READ_ONLY: u64 = 1 << 60;
-/// Bit 63: do not mount by type. systemd would otherwise take the first root it sees for *the* root.
+/// Bit 63: do not mount by type. systemd would otherwise take the first root it sees for *the*
+/// root.
 const NO_AUTO: u64 = 1 << 63;
 
 /// Type GUID and attribute flags of the partition with this label.

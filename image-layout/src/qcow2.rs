@@ -12,10 +12,12 @@ use crate::host_tool::HostTool;
 /// # Errors
 /// [`ImageError::MissingTool`] without qemu-img, [`ImageError::ToolFailed`], [`ImageError::Io`].
 pub fn convert_to_qcow2(raw: &Path, out: &Path) -> Result<(), ImageError> {
-    let tool = HostTool { name: "qemu-img", package: "qemu-utils", purpose: "convert the image to qcow2" };
+    let tool =
+        HostTool { name: "qemu-img", package: "qemu-utils", purpose: "convert the image to qcow2" };
     let aside = Aside::new(out)?;
     let built = aside.path("qcow2");
-    let mut args = ["convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1"].map(OsStr::new).to_vec();
+    let mut args =
+        ["convert", "-f", "raw", "-O", "qcow2", "-o", "compat=1.1"].map(OsStr::new).to_vec();
     args.extend([raw.as_os_str(), built.as_os_str()]);
     tool.run(&args, &[])?;
     aside.publish("qcow2")

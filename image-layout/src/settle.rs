@@ -1,17 +1,20 @@
-//! Makes the partition table of the image that of the disk: `var` fills it, and the GUIDs are its own.
+//! Makes the partition table of the image that of the disk: `var` fills it, and the GUIDs are its
+//! own.
 
 use std::io;
 
 use uuid::{Builder, Uuid};
 
-use crate::gpt::{BACKUP_SECTORS, ENTRY_BYTES, Entry, Header, PRIMARY_END, PRIMARY_ENTRIES, SECTOR};
+use crate::gpt::{
+    BACKUP_SECTORS, ENTRY_BYTES, Entry, Header, PRIMARY_END, PRIMARY_ENTRIES, SECTOR,
+};
 use crate::table::{reading, writing};
 use crate::{ALIGNMENT, Disk, PartitionTable, TableCopy, TableError, label};
 
 /// How `var` has grown; sizes and the offset are in bytes.
 ///
-/// The kernel still has the old size: tell it (`BLKPG_RESIZE_PARTITION` with these numbers), then grow
-/// the filesystem.
+/// The kernel still has the old size: tell it (`BLKPG_RESIZE_PARTITION` with these numbers), then
+/// grow the filesystem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NewSize {
     /// GPT number of the partition
@@ -36,26 +39,29 @@ pub struct Settled {
 /// Where random bytes come from: 16 for each GUID.
 pub type Random<'a> = &'a mut dyn FnMut() -> io::Result<[u8; 16]>;
 
-/// Enlarges `var` to the end of the disk, moves the backup table there, and gives the disk and its partitions random
-/// GUIDs. All of that is one change of the table.
+/// Enlarges `var` to the end of the disk, moves the backup table there, and gives the disk and its
+/// partitions random GUIDs. All of that is one change of the table.
 ///
-/// New GUIDs are given with `random` only, and only where [`PartitionTable::is_factory`]: one image gives the same to
-/// every device, and a device's own never change again. Nothing is written when nothing is to be changed. The kernel
-/// goes by what it has read until the next boot.
+/// New GUIDs are given with `random` only, and only where [`PartitionTable::is_factory`]: one image
+/// gives the same to every device, and a device's own never change again. Nothing is written when
+/// nothing is to be changed. The kernel goes by what it has read until the next boot.
 ///
-/// A power cut at any moment leaves the table as it was or as it will be, and the next call finishes:
+/// A power cut at any moment leaves the table as it was or as it will be, and the next call
+/// finishes:
 ///
 /// 1. new backup (entries, header) at the end of the disk, in sectors that no partition has; sync
 /// 2. new primary entries in the one of their two places that is not in use; sync
 /// 3. the primary header: one sector, which switches everything at once; sync
 ///
-/// Writing the primary entries in place would not do: for as long as header and entries disagree, Linux
-/// sees no partition at all, since without the parameter `gpt` it does not look for the backup.
-/// When it is the primary table that is damaged, 2 and 3 come before 1: what is read is overwritten last.
+/// Writing the primary entries in place would not do: for as long as header and entries disagree,
+/// Linux sees no partition at all, since without the parameter `gpt` it does not look for the
+/// backup. When it is the primary table that is damaged, 2 and 3 come before 1: what is read is
+/// overwritten last.
 ///
 /// # Errors
-/// Those of [`PartitionTable::read`]; [`TableError::Io`] when there are no random bytes; [`TableError::Invalid`] when the last partition on the disk is not `var`
-/// or the table was made by another tool that left no room for the second place of the entries.
+/// Those of [`PartitionTable::read`]; [`TableError::Io`] when there are no random bytes;
+/// [`TableError::Invalid`] when the last partition on the disk is not `var` or the table was made
+/// by another tool that left no room for the second place of the entries.
 pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Settled, TableError> {
     let table = PartitionTable::read(disk)?;
     let sectors = disk.size().map_err(reading)? / SECTOR;
@@ -64,12 +70,16 @@ pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Sett
         return Err(TableError::Invalid("the last partition on the disk is not var"));
     };
     if table.partitions.iter().any(|partition| partition.offset < PRIMARY_END * SECTOR) {
-        return Err(TableError::Invalid("a partition lies in the first 33 kB, where the table needs room"));
+        return Err(TableError::Invalid(
+            "a partition lies in the first 33 kB, where the table needs room",
+        ));
     }
     let end = (sectors - BACKUP_SECTORS) * SECTOR / ALIGNMENT * ALIGNMENT;
     let size = end.saturating_sub(var.offset).max(var.size);
     if (var.offset + size).div_ceil(SECTOR) > sectors - BACKUP_SECTORS {
-        return Err(TableError::Invalid("var leaves no room for the backup table at the end of the disk"));
+        return Err(TableError::Invalid(
+            "var leaves no room for the backup table at the end of the disk",
+        ));
     }
     let grows = size > var.size;
     let random = random.filter(|_| table.is_factory());
@@ -81,7 +91,8 @@ pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Sett
     let mut disk_guid = None;
     if let Some(random) = random {
         let mut guid = || random().map(|bytes| Builder::from_random_bytes(bytes).into_uuid());
-        let mut guid = || guid().map_err(|source| TableError::Io { doing: "make GUIDs for", source });
+        let mut guid =
+            || guid().map_err(|source| TableError::Io { doing: "make GUIDs for", source });
         disk_guid = Some(guid()?);
         for partition in &table.partitions {
             let place = (partition.number as usize - 1) * ENTRY_BYTES;
@@ -94,8 +105,11 @@ pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Sett
         // Only the field that changes: a label in another tool's spelling stays as it is.
         entries[place + 40..place + 48].copy_from_slice(&entry.last_lba.to_le_bytes());
     }
-    let spare =
-        if table.header.entries_lba == PRIMARY_ENTRIES[0] { PRIMARY_ENTRIES[1] } else { PRIMARY_ENTRIES[0] };
+    let spare = if table.header.entries_lba == PRIMARY_ENTRIES[0] {
+        PRIMARY_ENTRIES[1]
+    } else {
+        PRIMARY_ENTRIES[0]
+    };
     let primary = Header {
         my_lba: 1,
         alternate_lba: sectors - 1,
@@ -116,7 +130,12 @@ pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Sett
             write_copy(disk, &backup, &entries)?;
         }
     }
-    let grown = grows.then_some(NewSize { number: var.number, offset: var.offset, old_size: var.size, size });
+    let grown = grows.then_some(NewSize {
+        number: var.number,
+        offset: var.offset,
+        old_size: var.size,
+        size,
+    });
     Ok(Settled { grown, disk_guid })
 }
 

@@ -8,7 +8,8 @@ use std::os::unix::fs::FileExt;
 const BLOCK: usize = 64 << 10;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// Copies all of `from` to `offset` in `to`, which must read as zeros there; returns the bytes read.
+/// Copies all of `from` to `offset` in `to`, which must read as zeros there; returns the bytes
+/// read.
 pub(crate) fn copy(mut from: impl Read, to: &File, offset: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 16 * BLOCK];
     let mut done = 0;

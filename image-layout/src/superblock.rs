@@ -1,9 +1,10 @@
 //! The one block of ext4 that its journal cannot mend: the superblock, when a write of it was torn.
 //!
-//! Every mount writes the superblock in place. It has two sectors, and its checksum stands at the end of the second one:
-//! on a disk that tears a write between them, a power cut leaves new fields with an old checksum (or the other way round),
-//! and such a file system cannot be mounted any more, with nothing else wrong. All that changes in use lies in the
-//! first sector, but for the checksum. (`Documentation/filesystems/ext4/super.rst`.)
+//! Every mount writes the superblock in place. It has two sectors, and its checksum stands at the
+//! end of the second one: on a disk that tears a write between them, a power cut leaves new fields
+//! with an old checksum (or the other way round), and such a file system cannot be mounted any
+//! more, with nothing else wrong. All that changes in use lies in the first sector, but for the
+//! checksum. (`Documentation/filesystems/ext4/super.rst`.)
 
 use std::io;
 
@@ -14,7 +15,8 @@ const AT: u64 = 1024;
 const CHECKSUM: usize = 0x3fc;
 const MAGIC: u16 = 0xef53;
 const METADATA_CSUM: u32 = 0x400;
-/// Incompatible features that say what is to be done, not how the file system is laid out: the journal is to be replayed.
+/// Incompatible features that say what is to be done, not how the file system is laid out: the
+/// journal is to be replayed.
 const RECOVER: u32 = 0x4;
 /// What a file system keeps for life: offset and length. Its backup must agree in all of it.
 const LIFELONG: [(usize, usize); 9] = [
@@ -29,8 +31,9 @@ const LIFELONG: [(usize, usize); 9] = [
     (0xec, 18), // hash seed and version, size of a descriptor
 ];
 
-/// Gives a torn superblock of an ext4 that is not mounted its checksum back; `true` if that was needed and was done.
-/// Nothing is done unless the backup in group 1 is whole and agrees on everything that never changes.
+/// Gives a torn superblock of an ext4 that is not mounted its checksum back; `true` if that was
+/// needed and was done. Nothing is done unless the backup in group 1 is whole and agrees on
+/// everything that never changes.
 ///
 /// # Errors
 /// The disk cannot be read or written.
@@ -75,10 +78,12 @@ fn number(bytes: &[u8; BYTES], at: usize) -> u32 {
 }
 
 fn is_ours(bytes: &[u8; BYTES]) -> bool {
-    u16::from_le_bytes([bytes[0x38], bytes[0x39]]) == MAGIC && number(bytes, 0x64) & METADATA_CSUM != 0
+    u16::from_le_bytes([bytes[0x38], bytes[0x39]]) == MAGIC
+        && number(bytes, 0x64) & METADATA_CSUM != 0
 }
 
-/// CRC-32C (Castagnoli) over all that stands before it, without the final inversion, as ext4 has it.
+/// CRC-32C (Castagnoli) over all that stands before it, without the final inversion, as ext4 has
+/// it.
 fn checksum(bytes: &[u8; BYTES]) -> u32 {
     let mut crc = u32::MAX;
     for byte in &bytes[..CHECKSUM] {

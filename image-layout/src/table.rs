@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::Disk;
 use crate::gpt::{
-    BACKUP_SECTORS, ENTRIES_BYTES, ENTRY_BYTES, ENTRY_SECTORS, Entry, Header, PRIMARY_ENTRIES, SECTOR,
+    BACKUP_SECTORS, ENTRIES_BYTES, ENTRY_BYTES, ENTRY_SECTORS, Entry, Header, PRIMARY_ENTRIES,
+    SECTOR,
 };
 
 /// One partition; positions and sizes are in bytes.
@@ -63,7 +64,8 @@ pub enum TableError {
     },
     /// Neither copy is whole.
     #[error(
-        "no usable partition table: at the start of the disk {primary}, at its end {backup}; is this a Daruma disk?"
+        "no usable partition table: at the start of the disk {primary}, at its end {backup}; is \
+            this a Daruma disk?"
     )]
     Missing {
         /// What is wrong with the primary copy
@@ -80,15 +82,18 @@ impl PartitionTable {
     /// Reads the primary table, or when it is damaged the backup in the last sectors of the disk.
     ///
     /// # Errors
-    /// [`TableError::Io`], [`TableError::Missing`] when neither copy has its signature and both CRCs right,
-    /// [`TableError::Invalid`] when a partition does not lie within the disk or two of them overlap.
+    /// [`TableError::Io`], [`TableError::Missing`] when neither copy has its signature and both
+    /// CRCs right, [`TableError::Invalid`] when a partition does not lie within the disk or two of
+    /// them overlap.
     pub fn read(disk: &impl Disk) -> Result<Self, TableError> {
         let sectors = disk.size().map_err(reading)? / SECTOR;
         if sectors < PRIMARY_ENTRIES[0] + ENTRY_SECTORS + BACKUP_SECTORS {
             return Err(TableError::Missing { primary: "no room for one", backup: "neither" });
         }
         let primary = match read_copy(disk, 1, sectors)? {
-            Ok((header, entries)) => return Self::decode(header, entries, TableCopy::Primary, sectors),
+            Ok((header, entries)) => {
+                return Self::decode(header, entries, TableCopy::Primary, sectors);
+            }
             Err(reason) => reason,
         };
         match read_copy(disk, sectors - 1, sectors)? {
@@ -97,8 +102,9 @@ impl PartitionTable {
         }
     }
 
-    /// Whether the GUIDs are those of the factory image, which all devices made from it share: they are made from its
-    /// seed (UUID version 5), while a device's own, and those of other tools, are random (version 4).
+    /// Whether the GUIDs are those of the factory image, which all devices made from it share: they
+    /// are made from its seed (UUID version 5), while a device's own, and those of other tools, are
+    /// random (version 4).
     #[must_use]
     pub fn is_factory(&self) -> bool {
         self.disk_guid.get_version_num() == 5
@@ -110,12 +116,19 @@ impl PartitionTable {
         self.partitions.iter().find(|partition| partition.label == label)
     }
 
-    fn decode(header: Header, entries: Vec<u8>, copy: TableCopy, sectors: u64) -> Result<Self, TableError> {
+    fn decode(
+        header: Header,
+        entries: Vec<u8>,
+        copy: TableCopy,
+        sectors: u64,
+    ) -> Result<Self, TableError> {
         let mut partitions = Vec::new();
         for (index, bytes) in entries.chunks_exact(ENTRY_BYTES).enumerate() {
             let Some(entry) = Entry::decode(bytes) else { continue };
             if entry.first_lba < PRIMARY_ENTRIES[0] || entry.last_lba < entry.first_lba {
-                return Err(TableError::Invalid("a partition ends before it begins, or begins in the table"));
+                return Err(TableError::Invalid(
+                    "a partition ends before it begins, or begins in the table",
+                ));
             }
             if entry.last_lba >= sectors {
                 return Err(TableError::Invalid("a partition reaches beyond the end of the disk"));

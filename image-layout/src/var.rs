@@ -8,14 +8,15 @@ use uuid::Uuid;
 use crate::ImageError;
 use crate::host_tool::HostTool;
 
-/// Named one by one: what a release of e2fsprogs or a host's mke2fs.conf takes for granted differs, and
-/// a filesystem that grows needs `resize_inode` and `64bit`.
+/// Named one by one: what a release of e2fsprogs or a host's mke2fs.conf takes for granted differs,
+/// and a filesystem that grows needs `resize_inode` and `64bit`.
 const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,\
                         sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
 /// Makes an ext4 of `size` bytes in the new file `path`, the same bytes for the same arguments.
 ///
-/// `uuid` is the filesystem's UUID and `hash_seed` salts its directory hashes; `epoch` is in seconds.
+/// `uuid` is the filesystem's UUID and `hash_seed` salts its directory hashes; `epoch` is in
+/// seconds.
 pub(crate) fn make(
     path: &Path,
     size: u64,
@@ -23,12 +24,15 @@ pub(crate) fn make(
     hash_seed: Uuid,
     epoch: u64,
 ) -> Result<(), ImageError> {
-    let tool = HostTool { name: "mke2fs", package: "e2fsprogs", purpose: "make the var filesystem" };
+    let tool =
+        HostTool { name: "mke2fs", package: "e2fsprogs", purpose: "make the var filesystem" };
     let epoch = epoch.to_string();
     let uuid = uuid.to_string();
-    // Tables and journal are written now: a device's first minutes are no time for background zeroing.
-    let extended =
-        format!("hash_seed={hash_seed},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard");
+    // Tables and journal are written now: a device's first minutes are no time for background
+    // zeroing.
+    let extended = format!(
+        "hash_seed={hash_seed},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard"
+    );
     let journal = format!("size={}", (size >> 20).div_ceil(16).clamp(4, 16));
     let blocks = (size / 4096).to_string();
     let args = [

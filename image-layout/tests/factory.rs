@@ -8,13 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image_layout::{FactoryImage, FileDisk, ImageError, Layout, PartitionTable, convert_to_qcow2, label};
+use image_layout::{
+    FactoryImage, FileDisk, ImageError, Layout, PartitionTable, convert_to_qcow2, label,
+};
 
 const MIB: u64 = 1 << 20;
-const LAYOUT: Layout = Layout { esp: 36 * MIB, boot: MIB, root: 2 * MIB, recovery: MIB, var: 16 * MIB };
+const LAYOUT: Layout =
+    Layout { esp: 36 * MIB, boot: MIB, root: 2 * MIB, recovery: MIB, var: 16 * MIB };
 const MODULES_BIOS: &[&str] =
     &["biosdisk", "part_gpt", "fat", "normal", "configfile", "echo", "sleep", "reboot"];
-const MODULES_EFI: &[&str] = &["part_gpt", "fat", "normal", "configfile", "echo", "sleep", "reboot"];
+const MODULES_EFI: &[&str] =
+    &["part_gpt", "fat", "normal", "configfile", "echo", "sleep", "reboot"];
 const GRUB_CFG: &[u8] = b"echo hello\n";
 
 /// Content that is not zero, not periodic in a block, and tells where it was put.
@@ -47,7 +51,11 @@ impl Inputs {
         self.build_with(|_| {}, out)
     }
 
-    fn build_with(&self, change: impl FnOnce(&mut FactoryImage<'_>), out: &Path) -> Result<(), ImageError> {
+    fn build_with(
+        &self,
+        change: impl FnOnce(&mut FactoryImage<'_>),
+        out: &Path,
+    ) -> Result<(), ImageError> {
         let (boot, root, recovery) =
             (self.path("boot.img"), self.path("root.img"), self.path("recovery.img"));
         let mut image = FactoryImage {
@@ -95,7 +103,11 @@ fn output(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).env("PATH", path).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}; run tests/setup"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     text
 }
 
@@ -107,7 +119,10 @@ fn another_gpt_reader_sees_the_same_partitions_types_and_flags() {
 
     let disk = gpt::GptConfig::new().writable(false).open(&raw).unwrap();
     assert_eq!(disk.primary_header().unwrap().backup_lba * 512 + 512, LAYOUT.disk_size());
-    assert_eq!(disk.backup_header().unwrap().current_lba, disk.primary_header().unwrap().backup_lba);
+    assert_eq!(
+        disk.backup_header().unwrap().current_lba,
+        disk.primary_header().unwrap().backup_lba
+    );
     let table = PartitionTable::read(&FileDisk::open_read_only(&raw).unwrap()).unwrap();
     assert_eq!(*disk.guid(), table.disk_guid);
     assert_eq!(disk.partitions().len(), 8);
@@ -122,7 +137,10 @@ fn another_gpt_reader_sees_the_same_partitions_types_and_flags() {
         );
         assert_eq!((theirs.part_guid, theirs.flags), (ours.guid, ours.attributes));
         assert_eq!(theirs.part_type_guid.guid, ours.type_guid);
-        assert_eq!((ours.label.as_str(), ours.offset, ours.size), (extent.label, extent.offset, extent.size));
+        assert_eq!(
+            (ours.label.as_str(), ours.offset, ours.size),
+            (extent.label, extent.offset, extent.size)
+        );
     }
     let no_auto = |label| table.find(label).unwrap().attributes >> 63 == 1;
     assert!(["boot-a", "root-a", "boot-b", "root-b", "recovery", "var"].into_iter().all(no_auto));
@@ -135,16 +153,23 @@ fn each_image_lies_in_its_partition_and_slot_b_is_empty() {
     let raw = inputs.path("disk.raw");
     inputs.build(&raw).unwrap();
     let table = PartitionTable::read(&FileDisk::open_read_only(&raw).unwrap()).unwrap();
-    for (label, image) in [("boot-a", "boot.img"), ("root-a", "root.img"), (label::RECOVERY, "recovery.img")]
+    for (label, image) in
+        [("boot-a", "boot.img"), ("root-a", "root.img"), (label::RECOVERY, "recovery.img")]
     {
         let partition = table.find(label).unwrap();
         let mut expected = fs::read(inputs.path(image)).unwrap();
         expected.resize(partition.size as usize, 0);
-        assert!(piece(&raw, partition.offset, partition.size) == expected, "{label} differs from {image}");
+        assert!(
+            piece(&raw, partition.offset, partition.size) == expected,
+            "{label} differs from {image}"
+        );
     }
     for label in ["boot-b", "root-b"] {
         let partition = table.find(label).unwrap();
-        assert!(piece(&raw, partition.offset, partition.size) == vec![0; partition.size as usize], "{label}");
+        assert!(
+            piece(&raw, partition.offset, partition.size) == vec![0; partition.size as usize],
+            "{label}"
+        );
     }
     // blocks() is in units of 512 bytes; the file must not take the room of its empty partitions.
     assert!(fs::metadata(&raw).unwrap().blocks() * 512 < LAYOUT.disk_size() / 2);
@@ -170,7 +195,9 @@ fn fsck_finds_nothing_to_say_about_the_esp_and_var() {
     let raw = inputs.path("disk.raw");
     inputs.build(&raw).unwrap();
     let extents = LAYOUT.extents();
-    for (extent, program, arguments) in [(extents[1], "fsck.fat", "-vn"), (extents[7], "e2fsck", "-fn")] {
+    for (extent, program, arguments) in
+        [(extents[1], "fsck.fat", "-vn"), (extents[7], "e2fsck", "-fn")]
+    {
         let file = inputs.path(extent.label);
         fs::write(&file, piece(&raw, extent.offset, extent.size)).unwrap();
         output(program, &[arguments, file.to_str().unwrap()]);
@@ -178,7 +205,10 @@ fn fsck_finds_nothing_to_say_about_the_esp_and_var() {
     let var = inputs.path("var");
     let facts = output("dumpe2fs", &["-h", var.to_str().unwrap()]);
     assert!(facts.contains("Filesystem volume name:   var\n"), "{facts}");
-    assert!(facts.contains(&format!("Block count:              {}\n", LAYOUT.var / 4096)), "{facts}");
+    assert!(
+        facts.contains(&format!("Block count:              {}\n", LAYOUT.var / 4096)),
+        "{facts}"
+    );
 }
 
 #[test]
@@ -187,14 +217,18 @@ fn the_boot_code_points_at_the_core_image_and_the_core_image_at_its_rest() {
     let raw = inputs.path("disk.raw");
     inputs.build(&raw).unwrap();
     let mbr = piece(&raw, 0, 512);
-    let u64_at = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let u64_at =
+        |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     let core = u64_at(&mbr, 0x5c);
     assert_eq!(core * 512, LAYOUT.extents()[0].offset);
     let first = piece(&raw, core * 512, 512);
     assert_eq!(u64_at(&first, 500), core + 1);
     let sectors = u64::from(u16::from_le_bytes([first[508], first[509]]));
     let rest = piece(&raw, (core + 1) * 512, sectors * 512);
-    assert!(rest[rest.len() - 512..].iter().any(|&byte| byte != 0), "the last sector is part of the image");
+    assert!(
+        rest[rest.len() - 512..].iter().any(|&byte| byte != 0),
+        "the last sector is part of the image"
+    );
     assert!(
         piece(&raw, (core + 1 + sectors) * 512, 512).iter().all(|&byte| byte == 0),
         "nothing comes after it"
@@ -225,7 +259,8 @@ fn the_same_inputs_give_the_same_bytes_in_another_folder_and_another_year() {
     assert_same(&raw, &other);
 
     convert_to_qcow2(&raw, &here.path("disk.qcow2")).unwrap();
-    // The second source has no holes: what qemu-img finds must not depend on how the file is stored.
+    // The second source has no holes: what qemu-img finds must not depend on how the file is
+    // stored.
     let whole = there.path().join("whole");
     fs::write(&whole, fs::read(&other).unwrap()).unwrap();
     convert_to_qcow2(&whole, &there.path().join("x.qcow2")).unwrap();
@@ -262,7 +297,12 @@ fn another_seed_gives_other_guids() {
 #[test]
 fn an_image_too_large_is_refused_with_path_size_and_partition() {
     let inputs = Inputs::new();
-    File::options().write(true).open(inputs.path("root.img")).unwrap().set_len(LAYOUT.root + 1).unwrap();
+    File::options()
+        .write(true)
+        .open(inputs.path("root.img"))
+        .unwrap()
+        .set_len(LAYOUT.root + 1)
+        .unwrap();
     let error = inputs.build(&inputs.path("disk.raw")).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, ImageError::TooLarge { label: "root-a", .. }), "{text}");
@@ -278,9 +318,13 @@ fn a_failure_leaves_the_old_image_and_nothing_else() {
     fs::create_dir(inputs.path("out")).unwrap();
     let out = inputs.path("out/disk.raw");
     fs::write(&out, "the old image").unwrap();
-    let error = inputs.build_with(|image| image.grub_modules_bios = &["no-such-module"], &out).unwrap_err();
+    let error =
+        inputs.build_with(|image| image.grub_modules_bios = &["no-such-module"], &out).unwrap_err();
     let text = error.to_string();
-    assert!(matches!(error, ImageError::ToolFailed { .. }) && text.contains("no-such-module"), "{text}");
+    assert!(
+        matches!(error, ImageError::ToolFailed { .. }) && text.contains("no-such-module"),
+        "{text}"
+    );
     assert!(!text.contains('\n'), "{text}");
     assert_eq!(names_in(&inputs.path("out")), ["disk.raw"]);
     assert_eq!(fs::read(&out).unwrap(), b"the old image");
@@ -295,7 +339,10 @@ fn a_device_node_or_a_folder_is_not_replaced_by_an_image() {
     let inputs = Inputs::new();
     for out in [Path::new("/dev/null"), inputs.folder.path()] {
         let text = inputs.build(out).unwrap_err().to_string();
-        assert!(text.contains("not a plain file") && text.contains(out.to_str().unwrap()), "{text}");
+        assert!(
+            text.contains("not a plain file") && text.contains(out.to_str().unwrap()),
+            "{text}"
+        );
     }
 }
 
@@ -313,7 +360,8 @@ fn a_missing_input_and_a_bad_size_are_named_before_any_tool_runs() {
 #[test]
 fn a_qcow2_holds_the_same_disk() {
     let inputs = Inputs::new();
-    let (raw, qcow2, back) = (inputs.path("disk.raw"), inputs.path("disk.qcow2"), inputs.path("back.raw"));
+    let (raw, qcow2, back) =
+        (inputs.path("disk.raw"), inputs.path("disk.qcow2"), inputs.path("back.raw"));
     inputs.build(&raw).unwrap();
     convert_to_qcow2(&raw, &qcow2).unwrap();
     let mut magic = [0; 8];
@@ -321,7 +369,12 @@ fn a_qcow2_holds_the_same_disk() {
     assert_eq!(magic, *b"QFI\xfb\0\0\0\x03");
     output("qemu-img", &["convert", "-O", "raw", qcow2.to_str().unwrap(), back.to_str().unwrap()]);
     assert_same(&raw, &back);
-    assert!(convert_to_qcow2(&inputs.path("none.raw"), &qcow2).unwrap_err().to_string().contains("none.raw"));
+    assert!(
+        convert_to_qcow2(&inputs.path("none.raw"), &qcow2)
+            .unwrap_err()
+            .to_string()
+            .contains("none.raw")
+    );
 }
 
 #[test]
@@ -334,12 +387,17 @@ fn a_missing_host_tool_is_one_line_that_names_debians_package() {
         let out = inputs.path("out/disk");
         for (error, tool, package) in [
             (inputs.build(&out).unwrap_err(), "grub-mkimage", "grub-common"),
-            (convert_to_qcow2(&inputs.path("boot.img"), &out).unwrap_err(), "qemu-img", "qemu-utils"),
+            (
+                convert_to_qcow2(&inputs.path("boot.img"), &out).unwrap_err(),
+                "qemu-img",
+                "qemu-utils",
+            ),
         ] {
             let text = error.to_string();
             assert!(matches!(error, ImageError::MissingTool { .. }), "{text}");
             assert!(
-                text.contains(tool) && text.ends_with(&format!("install Debian's package {package}")),
+                text.contains(tool)
+                    && text.ends_with(&format!("install Debian's package {package}")),
                 "{text}"
             );
         }

@@ -1,5 +1,6 @@
-//! The tamper table of the partition table: every field of header and entry with a wrong, a huge, an overlapping, a
-//! negative-like and a missing value, in both copies and with their CRCs right, as a liar would leave them.
+//! The tamper table of the partition table: every field of header and entry with a wrong, a huge,
+//! an overlapping, a negative-like and a missing value, in both copies and with their CRCs right,
+//! as a liar would leave them.
 // clippy.toml allows it in tests, but does not see that what they call is a test as well.
 #![allow(clippy::unwrap_used)]
 
@@ -43,7 +44,9 @@ impl Disk for Memory {
 fn entries() -> Vec<u8> {
     let mut entries = vec![0; ENTRIES];
     for (index, (label, first, last)) in
-        [("esp", 2048u64, 4095u64), ("root-a", 4096, 8191), ("var", 8192, 20_479)].into_iter().enumerate()
+        [("esp", 2048u64, 4095u64), ("root-a", 4096, 8191), ("var", 8192, 20_479)]
+            .into_iter()
+            .enumerate()
     {
         let entry = &mut entries[index * 128..][..128];
         entry[..16].fill(index as u8 + 1);
@@ -62,7 +65,9 @@ fn header(lba: u64, entries_lba: u64) -> [u8; SECTOR] {
     header[..8].copy_from_slice(b"EFI PART");
     header[8..12].copy_from_slice(&0x0001_0000u32.to_le_bytes());
     header[12..16].copy_from_slice(&92u32.to_le_bytes());
-    for (at, value) in [(24, lba), (32, SECTORS - lba), (40, 34), (48, SECTORS - 34), (72, entries_lba)] {
+    for (at, value) in
+        [(24, lba), (32, SECTORS - lba), (40, 34), (48, SECTORS - 34), (72, entries_lba)]
+    {
         header[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
     header[56..72].fill(0xdd);
@@ -107,7 +112,8 @@ fn cases(truth: &[u8], overlap: &[u64]) -> Vec<(String, Vec<u8>)> {
     ];
     let fixed = fixed.map(|(case, value)| (case.to_owned(), value));
     let overlaps = overlap.iter().map(|to| (format!("overlapping {to}"), *to));
-    let to_bytes = |(case, value): (String, u64)| (case, (value & all).to_le_bytes()[..len].to_vec());
+    let to_bytes =
+        |(case, value): (String, u64)| (case, (value & all).to_le_bytes()[..len].to_vec());
     fixed.into_iter().chain(overlaps).map(to_bytes).filter(|(_, value)| value != truth).collect()
 }
 
@@ -116,10 +122,11 @@ fn cases(truth: &[u8], overlap: &[u64]) -> Vec<(String, Vec<u8>)> {
 enum Fate {
     /// `PartitionTable::read` refuses all of them.
     Refused,
-    /// Refused or, where the value happens to describe a disk that could be, believed: partitions inside the disk, apart
-    /// from each other, and growing writes to none of them.
+    /// Refused or, where the value happens to describe a disk that could be, believed: partitions
+    /// inside the disk, apart from each other, and growing writes to none of them.
     Possible,
-    /// Believed and without a meaning here: names, types, GUIDs, attributes, what is for other tools.
+    /// Believed and without a meaning here: names, types, GUIDs, attributes, what is for other
+    /// tools.
     Harmless,
 }
 
@@ -147,9 +154,13 @@ fn every_field_of_header_and_entry_is_refused_or_does_no_harm() {
     for (field, at, overlap, fate) in header_rows {
         for (case, value) in cases(&truth[at.clone()], overlap) {
             let sealed = field != "CRC";
-            let disk = disk(&|header| header[at.clone()].copy_from_slice(&value), &entries(), sealed);
+            let disk =
+                disk(&|header| header[at.clone()].copy_from_slice(&value), &entries(), sealed);
             *counts
-                .entry(format!("header, {:?}", judge(&format!("header: {field} {case}"), &disk, fate)))
+                .entry(format!(
+                    "header, {:?}",
+                    judge(&format!("header: {field} {case}"), &disk, fate)
+                ))
                 .or_default() += 1;
         }
     }
@@ -190,16 +201,23 @@ fn judge(what: &str, disk: &Memory, expected: Fate) -> Fate {
     let table = match PartitionTable::read(disk) {
         Ok(table) => table,
         Err(error) => {
-            assert!(matches!(error, TableError::Missing { .. } | TableError::Invalid(_)), "{what}: {error}");
+            assert!(
+                matches!(error, TableError::Missing { .. } | TableError::Invalid(_)),
+                "{what}: {error}"
+            );
             assert_ne!(expected, Fate::Harmless, "{what}: {error}");
             assert!(settle(disk).is_err() && *disk.bytes.borrow() == before, "{what}: written to");
             return Fate::Refused;
         }
     };
     assert_ne!(expected, Fate::Refused, "{what} was believed");
-    let mut places: Vec<Range<u64>> = table.partitions.iter().map(|p| p.offset..p.offset + p.size).collect();
+    let mut places: Vec<Range<u64>> =
+        table.partitions.iter().map(|p| p.offset..p.offset + p.size).collect();
     places.sort_by_key(|place| place.start);
-    assert!(places.windows(2).all(|pair| pair[0].end <= pair[1].start), "{what}: partitions overlap");
+    assert!(
+        places.windows(2).all(|pair| pair[0].end <= pair[1].start),
+        "{what}: partitions overlap"
+    );
     assert!(
         places.iter().all(|place| place.end <= SECTORS * SECTOR as u64),
         "{what}: beyond the end of the disk"
@@ -211,10 +229,12 @@ fn judge(what: &str, disk: &Memory, expected: Fate) -> Fate {
         }
         Ok(_) => {
             for write in disk.writes.borrow().iter() {
-                let hit = places.iter().find(|place| place.start < write.end && write.start < place.end);
+                let hit =
+                    places.iter().find(|place| place.start < write.end && write.start < place.end);
                 assert_eq!(hit, None, "{what}: a partition was written to");
             }
-            PartitionTable::read(disk).unwrap_or_else(|error| panic!("{what}: after growing: {error}"));
+            PartitionTable::read(disk)
+                .unwrap_or_else(|error| panic!("{what}: after growing: {error}"));
         }
     }
     expected

@@ -1,4 +1,5 @@
-//! `var` fills a bigger disk and the GUIDs become the disk's own, whenever the power is cut meanwhile.
+//! `var` fills a bigger disk and the GUIDs become the disk's own, whenever the power is cut
+//! meanwhile.
 // clippy.toml allows it in tests, but does not see that what they call is a test as well.
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +36,10 @@ fn counter(start: u8) -> impl FnMut() -> io::Result<[u8; 16]> {
 
 /// Every GUID of a table, the disk's first.
 fn guids(table: &PartitionTable) -> Vec<uuid::Uuid> {
-    [table.disk_guid].into_iter().chain(table.partitions.iter().map(|partition| partition.guid)).collect()
+    [table.disk_guid]
+        .into_iter()
+        .chain(table.partitions.iter().map(|partition| partition.guid))
+        .collect()
 }
 
 /// A factory image in its folder.
@@ -79,7 +83,8 @@ fn var_grows_to_the_end_of_a_bigger_disk_and_nothing_else_moves() {
     enlarge(&raw, 64 * MIB + 12_345 * 512);
     let disk = FileDisk::open(&raw).unwrap();
     let var = before.find("var").unwrap();
-    // 12,345 sectors are 6 MiB and 57 sectors, which are room enough for the backup table: the old one was too.
+    // 12,345 sectors are 6 MiB and 57 sectors, which are room enough for the backup table: the old
+    // one was too.
     let size = LAYOUT.var + 71 * MIB;
     let expected = NewSize { number: 8, offset: var.offset, old_size: LAYOUT.var, size };
     assert_eq!(grow_last_partition(&disk).unwrap(), Some(expected));
@@ -88,7 +93,10 @@ fn var_grows_to_the_end_of_a_bigger_disk_and_nothing_else_moves() {
     let after = read(&raw);
     assert_eq!(after.copy, TableCopy::Primary);
     assert_eq!(after.find("var").unwrap().size, size);
-    assert_eq!((after.disk_guid, &after.partitions[..7]), (before.disk_guid, &before.partitions[..7]));
+    assert_eq!(
+        (after.disk_guid, &after.partitions[..7]),
+        (before.disk_guid, &before.partitions[..7])
+    );
     assert_eq!(fs::read(&raw).unwrap()[..SECTOR], mbr, "the boot code's sector is never written");
 
     let theirs = gpt::GptConfig::new().writable(false).open(&raw).unwrap();
@@ -127,7 +135,11 @@ fn a_disk_that_does_not_grow_gets_guids_of_its_own_once_and_nothing_else_changes
         new.guid = old.guid;
     }
     assert_eq!(like_before, before.partitions);
-    assert_eq!(settle_table(&disk, Some(&mut counter(100))).unwrap(), Settled::default(), "once is enough");
+    assert_eq!(
+        settle_table(&disk, Some(&mut counter(100))).unwrap(),
+        Settled::default(),
+        "once is enough"
+    );
     assert_eq!(read(&raw), after);
 
     let theirs = gpt::GptConfig::new().writable(false).open(&raw).unwrap();
@@ -226,11 +238,16 @@ struct CutDisk {
 
 impl CutDisk {
     fn new(bytes: Vec<u8>, operations: usize) -> Self {
-        Self { durable: RefCell::new(bytes), pending: RefCell::default(), left: Cell::new(operations) }
+        Self {
+            durable: RefCell::new(bytes),
+            pending: RefCell::default(),
+            left: Cell::new(operations),
+        }
     }
 
     fn spend(&self) -> io::Result<()> {
-        let left = self.left.get().checked_sub(1).ok_or_else(|| io::Error::other("the power is cut"))?;
+        let left =
+            self.left.get().checked_sub(1).ok_or_else(|| io::Error::other("the power is cut"))?;
         self.left.set(left);
         Ok(())
     }
@@ -282,8 +299,8 @@ impl Disk for CutDisk {
     }
 }
 
-/// A disk with an old table of only a `var` partition, short enough to be cut thousands of times: it is the
-/// factory image without its middle, `var` moved to 1 MiB and the disk enlarged by 2 MiB.
+/// A disk with an old table of only a `var` partition, short enough to be cut thousands of times:
+/// it is the factory image without its middle, `var` moved to 1 MiB and the disk enlarged by 2 MiB.
 fn short_disk() -> Vec<u8> {
     use gpt::partition_types;
     // A factory image's GUID is of version 5.

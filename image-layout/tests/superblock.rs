@@ -22,7 +22,8 @@ fn ext4(dir: &Path, block_size: u64, blocks: u64) -> io::Result<PathBuf> {
     Ok(image)
 }
 
-/// Changes a field of the first sector (the number of mounts) as a mount does, and leaves the checksum as it was.
+/// Changes a field of the first sector (the number of mounts) as a mount does, and leaves the
+/// checksum as it was.
 fn tear(image: &Path) -> io::Result<()> {
     File::options().write(true).open(image)?.write_all_at(&[77, 0], 1024 + 0x34)
 }

@@ -1,8 +1,9 @@
 //! The "newc" cpio archive, which the kernel unpacks into the first root filesystem.
 //!
-//! Layout: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`. Every header is 110 bytes of ASCII
-//! hexadecimal; names and contents are padded to 4 bytes. Inode numbers are handed out in order, owners are 0:0 and
-//! all times are the epoch given, so the same content gives the same bytes.
+//! Layout: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`. Every header is 110
+//! bytes of ASCII hexadecimal; names and contents are padded to 4 bytes. Inode numbers are handed
+//! out in order, owners are 0:0 and all times are the epoch given, so the same content gives the
+//! same bytes.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +44,8 @@ impl Archive {
         Ok(Self { bytes: Vec::new(), epoch, inode: 0, directories: BTreeSet::new() })
     }
 
-    /// Adds a regular file. `path` is relative, without a leading `/`; missing parents are made (mode 0755).
+    /// Adds a regular file. `path` is relative, without a leading `/`; missing parents are made
+    /// (mode 0755).
     pub fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> Result<(), BuildError> {
         self.parents(path)?;
         self.add(path, REGULAR | permissions, 1, (0, 0), content)
@@ -94,9 +96,10 @@ impl Archive {
 }
 
 fn write_entry(out: &mut Vec<u8>, inode: u32, entry: &Header<'_>) -> Result<(), BuildError> {
-    let size = u32::try_from(entry.content.len()).map_err(|_| BuildError::Field("the size of a file"))?;
-    let name_size =
-        u32::try_from(entry.name.len() + 1).map_err(|_| BuildError::Field("the length of a name"))?;
+    let size =
+        u32::try_from(entry.content.len()).map_err(|_| BuildError::Field("the size of a file"))?;
+    let name_size = u32::try_from(entry.name.len() + 1)
+        .map_err(|_| BuildError::Field("the length of a name"))?;
     let fields = [
         inode,
         entry.mode,
@@ -128,8 +131,9 @@ fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// Compresses archives, each into one zstd frame that begins on a multiple of [`ALIGNMENT`], in one thread, so that the
-/// same bytes come out every time. The kernel unpacks them one after the other and skips the zeros between.
+/// Compresses archives, each into one zstd frame that begins on a multiple of [`ALIGNMENT`], in one
+/// thread, so that the same bytes come out every time. The kernel unpacks them one after the other
+/// and skips the zeros between.
 pub fn compress(archives: &[Vec<u8>]) -> Result<Vec<u8>, BuildError> {
     let mut image = Vec::new();
     for archive in archives {

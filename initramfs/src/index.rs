@@ -1,7 +1,8 @@
 //! The list of modules inside the initramfs: who needs whom, and which device asks for whom.
 //!
-//! One line a module, three fields divided by a blank: `name deps aliases`; deps and aliases are divided by commas
-//! (an alias may hold commas itself, so those are written as `;`, which no alias holds), `-` stands for none.
+//! One line a module, three fields divided by a blank: `name deps aliases`; deps and aliases are
+//! divided by commas (an alias may hold commas itself, so those are written as `;`, which no alias
+//! holds), `-` stands for none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +41,8 @@ impl Index {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (name, entry) in &self.modules {
-            let aliases: Vec<String> = entry.aliases.iter().map(|alias| alias.replace(',', ";")).collect();
+            let aliases: Vec<String> =
+                entry.aliases.iter().map(|alias| alias.replace(',', ";")).collect();
             text.push_str(&format!("{name} {} {}\n", list(&entry.deps), list(&aliases)));
         }
         text
@@ -62,10 +64,14 @@ impl Index {
 
     /// Names of the modules whose patterns match a device's `modalias`.
     pub fn matching<'a>(&'a self, modalias: &'a str) -> impl Iterator<Item = &'a str> {
-        self.modules.iter().filter(move |(_, entry)| entry.matches(modalias)).map(|(name, _)| name.as_str())
+        self.modules
+            .iter()
+            .filter(move |(_, entry)| entry.matches(modalias))
+            .map(|(name, _)| name.as_str())
     }
 
-    /// `name` and what must be loaded before it, in the order of loading, each once. Empty if it is not here.
+    /// `name` and what must be loaded before it, in the order of loading, each once. Empty if it is
+    /// not here.
     #[must_use]
     pub fn load_order(&self, name: &str) -> Vec<&str> {
         let mut order = Vec::new();

@@ -1,8 +1,9 @@
 //! The initramfs: `daruma-init` and the archive that it is started from.
 //!
-//! This library writes the archive on the build host ([`build`]), out of a static `daruma-init` and of kernel
-//! modules that [`modules::select`] picked from a kernel's `modules.dep`. It runs nothing and reads no file: text
-//! and bytes come in, bytes go out. What happens on the device is in the program, `src/init`.
+//! This library writes the archive on the build host ([`build`]), out of a static `daruma-init` and
+//! of kernel modules that [`modules::select`] picked from a kernel's `modules.dep`. It runs nothing
+//! and reads no file: text and bytes come in, bytes go out. What happens on the device is in the
+//! program, `src/init`.
 
 pub mod archive;
 pub mod index;
@@ -53,7 +54,8 @@ pub enum BuildError {
     Twice(String),
     /// A dependency is not among the modules.
     #[error(
-        "building the initramfs: module {module} needs {dependency}, which is not among the modules; add it"
+        "building the initramfs: module {module} needs {dependency}, which is not among the \
+            modules; add it"
     )]
     Missing {
         /// The module.
@@ -63,7 +65,8 @@ pub enum BuildError {
     },
     /// A module is not an ELF file; most likely it is still compressed.
     #[error(
-        "building the initramfs: {0} is not an unpacked kernel module (ELF); unpack the .xz, .zst or .gz first"
+        "building the initramfs: {0} is not an unpacked kernel module (ELF); unpack the .xz, .zst \
+            or .gz first"
     )]
     NotElf(String),
     /// A name that the index cannot hold.
@@ -79,8 +82,9 @@ pub enum BuildError {
 
 /// Writes the initramfs: two newc archives, each one zstd frame ([`archive::compress`]).
 ///
-/// The first holds `/init` and the two device nodes that a process has before `/dev` is mounted, the second
-/// `/lib/modules/NAME.ko` and the [`Index`] of the modules. An update of the kernel changes only the second.
+/// The first holds `/init` and the two device nodes that a process has before `/dev` is mounted,
+/// the second `/lib/modules/NAME.ko` and the [`Index`] of the modules. An update of the kernel
+/// changes only the second.
 pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
     let mut program = Archive::new(input.epoch)?;
     program.file("init", 0o755, input.init)?;
@@ -91,15 +95,18 @@ pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
     archive::compress(&[program.finish()?, modules.finish()?])
 }
 
-/// Puts the modules and their index into the archive. `present` are those that another archive brings: the index
-/// names them too.
+/// Puts the modules and their index into the archive. `present` are those that another archive
+/// brings: the index names them too.
 pub(crate) fn add_modules(
     archive: &mut Archive,
     modules: &[Module],
     present: &[Module],
 ) -> Result<(), BuildError> {
-    let mut all: Vec<(&Module, bool)> =
-        modules.iter().map(|module| (module, true)).chain(present.iter().map(|m| (m, false))).collect();
+    let mut all: Vec<(&Module, bool)> = modules
+        .iter()
+        .map(|module| (module, true))
+        .chain(present.iter().map(|m| (m, false)))
+        .collect();
     all.sort_by(|a, b| a.0.name.cmp(&b.0.name));
     let names: BTreeSet<&str> = all.iter().map(|(module, _)| module.name.as_str()).collect();
     if let Some(pair) = all.windows(2).find(|pair| pair[0].0.name == pair[1].0.name) {
@@ -116,12 +123,13 @@ pub(crate) fn add_modules(
             }
         }
         let mut words = module.aliases.iter().chain([&module.name]);
-        if let Some(bad) = words.find(|word| word.is_empty() || word.contains(char::is_whitespace)) {
+        if let Some(bad) = words.find(|word| word.is_empty() || word.contains(char::is_whitespace))
+        {
             return Err(BuildError::Name(bad.clone()));
         }
         if is_new {
-            let bytes =
-                stripping::strip(&module.ko_bytes).ok_or_else(|| BuildError::NotElf(module.path.clone()))?;
+            let bytes = stripping::strip(&module.ko_bytes)
+                .ok_or_else(|| BuildError::NotElf(module.path.clone()))?;
             archive.file(&format!("{MODULE_DIR}/{}.ko", module.name), 0o644, &bytes)?;
         }
         let entry = Entry { deps: module.deps.clone(), aliases: module.aliases.clone() };

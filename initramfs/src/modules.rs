@@ -1,5 +1,6 @@
-//! Which kernel modules go along: from `modules.dep`, `modules.alias`, `modules.builtin` and `modules.softdep` and
-//! a list of wanted names to the list with everything that those need (formats: `depmod.d(5)`, `modules.dep(5)`).
+//! Which kernel modules go along: from `modules.dep`, `modules.alias`, `modules.builtin` and
+//! `modules.softdep` and a list of wanted names to the list with everything that those need
+//! (formats: `depmod.d(5)`, `modules.dep(5)`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,12 +39,14 @@ pub struct Selected {
 pub enum SelectError {
     /// The kernel has no such module.
     #[error(
-        "selecting kernel modules: this kernel has no {0}, neither as a module nor built in; correct its name"
+        "selecting kernel modules: this kernel has no {0}, neither as a module nor built in; \
+            correct its name"
     )]
     Unknown(String),
     /// `modules.dep` names a dependency that it does not list.
     #[error(
-        "selecting kernel modules: {module} needs {dependency}, which modules.dep lacks; run depmod again"
+        "selecting kernel modules: {module} needs {dependency}, which modules.dep lacks; run \
+            depmod again"
     )]
     Broken {
         /// The module.
@@ -60,13 +63,18 @@ impl ModuleTree {
         let mut modules: BTreeMap<String, Known> = BTreeMap::new();
         for line in dep.lines() {
             let Some((path, deps)) = line.split_once(':') else { continue };
-            // depmod lists what is needed from the nearest to the farthest; loading goes the other way.
+            // depmod lists what is needed from the nearest to the farthest; loading goes the other
+            // way.
             let deps = deps.split_whitespace().rev().map(name_of_path).collect();
-            modules.insert(name_of_path(path), Known { path: path.to_owned(), deps, ..Known::default() });
+            modules.insert(
+                name_of_path(path),
+                Known { path: path.to_owned(), deps, ..Known::default() },
+            );
         }
         for line in alias.lines() {
             let mut words = line.split_whitespace();
-            if let (Some("alias"), Some(pattern), Some(name)) = (words.next(), words.next(), words.next())
+            if let (Some("alias"), Some(pattern), Some(name)) =
+                (words.next(), words.next(), words.next())
                 && let Some(known) = modules.get_mut(&normal(name))
             {
                 known.aliases.push(pattern.to_owned());
@@ -77,7 +85,9 @@ impl ModuleTree {
             if let (Some("softdep"), Some(name)) = (words.next(), words.next())
                 && let Some(known) = modules.get_mut(&normal(name))
             {
-                known.soft.extend(words.filter(|word| !matches!(*word, "pre:" | "post:")).map(str::to_owned));
+                known.soft.extend(
+                    words.filter(|word| !matches!(*word, "pre:" | "post:")).map(str::to_owned),
+                );
             }
         }
         Self { modules, builtin: builtin.lines().map(name_of_path).collect() }
@@ -98,8 +108,8 @@ impl ModuleTree {
 
 /// The wanted modules with all that they need, each once, every one after its dependencies.
 ///
-/// `-` and `_` are the same in a name. What is built into the kernel is passed over. A soft dependency comes along
-/// when this kernel has it.
+/// `-` and `_` are the same in a name. What is built into the kernel is passed over. A soft
+/// dependency comes along when this kernel has it.
 pub fn select(tree: &ModuleTree, wanted: &[&str]) -> Result<Vec<Selected>, SelectError> {
     let mut selection = Selection { tree, seen: BTreeSet::new(), order: Vec::new() };
     for name in wanted {
@@ -132,7 +142,10 @@ impl<'a> Selection<'a> {
         }
         for dependency in &known.deps {
             if !self.tree.modules.contains_key(dependency) {
-                return Err(SelectError::Broken { module: name.clone(), dependency: dependency.clone() });
+                return Err(SelectError::Broken {
+                    module: name.clone(),
+                    dependency: dependency.clone(),
+                });
             }
             self.add(dependency)?;
         }
@@ -164,8 +177,8 @@ fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// Whether a device's `modalias` matches a pattern of `modules.alias`, by `fnmatch(3)`'s rules without flags: `*`,
-/// `?` and `[…]` with ranges and `!`.
+/// Whether a device's `modalias` matches a pattern of `modules.alias`, by `fnmatch(3)`'s rules
+/// without flags: `*`, `?` and `[…]` with ranges and `!`.
 #[must_use]
 pub fn alias_matches(pattern: &str, modalias: &str) -> bool {
     glob(pattern.as_bytes(), modalias.as_bytes())

@@ -1,8 +1,9 @@
-//! The recovery file of a boot image, which GRUB loads behind the initramfs only when it starts recovery.
+//! The recovery file of a boot image, which GRUB loads behind the initramfs only when it starts
+//! recovery.
 //!
-//! The kernel unpacks both into one root; a file that is in both, such as the modules' index, is the second one's. So
-//! recovery costs the boot of a slot nothing, and a slot's boot image brings everything that installs a bundle from a
-//! USB stick.
+//! The kernel unpacks both into one root; a file that is in both, such as the modules' index, is
+//! the second one's. So recovery costs the boot of a slot nothing, and a slot's boot image brings
+//! everything that installs a bundle from a USB stick.
 
 use crate::archive::{self, Archive};
 use crate::{BuildError, Module, add_modules};
@@ -13,7 +14,8 @@ pub const FILE: &str = "recovery.img";
 pub const SUMS_FILE: &str = "RECOVERY.SHA256SUMS";
 /// Where the agent lies in its archive.
 pub const AGENT: &str = "bin/daruma";
-/// What the agent is told of the device in recovery, in the form of `slot.cfg`: the kind of the device and the floor.
+/// What the agent is told of the device in recovery, in the form of `slot.cfg`: the kind of the
+/// device and the floor.
 pub const IDENTITY: &str = "etc/daruma/recovery.cfg";
 
 /// All that [`build`] needs. The same input gives the same bytes.
@@ -31,7 +33,8 @@ pub struct RecoveryInput<'a> {
     pub epoch: u64,
 }
 
-/// Writes two archives, as [`crate::build`]: the agent, which an update of Debian does not change, and all else.
+/// Writes two archives, as [`crate::build`]: the agent, which an update of Debian does not change,
+/// and all else.
 ///
 /// # Errors
 /// Those of [`crate::build`].

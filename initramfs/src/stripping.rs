@@ -1,17 +1,18 @@
 //! Cuts from a kernel module what loading it does not need: its signature and its BTF.
 //!
-//! Measured with Debian's 6.12 and the 58 default modules: 200 kB of a 2.8 MB initramfs, and under QEMU's emulation
-//! half of the time from `/init` to the real init (3.1 instead of 6.4 s), because every signature is an RSA
-//! verification. The price is a line "module verification failed" and the taint flag `E`; and a kernel locked down by
-//! Secure Boot, which nothing else here supports either, refuses such modules.
+//! Measured with Debian's 6.12 and the 58 default modules: 200 kB of a 2.8 MB initramfs, and under
+//! QEMU's emulation half of the time from `/init` to the real init (3.1 instead of 6.4 s), because
+//! every signature is an RSA verification. The price is a line "module verification failed" and the
+//! taint flag `E`; and a kernel locked down by Secure Boot, which nothing else here supports
+//! either, refuses such modules.
 
 /// What `scripts/sign-file` ends a signed module with (`include/linux/module_signature.h`).
 const SIGNED: &[u8] = b"~Module signature appended~\n";
 
 /// The module without them; `None` if it is no ELF file of 64 bits, little-endian.
 ///
-/// The BTF section stays in its place with a size of nothing, its bytes zero: nothing else moves, and zeros compress
-/// to nothing.
+/// The BTF section stays in its place with a size of nothing, its bytes zero: nothing else moves,
+/// and zeros compress to nothing.
 #[must_use]
 pub fn strip(module: &[u8]) -> Option<Vec<u8>> {
     if !module.starts_with(b"\x7fELF\x02\x01") {
@@ -25,16 +26,19 @@ pub fn strip(module: &[u8]) -> Option<Vec<u8>> {
 
 fn without_signature(module: &[u8]) -> &[u8] {
     let Some(body) = module.strip_suffix(SIGNED) else { return module };
-    // struct module_signature: 8 bytes of kinds and lengths, then the signature's length, big-endian.
+    // struct module_signature: 8 bytes of kinds and lengths, then the signature's length,
+    // big-endian.
     let Some((rest, info)) = body.split_last_chunk::<12>() else { return module };
     let length = u32::from_be_bytes([info[8], info[9], info[10], info[11]]) as usize;
     rest.len().checked_sub(length).map_or(module, |end| &rest[..end])
 }
 
-/// Empties the section of this name (with its NUL). Field offsets: `Elf64_Ehdr` and `Elf64_Shdr` of elf(5).
+/// Empties the section of this name (with its NUL). Field offsets: `Elf64_Ehdr` and `Elf64_Shdr` of
+/// elf(5).
 fn empty_section(elf: &mut [u8], name: &[u8]) -> Option<()> {
     let table = number(elf, 0x28, 8)?;
-    let (entry_size, count, names_at) = (number(elf, 0x3a, 2)?, number(elf, 0x3c, 2)?, number(elf, 0x3e, 2)?);
+    let (entry_size, count, names_at) =
+        (number(elf, 0x3a, 2)?, number(elf, 0x3c, 2)?, number(elf, 0x3e, 2)?);
     let header = |index: usize| table.checked_add(index.checked_mul(entry_size)?);
     let names = number(elf, header(names_at)? + 0x18, 8)?;
     for index in 0..count {
@@ -69,7 +73,8 @@ mod tests {
         let table = bytes.len() as u64;
         bytes[0x28..0x30].copy_from_slice(&table.to_le_bytes());
         bytes[0x3a..0x40].copy_from_slice(&[64, 0, 3, 0, 2, 0]);
-        for (name, offset, size) in [(0_u32, 0_u64, 0_u64), (1, 64, 8), (6, 72, names.len() as u64)] {
+        for (name, offset, size) in [(0_u32, 0_u64, 0_u64), (1, 64, 8), (6, 72, names.len() as u64)]
+        {
             let mut header = vec![0; 64];
             header[..4].copy_from_slice(&name.to_le_bytes());
             header[0x18..0x20].copy_from_slice(&offset.to_le_bytes());

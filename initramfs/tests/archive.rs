@@ -16,7 +16,13 @@ fn ko(content: &str) -> Vec<u8> {
 fn module(name: &str, deps: &[&str], aliases: &[&str]) -> Module {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let path = format!("kernel/{name}.ko.xz");
-    Module { name: name.to_owned(), path, deps: owned(deps), aliases: owned(aliases), ko_bytes: ko(name) }
+    Module {
+        name: name.to_owned(),
+        path,
+        deps: owned(deps),
+        aliases: owned(aliases),
+        ko_bytes: ko(name),
+    }
 }
 
 fn modules() -> Vec<Module> {
@@ -28,11 +34,12 @@ fn modules() -> Vec<Module> {
 }
 
 fn packed(init: &[u8], modules: Vec<Module>) -> Vec<u8> {
-    build(&InitramfsInput { init, modules, epoch: 1_700_000_000 }).expect("the modules fit together")
+    build(&InitramfsInput { init, modules, epoch: 1_700_000_000 })
+        .expect("the modules fit together")
 }
 
-/// The archives, read as the kernel does (`unpack_to_rootfs` in its `init/initramfs.c`): zeros are skipped, a frame is one
-/// archive to its trailer, and each begins on a multiple of 4.
+/// The archives, read as the kernel does (`unpack_to_rootfs` in its `init/initramfs.c`): zeros are
+/// skipped, a frame is one archive to its trailer, and each begins on a multiple of 4.
 fn archives(packed: &[u8]) -> Vec<Vec<u8>> {
     let mut archives = Vec::new();
     let mut place = 0;
@@ -43,7 +50,8 @@ fn archives(packed: &[u8]) -> Vec<Vec<u8>> {
         }
         assert_eq!(place % 4, 0);
         assert_eq!(place % initramfs::archive::ALIGNMENT, 0);
-        let length = zstd::zstd_safe::find_frame_compressed_size(&packed[place..]).expect("a zstd frame");
+        let length =
+            zstd::zstd_safe::find_frame_compressed_size(&packed[place..]).expect("a zstd frame");
         archives.push(zstd::decode_all(&packed[place..place + length]).expect("a whole frame"));
         place += length;
     }
@@ -88,7 +96,8 @@ fn cpio_lists_what_was_put_in() {
     }
     let [program, modules] = &listings[..] else { panic!("{listings:?}") };
     let has = |listing: &str, name: &str, begin: &str| {
-        let line = listing.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap_or_default();
+        let line =
+            listing.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap_or_default();
         assert!(line.starts_with(begin), "{listing}");
     };
     has(program, "init", "-rwxr-xr-x   1 root     root            6 Nov 14  2023");
@@ -154,18 +163,32 @@ fn the_index_inside_says_what_to_load_first() {
 #[test]
 fn the_recovery_archive_brings_only_what_is_new_and_an_index_of_all() {
     let (present, own) = (modules(), [module("exfat", &["crc16"], &["fs-exfat"])]);
-    let files = [("etc/daruma/recovery.cfg".to_owned(), b"set daruma_compatible=router\n".to_vec())];
-    let input =
-        RecoveryInput { agent: b"the agent", present: &present, modules: &own, files: &files, epoch: 1 };
+    let files =
+        [("etc/daruma/recovery.cfg".to_owned(), b"set daruma_compatible=router\n".to_vec())];
+    let input = RecoveryInput {
+        agent: b"the agent",
+        present: &present,
+        modules: &own,
+        files: &files,
+        epoch: 1,
+    };
     let archives = archives(&recovery::build(&input).unwrap());
     assert_eq!(archives.len(), 2);
     let alone = String::from_utf8_lossy(&archives[0]).into_owned();
-    assert!(alone.contains("bin/daruma\0") && !alone.contains("lib") && !alone.contains("etc"), "{alone:?}");
+    assert!(
+        alone.contains("bin/daruma\0") && !alone.contains("lib") && !alone.contains("etc"),
+        "{alone:?}"
+    );
     let text = String::from_utf8_lossy(&archives.concat()).into_owned();
-    for there in ["bin/daruma\0", "the agent", "etc/daruma/recovery.cfg\0", "lib/modules/exfat.ko\0"] {
+    for there in
+        ["bin/daruma\0", "the agent", "etc/daruma/recovery.cfg\0", "lib/modules/exfat.ko\0"]
+    {
         assert!(text.contains(there), "{there:?} is missing");
     }
-    assert!(!text.contains("lib/modules/ext4.ko") && !text.contains("init\0"), "what the initramfs has");
+    assert!(
+        !text.contains("lib/modules/ext4.ko") && !text.contains("init\0"),
+        "what the initramfs has"
+    );
     let index = text.split("lib/modules/index\0").nth(1).unwrap();
     let index = Index::parse(index.trim_start_matches('\0').split('\0').next().unwrap());
     assert_eq!(index.load_order("exfat"), ["crc16", "exfat"]);

@@ -1,4 +1,5 @@
-//! Selection of modules from depmod's files, and matching of aliases. The lines are Debian 13's (kernel 6.12).
+//! Selection of modules from depmod's files, and matching of aliases. The lines are Debian 13's
+//! (kernel 6.12).
 
 use initramfs::index::{Entry, Index};
 use initramfs::modules::{ModuleTree, SelectError, Selected, alias_matches, select};
@@ -8,7 +9,8 @@ use proptest::prelude::*;
 const DEP: &str = "\
 kernel/drivers/scsi/scsi_common.ko.xz:
 kernel/drivers/scsi/scsi_mod.ko.xz: kernel/drivers/scsi/scsi_common.ko.xz
-kernel/drivers/scsi/sd_mod.ko.xz: kernel/drivers/scsi/scsi_mod.ko.xz kernel/drivers/scsi/scsi_common.ko.xz
+kernel/drivers/scsi/sd_mod.ko.xz: kernel/drivers/scsi/scsi_mod.ko.xz \
+kernel/drivers/scsi/scsi_common.ko.xz
 kernel/fs/nls/nls_iso8859-1.ko.xz:
 kernel/lib/crc16.ko.xz:
 kernel/fs/mbcache.ko.xz:
@@ -26,7 +28,8 @@ alias crypto-crc32c crc32c_intel
 alias cpu:type:x86,ven*fam*mod*:feature:*0094* crc32c_intel
 ";
 const BUILTIN: &str = "kernel/drivers/virtio/virtio_pci.ko\n";
-const SOFTDEP: &str = "softdep ext4 pre: crypto-crc32c\nsoftdep jbd2 pre: crypto-crc32c nosuchthing\n";
+const SOFTDEP: &str =
+    "softdep ext4 pre: crypto-crc32c\nsoftdep jbd2 pre: crypto-crc32c nosuchthing\n";
 
 fn tree() -> ModuleTree {
     ModuleTree::parse(DEP, ALIAS, BUILTIN, SOFTDEP)
@@ -48,7 +51,10 @@ fn dependencies_come_before_what_needs_them() {
 #[test]
 fn a_soft_dependency_brings_whoever_has_the_alias() {
     let selected = select(&tree(), &["ext4"]).unwrap();
-    assert_eq!(names(&selected), ["crc32c_generic", "crc32c_intel", "jbd2", "mbcache", "crc16", "ext4"]);
+    assert_eq!(
+        names(&selected),
+        ["crc32c_generic", "crc32c_intel", "jbd2", "mbcache", "crc16", "ext4"]
+    );
     assert_eq!(selected[5].deps, ["jbd2", "mbcache", "crc16"]);
 }
 

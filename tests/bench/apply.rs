@@ -1,5 +1,5 @@
-//! What it costs a device to make the new images of a delta, beside what it reads and hashes of a whole bundle. Nothing is written,
-//! because that costs all of them the same.
+//! What it costs a device to make the new images of a delta, beside what it reads and hashes of a
+//! whole bundle. Nothing is written, because that costs all of them the same.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -46,13 +46,16 @@ impl Place<'_> {
     /// It does not lead to the new images.
     pub(crate) fn cost(&self, way: &'static str, delta: Option<&Path>) -> Result<Cost> {
         let mut command = Command::new(std::env::current_exe().context("finding this program")?);
-        command.args([Path::new(APPLY), self.keyring, self.new, self.old_boot, self.old_root]).args(delta);
+        command
+            .args([Path::new(APPLY), self.keyring, self.new, self.old_boot, self.old_root])
+            .args(delta);
         let announced =
             delta.map(|delta| -> Result<u32> { Ok(Header::read(&mut File::open(delta)?)?.memory) });
         Ok(Cost { way, usage: process::measure(&command)?, announced: announced.transpose()? })
     }
 
-    /// Measures the part of `delta` that nothing can take away: compressing its blocks again. `new` are the images that it makes.
+    /// Measures the part of `delta` that nothing can take away: compressing its blocks again. `new`
+    /// are the images that it makes.
     ///
     /// # Errors
     /// It cannot be read.
@@ -88,11 +91,15 @@ pub(crate) fn apply(words: &[OsString]) -> Result<()> {
     while delta.next_chunk(&mut chunk)?.is_some() {
         count += 1;
     }
-    ensure!(count == new.chunks("boot").len() + new.chunks("root").len(), "{count} chunks are not all");
+    ensure!(
+        count == new.chunks("boot").len() + new.chunks("root").len(),
+        "{count} chunks are not all"
+    );
     Ok(())
 }
 
-/// The run that compresses the blocks of a delta of format 1 again, which it finds in the images that it makes.
+/// The run that compresses the blocks of a delta of format 1 again, which it finds in the images
+/// that it makes.
 ///
 /// # Errors
 /// It is another format, or leads to other images.
@@ -114,16 +121,22 @@ pub(crate) fn blocks(words: &[OsString]) -> Result<()> {
                 Record::Patch(Patch { outputs, .. }) => {
                     let (start, mut content, mut again) = (at, Vec::new(), Vec::new());
                     for Output { len, packing } in &outputs {
-                        let rest = image.get(at..).context("a patch goes over the end of its image")?;
+                        let rest =
+                            image.get(at..).context("a patch goes over the end of its image")?;
                         match packing {
                             Packing::Stored => {
-                                content.extend(rest.get(..*len as usize).context("a block is cut short")?);
+                                content.extend(
+                                    rest.get(..*len as usize).context("a block is cut short")?,
+                                );
                                 at += *len as usize;
                             }
                             Packing::Zstd(_) => {
                                 let length = zstd::zstd_safe::find_frame_compressed_size(rest).ok();
                                 let length = length.context("a block is no zstd frame")?;
-                                content.extend(zstd::bulk::decompress(&rest[..length], *len as usize)?);
+                                content.extend(zstd::bulk::decompress(
+                                    &rest[..length],
+                                    *len as usize,
+                                )?);
                                 at += length;
                             }
                         }
@@ -146,7 +159,8 @@ impl fmt::Display for Costs {
         writeln!(f, "| {:34} | seconds | processor | peak memory | at most  |", "way")?;
         writeln!(f, "|{}|---------|-----------|-------------|----------|", "-".repeat(36))?;
         for Cost { way, usage, announced } in &self.0 {
-            let (peak, announced) = (mib(usage.peak_bytes), announced.map(|mib| format!("{mib} MiB")));
+            let (peak, announced) =
+                (mib(usage.peak_bytes), announced.map(|mib| format!("{mib} MiB")));
             let announced = announced.unwrap_or("-".to_owned());
             writeln!(
                 f,

@@ -1,8 +1,9 @@
-//! Row 4: from the start of the kernel to the real init, with our initramfs and with initramfs-tools' initrd.
+//! Row 4: from the start of the kernel to the real init, with our initramfs and with
+//! initramfs-tools' initrd.
 //!
-//! Both start the same kernel on the same disk, the settled factory image, and end in the same program of
-//! the same root image: `/bin/sh`, which says how long the kernel has been up. QEMU loads kernel and initramfs
-//! itself, so that no firmware and no GRUB is in the figure.
+//! Both start the same kernel on the same disk, the settled factory image, and end in the same
+//! program of the same root image: `/bin/sh`, which says how long the kernel has been up. QEMU
+//! loads kernel and initramfs itself, so that no firmware and no GRUB is in the figure.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -41,7 +42,8 @@ pub(crate) struct BootFiles {
     args: String,
 }
 
-/// The argument of Daruma's recipes that changes the kernel's own time; the second row gives it to both.
+/// The argument of Daruma's recipes that changes the kernel's own time; the second row gives it to
+/// both.
 const NO_SELF_TESTS: &str = "cryptomgr.notests=1";
 
 /// How QEMU runs the machine.
@@ -49,8 +51,8 @@ const NO_SELF_TESTS: &str = "cryptomgr.notests=1";
 enum Clock {
     /// As fast as it can, on one processor; the kernel's clock is the host's.
     Wall,
-    /// On one processor, whose clock moves 2 ns with each instruction and jumps over idle times: what else the host
-    /// does changes nothing.
+    /// On one processor, whose clock moves 2 ns with each instruction and jumps over idle times:
+    /// what else the host does changes nothing.
     Instructions,
 }
 
@@ -85,15 +87,26 @@ impl BootFiles {
         };
         let slot_cfg = String::from_utf8(StoredSquashfs::read_file(&image, "slot.cfg")?)?;
         let variable = |name: &str| -> Result<String> {
-            let value = slot_cfg.lines().find_map(|line| line.strip_prefix(&format!("set {name}=")));
-            Ok(value.with_context(|| format!("no {name} in slot.cfg"))?.trim_matches('"').to_owned())
+            let value =
+                slot_cfg.lines().find_map(|line| line.strip_prefix(&format!("set {name}=")));
+            Ok(value
+                .with_context(|| format!("no {name} in slot.cfg"))?
+                .trim_matches('"')
+                .to_owned())
         };
         let (verity, args) = (variable("daruma_verity")?, variable("daruma_args")?);
         ensure!(args.contains(NO_SELF_TESTS), "the recipe has lost {NO_SELF_TESTS}: {args}");
-        Ok(Self { disk: disk.to_owned(), kernel: take("vmlinuz")?, ours: take("initrd")?, verity, args })
+        Ok(Self {
+            disk: disk.to_owned(),
+            kernel: take("vmlinuz")?,
+            ours: take("initrd")?,
+            verity,
+            args,
+        })
     }
 
-    /// Size of our initramfs and time to the real init, against Debian's initrd, whose root filesystem is `peer`.
+    /// Size of our initramfs and time to the real init, against Debian's initrd, whose root
+    /// filesystem is `peer`.
     pub(crate) fn rows(&self, peer: &Path, dir: &Path) -> Result<Vec<Row>> {
         let theirs = self.debian_initrd(peer, dir)?;
         let size = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
@@ -113,18 +126,29 @@ impl BootFiles {
             env.set(BOOTED, "bench")?;
             Ok(store.store(&env)?)
         })?;
-        // The first boot fills and grows /var; that happens once in a device's life and is not measured.
+        // The first boot fills and grows /var; that happens once in a device's life and is not
+        // measured.
         let settled = dir.join("settled.qcow2");
         overlay_disk(&counted, &settled)?;
         let daruma = format!(
-            "daruma.slot=A daruma.try=1 daruma.booted=bench daruma.verity={} {} daruma.init=/bin/sh",
+            "daruma.slot=A daruma.try=1 daruma.booted=bench daruma.verity={} {} \
+                daruma.init=/bin/sh",
             self.verity, self.args
         );
-        self.boot(&settled, &self.ours, &daruma, "mount -o remount,ro /var; sync", Clock::Wall, &[])?;
+        self.boot(
+            &settled,
+            &self.ours,
+            &daruma,
+            "mount -o remount,ro /var; sync",
+            Clock::Wall,
+            &[],
+        )?;
         // Debian boots with `quiet`; the consoles are those of the recipe.
-        let debian = "quiet console=tty0 console=ttyS0,115200 root=PARTLABEL=root-a rootfstype=squashfs ro init=/bin/sh";
+        let debian = "quiet console=tty0 console=ttyS0,115200 root=PARTLABEL=root-a \
+            rootfstype=squashfs ro init=/bin/sh";
         let debian_too = format!("{NO_SELF_TESTS} {debian}");
-        let boots = [(&self.ours, daruma.as_str()), (&theirs, debian), (&theirs, debian_too.as_str())];
+        let boots =
+            [(&self.ours, daruma.as_str()), (&theirs, debian), (&theirs, debian_too.as_str())];
         let samples: Vec<Sample> = in_turns(ROUNDS, boots.len(), |index| {
             let (initrd, args) = boots[index];
             self.boot(&settled, initrd, args, "true", Clock::Wall, &["-snapshot"])
@@ -145,7 +169,11 @@ impl BootFiles {
             target,
             mib: 0.0,
         };
-        rows.push(row("kernel start to real init (QEMU, TCG)", &samples[1], Target::Ratio(1.0 / 3.0)));
+        rows.push(row(
+            "kernel start to real init (QEMU, TCG)",
+            &samples[1],
+            Target::Ratio(1.0 / 3.0),
+        ));
         rows.push(row("the same, neither tests its ciphers", &samples[2], Target::None));
         let counted = |(initrd, args): (&PathBuf, &str)| {
             self.boot(&settled, initrd, args, "true", Clock::Instructions, &["-snapshot"])
@@ -168,17 +196,21 @@ impl BootFiles {
         process::run(process::command("tar").arg("-xf").arg(tar).arg("-C").arg(dir).arg("./boot"))?;
         let find = |prefix: &str| -> Result<PathBuf> {
             let entries = fs::read_dir(dir.join("boot"))?.collect::<std::io::Result<Vec<_>>>()?;
-            let entry = entries.iter().find(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+            let entry = entries
+                .iter()
+                .find(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
             Ok(entry.with_context(|| format!("no {prefix}* in {}", tar.display()))?.path())
         };
         ensure!(
             fs::read(find("vmlinuz-")?)? == fs::read(&self.kernel)?,
-            "the router and initramfs-tools.yaml do not have the same kernel; their recipes must name the same suites"
+            "the router and initramfs-tools.yaml do not have the same kernel; their recipes must \
+                name the same suites"
         );
         find("initrd.img-")
     }
 
-    /// Boots and gives the kernel's uptime, in seconds, when the real init ran. Ends when that has run `then`.
+    /// Boots and gives the kernel's uptime, in seconds, when the real init ran. Ends when that has
+    /// run `then`.
     fn boot(
         &self,
         disk: &Path,
@@ -188,8 +220,9 @@ impl BootFiles {
         clock: Clock,
         qemu: &[&str],
     ) -> Result<f64> {
-        let script =
-            format!("read up rest < /proc/uptime; echo {ARRIVED}$up; {then}; echo bench: done; exec cat");
+        let script = format!(
+            "read up rest < /proc/uptime; echo {ARRIVED}$up; {then}; echo bench: done; exec cat"
+        );
         let mut command = Command::new("qemu-system-x86_64");
         command.args(clock.options()).args(["-M", "q35", "-cpu", "max", "-m", "768"]);
         command.args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"]);
@@ -197,11 +230,14 @@ impl BootFiles {
         command.arg("-drive").arg(format!("file={},if=virtio,format=qcow2", disk.display()));
         command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(initrd);
         command.arg("-append").arg(format!("panic=5 {args} -- -c \"{script}\""));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
         let child = child.context("starting qemu-system-x86_64 (package qemu-system-x86)")?;
         let text = Machine(child).console_until("bench: done\r\n")?;
-        let seconds =
-            text.split(ARRIVED).nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        let seconds = text
+            .split(ARRIVED)
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
         seconds.with_context(|| format!("the console shows no uptime:\n{text}"))
     }
 }

@@ -37,7 +37,9 @@ impl Daruma {
     ) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let table = PartitionTable::read(&FileDisk::open_read_only(disk)?)?;
-        let find = |label: &str| table.find(label).cloned().with_context(|| format!("no partition {label}"));
+        let find = |label: &str| {
+            table.find(label).cloned().with_context(|| format!("no partition {label}"))
+        };
         let [esp, boot_a, root_a] = [find("esp")?, find("boot-a")?, find("root-a")?];
         let sizes = [
             ("esp", esp.size),
@@ -97,14 +99,16 @@ impl Daruma {
         process::measure(&self.verb("update"))
     }
 
-    /// Runs the daemon until it has committed the running slot and then gives its resident memory, bytes.
+    /// Runs the daemon until it has committed the running slot and then gives its resident memory,
+    /// bytes.
     pub(crate) fn idle_daemon(&self) -> Result<u64> {
         let healthy = self.dir.join("run/daruma/healthy");
         if healthy.exists() {
             fs::remove_file(&healthy)?;
         }
         let mut command = self.verb("daemon");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut daemon = Ended(child);
         wait_for("the daemon's verdict", || healthy.exists())?;
         wait_for("the daemon at rest", || is_asleep(daemon.0.id()))?;
@@ -131,7 +135,8 @@ impl Drop for Ended {
     }
 }
 
-/// Whether a process waits for something (proc_pid_stat(5): the state stands behind the name in parentheses).
+/// Whether a process waits for something (proc_pid_stat(5): the state stands behind the name in
+/// parentheses).
 fn is_asleep(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))

@@ -1,6 +1,8 @@
-//! How much of an update must be fetched: each method on the same two images, 1.0.0 → 2.0.0 of the real router.
+//! How much of an update must be fetched: each method on the same two images, 1.0.0 → 2.0.0 of the
+//! real router.
 //!
-//! Full is what a plain install of 2.0.0 fetches. Every method pays for its index and for what lists it.
+//! Full is what a plain install of 2.0.0 fetches. Every method pays for its index and for what
+//! lists it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -20,7 +22,8 @@ use crate::process::{command, run};
 use crate::rauc::Images;
 use crate::table::mib;
 
-/// What RAUC's adaptive method hashes (`block-hash-index`): 4 KiB blocks, 32 bytes each in the index.
+/// What RAUC's adaptive method hashes (`block-hash-index`): 4 KiB blocks, 32 bytes each in the
+/// index.
 const RAUC_BLOCK: usize = 4096;
 
 /// What one method fetches.
@@ -49,7 +52,8 @@ impl Pair<'_> {
         Ok(boot + root)
     }
 
-    /// What Daruma fetches by chunks and by each delta, with which the tail comes, and what the deltas cost.
+    /// What Daruma fetches by chunks and by each delta, with which the tail comes, and what the
+    /// deltas cost.
     ///
     /// # Errors
     /// The bundler fails.
@@ -68,12 +72,15 @@ impl Pair<'_> {
             // The root image is cut where its dm-verity tree begins, which a device makes itself.
             let verity = new.manifest().image(image).and_then(|image| image.verity);
             let is_tree = |chunk: &Chunk| verity.is_some_and(|verity| chunk.offset >= verity.size);
-            let missing =
-                new.chunks(image).iter().filter(|chunk| !have.contains_key(&chunk.sha256) && !is_tree(chunk));
+            let missing = new
+                .chunks(image)
+                .iter()
+                .filter(|chunk| !have.contains_key(&chunk.sha256) && !is_tree(chunk));
             chunks += missing.map(|chunk| u64::from(chunk.len)).sum::<u64>();
         }
         let (patch, kernel) = (dir.join("update.delta"), dir.join("kernel.delta"));
-        let text = |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
+        let text =
+            |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
         fixture.bundler(&[
             "delta",
             &text(&self.old.bundle)?,
@@ -85,7 +92,8 @@ impl Pair<'_> {
             "--with-kernel",
             &text(&kernel)?,
         ])?;
-        let [delta, with_kernel] = [tail + fs::metadata(&patch)?.len(), tail + fs::metadata(&kernel)?.len()];
+        let [delta, with_kernel] =
+            [tail + fs::metadata(&patch)?.len(), tail + fs::metadata(&kernel)?.len()];
         let fetch = |method: &str, bytes, target| Fetch {
             method: method.to_owned(),
             bytes,
@@ -94,7 +102,8 @@ impl Pair<'_> {
         };
         let keyring = fixture.key("keyring");
         let Images { boot, root } = &self.old.images;
-        let place = Place { keyring: &keyring, new: &self.new.bundle, old_boot: boot, old_root: root };
+        let place =
+            Place { keyring: &keyring, new: &self.new.bundle, old_boot: boot, old_root: root };
         let costs = vec![
             place.cost("the bundle, read and hashed", None)?,
             place.cost("delta", Some(&patch))?,
@@ -144,15 +153,20 @@ impl Pair<'_> {
 /// Gives all bytes to be fetched, and those of them that are an index.
 type Method = fn(&Path, &Path, &Path) -> Result<(u64, u64)>;
 
-const PEERS: [(&str, Method); 4] =
-    [("RAUC, adaptive", rauc_adaptive), ("casync", casync), ("zsync", zsync), ("xdelta3 -9", xdelta3)];
+const PEERS: [(&str, Method); 4] = [
+    ("RAUC, adaptive", rauc_adaptive),
+    ("casync", casync),
+    ("zsync", zsync),
+    ("xdelta3 -9", xdelta3),
+];
 
 /// Blocks of the new image that the old one has nowhere, and the index of all.
 fn rauc_adaptive(old: &Path, new: &Path, _: &Path) -> Result<(u64, u64)> {
     let have: HashSet<[u8; 32]> = blocks(old)?.into_iter().collect();
     let wanted = blocks(new)?;
     let index = 32 * wanted.len() as u64;
-    let missing: HashSet<[u8; 32]> = wanted.into_iter().filter(|hash| !have.contains(hash)).collect();
+    let missing: HashSet<[u8; 32]> =
+        wanted.into_iter().filter(|hash| !have.contains(hash)).collect();
     Ok(((missing.len() * RAUC_BLOCK) as u64 + index, index))
 }
 
@@ -166,7 +180,11 @@ fn blocks(image: &Path) -> Result<Vec<[u8; 32]>> {
 fn casync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
     let make = |name: &str, image: &Path| -> Result<(Vec<(PathBuf, u64)>, u64)> {
         let (store, list) = (dir.join(format!("{name}.castr")), dir.join(format!("{name}.caibx")));
-        run(command("casync").arg("make").arg(format!("--store={}", store.display())).arg(&list).arg(image))?;
+        run(command("casync")
+            .arg("make")
+            .arg(format!("--store={}", store.display()))
+            .arg(&list)
+            .arg(image))?;
         let mut files = Vec::new();
         for folder in fs::read_dir(&store)? {
             for file in fs::read_dir(folder?.path())? {
@@ -178,23 +196,31 @@ fn casync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
     };
     let have: HashSet<PathBuf> = make("old", old)?.0.into_iter().map(|(name, _)| name).collect();
     let (wanted, list) = make("new", new)?;
-    let missing: u64 = wanted.iter().filter(|(name, _)| !have.contains(name)).map(|(_, size)| size).sum();
+    let missing: u64 =
+        wanted.iter().filter(|(name, _)| !have.contains(name)).map(|(_, size)| size).sum();
     Ok((missing + list, list))
 }
 
 /// What zsync itself says that it lacks, and its control file.
 fn zsync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
     let control = dir.join("new.zsync");
-    // The address of the payload: a port where nobody answers. What is there locally is counted before it is asked.
-    run(command("zsyncmake").args(["-u", "http://127.0.0.1:9/new.img", "-o"]).arg(&control).arg(new))?;
+    // The address of the payload: a port where nobody answers. What is there locally is counted
+    // before it is asked.
+    run(command("zsyncmake")
+        .args(["-u", "http://127.0.0.1:9/new.img", "-o"])
+        .arg(&control)
+        .arg(new))?;
     let mut zsync = command("zsync");
     zsync.arg("-i").arg(old).arg("-o").arg(dir.join("out.img")).arg(&control).current_dir(dir);
     zsync.stdin(std::process::Stdio::null());
     let output = zsync.output().context("starting zsync")?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     // "###########--------- 58.3% 0.0 kBps aborted"
-    let share = text.rsplit_once('%').and_then(|(before, _)| before.split_whitespace().last()?.parse().ok());
-    let share: f64 = share.with_context(|| format!("zsync does not say how much it has: {text}"))?;
+    let share = text
+        .rsplit_once('%')
+        .and_then(|(before, _)| before.split_whitespace().last()?.parse().ok());
+    let share: f64 =
+        share.with_context(|| format!("zsync does not say how much it has: {text}"))?;
     ensure!((0.0..=100.0).contains(&share), "zsync says {share} %");
     let (size, index) = (fs::metadata(new)?.len(), fs::metadata(&control)?.len());
     Ok(((size as f64 * (1.0 - share / 100.0)) as u64 + index, index))
@@ -239,7 +265,8 @@ impl fmt::Display for Shares {
             let (bytes, index) = (mib(*bytes), mib(*index));
             writeln!(
                 f,
-                "| {method:35} | {bytes:10} | {index:11} | {share:5.1} % | {index_share:4.2} % | {target:7} | {met:10} |"
+                "| {method:35} | {bytes:10} | {index:11} | {share:5.1} % | {index_share:4.2} % | \
+                    {target:7} | {met:10} |"
             )?;
         }
         Ok(())

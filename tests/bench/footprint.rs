@@ -19,7 +19,8 @@ pub(crate) struct Footprint {
 }
 
 impl Footprint {
-    /// Of `program`, a path as seen in the root filesystem `root`, whose own `ldd` says what it loads.
+    /// Of `program`, a path as seen in the root filesystem `root`, whose own `ldd` says what it
+    /// loads.
     pub(crate) fn of(program: &Path, root: &Path) -> Result<Self> {
         let mut command = if root == Path::new("/") {
             process::command("ldd")
@@ -37,21 +38,26 @@ impl Footprint {
         files.insert(resolve(root, program)?);
         let mut bytes = 0;
         for file in &files {
-            bytes += fs::metadata(file).with_context(|| format!("looking at {}", file.display()))?.len();
+            bytes +=
+                fs::metadata(file).with_context(|| format!("looking at {}", file.display()))?.len();
         }
         Ok(Self { bytes, libraries })
     }
 }
 
-/// The files that ldd names: `libc.so.6 => /lib/… (0x…)` and `/lib64/ld-… (0x…)`; the vDSO has none.
+/// The files that ldd names: `libc.so.6 => /lib/… (0x…)` and `/lib64/ld-… (0x…)`; the vDSO has
+/// none.
 fn paths(text: &str) -> Vec<PathBuf> {
     let word = |line: &str| {
         line.split(" (0x").next().map(str::trim).filter(|w| w.starts_with('/')).map(PathBuf::from)
     };
-    text.lines().filter_map(|line| word(line.split_once("=> ").map_or(line, |(_, rest)| rest))).collect()
+    text.lines()
+        .filter_map(|line| word(line.split_once("=> ").map_or(line, |(_, rest)| rest)))
+        .collect()
 }
 
-/// The file behind an absolute path in `root`, links followed within it (merged /usr links are relative).
+/// The file behind an absolute path in `root`, links followed within it (merged /usr links are
+/// relative).
 fn resolve(root: &Path, path: &Path) -> Result<PathBuf> {
     let path = root.join(path.strip_prefix("/").unwrap_or(path));
     path.canonicalize().with_context(|| format!("finding {}", path.display()))
@@ -66,7 +72,8 @@ mod tests {
         let text = "\tlinux-vdso.so.1 (0x00007ffd)\n\
                     \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f1)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f2)\n";
-        let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
+        let expected =
+            ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
         assert_eq!(paths(text), expected);
         assert!(paths("\tstatically linked\n").is_empty());
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bundle::{
-    Bundle, BundleWriter, ImageInput, ImageName, Keyring, ROOT_CHUNKS, SecretKey, SlotChunks, StoredSquashfs,
-    Verity, verity_tree_size,
+    Bundle, BundleWriter, ImageInput, ImageName, Keyring, ROOT_CHUNKS, SecretKey, SlotChunks,
+    StoredSquashfs, Verity, verity_tree_size,
 };
 use image_layout::{Disk, FileDisk};
 use tests::fixture::Fixture;
@@ -58,7 +58,8 @@ impl Workload {
     pub(crate) fn large(&self, fixture: &Fixture, dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let keyring = Keyring::load(&fixture.key("keyring"))?;
-        let manifest = Bundle::open(FileDisk::open_read_only(&self.bundle)?, &keyring)?.manifest().clone();
+        let manifest =
+            Bundle::open(FileDisk::open_read_only(&self.bundle)?, &keyring)?.manifest().clone();
         let verity = manifest.image(ImageName::ROOT).and_then(|image| image.verity);
         let root = dir.join("root.img");
         let noise = File::open("/dev/urandom")?;
@@ -73,7 +74,10 @@ impl Workload {
                 ImageInput {
                     name: ImageName::ROOT.parse()?,
                     path: &root,
-                    verity: Some(Verity { size: LARGE, ..verity.context("a root image without verity")? }),
+                    verity: Some(Verity {
+                        size: LARGE,
+                        ..verity.context("a root image without verity")?
+                    }),
                 },
             ],
             meta: manifest.meta,
@@ -93,7 +97,8 @@ fn boot_for(root: &Path, from: &Path, to: &Path) -> Result<()> {
         let mut content = vec![0; usize::try_from(file.size)?];
         disk.read_at(&mut content, file.offset)?;
         if file.name.as_str() == ROOT_CHUNKS {
-            content = SlotChunks::root_table(&FileDisk::open_read_only(root)?, &BTreeSet::from([LARGE]))?;
+            content =
+                SlotChunks::root_table(&FileDisk::open_read_only(root)?, &BTreeSet::from([LARGE]))?;
         }
         boot.add_bytes(file.name.as_str(), content)?;
     }
@@ -138,7 +143,8 @@ impl Contest<'_> {
         Ok(rows)
     }
 
-    /// The row of a slow medium. Without RAUC, whose writes of 8 KiB are slow on FUSE, and only there.
+    /// The row of a slow medium. Without RAUC, whose writes of 8 KiB are slow on FUSE, and only
+    /// there.
     pub(crate) fn slow_rows(&self, small: &Workload, speed: Speed) -> Result<Vec<Row>> {
         let runs = self.runs(small, None, Source::Warm)?;
         let megabytes = |bytes: u64| bytes / 1_000_000;
@@ -146,7 +152,12 @@ impl Contest<'_> {
         Ok(times(&runs, &format!("install, disk of {write} MB/s (reads {read})")))
     }
 
-    fn runs(&self, workload: &Workload, rauc: Option<&Path>, source: Source) -> Result<Vec<Vec<Usage>>> {
+    fn runs(
+        &self,
+        workload: &Workload,
+        rauc: Option<&Path>,
+        source: Source,
+    ) -> Result<Vec<Vec<Usage>>> {
         let count = if rauc.is_some() { 3 } else { 2 };
         in_turns(ROUNDS, count, |contender| self.run(contender, workload, rauc, source))
     }

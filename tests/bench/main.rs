@@ -1,7 +1,8 @@
-//! `make bench`: measurements side by side with `dd`, Debian's RAUC and initramfs-tools, all in one run.
+//! `make bench`: measurements side by side with `dd`, Debian's RAUC and initramfs-tools, all in one
+//! run.
 //!
-//! Only ratios and sizes are judged, because times depend on the machine. docs/benchmarks.md says what each row
-//! is and keeps the last published run.
+//! Only ratios and sizes are judged, because times depend on the machine. docs/benchmarks.md says
+//! what each row is and keeps the last published run.
 
 mod apply;
 mod boot;
@@ -53,13 +54,18 @@ fn main() -> Result<ExitCode> {
     }
     let cache = match std::env::var_os("DARUMA_CACHE") {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache/daruma"),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?)
+            .join(".cache/daruma"),
     };
     let only_download = words.first().is_some_and(|word| word == DOWNLOAD);
-    sandbox::run(&cache, |sandbox| if only_download { download(sandbox) } else { bench(&cache, sandbox) })
+    sandbox::run(
+        &cache,
+        |sandbox| if only_download { download(sandbox) } else { bench(&cache, sandbox) },
+    )
 }
 
-/// First argument of a run that measures nothing but what is fetched: bytes do not depend on what else the machine does.
+/// First argument of a run that measures nothing but what is fetched: bytes do not depend on what
+/// else the machine does.
 const DOWNLOAD: &str = "download";
 
 /// The table of what is fetched.
@@ -76,7 +82,9 @@ fn download(sandbox: &Sandbox) -> Result<()> {
     let fetches = [ours, pair.peers(&dir)?].concat();
     let shares = Shares { full: pair.full()?, fetches };
     let full = table::mib(shares.full);
-    println!("What is fetched for 1.0.0 → 2.0.0, boot and root image together ({full}):\n\n{shares}");
+    println!(
+        "What is fetched for 1.0.0 → 2.0.0, boot and root image together ({full}):\n\n{shares}"
+    );
     println!("What it costs to make 2.0.0 of it, without writing it:\n\n{costs}");
     Ok(())
 }
@@ -108,7 +116,13 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
 
     let rauc_idle = rauc.as_ref().map(Rauc::resident).transpose()?;
     let idle = daruma.idle_daemon()?;
-    table.0.push(Row::sizes("idle daemon, resident", idle, "RAUC's service", rauc_idle, Target::Mib(8.0)));
+    table.0.push(Row::sizes(
+        "idle daemon, resident",
+        idle,
+        "RAUC's service",
+        rauc_idle,
+        Target::Mib(8.0),
+    ));
     table.0.extend(footprint(&fixture, rauc.as_ref())?);
     let channel = Channel::new(&fixture, sandbox, &sandbox.work.join("channel"), &running, &small)?;
     say("installing");
@@ -121,8 +135,12 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
         for speed in medium::SPEEDS {
             let name = format!("slow-{}", speed.write);
             let daruma = device(&name, small_root, Kind::Slow(speed))?;
-            table.0.extend(Contest { sandbox, daruma: &daruma, rauc: None }.slow_rows(&small, speed)?);
-            table.0.extend(channel.rows(&daruma, &format!("disk of {} MB/s", speed.write / 1_000_000))?);
+            table
+                .0
+                .extend(Contest { sandbox, daruma: &daruma, rauc: None }.slow_rows(&small, speed)?);
+            table.0.extend(
+                channel.rows(&daruma, &format!("disk of {} MB/s", speed.write / 1_000_000))?,
+            );
             devices += 1;
         }
     }
@@ -142,7 +160,8 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     download(sandbox)
 }
 
-/// The tar of a peer's root filesystem; the bundler keeps it by the state of the archive and the recipe.
+/// The tar of a peer's root filesystem; the bundler keeps it by the state of the archive and the
+/// recipe.
 fn root_filesystem(fixture: &Fixture, cache: &Path, name: &str) -> Result<PathBuf> {
     let tar = cache.join(format!("rootfs/bench-{name}.tar"));
     std::fs::create_dir_all(cache.join("rootfs"))?;
@@ -159,7 +178,8 @@ fn root_filesystem(fixture: &Fixture, cache: &Path, name: &str) -> Result<PathBu
     Ok(tar)
 }
 
-/// The agent with its libraries against RAUC with its own; in the same root filesystem, when there is one.
+/// The agent with its libraries against RAUC with its own; in the same root filesystem, when there
+/// is one.
 fn footprint(fixture: &Fixture, rauc: Option<&Rauc>) -> Result<Vec<Row>> {
     let agent = fixture.program("daruma");
     let (ours, theirs) = match rauc {
@@ -171,10 +191,18 @@ fn footprint(fixture: &Fixture, rauc: Option<&Rauc>) -> Result<Vec<Row>> {
         }
     };
     let what = match &theirs {
-        Some(theirs) => format!("agent with its {} libraries (RAUC: {})", ours.libraries, theirs.libraries),
+        Some(theirs) => {
+            format!("agent with its {} libraries (RAUC: {})", ours.libraries, theirs.libraries)
+        }
         None => format!("agent with its {} libraries", ours.libraries),
     };
-    Ok(vec![Row::sizes(&what, ours.bytes, "RAUC", theirs.map(|theirs| theirs.bytes), Target::Mib(6.0))])
+    Ok(vec![Row::sizes(
+        &what,
+        ours.bytes,
+        "RAUC",
+        theirs.map(|theirs| theirs.bytes),
+        Target::Mib(6.0),
+    )])
 }
 
 fn say(text: &str) {

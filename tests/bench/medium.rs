@@ -1,7 +1,9 @@
-//! A slow medium: files that QEMU's storage daemon serves through FUSE, held to the speed of an eMMC chip.
+//! A slow medium: files that QEMU's storage daemon serves through FUSE, held to the speed of an
+//! eMMC chip.
 //!
-//! On a fast disk an install is bound by the processor and says little about a router, whose flash is slower than its
-//! hashing. Reads and writes have a limit each and do not slow each other down, as they would on one chip.
+//! On a fast disk an install is bound by the processor and says little about a router, whose flash
+//! is slower than its hashing. Reads and writes have a limit each and do not slow each other down,
+//! as they would on one chip.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -35,17 +37,25 @@ impl SlowMedium {
     pub(crate) fn start(files: &[PathBuf], speed: Speed) -> Result<(Self, Vec<PathBuf>)> {
         let Speed { write, read } = speed;
         let mut command = process::command("qemu-storage-daemon");
-        command.args(["--object", &format!("throttle-group,id=chip,x-bps-read={read},x-bps-write={write}")]);
+        command.args([
+            "--object",
+            &format!("throttle-group,id=chip,x-bps-read={read},x-bps-write={write}"),
+        ]);
         let mut served = Vec::new();
         for (index, file) in files.iter().enumerate() {
             let point = file.with_extension("slow");
             File::create(&point)?;
             let (file, mountpoint) = (file.display(), point.display());
             for (option, value) in [
-                ("--blockdev", format!("driver=file,filename={file},node-name=file{index},cache.direct=on")),
                 (
                     "--blockdev",
-                    format!("driver=throttle,node-name=slow{index},throttle-group=chip,file=file{index}"),
+                    format!("driver=file,filename={file},node-name=file{index},cache.direct=on"),
+                ),
+                (
+                    "--blockdev",
+                    format!(
+                        "driver=throttle,node-name=slow{index},throttle-group=chip,file=file{index}"
+                    ),
                 ),
                 (
                     "--export",
@@ -59,7 +69,8 @@ impl SlowMedium {
             served.push(point);
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let this = Self(child.context("starting qemu-storage-daemon (package qemu-system-common)")?);
+        let this =
+            Self(child.context("starting qemu-storage-daemon (package qemu-system-common)")?);
         wait_for("the slow medium", || served.iter().all(|point| is_mounted(point)))?;
         Ok((this, served))
     }

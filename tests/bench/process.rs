@@ -25,7 +25,8 @@ impl Io {
         let text = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-            line.and_then(|number| number.parse().ok()).with_context(|| format!("{name} in /proc/{pid}/io"))
+            line.and_then(|number| number.parse().ok())
+                .with_context(|| format!("{name} in /proc/{pid}/io"))
         };
         Ok(Self {
             read_calls: field("syscr")?,
@@ -79,8 +80,8 @@ pub(crate) const METER: &str = "meter";
 
 /// Runs a command to its end and says what it cost.
 ///
-/// A child starts out in its parent's memory and inherits the peak of that. So the parent is a second, small run of
-/// this program, the meter: with that, peaks from 3 MiB on can be seen.
+/// A child starts out in its parent's memory and inherits the peak of that. So the parent is a
+/// second, small run of this program, the meter: with that, peaks from 3 MiB on can be seen.
 ///
 /// # Errors
 /// When it cannot be started or does not end well; the message has what it said.
@@ -90,7 +91,8 @@ pub(crate) fn measure(command: &Command) -> Result<Usage> {
     meter.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let line = run(&mut meter)?;
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let [seconds, cpu_seconds, peak_bytes, read_calls, read_bytes, write_calls, write_bytes] = fields[..]
+    let [seconds, cpu_seconds, peak_bytes, read_calls, read_bytes, write_calls, write_bytes] =
+        fields[..]
     else {
         bail!("the meter of {command:?} said {line:?}");
     };
@@ -121,8 +123,10 @@ pub(crate) fn meter(words: &[OsString]) -> Result<()> {
     let (status, peak, cpu) = sys::wait(Pid::from_raw(child.id().cast_signed()))?;
     let seconds = started.elapsed().as_secs_f64();
     ensure!(status.success(), "ended with {status}");
-    // The calls of a child that was waited for are added to its parent's, and the meter has next to none itself.
-    let Io { read_calls, read_bytes, write_calls, write_bytes } = Io::of(std::process::id())?.since(before);
+    // The calls of a child that was waited for are added to its parent's, and the meter has next to
+    // none itself.
+    let Io { read_calls, read_bytes, write_calls, write_bytes } =
+        Io::of(std::process::id())?.since(before);
     println!("{seconds} {cpu} {peak} {read_calls} {read_bytes} {write_calls} {write_bytes}");
     Ok(())
 }
@@ -132,7 +136,8 @@ pub(crate) fn meter(words: &[OsString]) -> Result<()> {
 /// # Errors
 /// As for [`measure`].
 pub(crate) fn run(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, said.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -1,4 +1,5 @@
-//! Debian's RAUC in a chroot of its own, its service on a D-Bus of its own, with our slots as its slots.
+//! Debian's RAUC in a chroot of its own, its service on a D-Bus of its own, with our slots as its
+//! slots.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -48,10 +49,14 @@ impl Rauc {
             process::command("tar").arg("-xf").arg(tar).arg("-C").arg(&root).arg("--numeric-owner"),
         )?;
         for (source, target) in [("/proc", "proc"), ("/sys", "sys"), ("/dev", "dev")] {
-            process::run(process::command("mount").args(["--rbind", source]).arg(root.join(target)))?;
+            process::run(
+                process::command("mount").args(["--rbind", source]).arg(root.join(target)),
+            )?;
         }
         fs::create_dir_all(root.join(&SLOTS[1..]))?;
-        process::run(process::command("mount").arg("--bind").arg(slots.dir()).arg(root.join(&SLOTS[1..])))?;
+        process::run(
+            process::command("mount").arg("--bind").arg(slots.dir()).arg(root.join(&SLOTS[1..])),
+        )?;
         fs::create_dir_all(root.join("run/dbus"))?;
         fs::create_dir_all(root.join("etc/rauc"))?;
         fs::write(root.join("etc/rauc/system.conf"), system_conf())?;
@@ -73,7 +78,8 @@ impl Rauc {
         reset_environment(&root)?;
         let log = File::create(root.join(&LOG[1..]))?;
         let daemon = |command: &mut Command| -> Result<Child> {
-            let command = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+            let command =
+                command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
             command.spawn().with_context(|| format!("starting {command:?}"))
         };
         let bus = daemon(chroot(&root, "dbus-daemon").args([
@@ -86,7 +92,10 @@ impl Rauc {
         let service = daemon(chroot(&root, "rauc").args(["service", "--override-boot-slot=A"]))?;
         let this = Self { root, bus, service };
         wait_for("RAUC's service", || {
-            chroot(&this.root, "rauc").arg("status").output().is_ok_and(|output| output.status.success())
+            chroot(&this.root, "rauc")
+                .arg("status")
+                .output()
+                .is_ok_and(|output| output.status.success())
         })?;
         Ok(this)
     }
@@ -101,8 +110,8 @@ impl Rauc {
         &self.root
     }
 
-    /// Makes a signed bundle in format `plain` (RAUC's own mksquashfs call, its defaults) and gives its path. The
-    /// other format, `verity`, needs the kernel's device mapper to install.
+    /// Makes a signed bundle in format `plain` (RAUC's own mksquashfs call, its defaults) and gives
+    /// its path. The other format, `verity`, needs the kernel's device mapper to install.
     pub(crate) fn bundle(&self, name: &str, images: &Images) -> Result<PathBuf> {
         let stage = self.root.join("bench").join(name);
         fs::create_dir_all(&stage)?;
@@ -134,8 +143,8 @@ impl Rauc {
         Ok(())
     }
 
-    /// Installs a bundle. Time is that of the `rauc install` call; memory and calls are the service's, which does the
-    /// work.
+    /// Installs a bundle. Time is that of the `rauc install` call; memory and calls are the
+    /// service's, which does the work.
     pub(crate) fn install(&self, bundle: &Path) -> Result<Usage> {
         let before = Io::of(self.service.id())?;
         let inside = Path::new("/").join(bundle.strip_prefix(&self.root)?);
@@ -190,7 +199,13 @@ fn reset_environment(root: &Path) -> Result<()> {
         }
     }
     process::run(chroot(root, "grub-editenv").args([GRUBENV, "create"]))?;
-    process::run(chroot(root, "grub-editenv").args([GRUBENV, "set", "ORDER=A B", "A_OK=1", "A_TRY=0"]))?;
+    process::run(chroot(root, "grub-editenv").args([
+        GRUBENV,
+        "set",
+        "ORDER=A B",
+        "A_OK=1",
+        "A_TRY=0",
+    ]))?;
     Ok(())
 }
 

@@ -40,12 +40,15 @@ pub(crate) fn times(runs: &[Vec<Usage>]) -> Vec<Sample> {
 /// Seconds: `0.31 s (0.29–0.40)`.
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else { return f.write_str("-") };
+        let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else {
+            return f.write_str("-");
+        };
         write!(f, "{:.2} s ({least:.2}–{most:.2})", self.median())
     }
 }
 
-/// Calls `run(i)` for every `i` below `count` in each of `rounds` rounds; who begins moves on by one each round.
+/// Calls `run(i)` for every `i` below `count` in each of `rounds` rounds; who begins moves on by
+/// one each round.
 pub(crate) fn in_turns<T>(
     rounds: usize,
     count: usize,

@@ -1,8 +1,10 @@
-//! A place of our own: as root, mount and PID namespaces in which the benchmark mounts and starts what it likes.
+//! A place of our own: as root, mount and PID namespaces in which the benchmark mounts and starts
+//! what it likes.
 //!
-//! When this program ends, however it ends, the kernel ends the namespaces with all daemons and mounts in
-//! them; loop devices are let go with the last file handle (see [`crate::slots`]). Only the working folder
-//! is left to be removed by hand, and the next run does so if this one could not.
+//! When this program ends, however it ends, the kernel ends the namespaces with all daemons and
+//! mounts in them; loop devices are let go with the last file handle (see [`crate::slots`]). Only
+//! the working folder is left to be removed by hand, and the next run does so if this one could
+//! not.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,8 @@ pub(crate) struct Sandbox {
     pub(crate) is_root: bool,
 }
 
-/// Makes the sandbox and runs `bench` in it. With root that is done by a second run of this program.
+/// Makes the sandbox and runs `bench` in it. With root that is done by a second run of this
+/// program.
 pub(crate) fn run(cache: &Path, bench: impl FnOnce(&Sandbox) -> Result<()>) -> Result<ExitCode> {
     let work = cache.join("bench-work");
     if std::env::var_os(INSIDE).is_some() {
@@ -43,8 +46,10 @@ pub(crate) fn run(cache: &Path, bench: impl FnOnce(&Sandbox) -> Result<()>) -> R
         inside()
     } else {
         eprintln!(
-            "bench: not root, so no loop devices, no chroot for RAUC and no dropping of the page cache: the slots are \
-             plain files and the rows against RAUC are left out. Run `sudo make bench` for all of them."
+            "bench: not root, so no loop devices, no chroot for RAUC and no dropping of the page \
+                cache: the slots are \
+             plain files and the rows against RAUC are left out. Run `sudo make bench` for all of \
+             them."
         );
         bench(&Sandbox { work: work.clone(), is_root: false }).map(|()| ExitCode::SUCCESS)
     };
@@ -60,7 +65,8 @@ fn inside() -> Result<ExitCode> {
     }
     signals.thread_block()?;
     let program = std::env::current_exe().context("finding this program")?;
-    // With the PATH as it is: the bundler keeps what it builds by the environment of its tools, too.
+    // With the PATH as it is: the bundler keeps what it builds by the environment of its tools,
+    // too.
     let mut child = Command::new("setpriv")
         .args([
             "--pdeathsig",
@@ -102,12 +108,13 @@ fn end(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// Removes the working folder. The mounts in it were never visible to this process, and `rm` would not
-/// follow them if they were.
+/// Removes the working folder. The mounts in it were never visible to this process, and `rm` would
+/// not follow them if they were.
 fn remove(work: &Path) -> Result<()> {
     // After a signal the last processes of the namespace may still be on their way out.
     for _ in 0..10 {
-        let status = process::command("rm").args(["-rf", "--one-file-system"]).arg(work).status()?;
+        let status =
+            process::command("rm").args(["-rf", "--one-file-system"]).arg(work).status()?;
         if status.success() {
             return Ok(());
         }

@@ -34,14 +34,19 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// Makes partitions of the given labels and sizes (bytes), full of zeros, in the folder `dir`, which exists.
-    /// Every block is written once, so that the first measured run does not pay for finding room.
+    /// Makes partitions of the given labels and sizes (bytes), full of zeros, in the folder `dir`,
+    /// which exists. Every block is written once, so that the first measured run does not pay for
+    /// finding room.
     pub(crate) fn make(dir: &Path, sizes: &[(&str, u64)], kind: Kind) -> Result<Self> {
         let mut files = Vec::new();
         for (label, size) in sizes {
-            let file =
-                dir.join(if kind == Kind::Files { (*label).to_owned() } else { format!("{label}.backing") });
-            let mut out = File::create(&file).with_context(|| format!("creating {}", file.display()))?;
+            let file = dir.join(if kind == Kind::Files {
+                (*label).to_owned()
+            } else {
+                format!("{label}.backing")
+            });
+            let mut out =
+                File::create(&file).with_context(|| format!("creating {}", file.display()))?;
             fill(&mut out, *size)?;
             files.push(file);
         }
@@ -57,7 +62,8 @@ impl Slots {
         if kind == Kind::Loops {
             for (file, (label, _)) in files.iter().zip(sizes) {
                 let mut losetup = process::command("losetup");
-                let device = process::run(losetup.args(["--find", "--show", "--direct-io=on"]).arg(file))?;
+                let device =
+                    process::run(losetup.args(["--find", "--show", "--direct-io=on"]).arg(file))?;
                 let device = device.trim();
                 loops.push(File::open(device).with_context(|| format!("opening {device}"))?);
                 process::run(process::command("losetup").args(["--detach", device]))?;
@@ -109,8 +115,8 @@ fn fill(file: &mut File, mut len: u64) -> Result<()> {
     Ok(())
 }
 
-/// Brings the page cache to the same state before every run: nothing dirty, nothing cached (root only), then
-/// `source` read once if the run is to find it there.
+/// Brings the page cache to the same state before every run: nothing dirty, nothing cached (root
+/// only), then `source` read once if the run is to find it there.
 pub(crate) fn settle(drop_caches: bool, source: Option<&[&Path]>) -> Result<()> {
     nix::unistd::sync();
     if drop_caches {

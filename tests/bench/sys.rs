@@ -8,8 +8,8 @@ use std::process::ExitStatus;
 use nix::libc;
 use nix::unistd::Pid;
 
-/// Waits for a child to end; gives its status, the most memory that it ever had resident, in bytes, and the processor
-/// time of all its threads, in seconds.
+/// Waits for a child to end; gives its status, the most memory that it ever had resident, in bytes,
+/// and the processor time of all its threads, in seconds.
 ///
 /// The peak is never below that of this program (see [`crate::process::measure`]).
 ///

@@ -29,7 +29,13 @@ pub(crate) struct Row {
 
 impl Row {
     /// Sizes in bytes.
-    pub(crate) fn sizes(what: &str, ours: u64, peer: &str, theirs: Option<u64>, target: Target) -> Self {
+    pub(crate) fn sizes(
+        what: &str,
+        ours: u64,
+        peer: &str,
+        theirs: Option<u64>,
+        target: Target,
+    ) -> Self {
         Self {
             what: what.to_owned(),
             ours: mib(ours),
@@ -61,7 +67,8 @@ impl Row {
             Some(false) => "**missed**",
         };
         let ratio = self.ratio.map_or("-".to_owned(), times);
-        [&self.what, &self.ours, &self.peer, &self.theirs, &ratio, &target, met].map(|cell| cell.to_string())
+        [&self.what, &self.ours, &self.peer, &self.theirs, &ratio, &target, met]
+            .map(|cell| cell.to_string())
     }
 }
 
@@ -85,7 +92,8 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["what", "daruma", "peer", "peer's", "ratio", "target", ""].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(head).chain(self.0.iter().map(Row::cells)).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width =
+            |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<_> = (0..7).map(width).collect();
         for (index, row) in rows.iter().enumerate() {
             for (cell, width) in row.iter().zip(&widths) {
@@ -116,7 +124,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let text = Table(vec![Row::sizes("agent", 1 << 20, "rauc", None, Target::None)]).to_string();
+        let text =
+            Table(vec![Row::sizes("agent", 1 << 20, "rauc", None, Target::None)]).to_string();
         let lengths: Vec<_> = text.lines().map(|line| line.chars().count()).collect();
         assert_eq!(lengths, [lengths[0]; 3]);
         assert!(text.contains("| agent | 1.00 MiB | rauc | -      | -     | -      |"), "{text}");

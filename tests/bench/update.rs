@@ -1,4 +1,5 @@
-//! How long an update by a delta takes, which a server on loopback has, beside a plain install of the same bundle from a file.
+//! How long an update by a delta takes, which a server on loopback has, beside a plain install of
+//! the same bundle from a file.
 
 use std::fs;
 use std::path::Path;
@@ -45,12 +46,14 @@ impl<'a> Channel<'a> {
         publisher.publish(old, &[])?;
         publisher.publish(&new.bundle, &["--deltas", "1"])?;
         let repo = publisher.path("repo");
-        let server = Server::nginx(fixture, &Place::here(), repo.as_ref(), &dir.join("nginx"), None)?;
+        let server =
+            Server::nginx(fixture, &Place::here(), repo.as_ref(), &dir.join("nginx"), None)?;
         Ok(Self { sandbox, publisher, server, new })
     }
 
-    /// Two rows, all on the same device, `what` its disk is. An update finds nothing in the page cache: neither the old system nor what the
-    /// server sends. Nor does the first peer, whose bundle lies on the disk of this machine; the second has it in memory.
+    /// Two rows, all on the same device, `what` its disk is. An update finds nothing in the page
+    /// cache: neither the old system nor what the server sends. Nor does the first peer, whose
+    /// bundle lies on the disk of this machine; the second has it in memory.
     pub(crate) fn rows(&self, daruma: &Daruma, what: &str) -> Result<Vec<Row>> {
         daruma.follow(&self.publisher.path("repo"), &self.server.url(""))?;
         let (bundle, (boot, root)) = (&self.new.bundle, self.new.images.sizes()?);
@@ -81,7 +84,10 @@ impl<'a> Channel<'a> {
         let size = fs::metadata(&self.new.bundle)?.len();
         let sent: u64 = self.server.requests()?.iter().map(|request| request.bytes).sum();
         let share = sent as f64 / (size * (devices * ROUNDS) as u64) as f64;
-        ensure!(share < SHARE, "the updates fetched {share:.2} of the bundle each: that was no delta");
+        ensure!(
+            share < SHARE,
+            "the updates fetched {share:.2} of the bundle each: that was no delta"
+        );
         Ok(())
     }
 }

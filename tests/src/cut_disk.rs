@@ -1,7 +1,8 @@
 //! A disk after a power cut at any point of a recording: some writes happened, the others did not.
 //!
-//! The states share the disk before the recording and the recorded writes; a state is only the list of what is left
-//! out. A [`View`] is one real, sparse file that is moved from state to state sector by sector.
+//! The states share the disk before the recording and the recorded writes; a state is only the list
+//! of what is left out. A [`View`] is one real, sparse file that is moved from state to state
+//! sector by sector.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -13,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::write_log::{Entry, SECTOR, WriteLog};
 
-/// The moment of a power cut: how many entries of the log happened, and which of those were lost in the disk's cache.
+/// The moment of a power cut: how many entries of the log happened, and which of those were lost in
+/// the disk's cache.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Cut {
     /// Entries before the cut.
@@ -51,7 +53,8 @@ impl CutDisk {
     pub fn new(base: &Path, size: u64, log: WriteLog) -> Result<Self> {
         let base = File::open(base)?;
         let base_size = base.metadata()?.len();
-        let mut this = Self { base, base_size, size, log, writers: HashMap::new(), marks: Vec::new() };
+        let mut this =
+            Self { base, base_size, size, log, writers: HashMap::new(), marks: Vec::new() };
         for (number, entry) in this.log.entries.iter().enumerate() {
             let mut marks = Vec::new();
             if let Entry::Write { first, data, .. } = entry {
@@ -76,13 +79,18 @@ impl CutDisk {
         }
     }
 
-    /// Writes that are not durable when the power goes after `at` entries: those since the last flush.
+    /// Writes that are not durable when the power goes after `at` entries: those since the last
+    /// flush.
     #[must_use]
     pub fn in_cache(&self, at: usize) -> Vec<usize> {
         let entries = &self.log.entries;
-        let since =
-            entries[..at].iter().rposition(|entry| *entry == Entry::Flush).map_or(0, |flush| flush + 1);
-        (since..at).filter(|&number| matches!(entries[number], Entry::Write { durable: false, .. })).collect()
+        let since = entries[..at]
+            .iter()
+            .rposition(|entry| *entry == Entry::Flush)
+            .map_or(0, |flush| flush + 1);
+        (since..at)
+            .filter(|&number| matches!(entries[number], Entry::Write { durable: false, .. }))
+            .collect()
     }
 
     fn base_sector(&self, sector: u64) -> Result<[u8; SECTOR]> {
@@ -115,7 +123,8 @@ impl CutDisk {
     }
 
     fn mark(&self, sector: u64, writer: Option<usize>) -> u128 {
-        writer.map_or(0, |writer| self.marks[writer][(sector - self.sectors(writer).start) as usize])
+        writer
+            .map_or(0, |writer| self.marks[writer][(sector - self.sectors(writer).start) as usize])
     }
 }
 
@@ -157,13 +166,15 @@ impl<'a> View<'a> {
     pub fn move_to(&mut self, cut: &Cut, mut changed: impl FnMut(&Change)) -> Result<()> {
         let (from, to) = (self.cut.at.min(cut.at), self.cut.at.max(cut.at));
         // Where either state is not simply all that came before it.
-        let uneven = [&self.cut, cut]
-            .into_iter()
-            .flat_map(|cut| cut.lost.iter().copied().chain(cut.torn.and_then(|_| cut.at.checked_sub(1))));
+        let uneven = [&self.cut, cut].into_iter().flat_map(|cut| {
+            cut.lost.iter().copied().chain(cut.torn.and_then(|_| cut.at.checked_sub(1)))
+        });
         let entries: BTreeSet<usize> = (from..to).chain(uneven).collect();
-        let sectors: BTreeSet<u64> = entries.into_iter().flat_map(|entry| self.disk.sectors(entry)).collect();
+        let sectors: BTreeSet<u64> =
+            entries.into_iter().flat_map(|entry| self.disk.sectors(entry)).collect();
         for sector in sectors {
-            let (before, after) = (self.disk.writer(sector, &self.cut), self.disk.writer(sector, cut));
+            let (before, after) =
+                (self.disk.writer(sector, &self.cut), self.disk.writer(sector, cut));
             if before == after {
                 continue;
             }
@@ -178,7 +189,13 @@ impl<'a> View<'a> {
 }
 
 /// Copies `length` bytes but for the holes of `from`.
-pub fn copy_data(from: &File, to: &File, from_offset: u64, to_offset: u64, length: u64) -> Result<()> {
+pub fn copy_data(
+    from: &File,
+    to: &File,
+    from_offset: u64,
+    to_offset: u64,
+    length: u64,
+) -> Result<()> {
     use nix::unistd::{Whence, lseek};
     let seek = |at: u64, whence| lseek(from, at as i64, whence).map(|at| at as u64);
     let end = from_offset + length;
@@ -253,7 +270,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join("base");
         std::fs::write(&base, vec![1; 2 * SECTOR]).unwrap();
-        let entries = vec![Entry::Write { first: 0, data: vec![2; 2 * SECTOR], durable: false }, write(1, 3)];
+        let entries =
+            vec![Entry::Write { first: 0, data: vec![2; 2 * SECTOR], durable: false }, write(1, 3)];
         let disk = CutDisk::new(&base, 2 * SECTOR as u64, WriteLog { entries }).unwrap();
         let mut view = View::new(&disk, &dir.path().join("view")).unwrap();
         for (at, torn, expected) in

@@ -1,8 +1,8 @@
 //! Real bundles and disks for the tests, built once and kept by content.
 //!
-//! Everything lies in `$DARUMA_CACHE` (default `~/.cache/daruma`), outside the repo. The name of a kept file
-//! is the hash of all that went into it (root filesystem, recipes, programs, keys, version), so a stale
-//! one cannot be found.
+//! Everything lies in `$DARUMA_CACHE` (default `~/.cache/daruma`), outside the repo. The name of a
+//! kept file is the hash of all that went into it (root filesystem, recipes, programs, keys,
+//! version), so a stale one cannot be found.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -26,8 +26,10 @@ impl Fixture {
     /// # Errors
     /// When they are not there: run `make build`.
     pub fn open() -> Result<Self> {
-        let repo =
-            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's folder")?.to_owned();
+        let repo = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("the workspace's folder")?
+            .to_owned();
         let programs = repo.join("target/daruma");
         for name in ["daruma-bundler", "daruma", "daruma-init", "daruma-static"] {
             let path = programs.join(name);
@@ -35,7 +37,8 @@ impl Fixture {
         }
         let cache = match std::env::var_os("DARUMA_CACHE") {
             Some(dir) => PathBuf::from(dir),
-            None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache/daruma"),
+            None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?)
+                .join(".cache/daruma"),
         };
         fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
         let this = Self { repo, programs, cache };
@@ -62,7 +65,8 @@ impl Fixture {
         self.programs.join(name)
     }
 
-    /// Path of a test key: `release.key.pem`, `release.pub.pem`, `stranger.*`, or the folder `keyring`.
+    /// Path of a test key: `release.key.pem`, `release.pub.pem`, `stranger.*`, or the folder
+    /// `keyring`.
     #[must_use]
     pub fn key(&self, name: &str) -> PathBuf {
         self.cache.join("keys-1").join(name)
@@ -162,8 +166,9 @@ impl Fixture {
         Ok(disk)
     }
 
-    /// A factory disk (raw, sparse) as the sources of `commit` make it: their programs, GRUB script and layout, with the
-    /// recipe's root filesystem of today. For what must go on working on devices in the field.
+    /// A factory disk (raw, sparse) as the sources of `commit` make it: their programs, GRUB script
+    /// and layout, with the recipe's root filesystem of today. For what must go on working on
+    /// devices in the field.
     ///
     /// # Errors
     /// The clone is shallow and lacks the commit, or it does not build.
@@ -217,7 +222,8 @@ impl Fixture {
             git.arg("-C").arg(&self.repo).args(["archive", "-o", path_str(&archive)?, commit]);
             run(&mut git).context("the tests need the repo's history: `git fetch --unshallow`")?;
             run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&sources))?;
-            // Into today's target folder: what both need of crates.io is built once. `make build` says the same of today's.
+            // Into today's target folder: what both need of crates.io is built once. `make build`
+            // says the same of today's.
             let target = self.repo("target");
             let host = "x86_64-unknown-linux-gnu";
             let static_flags = "-C target-feature=+crt-static -C relocation-model=static";
@@ -247,23 +253,30 @@ impl Fixture {
         })
     }
 
-    /// What Debian's package `name` contains, unpacked into a folder; the version is the one that this machine would
-    /// install.
+    /// What Debian's package `name` contains, unpacked into a folder; the version is the one that
+    /// this machine would install.
     ///
     /// # Errors
     /// There is no such package, or it cannot be downloaded.
     pub fn debian_package(&self, name: &str) -> Result<PathBuf> {
         let run = |command: &mut Command| -> Result<String> {
-            let output =
-                command.env("LC_ALL", "C").output().with_context(|| format!("starting {command:?}"))?;
+            let output = command
+                .env("LC_ALL", "C")
+                .output()
+                .with_context(|| format!("starting {command:?}"))?;
             let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, said.trim());
+            ensure!(
+                output.status.success(),
+                "{command:?} ended with {}: {}",
+                output.status,
+                said.trim()
+            );
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         };
         let policy = run(Command::new("apt-cache").args(["policy", name]))?;
         let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
-        let version =
-            version.with_context(|| format!("apt knows no package {name}: run `apt-get update`"))?;
+        let version = version
+            .with_context(|| format!("apt knows no package {name}: run `apt-get update`"))?;
         self.keep(&format!("package-{name}-{}", version.replace([':', '/'], "_")), |dir| {
             run(Command::new("apt-get")
                 .args(["download", "-qq", &format!("{name}={version}")])
@@ -322,7 +335,11 @@ fn run(command: &mut Command) -> Result<()> {
 
 /// The name of a recipe's file without its folder and ending.
 fn stem(recipe: &str) -> Result<String> {
-    Ok(Path::new(recipe).file_stem().context("recipe without a name")?.to_string_lossy().into_owned())
+    Ok(Path::new(recipe)
+        .file_stem()
+        .context("recipe without a name")?
+        .to_string_lossy()
+        .into_owned())
 }
 
 fn path_str(path: &Path) -> Result<&str> {

@@ -63,8 +63,8 @@ impl FolderDevice {
         Ok(boot.write_to(&path).map(drop)?)
     }
 
-    /// Makes it follow the channel `stable` at `url`, whose root document is that of the folder `repo`, as if it were in
-    /// the image.
+    /// Makes it follow the channel `stable` at `url`, whose root document is that of the folder
+    /// `repo`, as if it were in the image.
     pub fn follow(&self, repo: &str, url: &str) -> Result<()> {
         fs::copy(Path::new(repo).join("1.root.json"), self.dir.join("etc/daruma/root.json"))?;
         fs::write(self.dir.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")?;

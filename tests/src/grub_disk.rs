@@ -1,5 +1,5 @@
-//! A disk with a device's partitions under `grub-emu`: like [`crate::grub_emu`], but for any bytes of everything that GRUB
-//! reads, and for many boots in a row.
+//! A disk with a device's partitions under `grub-emu`: like [`crate::grub_emu`], but for any bytes
+//! of everything that GRUB reads, and for many boots in a row.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 pub use crate::grub_emu::PARTITION;
 use crate::grub_emu::{
-    BOOT_IMAGES, DRIVER, EnvFile, PARTITIONS, esp_template, offset, partitioned_disk, put, replace_words,
-    started, tail,
+    BOOT_IMAGES, DRIVER, EnvFile, PARTITIONS, esp_template, offset, partitioned_disk, put,
+    replace_words, started, tail,
 };
 
 /// One boot.
@@ -27,7 +27,10 @@ impl Boot {
     /// The value of an argument of the kernel command line, such as `daruma.slot`.
     #[must_use]
     pub fn argument(&self, name: &str) -> Option<&str> {
-        self.command_line.as_ref()?.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        self.command_line
+            .as_ref()?
+            .split(' ')
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Whether GRUB looked at a boot image that does not load.
@@ -80,13 +83,17 @@ impl GrubDisk {
         Ok(esp)
     }
 
-    /// Boots `times` times in a row from each of `esps`, at most [`GrubDisk::AT_ONCE`], next to `boot`: the boot images
-    /// of A, B and recovery.
+    /// Boots `times` times in a row from each of `esps`, at most [`GrubDisk::AT_ONCE`], next to
+    /// `boot`: the boot images of A, B and recovery.
     ///
     /// # Errors
     /// `grub-emu` does not start, or stops early.
     pub fn boot(&self, esps: &[&[u8]], boot: [&[u8]; 3], times: usize) -> Result<Vec<Boots>> {
-        ensure!(esps.len() <= Self::AT_ONCE && times > 0, "{} partitions, {times} times", esps.len());
+        ensure!(
+            esps.len() <= Self::AT_ONCE && times > 0,
+            "{} partitions, {times} times",
+            esps.len()
+        );
         for (number, bytes) in BOOT_IMAGES.into_iter().zip(boot) {
             self.put(number, bytes)?;
         }
@@ -96,7 +103,8 @@ impl GrubDisk {
             self.put(number, esp)?;
             for _ in 0..times {
                 script += &format!(
-                    "echo '@state'\nset root=hd0,gpt{number}\nconfigfile (hd0,gpt{number})/grub/grub.cfg\n"
+                    "echo '@state'\nset root=hd0,gpt{number}\nconfigfile \
+                        (hd0,gpt{number})/grub/grub.cfg\n"
                 );
             }
         }
@@ -108,7 +116,8 @@ impl GrubDisk {
         command.args(["-f", "2026-01-01 12:03:00", "grub-emu", "-m"]);
         command.arg(self.dir.path().join("device.map")).arg("-d").arg(&emu);
         let output = command.env("TERM", "dumb").stdin(Stdio::null()).output();
-        let output = output.context("grub-emu does not start: install the packages grub-emu and faketime")?;
+        let output = output
+            .context("grub-emu does not start: install the packages grub-emu and faketime")?;
         let screen = String::from_utf8_lossy(&output.stdout);
         let screens: Vec<_> = screen.split("@state").collect();
         ensure!(

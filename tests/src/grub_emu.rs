@@ -1,14 +1,15 @@
 //! The real `grub.cfg` under Debian's `grub-emu`, many states of the environment in one start.
 //!
-//! `grub-emu` is GRUB built as a program: the same script interpreter, `load_env`, `save_env`, FAT, SquashFS and
-//! hashes, on disk images instead of disks. It cannot start a kernel, and a state that ended it would cost a start
-//! each. So six words of `grub.cfg` are replaced, see [`REPLACED`]: the commands that load, boot, wait and restart
-//! become functions that print what they were given and fail when the file is not there. (GRUB 2.06's grub-emu has no
-//! `linux`, where a function could stand without that; the one of 2.12 has, and it means the host's files.)
-//! Everything else is the file that ships, to the letter.
+//! `grub-emu` is GRUB built as a program: the same script interpreter, `load_env`, `save_env`, FAT,
+//! SquashFS and hashes, on disk images instead of disks. It cannot start a kernel, and a state that
+//! ended it would cost a start each. So six words of `grub.cfg` are replaced, see [`REPLACED`]: the
+//! commands that load, boot, wait and restart become functions that print what they were given and
+//! fail when the file is not there. (GRUB 2.06's grub-emu has no `linux`, where a function could
+//! stand without that; the one of 2.12 has, and it means the host's files.) Everything else is the
+//! file that ships, to the letter.
 //!
-//! Every state has an EFI system partition of its own: a GPT has room for 125 next to the three boot images, and
-//! `grub.cfg` takes its partition from `root`.
+//! Every state has an EFI system partition of its own: a GPT has room for 125 next to the three
+//! boot images, and `grub.cfg` takes its partition from `root`.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -69,7 +70,10 @@ impl Outcome {
     /// The value of an argument of the kernel command line.
     #[must_use]
     pub fn argument(&self, name: &str) -> Option<&str> {
-        self.command_line.as_ref()?.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        self.command_line
+            .as_ref()?
+            .iter()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
@@ -96,7 +100,8 @@ pub struct Machine {
     esp: Vec<u8>,
 }
 
-/// Makes `disk.img` in `dir`, with a GPT of all [`PARTITIONS`]: what `grub-emu` takes for the machine's disk.
+/// Makes `disk.img` in `dir`, with a GPT of all [`PARTITIONS`]: what `grub-emu` takes for the
+/// machine's disk.
 pub(crate) fn partitioned_disk(dir: &Path) -> Result<(PathBuf, File)> {
     let path = dir.join("disk.img");
     let disk = File::options().read(true).write(true).create_new(true).open(&path)?;
@@ -109,7 +114,10 @@ pub(crate) fn partitioned_disk(dir: &Path) -> Result<(PathBuf, File)> {
     let table_path = dir.join("table");
     fs::write(&table_path, table)?;
     let mut sfdisk = Command::new("sfdisk");
-    sfdisk.args(["-q", "--no-reread", "--no-tell-kernel"]).arg(&path).stdin(File::open(table_path)?);
+    sfdisk
+        .args(["-q", "--no-reread", "--no-tell-kernel"])
+        .arg(&path)
+        .stdin(File::open(table_path)?);
     run(&mut sfdisk)?;
     Ok((path, disk))
 }
@@ -123,7 +131,8 @@ impl Machine {
     /// States that one start of `grub-emu` can try.
     pub const STATES: usize = PARTITIONS - BOOT_IMAGES.len();
 
-    /// Makes the disk, with `grub_cfg` on every EFI system partition, and `[boot-a, boot-b, recovery]`.
+    /// Makes the disk, with `grub_cfg` on every EFI system partition, and `[boot-a, boot-b,
+    /// recovery]`.
     pub fn new(grub_cfg: &str, images: [BootImage; 3]) -> Result<Self> {
         // grub-emu opens the disk O_SYNC: in memory that costs nothing.
         let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())?;
@@ -155,7 +164,8 @@ impl Machine {
             put(&mut esp, b"GRUBENV BAK", &state.bak)?;
             self.disk.write_all_at(&esp, offset(number) as u64)?;
             script += &format!(
-                "echo '@state'\nset root=hd0,gpt{number}\nconfigfile (hd0,gpt{number})/grub/grub.cfg\n"
+                "echo '@state'\nset root=hd0,gpt{number}\nconfigfile \
+                    (hd0,gpt{number})/grub/grub.cfg\n"
             );
         }
         script += "echo '@state'\nexit\n";
@@ -172,10 +182,12 @@ impl Machine {
         for (number, screen) in numbers().zip(&screens[1..=states.len()]) {
             let mut esp = vec![0; PARTITION];
             self.disk.read_exact_at(&mut esp, offset(number) as u64)?;
-            let files = EnvFiles { main: take(&esp, b"GRUBENV    ")?, bak: take(&esp, b"GRUBENV BAK")? };
+            let files =
+                EnvFiles { main: take(&esp, b"GRUBENV    ")?, bak: take(&esp, b"GRUBENV BAK")? };
             let command_line = started(screen);
-            let with_archive =
-                screen.rsplit_once("@linux").is_some_and(|(_, started)| started.contains("@archive"));
+            let with_archive = screen
+                .rsplit_once("@linux")
+                .is_some_and(|(_, started)| started.contains("@archive"));
             let (screen, esp_guid) = ((*screen).to_owned(), guid(number));
             outcomes.push(Outcome { command_line, files, screen, esp_guid, with_archive });
         }
@@ -201,8 +213,8 @@ fn emulate(device_map: &Path, emu_dir: &Path, minute: Option<u8>) -> Result<Stri
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// Boots once from a whole disk, which it changes as GRUB does; `dir` is an empty folder for its use. Gives the kernel's
-/// command line, if anything was started, and what GRUB printed.
+/// Boots once from a whole disk, which it changes as GRUB does; `dir` is an empty folder for its
+/// use. Gives the kernel's command line, if anything was started, and what GRUB printed.
 pub fn boot_disk(grub_cfg: &str, disk: &Path, dir: &Path) -> Result<(Option<Vec<String>>, String)> {
     let map = dir.join("device.map");
     fs::write(&map, format!("(hd0) {}\n", disk.display()))?;
@@ -223,7 +235,8 @@ const REPLACED: [(&str, &str); 6] = [
     ("\nreboot\n", "\nemu_reboot\n"),
 ];
 
-/// What stands for the machine around `grub.cfg`. One argument a line, because the terminal breaks long lines.
+/// What stands for the machine around `grub.cfg`. One argument a line, because the terminal breaks
+/// long lines.
 pub(crate) const DRIVER: &str = r#"
 function emu_linux {
     if [ -f "$1" ]; then
@@ -261,7 +274,13 @@ pub(crate) fn replace_words(grub_cfg: &str) -> Result<String> {
 pub(crate) fn started(screen: &str) -> Option<Vec<String>> {
     let (before, _) = screen.split_once("@boot")?.0.rsplit_once("@initrd")?;
     let (_, linux) = before.rsplit_once("@linux")?;
-    Some(linux.lines().filter_map(|line| line.trim().strip_prefix("@ ")).map(str::to_owned).collect())
+    Some(
+        linux
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("@ "))
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 pub(crate) fn offset(number: usize) -> usize {
@@ -277,7 +296,9 @@ pub(crate) fn esp_template(dir: &Path, grub_cfg: &str) -> Result<Vec<u8>> {
         Ok(path)
     };
     file("esp.img", &[0; PARTITION])?;
-    run(Command::new("mkfs.vfat").args(["-F", "12", "-r", "16", "-s", "1", "-i", "da12da12"]).arg(&image))?;
+    run(Command::new("mkfs.vfat")
+        .args(["-F", "12", "-r", "16", "-s", "1", "-i", "da12da12"])
+        .arg(&image))?;
     run(Command::new("mmd").arg("-i").arg(&image).arg("::GRUB"))?;
     let block = [b'#'; 1024];
     for (name, path) in [
@@ -290,7 +311,8 @@ pub(crate) fn esp_template(dir: &Path, grub_cfg: &str) -> Result<Vec<u8>> {
     Ok(fs::read(image)?)
 }
 
-/// Offsets of a file's directory entry and data; the template's clusters have one sector and follow each other.
+/// Offsets of a file's directory entry and data; the template's clusters have one sector and follow
+/// each other.
 fn locate(esp: &[u8], name: &[u8; 11]) -> Result<(usize, usize)> {
     let sector = |at: usize| usize::from(u16::from_le_bytes([esp[at], esp[at + 1]]));
     let data = (sector(14) + usize::from(esp[16]) * sector(22)) * 512 + sector(17) * 32;
@@ -326,7 +348,8 @@ fn take(esp: &[u8], name: &[u8; 11]) -> Result<EnvFile> {
     if esp[entry] == 0xe5 {
         return Ok(EnvFile::Missing);
     }
-    let size = u32::from_le_bytes([esp[entry + 28], esp[entry + 29], esp[entry + 30], esp[entry + 31]]);
+    let size =
+        u32::from_le_bytes([esp[entry + 28], esp[entry + 29], esp[entry + 30], esp[entry + 31]]);
     Ok(EnvFile::Bytes(esp[data..data + size as usize].to_vec()))
 }
 
@@ -338,10 +361,12 @@ fn boot_image(dir: &Path, name: &str, image: BootImage) -> Result<Vec<u8>> {
     let tree = dir.join(format!("boot-{name}"));
     fs::create_dir(&tree)?;
     let mut sums = String::new();
-    let files: &[&str] = if image == BootImage::NoInitrd { &["vmlinuz"] } else { &["vmlinuz", "initrd"] };
+    let files: &[&str] =
+        if image == BootImage::NoInitrd { &["vmlinuz"] } else { &["vmlinuz", "initrd"] };
     for file in files {
         let content = format!("{file} of {name}\n").repeat(50);
-        let sum: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum: String =
+            Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
         sums += &format!("{sum}  {file}\n");
         fs::write(tree.join(file), &content)?;
     }
@@ -359,7 +384,9 @@ fn boot_image(dir: &Path, name: &str, image: BootImage) -> Result<Vec<u8>> {
     fs::write(
         tree.join("slot.cfg"),
         format!(
-            "set daruma_compatible=router\nset daruma_version=1.0.0\nset daruma_build=of-{name}\nset daruma_min_version=0.0.0\nset daruma_verity=hash-{name}:salt:1\n{args}"
+            "set daruma_compatible=router\nset daruma_version=1.0.0\nset \
+                daruma_build=of-{name}\nset daruma_min_version=0.0.0\nset \
+                daruma_verity=hash-{name}:salt:1\n{args}"
         ),
     )?;
     let squashfs = dir.join(format!("boot-{name}.squashfs"));
@@ -377,7 +404,8 @@ fn boot_image(dir: &Path, name: &str, image: BootImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// [`Machine::boot_at`] for any number of states, on as many machines at once as there are processors.
+/// [`Machine::boot_at`] for any number of states, on as many machines at once as there are
+/// processors.
 pub fn boot_all(
     grub_cfg: &str,
     images: [BootImage; 3],
@@ -397,7 +425,8 @@ pub fn boot_all(
             }
             anyhow::Ok(outcomes)
         };
-        let threads: Vec<_> = states.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
+        let threads: Vec<_> =
+            states.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
         let mut outcomes = Vec::with_capacity(states.len());
         for thread in threads {
             outcomes.extend(thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??);

@@ -1,4 +1,5 @@
-//! Whether a disk after a power cut is still a device: what GRUB takes, whether that is whole, whether /var is.
+//! Whether a disk after a power cut is still a device: what GRUB takes, whether that is whole,
+//! whether /var is.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -18,7 +19,8 @@ use crate::recording::{Phase, Recording, Taken};
 use crate::trial_disk;
 use crate::write_log::SECTOR;
 
-/// Parts of the disk that are judged apart. Those of a partition have its place in [`label::ALL`] plus one.
+/// Parts of the disk that are judged apart. Those of a partition have its place in [`label::ALL`]
+/// plus one.
 const TABLE: usize = 0;
 const ESP: usize = 2;
 const VAR: usize = 8;
@@ -26,12 +28,14 @@ const VAR: usize = 8;
 const ENVIRONMENT: usize = 9;
 const PARTS: usize = 10;
 /// Parts that nobody may write after the factory: GRUB's own, and recovery.
-const CONSTANT: [(usize, &str); 3] = [(1, "bios"), (ESP, "esp but for the environment"), (7, "recovery")];
+const CONSTANT: [(usize, &str); 3] =
+    [(1, "bios"), (ESP, "esp but for the environment"), (7, "recovery")];
 
 /// What is wrong with a state; none of these may ever be seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Nothing would start, or not what the phase allows; or Linux would not find its partitions or /var.
+    /// Nothing would start, or not what the phase allows; or Linux would not find its partitions or
+    /// /var.
     DoesNotBoot(String),
     /// What would start is not, byte for byte, the images of one bundle.
     Mixed(String),
@@ -85,8 +89,9 @@ impl<'a> Judge<'a> {
         let table = PartitionTable::read(&FileDisk::open_read_only(&recording.base)?)?;
         let mut starts = [0; 8];
         for (start, name) in starts.iter_mut().zip(label::ALL) {
-            *start = table.find(name).with_context(|| format!("the factory disk has no {name}"))?.offset
-                / SECTOR as u64;
+            *start =
+                table.find(name).with_context(|| format!("the factory disk has no {name}"))?.offset
+                    / SECTOR as u64;
         }
         let mut images = Vec::new();
         for (slot, path) in Slot::ALL.into_iter().zip(&recording.bundles) {
@@ -210,10 +215,13 @@ impl<'a> Bench<'a> {
             let part = judge.part(*sector);
             hashes[part] ^= mark;
             for (image, (sectors, count)) in judge.images.iter().zip(differs.iter_mut()) {
-                let Some(index) = sector.checked_sub(image.first).map(|index| index as usize) else {
+                let Some(index) = sector.checked_sub(image.first).map(|index| index as usize)
+                else {
                     continue;
                 };
-                let Some(wanted) = image.bytes.get(index * SECTOR..(index + 1) * SECTOR) else { continue };
+                let Some(wanted) = image.bytes.get(index * SECTOR..(index + 1) * SECTOR) else {
+                    continue;
+                };
                 let now = bytes != wanted;
                 *count = *count + usize::from(now) - usize::from(sectors[index]);
                 sectors[index] = now;
@@ -236,7 +244,10 @@ impl<'a> Bench<'a> {
         let taken = match self.grub()? {
             Ok(taken) => taken,
             Err(screen) => {
-                return Ok((None, Some(Fault::DoesNotBoot(format!("GRUB starts nothing: {screen}")))));
+                return Ok((
+                    None,
+                    Some(Fault::DoesNotBoot(format!("GRUB starts nothing: {screen}"))),
+                ));
             }
         };
         let whole = |slot| {
@@ -252,8 +263,10 @@ impl<'a> Bench<'a> {
         }
         if !phase.may_boot.contains(&taken) {
             let (slot, trial) = taken;
-            let text =
-                format!("GRUB takes slot {slot}, trial: {trial}, which {:?} does not allow", phase.may_boot);
+            let text = format!(
+                "GRUB takes slot {slot}, trial: {trial}, which {:?} does not allow",
+                phase.may_boot
+            );
             return Ok((Some(taken), Some(Fault::CommittedLost(text))));
         }
         let fault = self.var(&table)?.map(|text| Fault::DoesNotBoot(format!("/var: {text}")));
@@ -263,7 +276,8 @@ impl<'a> Bench<'a> {
     /// Linux never looks for the backup table, so the primary one must be whole.
     fn table(&self) -> Result<PartitionTable, Fault> {
         let fault = |text: String| Fault::DoesNotBoot(format!("the partition table: {text}"));
-        let disk = FileDisk::open_read_only(&self.disk()).map_err(|error| fault(error.to_string()))?;
+        let disk =
+            FileDisk::open_read_only(&self.disk()).map_err(|error| fault(error.to_string()))?;
         let table = PartitionTable::read(&disk).map_err(|error| fault(error.to_string()))?;
         if table.copy != TableCopy::Primary {
             return Err(fault("the primary copy is damaged".to_owned()));
@@ -296,7 +310,8 @@ impl<'a> Bench<'a> {
             self.view.file.write_all_at(&bytes, sector * SECTOR as u64)?;
         }
         let line = line.unwrap_or_default();
-        let slot = line.iter().find_map(|word| word.strip_prefix("daruma.slot=")?.parse::<Slot>().ok());
+        let slot =
+            line.iter().find_map(|word| word.strip_prefix("daruma.slot=")?.parse::<Slot>().ok());
         let trial = line.iter().any(|word| word == "daruma.trial=1");
         let started = slot.map(|slot| (slot, trial)).ok_or(screen);
         if let Ok(mut memo) = self.judge.grub.lock() {
@@ -324,14 +339,16 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Replays the journal and drops orphans, as a mount does; then everything must be in order without a repair, and the
-/// agent's state must be whole or not there.
+/// Replays the journal and drops orphans, as a mount does; then everything must be in order without
+/// a repair, and the agent's state must be whole or not there.
 fn check_ext4(image: &Path) -> Result<Option<String>> {
     // As daruma-init does.
     mend_torn_superblock(&FileDisk::open(image)?)?;
     let (status, text) = run("e2fsck", &["-p"], image)?;
     let harmless = |line: &str| {
-        ["recovering journal", "orphan", "clean", "eleted inode"].iter().any(|word| line.contains(word))
+        ["recovering journal", "orphan", "clean", "eleted inode"]
+            .iter()
+            .any(|word| line.contains(word))
     };
     if status > 1 || !text.lines().all(harmless) {
         return Ok(Some(format!("after the replay, status {status}: {text}")));

@@ -37,7 +37,13 @@ impl Publisher {
             "--add",
             &key("release", &release.display().to_string()),
         ])?;
-        this.run(&["root", "sign", &this.path("repo/next.root.json"), "--key", &this.path("root.key.pem")])?;
+        this.run(&[
+            "root",
+            "sign",
+            &this.path("repo/next.root.json"),
+            "--key",
+            &this.path("root.key.pem"),
+        ])?;
         this.run(&["root", "finish", "--repo", &this.path("repo")])?;
         Ok(this)
     }

@@ -1,4 +1,5 @@
-//! QEMU's control channel (QMP): what happens to a machine, and what can be done to it from outside.
+//! QEMU's control channel (QMP): what happens to a machine, and what can be done to it from
+//! outside.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -30,11 +31,15 @@ impl QmpListener {
         let path = dir.join("qmp");
         // Of a machine that ran in this folder before.
         let _ = std::fs::remove_file(&path);
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
+        let listener = UnixListener::bind(&path)
+            .with_context(|| format!("listening on {}", path.display()))?;
         let chardev = format!("socket,id=qmp,path={}", path.display());
-        let options =
-            ["-chardev".to_owned(), chardev, "-mon".to_owned(), "chardev=qmp,mode=control".to_owned()];
+        let options = [
+            "-chardev".to_owned(),
+            chardev,
+            "-mon".to_owned(),
+            "chardev=qmp,mode=control".to_owned(),
+        ];
         Ok(Self { listener, options })
     }
 

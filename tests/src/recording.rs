@@ -14,7 +14,8 @@ use crate::write_log::WriteLog;
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 300;
 const TINY: &str = "tests/recipes/tiny.yaml";
-/// The disk is this much larger than the factory image, so that `var` grows by a block group in the first boot.
+/// The disk is this much larger than the factory image, so that `var` grows by a block group in the
+/// first boot.
 const LARGER: u64 = 160 << 20;
 
 /// What GRUB may take: the slot, and whether it is on trial.
@@ -66,7 +67,8 @@ pub struct Scenario {
     pub name: &'static str,
     recipe: &'static str,
     version: &'static str,
-    /// Whether the new system never comes up, so that the device ends in slot A whenever the power fails.
+    /// Whether the new system never comes up, so that the device ends in slot A whenever the power
+    /// fails.
     pub ends_in_a: bool,
     /// Each begins when the story says so; the first with the factory disk.
     phases: &'static [(&'static str, &'static [Taken])],
@@ -96,7 +98,8 @@ pub const UPDATE: Scenario = Scenario {
     },
 };
 
-/// Factory image, first boot, install of a system whose init ends at once, three tries, fall-back, report.
+/// Factory image, first boot, install of a system whose init ends at once, three tries, fall-back,
+/// report.
 pub const BROKEN_UPDATE: Scenario = Scenario {
     name: "broken update",
     recipe: "tests/recipes/tiny-panic.yaml",
@@ -126,8 +129,9 @@ pub const BROKEN_UPDATE: Scenario = Scenario {
 };
 
 impl Recording {
-    /// Lives through a scenario. In the folder `DARUMA_RECORDINGS`, if that is set, recordings are kept, and one that is
-    /// there is taken as it is: for looking at a state again that a sweep has found.
+    /// Lives through a scenario. In the folder `DARUMA_RECORDINGS`, if that is set, recordings are
+    /// kept, and one that is there is taken as it is: for looking at a state again that a sweep has
+    /// found.
     pub fn of(scenario: &Scenario) -> Result<Self> {
         let fixture = Fixture::open()?;
         let factory = fixture.bundle(TINY, "1.0.0")?;
@@ -135,7 +139,8 @@ impl Recording {
         let update = fixture.bundle(scenario.recipe, scenario.version)?;
         let size = fs::metadata(&base)?.len() + LARGER;
         let own = tempfile::tempdir()?;
-        let kept = std::env::var_os("DARUMA_RECORDINGS").map(|dir| Path::new(&dir).join(scenario.name));
+        let kept =
+            std::env::var_os("DARUMA_RECORDINGS").map(|dir| Path::new(&dir).join(scenario.name));
         let dir = kept.as_deref().unwrap_or(own.path());
         let (log, begins) = (dir.join("writes.log"), dir.join("phases.json"));
         if !begins.exists() {
@@ -157,7 +162,13 @@ impl Recording {
 
 impl Recorder {
     /// Records into `dir`; gives where each phase begins.
-    fn record(scenario: &Scenario, base: &Path, size: u64, update: &Path, dir: &Path) -> Result<Vec<usize>> {
+    fn record(
+        scenario: &Scenario,
+        base: &Path,
+        size: u64,
+        update: &Path,
+        dir: &Path,
+    ) -> Result<Vec<usize>> {
         let mut recorder = Self::start(base, size, update, dir)?;
         recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
         recorder.vm.run("mount -t ext4 -o ro /dev/vdb /mnt", 60)?.success()?;
@@ -194,8 +205,14 @@ impl Recorder {
         );
         let serial = dir.join("serial.log");
         let firmware = Firmware::Bios;
-        let machine =
-            Machine { disk, format: "qcow2", data: Some(data), firmware, size: Size::Tiny, log: serial };
+        let machine = Machine {
+            disk,
+            format: "qcow2",
+            data: Some(data),
+            firmware,
+            size: Size::Tiny,
+            log: serial,
+        };
         let vm = Vm::start_with(&machine, &drive, &[])?;
         Ok(Self { vm, log, begins: vec![0] })
     }

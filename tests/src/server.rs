@@ -1,5 +1,5 @@
-//! Real servers: Debian's nginx and docker-registry, unpacked from their packages and not installed, so that no service
-//! is left on the machine that tests.
+//! Real servers: Debian's nginx and docker-registry, unpacked from their packages and not
+//! installed, so that no service is left on the machine that tests.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -105,7 +105,8 @@ impl Server {
             .concat();
         let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
         let config = format!(
-            "daemon off;\nmaster_process off;\n{user}\npid {at}/pid;\nerror_log {at}/error.log;\nevents {{}}\n\
+            "daemon off;\nmaster_process off;\n{user}\npid {at}/pid;\nerror_log \
+                {at}/error.log;\nevents {{}}\n\
              http {{\nlog_format requests '$uri $status $bytes_sent \"$http_range\"';\n{temporary}\
              access_log {log_at} requests;\nserver {{\nlisten {address};\nroot {root};\nautoindex off;\n\
              default_type application/octet-stream;\n{limit}\n}}\n}}\n"
@@ -128,7 +129,8 @@ impl Server {
         let address = SocketAddr::new(place.address, free_port()?);
         let at = dir.display();
         let config = format!(
-            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {at}/blobs\n\
+            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: \
+                {at}/blobs\n\
              http:\n  addr: {address}\n"
         );
         let file = dir.join("config.yml");
@@ -138,7 +140,12 @@ impl Server {
         Self::start(command, &place, address, dir.join("registry.log"))
     }
 
-    fn start(mut command: Command, place: &Place, address: SocketAddr, log: PathBuf) -> Result<Self> {
+    fn start(
+        mut command: Command,
+        place: &Place,
+        address: SocketAddr,
+        log: PathBuf,
+    ) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let shown = format!("{command:?}");
         let mut server = Self { child: tied::spawn(command)?, address, log };
@@ -151,7 +158,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Nothing tells when a server is ready, so it is asked. In another namespace the socket's file says it.
+    /// Nothing tells when a server is ready, so it is asked. In another namespace the socket's file
+    /// says it.
     fn answers(&self, place: &Place) -> bool {
         match &place.namespace {
             None => TcpStream::connect(self.address).is_ok(),
@@ -192,7 +200,12 @@ impl Server {
                     anyhow::bail!("log line {line:?}");
                 };
                 let range = range.trim_end_matches('"').to_owned();
-                Ok(Request { path: path.to_owned(), status: status.parse()?, bytes: bytes.parse()?, range })
+                Ok(Request {
+                    path: path.to_owned(),
+                    status: status.parse()?,
+                    bytes: bytes.parse()?,
+                    range,
+                })
             })
             .collect()
     }

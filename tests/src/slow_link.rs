@@ -1,4 +1,5 @@
-//! A link to a server of this machine that can be slow, and that counts what it brings to the client.
+//! A link to a server of this machine that can be slow, and that counts what it brings to the
+//! client.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -52,7 +53,12 @@ impl SlowLink {
     }
 }
 
-fn pass(mut client: &TcpStream, server: SocketAddr, rate: Option<u64>, brought: &AtomicU64) -> Result<()> {
+fn pass(
+    mut client: &TcpStream,
+    server: SocketAddr,
+    rate: Option<u64>,
+    brought: &AtomicU64,
+) -> Result<()> {
     // What is counted has arrived, but for this much.
     setsockopt(&client, sockopt::SndBuf, &(4 * PIECE))?;
     client.set_nodelay(true)?;

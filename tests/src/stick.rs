@@ -43,7 +43,8 @@ pub fn fat(out: &Path, files: &[(&str, &Path)], in_partition: bool) -> Result<()
     Ok(())
 }
 
-/// An empty exFAT on the whole disk. (Its files are put there by a guest: nothing on the host can without root.)
+/// An empty exFAT on the whole disk. (Its files are put there by a guest: nothing on the host can
+/// without root.)
 pub fn exfat(out: &Path, bytes: u64) -> Result<()> {
     let _ = fs::remove_file(out);
     File::create(out)?.set_len(bytes)?;
@@ -60,7 +61,8 @@ pub fn result(image: &Path) -> Result<String> {
     } else {
         let whole = image.display().to_string();
         let part = format!("{whole}@@{PARTITION}");
-        let read = |image: &str| run(Command::new("mtype").args(["-i", image, "::daruma-result.txt"]));
+        let read =
+            |image: &str| run(Command::new("mtype").args(["-i", image, "::daruma-result.txt"]));
         read(&whole).or_else(|_| read(&part))?
     };
     ensure!(!output.is_empty(), "there is no result on {}", image.display());
@@ -70,7 +72,8 @@ pub fn result(image: &Path) -> Result<String> {
 /// Overwrites the partition `label` of a raw disk image with noise.
 pub fn overwrite(disk: &Path, label: &str, seed: u64) -> Result<()> {
     let table = PartitionTable::read(&FileDisk::open(disk)?)?;
-    let partition = table.find(label).with_context(|| format!("{} has no {label}", disk.display()))?;
+    let partition =
+        table.find(label).with_context(|| format!("{} has no {label}", disk.display()))?;
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         x ^= x << 13;
@@ -89,7 +92,8 @@ pub fn overwrite(disk: &Path, label: &str, seed: u64) -> Result<()> {
 pub fn partition(disk: &Path, label: &str) -> Result<Vec<u8>> {
     let file = FileDisk::open_read_only(disk)?;
     let table = PartitionTable::read(&file)?;
-    let partition = table.find(label).with_context(|| format!("{} has no {label}", disk.display()))?;
+    let partition =
+        table.find(label).with_context(|| format!("{} has no {label}", disk.display()))?;
     let mut bytes = vec![0; usize::try_from(partition.size)?];
     file.file().read_exact_at(&mut bytes, partition.offset)?;
     Ok(bytes)

@@ -1,4 +1,5 @@
-//! The life of an update on a real Debian router, told step by step. The demo prints it, a test runs it.
+//! The life of an update on a real Debian router, told step by step. The demo prints it, a test
+//! runs it.
 //!
 //! 1.0.0 (trixie) → 2.0.0 (with updates and security: commits) → 3.0.0 (init is broken: falls back)
 //! → 4.0.0 (a health check fails: falls back).
@@ -40,13 +41,19 @@ pub fn run(firmware: Firmware, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Re
         (4, "2.0.0 with a health check that fails"),
     ] {
         tell(Line::Text(&format!("{number}.0.0: {what}")));
-        bundles.push(fixture.bundle(&format!("tests/recipes/demo-{number}.yaml"), &format!("{number}.0.0"))?);
+        bundles.push(
+            fixture
+                .bundle(&format!("tests/recipes/demo-{number}.yaml"), &format!("{number}.0.0"))?,
+        );
     }
     let factory = fixture.disk(&bundles[0], "tests/recipes/demo-1.yaml")?;
     let disk = dir.join("disk.qcow2");
     overlay_disk(&factory, &disk)?;
     let data = dir.join("data.ext4");
-    data_disk(&data, &[("v2.daruma", &bundles[1]), ("v3.daruma", &bundles[2]), ("v4.daruma", &bundles[3])])?;
+    data_disk(
+        &data,
+        &[("v2.daruma", &bundles[1]), ("v3.daruma", &bundles[2]), ("v4.daruma", &bundles[3])],
+    )?;
     let machine = Machine {
         disk,
         format: "qcow2",
@@ -59,7 +66,10 @@ pub fn run(firmware: Firmware, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Re
     tell(Line::Heading("1.0.0 boots from the factory image"));
     let mut vm = Vm::start(&machine)?;
     ready(&mut vm)?;
-    tell(Line::Text(&format!("power-on to a healthy system: {:.0} s in software emulation", vm.uptime())));
+    tell(Line::Text(&format!(
+        "power-on to a healthy system: {:.0} s in software emulation",
+        vm.uptime()
+    )));
     show(&mut vm, tell)?;
     expect(&mut vm, "A", "1.0.0")?;
     vm.run("echo 'set by hand on 1.0.0' > /etc/motd && sync", 60)?.success()?;

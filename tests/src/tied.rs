@@ -1,4 +1,5 @@
-//! Programs that end with the test that started them, also when it is killed: QEMU and servers would stay for ever.
+//! Programs that end with the test that started them, also when it is killed: QEMU and servers
+//! would stay for ever.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,8 +19,8 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 type Order = (Command, Sender<io::Result<Child>>);
 
-/// Starts a [`command`]. The kernel ties a process to the thread that started it, and those of tests end before the
-/// test's machine does; so one thread, which never ends, starts them all.
+/// Starts a [`command`]. The kernel ties a process to the thread that started it, and those of
+/// tests end before the test's machine does; so one thread, which never ends, starts them all.
 ///
 /// # Errors
 /// It cannot be started. A program that is not there ends at once with 127.
@@ -29,7 +30,8 @@ pub fn spawn(command: Command) -> Result<Child> {
         let (orders, next) = channel::<Order>();
         std::thread::spawn(move || {
             for (mut command, answer) in next {
-                // Nobody waits for the answer any more: then the child is on its own until this process ends.
+                // Nobody waits for the answer any more: then the child is on its own until this
+                // process ends.
                 let _ = answer.send(command.spawn());
             }
         });
@@ -80,7 +82,10 @@ mod tests {
             ready |= line.contains("ready");
         }
         let pid = pid.context("a number")?;
-        anyhow::ensure!(std::path::Path::new("/proc").join(pid).exists(), "it ended with its thread");
+        anyhow::ensure!(
+            std::path::Path::new("/proc").join(pid).exists(),
+            "it ended with its thread"
+        );
         let killed = Instant::now();
         victim.kill()?;
         victim.wait()?;

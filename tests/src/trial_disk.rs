@@ -32,10 +32,16 @@ pub fn copy(disk: &Path, out: &Path) -> Result<()> {
     Ok(copy_data(&from, &to, 0, 0, size)?)
 }
 
-/// Takes a partition out of a raw disk as a file of its own, lets `change` work on it, and puts it back.
-pub fn change_partition(disk: &Path, label: &str, change: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// Takes a partition out of a raw disk as a file of its own, lets `change` work on it, and puts it
+/// back.
+pub fn change_partition(
+    disk: &Path,
+    label: &str,
+    change: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let table = PartitionTable::read(&FileDisk::open_read_only(disk)?)?;
-    let partition = table.find(label).with_context(|| format!("{} has no {label}", disk.display()))?;
+    let partition =
+        table.find(label).with_context(|| format!("{} has no {label}", disk.display()))?;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join(label);
     let whole = File::options().read(true).write(true).open(disk)?;

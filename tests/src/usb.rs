@@ -1,4 +1,5 @@
-//! A machine's USB port: sticks are plugged in and pulled out while it runs, through QEMU's monitor (QMP).
+//! A machine's USB port: sticks are plugged in and pulled out while it runs, through QEMU's monitor
+//! (QMP).
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -80,7 +81,8 @@ impl Port {
     pub fn pull(&mut self, Plugged(number): Plugged) -> Result<()> {
         let id = format!("stick{number}");
         self.qmp.command("device_del", json!({ "id": id }))?;
-        // For USB the device is gone when the command returns; its drive lives until the last request has ended.
+        // For USB the device is gone when the command returns; its drive lives until the last
+        // request has ended.
         let deadline = Instant::now() + Duration::from_secs(30);
         while let Err(error) =
             self.qmp.command("blockdev-del", json!({ "node-name": format!("node{number}") }))

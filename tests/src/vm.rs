@@ -1,7 +1,7 @@
 //! A QEMU machine with a serial console that a test reads and types on.
 //!
-//! TCG only: the tests must run where there is no usable KVM. A test that drops the [`Vm`] pulls the
-//! power; nothing is shut down in order unless the test asks the guest for it.
+//! TCG only: the tests must run where there is no usable KVM. A test that drops the [`Vm`] pulls
+//! the power; nothing is shut down in order unless the test asks the guest for it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -44,8 +44,9 @@ pub enum Size {
 }
 
 impl Size {
-    /// Memory in MiB, as QEMU wants it. All have one processor: two tests run side by side, and on two emulated ones OVMF was seen to hang
-    /// after a reset, and a Linux to trip over code of its own that it had just patched (int3 in `sched_clock_cpu`).
+    /// Memory in MiB, as QEMU wants it. All have one processor: two tests run side by side, and on
+    /// two emulated ones OVMF was seen to hang after a reset, and a Linux to trip over code of its
+    /// own that it had just patched (int3 in `sched_clock_cpu`).
     fn memory(self) -> &'static str {
         match self {
             Self::Tiny => "512",
@@ -122,7 +123,16 @@ impl Vm {
     pub fn start_with(machine: &Machine, drive: &str, options: &[&str]) -> Result<Self> {
         let mut command = tied::command("qemu-system-x86_64");
         command.args(["-accel", "tcg", "-M", "q35", "-cpu", "max", "-nodefaults"]);
-        command.args(["-m", machine.size.memory(), "-smp", "1", "-display", "none", "-serial", "stdio"]);
+        command.args([
+            "-m",
+            machine.size.memory(),
+            "-smp",
+            "1",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+        ]);
         // A reset by the watchdog is a reset, as on the real board.
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         command.args(["-device", "virtio-rng-pci"]);
@@ -133,7 +143,9 @@ impl Vm {
         command.args(["-device", "virtio-net-pci,netdev=net0"]);
         command.args(["-drive", drive]).args(options);
         if let Some(data) = &machine.data {
-            command.arg("-drive").arg(format!("file={},if=virtio,format=raw,readonly=on", data.display()));
+            command
+                .arg("-drive")
+                .arg(format!("file={},if=virtio,format=raw,readonly=on", data.display()));
         }
         if machine.firmware == Firmware::Uefi {
             let vars = machine.disk.with_extension("vars");
@@ -141,7 +153,10 @@ impl Vm {
                 std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &vars)
                     .context("copying OVMF's variable store (package ovmf)")?;
             }
-            command.args(["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"]);
+            command.args([
+                "-drive",
+                "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+            ]);
             command.arg("-drive").arg(format!("if=pflash,format=raw,file={}", vars.display()));
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -154,7 +169,10 @@ impl Vm {
         std::thread::spawn(move || {
             let mut buf = [0; 4096];
             while let Ok(n) = stdout.read(&mut buf) {
-                if n == 0 || log.write_all(&buf[..n]).is_err() || sender.send(buf[..n].to_vec()).is_err() {
+                if n == 0
+                    || log.write_all(&buf[..n]).is_err()
+                    || sender.send(buf[..n].to_vec()).is_err()
+                {
                     return;
                 }
             }
@@ -176,17 +194,21 @@ impl Vm {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Waits until the console shows one of `wanted`; gives its index and the text up to and including it.
+    /// Waits until the console shows one of `wanted`; gives its index and the text up to and
+    /// including it.
     ///
     /// # Errors
-    /// When the machine stops or `timeout_s` pass first; the message ends with the console's last lines.
+    /// When the machine stops or `timeout_s` pass first; the message ends with the console's last
+    /// lines.
     pub fn expect_any(&mut self, wanted: &[&str], timeout_s: u64) -> Result<(usize, String)> {
         let deadline = Instant::now() + Duration::from_secs(timeout_s);
         loop {
             let first = wanted
                 .iter()
                 .enumerate()
-                .filter_map(|(index, text)| self.pending.find(text).map(|at| (at + text.len(), index)))
+                .filter_map(|(index, text)| {
+                    self.pending.find(text).map(|at| (at + text.len(), index))
+                })
                 .min();
             if let Some((end, index)) = first {
                 let rest = self.pending.split_off(end);
@@ -194,11 +216,14 @@ impl Vm {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.serial.recv_timeout(left) {
-                Ok(bytes) => {
-                    self.pending.extend(String::from_utf8_lossy(&bytes).chars().filter(|&c| c != '\r'))
-                }
+                Ok(bytes) => self
+                    .pending
+                    .extend(String::from_utf8_lossy(&bytes).chars().filter(|&c| c != '\r')),
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("{wanted:?} not seen on the console within {timeout_s} s; {}", self.tail())
+                    bail!(
+                        "{wanted:?} not seen on the console within {timeout_s} s; {}",
+                        self.tail()
+                    )
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     bail!("QEMU ended before {wanted:?} was seen; {}", self.tail())
@@ -224,13 +249,16 @@ impl Vm {
 
     fn tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(3000)..]).replace('\r', "");
+        let text =
+            String::from_utf8_lossy(&text[text.len().saturating_sub(3000)..]).replace('\r', "");
         format!("the end of {}:\n{text}", self.log.display())
     }
 
     /// Types a line.
     pub fn type_line(&mut self, line: &str) -> Result<()> {
-        self.stdin.write_all(format!("{line}\n").as_bytes()).context("typing on the guest's console")
+        self.stdin
+            .write_all(format!("{line}\n").as_bytes())
+            .context("typing on the guest's console")
     }
 
     /// Types characters, without a line's end.
@@ -247,7 +275,8 @@ impl Vm {
         self.expect(&format!("<{marker}\n"), timeout_s)?;
         let text = self.expect(&format!(">{marker}:"), timeout_s)?;
         let status = self.expect(":", 10)?;
-        let status = status.trim_end_matches(':').parse().with_context(|| format!("status {status:?}"))?;
+        let status =
+            status.trim_end_matches(':').parse().with_context(|| format!("status {status:?}"))?;
         let text = text.trim_end_matches(&format!(">{marker}:")).to_owned();
         Ok(Output { status, text })
     }

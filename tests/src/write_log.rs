@@ -1,8 +1,9 @@
 //! Every write and flush of a machine's disk, as QEMU's `blklogwrites` records them.
 //!
-//! The format is that of dm-log-writes (`drivers/md/dm-log-writes.c`), little-endian, in sectors of 512 bytes: one for
-//! the superblock (magic, version, number of entries, sector size), then each entry's header in a sector of its own (first
-//! sector, number of sectors, flags, length of a mark's text) and, but for a discard, the data behind it.
+//! The format is that of dm-log-writes (`drivers/md/dm-log-writes.c`), little-endian, in sectors of
+//! 512 bytes: one for the superblock (magic, version, number of entries, sector size), then each
+//! entry's header in a sector of its own (first sector, number of sectors, flags, length of a
+//! mark's text) and, but for a discard, the data behind it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -62,10 +63,14 @@ impl WriteLog {
         let mut log = Self { entries: Vec::with_capacity(count) };
         let mut at = SECTOR;
         for number in 0..count {
-            let header = bytes.get(at..at + SECTOR).with_context(|| format!("entry {number} is cut off"))?;
+            let header =
+                bytes.get(at..at + SECTOR).with_context(|| format!("entry {number} is cut off"))?;
             at += SECTOR;
             let (first, sectors, flags) = (word(header, 0), word(header, 1), word(header, 2));
-            ensure!(flags & !(FLUSH | FUA | DISCARD) == 0, "entry {number} has the flags {flags:#x}");
+            ensure!(
+                flags & !(FLUSH | FUA | DISCARD) == 0,
+                "entry {number} has the flags {flags:#x}"
+            );
             if flags & FLUSH != 0 {
                 log.entries.push(Entry::Flush);
             }
@@ -75,9 +80,14 @@ impl WriteLog {
             // What a discarded sector holds is anyone's guess; the tests' machines do not discard.
             ensure!(flags & DISCARD == 0, "entry {number} discards {sectors} sectors");
             let length = usize::try_from(sectors)? * SECTOR;
-            let data = bytes.get(at..at + length).with_context(|| format!("entry {number} is cut off"))?;
+            let data =
+                bytes.get(at..at + length).with_context(|| format!("entry {number} is cut off"))?;
             at += length;
-            log.entries.push(Entry::Write { first, data: data.to_vec(), durable: flags & FUA != 0 });
+            log.entries.push(Entry::Write {
+                first,
+                data: data.to_vec(),
+                durable: flags & FUA != 0,
+            });
         }
         Ok(log)
     }
@@ -112,8 +122,12 @@ mod tests {
 
     #[test]
     fn a_log_is_read_as_it_was_written() {
-        let log =
-            [sector(&[MAGIC, 1, 3, 512]), sector(&[7, 2, 0, 0]), vec![5; 1024], sector(&[0, 0, FLUSH, 0])];
+        let log = [
+            sector(&[MAGIC, 1, 3, 512]),
+            sector(&[7, 2, 0, 0]),
+            vec![5; 1024],
+            sector(&[0, 0, FLUSH, 0]),
+        ];
         let log = [log.concat(), sector(&[9, 1, FUA, 0]), vec![6; 512]].concat();
         let expected = [
             Entry::Write { first: 7, data: vec![5; 1024], durable: false },

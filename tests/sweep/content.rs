@@ -1,4 +1,5 @@
-//! The bytes of a device's partitions, cheap to copy: a crash state differs from the next one in a few blocks.
+//! The bytes of a device's partitions, cheap to copy: a crash state differs from the next one in a
+//! few blocks.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
@@ -38,7 +39,8 @@ impl Content {
     pub(crate) fn new(bytes: &[u8], len: usize) -> Self {
         assert!(len.is_multiple_of(BLOCK) && bytes.len() <= len, "{} bytes in {len}", bytes.len());
         let zeroes = Block::new([0; BLOCK]);
-        let mut content = Self { blocks: Arc::new(vec![zeroes; len / BLOCK]), hash: OnceLock::new() };
+        let mut content =
+            Self { blocks: Arc::new(vec![zeroes; len / BLOCK]), hash: OnceLock::new() };
         content.write(bytes, 0);
         content
     }
@@ -108,13 +110,16 @@ impl Content {
         })
     }
 
-    /// Whether the first `len` bytes (a multiple of [`BLOCK`]) are those of `other`. Bytes are compared, not hashes.
+    /// Whether the first `len` bytes (a multiple of [`BLOCK`]) are those of `other`. Bytes are
+    /// compared, not hashes.
     pub(crate) fn begins_like(&self, other: &Self, len: usize) -> bool {
         if Arc::ptr_eq(&self.blocks, &other.blocks) {
             return true;
         }
         let pairs = self.blocks.iter().zip(other.blocks.iter()).take(len / BLOCK);
-        pairs.into_iter().all(|(a, b)| Arc::ptr_eq(a, b) || (a.hash == b.hash && a.bytes == b.bytes))
+        pairs
+            .into_iter()
+            .all(|(a, b)| Arc::ptr_eq(a, b) || (a.hash == b.hash && a.bytes == b.bytes))
     }
 }
 

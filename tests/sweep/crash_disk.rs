@@ -1,8 +1,10 @@
-//! The second implementation of [`Disk`]: partitions in memory, and one ordered log of everything that was written to
-//! them and synced. From the log follows what a power cut at any moment can leave.
+//! The second implementation of [`Disk`]: partitions in memory, and one ordered log of everything
+//! that was written to them and synced. From the log follows what a power cut at any moment can
+//! leave.
 //!
-//! The partitions lie on one disk, and a flush of a disk covers all of it. But what another partition wrote may still
-//! be in the kernel and not on its way to the disk, so here a sync covers its own partition and nothing else.
+//! The partitions lie on one disk, and a flush of a disk covers all of it. But what another
+//! partition wrote may still be in the kernel and not on its way to the disk, so here a sync covers
+//! its own partition and nothing else.
 
 use std::fs;
 use std::io;
@@ -62,7 +64,8 @@ impl Op {
     }
 }
 
-/// `/var`'s `state.json`; the times in it are 0, so that a state does not depend on when it was reached.
+/// `/var`'s `state.json`; the times in it are 0, so that a state does not depend on when it was
+/// reached.
 pub(crate) type Story = Option<Arc<[u8]>>;
 
 /// One run of the agent.
@@ -92,8 +95,12 @@ struct Shared {
 impl Recorder {
     /// A disk that holds `medium`; `story` is where the device keeps its story.
     pub(crate) fn new(medium: Medium, story: PathBuf, fault: Option<Fault>) -> Self {
-        let recording =
-            Recording { live: medium.clone(), before: medium, ops: Vec::new(), stories: Vec::new() };
+        let recording = Recording {
+            live: medium.clone(),
+            before: medium,
+            ops: Vec::new(),
+            stories: Vec::new(),
+        };
         Self { shared: Arc::new(Mutex::new(Shared { recording, story, fault })) }
     }
 
@@ -162,7 +169,8 @@ impl Disk for CrashDisk {
         assert_eq!(self.access, Access::Write, "written to what was opened for reading");
         let mut shared = self.recorder.lock();
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        if offset.saturating_add(buf.len()) > shared.recording.live.partitions[self.partition].len() {
+        if offset.saturating_add(buf.len()) > shared.recording.live.partitions[self.partition].len()
+        {
             return Err(io::ErrorKind::WriteZero.into());
         }
         let broken = match &shared.fault {

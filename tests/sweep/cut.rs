@@ -1,4 +1,5 @@
-//! What a power cut can leave: all of it for the few writes of the environment, a seeded part of it for the images.
+//! What a power cut can leave: all of it for the few writes of the environment, a seeded part of it
+//! for the images.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
@@ -83,7 +84,8 @@ pub(crate) struct Amount {
     pub(crate) stories: bool,
 }
 
-/// The cuts at the operation `at` (0: before the first) of a run. `durable` and `pending` are what [`sweep`] keeps.
+/// The cuts at the operation `at` (0: before the first) of a run. `durable` and `pending` are what
+/// [`sweep`] keeps.
 struct At<'a> {
     recording: &'a Recording,
     at: usize,
@@ -134,8 +136,9 @@ impl At<'_> {
             let mut stories = vec![now.clone()];
             if amount.stories {
                 let old = self.recording.stories.first().cloned().flatten();
-                // The one that is being written: its rename may be durable before anybody waited for it. No later one
-                // can be, because operations on the disk that were waited for come before it.
+                // The one that is being written: its rename may be durable before anybody waited
+                // for it. No later one can be, because operations on the disk that were waited for
+                // come before it.
                 let new = self.recording.stories.get(self.at + 1).cloned().flatten();
                 stories.extend([old, new, None, Some(b"{\"events\": [{\"ti".as_slice().into())]);
             }
@@ -156,7 +159,8 @@ impl At<'_> {
             };
             self.put(&mut medium.1, last, 0, end);
             torn.push(medium.clone());
-            // Sectors of the environment are written at once or not at all: GRUB's own reading depends on it.
+            // Sectors of the environment are written at once or not at all: GRUB's own reading
+            // depends on it.
             if !on_esp && end < last.bytes.len() {
                 self.put(&mut medium.1, last, end, end + SECTOR / 2);
                 torn.push((How::HalfSector, medium.1));
@@ -185,7 +189,8 @@ impl At<'_> {
     fn put(&self, medium: &mut Medium, write: &Write, start: usize, end: usize) {
         let end = end.min(write.bytes.len());
         if start < end {
-            medium.partitions[write.partition].write(&write.bytes[start..end], write.offset + start);
+            medium.partitions[write.partition]
+                .write(&write.bytes[start..end], write.offset + start);
         }
     }
 

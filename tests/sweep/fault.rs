@@ -47,7 +47,9 @@ impl Fault {
 
     pub(crate) fn reading(&self, partition: usize, now: usize) -> io::Result<()> {
         match self.kind {
-            Kind::Gone(error) | Kind::Unreadable(error) if self.partition == partition && now >= self.at => {
+            Kind::Gone(error) | Kind::Unreadable(error)
+                if self.partition == partition && now >= self.at =>
+            {
                 Err(error.into())
             }
             _ => Ok(()),

@@ -1,5 +1,5 @@
-//! Everything else that a disk can do: errors, half a write, no space, a device that vanishes, a bit that flips. At every
-//! operation of an install, and of the commit before it.
+//! Everything else that a disk can do: errors, half a write, no space, a device that vanishes, a
+//! bit that flips. At every operation of an install, and of the commit before it.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -33,12 +33,17 @@ pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
     let scenario = scenario::install_over_an_older_system();
     let right = first_run(&judge, &scenario)?;
     let before = scenario.medium(judge.systems, &judge.grub)?;
-    writeln!(out, "\nFaults of the disk during commit and install: exit codes, each with one line\n")?;
+    writeln!(
+        out,
+        "\nFaults of the disk during commit and install: exit codes, each with one line\n"
+    )?;
     let mut good = true;
     for (name, kind) in KINDS {
         for (place, is_there) in [("slot", false), ("environment", true)] {
             let mut exits: BTreeMap<u8, usize> = BTreeMap::new();
-            for (at, op) in right.ops.iter().enumerate().filter(|(_, op)| op.is_on("esp") == is_there) {
+            for (at, op) in
+                right.ops.iter().enumerate().filter(|(_, op)| op.is_on("esp") == is_there)
+            {
                 // Half a write and a flipped bit need a write; the other faults hit syncs, too.
                 if matches!(kind, Kind::Short(_) | Kind::Flipped) && !matches!(op, Op::Write(_)) {
                     continue;
@@ -48,36 +53,47 @@ pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
                     Ok(exit) => *exits.entry(exit).or_default() += 1,
                     Err(error) => {
                         good = false;
-                        writeln!(out, "VIOLATION {name} of {} at {at}: {error:#}", LABELS[fault.partition])?;
+                        writeln!(
+                            out,
+                            "VIOLATION {name} of {} at {at}: {error:#}",
+                            LABELS[fault.partition]
+                        )?;
                     }
                 }
             }
-            let exits: Vec<_> = exits.iter().map(|(exit, times)| format!("{times} x {exit}")).collect();
+            let exits: Vec<_> =
+                exits.iter().map(|(exit, times)| format!("{times} x {exit}")).collect();
             writeln!(out, "{name:>32}  {place:<12} {}", exits.join(", "))?;
         }
     }
     Ok(good)
 }
 
-/// One faulty run, then the judge: on what a reboot finds, and on what a power cut leaves; both times with a next run in
-/// which the disk works again. Gives the exit code.
+/// One faulty run, then the judge: on what a reboot finds, and on what a power cut leaves; both
+/// times with a next run in which the disk works again. Gives the exit code.
 fn survive(judge: &Judge<'_>, scenario: &Scenario, before: &Medium, fault: Fault) -> Result<u8> {
     let boots = judge.safe(scenario, before)?;
-    let (outcome, recording) = judge.live(scenario, before, &scenario.story(), &boots, Some(fault))?;
+    let (outcome, recording) =
+        judge.live(scenario, before, &scenario.story(), &boots, Some(fault))?;
     let exit = match outcome {
         // What failed was a copy of the environment that GRUB does not go by.
         Ok(()) => {
-            // It may lie there damaged for the next boot to heal, but what GRUB goes by must be right.
+            // It may lie there damaged for the next boot to heal, but what GRUB goes by must be
+            // right.
             let seen = Seen { damaged: false, ..Seen::of(judge.systems, &recording.live)? };
             ensure!((scenario.goal)(&seen), "it says that it is done, and is not: {seen:?}");
             0
         }
         Err(failure) => {
             let line = &failure.message;
-            let expected = if LABELS[fault.partition] == "esp" { Exit::Environment } else { Exit::SlotIo };
+            let expected =
+                if LABELS[fault.partition] == "esp" { Exit::Environment } else { Exit::SlotIo };
             ensure!(failure.exit == expected, "exit {:?}: {line}", failure.exit);
             ensure!(!line.is_empty() && !line.contains('\n'), "not one line: {line}");
-            ensure!(line.contains(LABELS[fault.partition]), "the line does not name the disk: {line}");
+            ensure!(
+                line.contains(LABELS[fault.partition]),
+                "the line does not name the disk: {line}"
+            );
             failure.exit as u8
         }
     };

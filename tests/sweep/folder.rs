@@ -1,5 +1,5 @@
-//! The folder of a device that exists only for one run of the agent: `/var`, `/etc`, the command line, and names that
-//! stand for partitions whose bytes lie elsewhere.
+//! The folder of a device that exists only for one run of the agent: `/var`, `/etc`, the command
+//! line, and names that stand for partitions whose bytes lie elsewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ impl Folder {
         }
         fs::write(folder.path().join("etc/daruma/keyring/1.pem"), &systems.public_key)?;
         // What the recovery archive says of the device.
-        let recovery = "set daruma_compatible=router\nset daruma_version=0.0.99\nset daruma_build=recovery\n";
+        let recovery =
+            "set daruma_compatible=router\nset daruma_version=0.0.99\nset daruma_build=recovery\n";
         fs::write(folder.path().join("etc/daruma/recovery.cfg"), recovery)?;
         for label in LABELS {
             fs::write(folder.path().join(label), "")?;
@@ -43,7 +44,8 @@ impl Folder {
         self.path().join("var/lib/daruma/state.json")
     }
 
-    /// Runs `run` on a device that booted with `command_line`; gives what it said and what it did to the disk.
+    /// Runs `run` on a device that booted with `command_line`; gives what it said and what it did
+    /// to the disk.
     pub(crate) fn run<T>(
         &self,
         medium: &Medium,

@@ -1,5 +1,5 @@
-//! The judge of a crash state: the real GRUB boots from it, what it boots is whole, nothing that has proved itself is
-//! lost, and the agent's next run finishes the job.
+//! The judge of a crash state: the real GRUB boots from it, what it boots is whole, nothing that
+//! has proved itself is lost, and the agent's next run finishes the job.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,13 +32,14 @@ enum Image {
 
 /// GRUB's decisions, by what it goes by: every byte of the ESP, and which boot images are whole.
 ///
-/// The bytes of a broken image are left out, and this is checked, not assumed: an answer is kept only when GRUB did not
-/// look at a broken image at all, which it says on its screen.
+/// The bytes of a broken image are left out, and this is checked, not assumed: an answer is kept
+/// only when GRUB did not look at a broken image at all, which it says on its screen.
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     known: Mutex<HashMap<Key, Arc<OnceLock<Boots>>>>,
-    /// What follows when no boot is ever healthy. It follows from the environment alone, so here the key is what the
-    /// crate grub-env reads of it; it is the twin of GRUB that `tests/grub_emu.rs` holds to that.
+    /// What follows when no boot is ever healthy. It follows from the environment alone, so here
+    /// the key is what the crate grub-env reads of it; it is the twin of GRUB that
+    /// `tests/grub_emu.rs` holds to that.
     later: Mutex<HashMap<String, Arc<OnceLock<Boots>>>>,
     pub(crate) grub_boots: AtomicUsize,
     pub(crate) without_memo: AtomicUsize,
@@ -98,7 +99,8 @@ impl<'a> Judge<'a> {
 
     fn finish_the_job(&self, case: &Case<'_>) -> Result<(Recording, Medium)> {
         let boots = self.safe(case.scenario, case.medium)?;
-        let (outcome, recording) = self.live(case.scenario, case.medium, case.story, &boots, None)?;
+        let (outcome, recording) =
+            self.live(case.scenario, case.medium, case.story, &boots, None)?;
         outcome.map_err(|failure| anyhow!("the next run fails: {failure}"))?;
         let after = durable(&recording);
         Ok((recording, after))
@@ -111,14 +113,27 @@ impl<'a> Judge<'a> {
         for (number, boot) in boots.boots.iter().enumerate() {
             let said = boot.argument("daruma.slot");
             let Some(slot) = said.and_then(|name| name.parse::<Slot>().ok()) else {
-                ensure!(said == Some("recovery"), "boot {number}: GRUB starts nothing: {}", boot.screen);
-                ensure!(number > 0 || scenario.may_recover, "GRUB starts recovery: {}", boot.screen);
+                ensure!(
+                    said == Some("recovery"),
+                    "boot {number}: GRUB starts nothing: {}",
+                    boot.screen
+                );
+                ensure!(
+                    number > 0 || scenario.may_recover,
+                    "GRUB starts recovery: {}",
+                    boot.screen
+                );
                 continue;
             };
             let whole = self.systems.whole(medium, slot);
-            let whole = whole.ok_or_else(|| anyhow!("boot {number}: GRUB starts slot {slot}, not whole"))?;
+            let whole = whole
+                .ok_or_else(|| anyhow!("boot {number}: GRUB starts slot {slot}, not whole"))?;
             let version = &self.systems.get(whole).version;
-            ensure!(boot.argument("daruma.version") == Some(version), "another slot.cfg: {}", boot.screen);
+            ensure!(
+                boot.argument("daruma.version") == Some(version),
+                "another slot.cfg: {}",
+                boot.screen
+            );
             proven_boots |= scenario.proven.contains(&(slot, whole));
         }
         for (slot, which) in scenario.proven {
@@ -127,7 +142,10 @@ impl<'a> Judge<'a> {
                 "the proven system in slot {slot} is lost"
             );
         }
-        ensure!(proven_boots || scenario.may_recover, "no proven system boots within {LATER} boots");
+        ensure!(
+            proven_boots || scenario.may_recover,
+            "no proven system boots within {LATER} boots"
+        );
         Ok(boots)
     }
 
@@ -153,7 +171,8 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Asks GRUB about all of these at once, as far as nobody did before: most of the time of a start is the start.
+    /// Asks GRUB about all of these at once, as far as nobody did before: most of the time of a
+    /// start is the start.
     fn ask_ahead<'m>(&self, media: impl Iterator<Item = &'m Medium>) -> Result<()> {
         let mut unknown: HashMap<[Image; 3], (&Medium, Vec<Key>)> = HashMap::new();
         for medium in media {
@@ -185,7 +204,9 @@ impl<'a> Judge<'a> {
     fn boots(&self, medium: &Medium) -> Result<Boots> {
         let key = self.key(medium);
         let cell = self.decisions.cell(&key);
-        let ask = || self.ask_grub(medium, &[&key.0], 1)?.pop().ok_or_else(|| anyhow!("GRUB does not boot"));
+        let ask = || {
+            self.ask_grub(medium, &[&key.0], 1)?.pop().ok_or_else(|| anyhow!("GRUB does not boot"))
+        };
         let keep = |boots: &Boots| !key.1.contains(&Image::Broken) || !boots.boots[0].met_damage();
         let mut boots = match cell.get() {
             Some(known) => {
@@ -207,7 +228,8 @@ impl<'a> Judge<'a> {
         };
         let after = Content::new(&boots.esp, boots.esp.len());
         let loaded = EnvStore::open(after)?.load()?;
-        let later = format!("{:?} {:?} {:?} {:?}", loaded.env.encode(), loaded.copy, loaded.damage, key.1);
+        let later =
+            format!("{:?} {:?} {:?} {:?}", loaded.env.encode(), loaded.copy, loaded.damage, key.1);
         let cell = {
             let mut known = self.decisions.later.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(known.entry(later).or_default())
@@ -217,7 +239,9 @@ impl<'a> Judge<'a> {
             None => {
                 let later = self.ask_grub(medium, &[&boots.esp], LATER)?.pop();
                 let later = later.ok_or_else(|| anyhow!("GRUB does not boot"))?;
-                if !key.1.contains(&Image::Broken) || !later.boots.iter().any(|boot| boot.met_damage()) {
+                if !key.1.contains(&Image::Broken)
+                    || !later.boots.iter().any(|boot| boot.met_damage())
+                {
                     let _ = cell.set(later.clone());
                 }
                 later
@@ -233,8 +257,8 @@ impl<'a> Judge<'a> {
             None if content.is_empty() => Image::Empty,
             None => Image::Broken,
         };
-        let [a, b] =
-            Slot::ALL.map(|slot| image(medium.get(slot.boot_label()), self.systems.boots(medium, slot)));
+        let [a, b] = Slot::ALL
+            .map(|slot| image(medium.get(slot.boot_label()), self.systems.boots(medium, slot)));
         let recovery = medium.get("recovery");
         let same = recovery.begins_like(&self.systems.recovery, recovery.len());
         [a, b, if same { Image::Recovery } else { image(recovery, None) }]
@@ -242,7 +266,8 @@ impl<'a> Judge<'a> {
 
     fn ask_grub(&self, medium: &Medium, esps: &[&[u8]], times: usize) -> Result<Vec<Boots>> {
         self.decisions.grub_boots.fetch_add(esps.len() * times, Ordering::Relaxed);
-        let [a, b, recovery] = ["boot-a", "boot-b", "recovery"].map(|label| medium.get(label).bytes());
+        let [a, b, recovery] =
+            ["boot-a", "boot-b", "recovery"].map(|label| medium.get(label).bytes());
         self.grub.boot(esps, [&a, &b, &recovery], times)
     }
 }
@@ -252,7 +277,8 @@ pub(crate) fn durable(recording: &Recording) -> Medium {
     let mut medium = recording.before.clone();
     for partition in 0..LABELS.len() {
         let mine = |op: &&Op| op.partition() == partition;
-        let synced = recording.ops.iter().rposition(|op| matches!(op, Op::Sync { .. }) && mine(&op));
+        let synced =
+            recording.ops.iter().rposition(|op| matches!(op, Op::Sync { .. }) && mine(&op));
         for op in recording.ops[..synced.unwrap_or(0)].iter().filter(mine) {
             if let Op::Write(write) = op {
                 write.apply(&mut medium);

@@ -1,4 +1,5 @@
-//! SIGKILL at every operation of an install: on a device of real files, in a process of its own that kills itself there.
+//! SIGKILL at every operation of an install: on a device of real files, in a process of its own
+//! that kills itself there.
 
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -50,14 +51,22 @@ pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
             break;
         }
         let stderr = String::from_utf8_lossy(&ended.stderr);
-        ensure!(ended.status.signal() == Some(Signal::SIGKILL as i32), "{}: {stderr}", ended.status);
+        ensure!(
+            ended.status.signal() == Some(Signal::SIGKILL as i32),
+            "{}: {stderr}",
+            ended.status
+        );
         kills += 1;
     }
-    writeln!(out, "\nSIGKILL before each of the {kills} operations of an install: each device survives")?;
+    writeln!(
+        out,
+        "\nSIGKILL before each of the {kills} operations of an install: each device survives"
+    )?;
     Ok(kills > 0)
 }
 
-/// The child: installs `BUNDLE` into the device in `FOLDER`, and kills itself before the operation `AT`.
+/// The child: installs `BUNDLE` into the device in `FOLDER`, and kills itself before the operation
+/// `AT`.
 pub(crate) fn child(mut words: impl Iterator<Item = String>) -> Result<bool> {
     let (Some(folder), Some(bundle), Some(at)) = (words.next(), words.next(), words.next()) else {
         bail!("{CHILD} FOLDER BUNDLE AT");

@@ -1,7 +1,9 @@
-//! The power-cut sweep of the host: every operation on the disk of everything that the agent does, and a cut at each.
+//! The power-cut sweep of the host: every operation on the disk of everything that the agent does,
+//! and a cut at each.
 //!
-//! The agent runs as it is, on a disk in memory that keeps a log ([`crash_disk`]). From the log follow the crash states
-//! ([`cut`]); the real GRUB and the agent's own next run judge them ([`judge`]). `docs/boot-protocol.md`, "Power cuts".
+//! The agent runs as it is, on a disk in memory that keeps a log ([`crash_disk`]). From the log
+//! follow the crash states ([`cut`]); the real GRUB and the agent's own next run judge them
+//! ([`judge`]). `docs/boot-protocol.md`, "Power cuts".
 //!
 //!     sweep [cuts|mutations|faults|kills|programs] [--seed N] [--more N] [--only SCENARIO]
 
@@ -64,7 +66,8 @@ fn run() -> Result<bool> {
     let mut part = String::from("all");
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || words.next().context("a number is missing")?.parse().context("not a number");
+        let mut number =
+            || words.next().context("a number is missing")?.parse().context("not a number");
         match word.as_str() {
             "--seed" => seed = number()?,
             "--more" => more = number()?,
@@ -72,11 +75,13 @@ fn run() -> Result<bool> {
             "cuts" | "mutations" | "faults" | "kills" | "programs" => part = word,
             kills::CHILD => return kills::child(words),
             _ => bail!(
-                "{word:?}: not one of cuts, mutations, faults, kills, programs, --seed N, --more N, --only SCENARIO"
+                "{word:?}: not one of cuts, mutations, faults, kills, programs, --seed N, --more \
+                    N, --only SCENARIO"
             ),
         }
     }
-    // The agent prints for a person, thousands of times here; the tables go where it would have printed.
+    // The agent prints for a person, thousands of times here; the tables go where it would have
+    // printed.
     let mut out = File::from(dup(std::io::stdout())?);
     // What is wrong must be seen all the same.
     let mut complaints = File::from(dup(std::io::stderr())?);

@@ -1,4 +1,5 @@
-//! The sweep must be able to fail: wrong orders of an install's steps, and disks that lie, each of which it has to notice.
+//! The sweep must be able to fail: wrong orders of an install's steps, and disks that lie, each of
+//! which it has to notice.
 
 use std::io::Write;
 

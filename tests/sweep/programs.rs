@@ -1,4 +1,5 @@
-//! The program `daruma` that ships, on a device whose surroundings are broken: `/var`, the clock, another install.
+//! The program `daruma` that ships, on a device whose surroundings are broken: `/var`, the clock,
+//! another install.
 
 use std::fs;
 use std::io::Write;
@@ -15,13 +16,16 @@ use crate::judge::Case;
 use crate::scenario;
 use crate::system::Which;
 
-/// What is broken, and how it becomes so in a device's folder; the words before the program, if any.
+/// What is broken, and how it becomes so in a device's folder; the words before the program, if
+/// any.
 type Surrounding = (&'static str, fn(&Path) -> std::io::Result<()>, &'static [&'static str]);
 
 const SURROUNDINGS: [Surrounding; 6] = [
     (
         "/var is full (state.json cannot be written)",
-        |folder| std::os::unix::fs::symlink("/dev/full", folder.join("var/lib/daruma/state.json.new")),
+        |folder| {
+            std::os::unix::fs::symlink("/dev/full", folder.join("var/lib/daruma/state.json.new"))
+        },
         &[],
     ),
     (
@@ -37,7 +41,11 @@ const SURROUNDINGS: [Surrounding; 6] = [
         |folder| fs::create_dir(folder.join("var/lib/daruma/state.json.new")),
         &[],
     ),
-    ("state.json is a folder", |folder| fs::create_dir(folder.join("var/lib/daruma/state.json")), &[]),
+    (
+        "state.json is a folder",
+        |folder| fs::create_dir(folder.join("var/lib/daruma/state.json")),
+        &[],
+    ),
     ("the clock stands at 1970", |_| Ok(()), &["faketime", "-f", "1970-01-02 00:00:00"]),
     ("the clock stands at 2100", |_| Ok(()), &["faketime", "-f", "2100-01-01 00:00:00"]),
 ];
@@ -61,7 +69,10 @@ pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
     let output = device.start(&program, &[])?.wait_with_output()?;
     drop(held);
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(18) && said.lines().count() == 1, "another holds the lock: {said}");
+    ensure!(
+        output.status.code() == Some(18) && said.lines().count() == 1,
+        "another holds the lock: {said}"
+    );
     writeln!(out, "{:>56}  18", "an install while another holds the lock")?;
     let both = [device.start(&program, &[])?, device.start(&program, &[])?];
     let mut codes = Vec::new();
@@ -90,7 +101,8 @@ struct Device<'a> {
 impl<'a> Device<'a> {
     fn new(bench: &'a Bench) -> Result<Self> {
         let judge = bench.judge()?;
-        let medium = scenario::install_over_an_older_system().medium(&bench.systems, &judge.grub)?;
+        let medium =
+            scenario::install_over_an_older_system().medium(&bench.systems, &judge.grub)?;
         let folder = judge.folder;
         for (label, content) in LABELS.into_iter().zip(&medium.partitions) {
             fs::write(folder.path().join(label), content.bytes())?;
@@ -122,7 +134,10 @@ impl<'a> Device<'a> {
         for (label, content) in LABELS.into_iter().zip(&mut medium.partitions) {
             *content = Content::new(&fs::read(self.folder.path().join(label))?, content.len());
         }
-        ensure!(bench.systems.whole(&medium, image_layout::Slot::B) == Some(Which::Update), "not installed");
+        ensure!(
+            bench.systems.whole(&medium, image_layout::Slot::B) == Some(Which::Update),
+            "not installed"
+        );
         let case = Case { scenario: &scenario, medium: &medium, story: &None };
         judge.judge(&[case])?.into_iter().try_for_each(|verdict| verdict.map(drop))
     }

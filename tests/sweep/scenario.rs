@@ -53,9 +53,11 @@ pub(crate) struct Scenario {
     state: BootState,
     damage: fn(&mut EnvFile, &mut EnvFile),
     story: &'static str,
-    /// Slots with a system that has proved itself: each survives, and one of them is what boots or is fallen back to.
+    /// Slots with a system that has proved itself: each survives, and one of them is what boots or
+    /// is fallen back to.
     pub(crate) proven: &'static [(Slot, Which)],
-    /// Everything the agent does in a boot, in this order. The first run does it, and the run after each power cut.
+    /// Everything the agent does in a boot, in this order. The first run does it, and the run after
+    /// each power cut.
     pub(crate) life: fn(&Booted<'_>) -> Result<(), Failure>,
     /// What must hold after a run that was not cut off.
     pub(crate) goal: fn(&Seen) -> bool,
@@ -79,7 +81,8 @@ impl Scenario {
         let boot = || empty(grub_disk::PARTITION);
         let esp = Content::new(&esp, grub_disk::PARTITION);
         let recovery = systems.recovery.clone();
-        let mut medium = Medium { partitions: [esp, boot(), empty(root), boot(), empty(root), recovery] };
+        let mut medium =
+            Medium { partitions: [esp, boot(), empty(root), boot(), empty(root), recovery] };
         for (slot, which) in Slot::ALL.into_iter().zip(self.slots) {
             if let Some(which) = which {
                 systems.put(&mut medium, slot, which);
@@ -111,7 +114,8 @@ fn install_this(booted: &Booted<'_>, which: Which) -> Result<(), Failure> {
     }
     let file = &booted.systems.get(which).bundle;
     let interrupt = Interrupt::never();
-    agent::install(booted.device, &Config::default(), file, InstallOptions::default(), &interrupt).map(drop)
+    agent::install(booted.device, &Config::default(), file, InstallOptions::default(), &interrupt)
+        .map(drop)
 }
 
 fn install_update(booted: &Booted<'_>) -> Result<(), Failure> {
@@ -128,7 +132,8 @@ fn install_from_far_away(booted: &Booted<'_>) -> Result<(), Failure> {
         Failure::new(agent::Exit::Unexpected, format!("opening the bundle far away: {error}"))
     };
     let config = Config::default();
-    let keyring = Keyring::load(&booted.device.path(&config.keyring)).map_err(|error| failure(&error))?;
+    let keyring =
+        Keyring::load(&booted.device.path(&config.keyring)).map_err(|error| failure(&error))?;
     let disk = FileDisk::open_read_only(&booted.systems.get(Which::Alike).bundle)
         .map_err(|error| failure(&error))?;
     let bundle = Bundle::open(disk, &keyring).map_err(|error| failure(&error))?;
@@ -167,7 +172,8 @@ fn reset_tries(booted: &Booted<'_>) -> Result<(), Failure> {
     if booted.slot.is_some() {
         return arrive(booted);
     }
-    let failure = |error| Failure::new(agent::Exit::Environment, format!("resetting the tries: {error}"));
+    let failure =
+        |error| Failure::new(agent::Exit::Environment, format!("resetting the tries: {error}"));
     let store = booted.device.environment()?;
     let loaded = store.load().map_err(failure)?;
     let mut state = loaded.state();
@@ -248,7 +254,9 @@ pub(crate) fn all() -> Vec<Scenario> {
             slots: [Some(Which::Old), Some(Which::Running)],
             state: state(B_FIRST, slot(true, 0), slot(true, 0), None),
             proven: &[(Slot::B, Which::Running)],
-            goal: |seen| !seen.damaged && seen.next() == Some(Slot::A) && seen.holds(Slot::A, Which::Update),
+            goal: |seen| {
+                !seen.damaged && seen.next() == Some(Slot::A) && seen.holds(Slot::A, Which::Update)
+            },
             ..INSTALL
         },
         Scenario {
@@ -261,21 +269,27 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario {
             name: "install of 9 MiB",
             life: |booted| install_this(booted, Which::Large),
-            goal: |seen| !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Large),
+            goal: |seen| {
+                !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Large)
+            },
             large: true,
             ..INSTALL
         },
         Scenario {
             name: "install from far away",
             life: install_from_far_away,
-            goal: |seen| !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Alike),
+            goal: |seen| {
+                !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Alike)
+            },
             ..INSTALL
         },
         Scenario { name: "commit by the daemon", ..TRIAL },
         Scenario {
             name: "mark good",
             life: |booted| match booted.slot {
-                Some(slot) if !booted.done => agent::mark(booted.device, Mark::Good, Some(slot)).map(drop),
+                Some(slot) if !booted.done => {
+                    agent::mark(booted.device, Mark::Good, Some(slot)).map(drop)
+                }
                 _ => Ok(()),
             },
             ..TRIAL
@@ -331,7 +345,9 @@ pub(crate) fn all() -> Vec<Scenario> {
             state: state(B_FIRST, slot(true, 0), slot(true, 3), Some(Slot::B)),
             proven: &[],
             life: recover_from_a_stick,
-            goal: |seen| !seen.damaged && seen.next().is_some_and(|slot| seen.holds(slot, Which::Update)),
+            goal: |seen| {
+                !seen.damaged && seen.next().is_some_and(|slot| seen.holds(slot, Which::Update))
+            },
             may_recover: true,
             ..PLAIN
         },
@@ -346,11 +362,27 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         Scenario { name: "heal: first copy zeroed", damage: |main, _| zero(main), ..DAMAGED },
         Scenario { name: "heal: second copy zeroed", damage: |_, bak| zero(bak), ..DAMAGED },
-        Scenario { name: "heal: first copy missing", damage: |main, _| *main = EnvFile::Missing, ..DAMAGED },
-        Scenario { name: "heal: second copy missing", damage: |_, bak| *bak = EnvFile::Missing, ..DAMAGED },
+        Scenario {
+            name: "heal: first copy missing",
+            damage: |main, _| *main = EnvFile::Missing,
+            ..DAMAGED
+        },
+        Scenario {
+            name: "heal: second copy missing",
+            damage: |_, bak| *bak = EnvFile::Missing,
+            ..DAMAGED
+        },
         Scenario { name: "heal: first copy empty", damage: |main, _| cut(main, 0), ..DAMAGED },
-        Scenario { name: "heal: second copy of 512 bytes", damage: |_, bak| cut(bak, 512), ..DAMAGED },
-        Scenario { name: "heal: first copy cannot count", damage: |main, _| twice(main), ..DAMAGED },
+        Scenario {
+            name: "heal: second copy of 512 bytes",
+            damage: |_, bak| cut(bak, 512),
+            ..DAMAGED
+        },
+        Scenario {
+            name: "heal: first copy cannot count",
+            damage: |main, _| twice(main),
+            ..DAMAGED
+        },
         Scenario {
             name: "heal: both copies zeroed",
             damage: |main, bak| (zero(main), zero(bak)).0,

@@ -73,7 +73,8 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
     let decisions = Decisions::default();
     let mut scenarios = scenario::all();
     scenarios.retain(|scenario| scenario.name.contains(&options.only));
-    let mut findings = Findings { counts: vec![Count::default(); scenarios.len()], ..Findings::default() };
+    let mut findings =
+        Findings { counts: vec![Count::default(); scenarios.len()], ..Findings::default() };
     let mut tasks = Vec::new();
     let judge = Judge::new(&systems, &decisions)?;
     for (number, scenario) in scenarios.iter().enumerate() {
@@ -95,13 +96,17 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
             let judge = Judge::new(&systems, &decisions)?;
             loop {
                 let first = next.fetch_add(TASKS_AT_ONCE, Ordering::Relaxed);
-                let Some(tasks) = tasks.get(first..(first + TASKS_AT_ONCE).min(tasks.len())) else { break };
+                let Some(tasks) = tasks.get(first..(first + TASKS_AT_ONCE).min(tasks.len())) else {
+                    break;
+                };
                 judge_tasks(&judge, &scenarios, tasks, options, &findings)?;
             }
             Ok(())
         };
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a worker panicked"))?)
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a worker panicked"))?)
     })?;
     let findings = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
     findings.print(&scenarios, options, &decisions, started, out)?;
@@ -115,7 +120,12 @@ pub(crate) fn first_run(judge: &Judge<'_>, scenario: &Scenario) -> Result<Record
     judge.judge(&[case])?.pop().context("no verdict")?
 }
 
-fn first_cuts(recording: &Recording, scenario: &Scenario, number: usize, options: &Options) -> Vec<Cut> {
+fn first_cuts(
+    recording: &Recording,
+    scenario: &Scenario,
+    number: usize,
+    options: &Options,
+) -> Vec<Cut> {
     let per_image_write = if scenario.large { 1 } else { 7 };
     let per_image_write = (per_image_write * options.more).max(1);
     let amount = Amount { per_image_write, per_esp_write: 3, stories: true };
@@ -123,14 +133,16 @@ fn first_cuts(recording: &Recording, scenario: &Scenario, number: usize, options
 }
 
 fn near_env(recording: &Recording, at: usize) -> bool {
-    // Where the environment's files are made anew, every operation is one; those second runs are sampled.
+    // Where the environment's files are made anew, every operation is one; those second runs are
+    // sampled.
     recording.ops.len() <= FEW_OPERATIONS
         && recording.ops[at.saturating_sub(2)..(at + 2).min(recording.ops.len())]
             .iter()
             .any(|op| op.is_on("esp"))
 }
 
-/// Judges first cuts, then cuts the runs that finished the job, and judges those cuts that nobody has met.
+/// Judges first cuts, then cuts the runs that finished the job, and judges those cuts that nobody
+/// has met.
 fn judge_tasks(
     judge: &Judge<'_>,
     scenarios: &[Scenario],
@@ -142,7 +154,8 @@ fn judge_tasks(
     fn case<'a>(scenario: &'a Scenario, cut: &'a Cut) -> Case<'a> {
         Case { scenario, medium: &cut.medium, story: &cut.story }
     }
-    let cases: Vec<_> = tasks.iter().map(|task| case(&scenarios[task.scenario], &task.cut)).collect();
+    let cases: Vec<_> =
+        tasks.iter().map(|task| case(&scenarios[task.scenario], &task.cut)).collect();
     let mut second = Vec::new();
     for (task, verdict) in tasks.iter().zip(judge.judge(&cases)?) {
         let scenario = &scenarios[task.scenario];
@@ -158,7 +171,8 @@ fn judge_tasks(
         }
     }
     for second in second.chunks(TASKS_AT_ONCE) {
-        let cases: Vec<_> = second.iter().map(|(number, _, cut)| case(&scenarios[*number], cut)).collect();
+        let cases: Vec<_> =
+            second.iter().map(|(number, _, cut)| case(&scenarios[*number], cut)).collect();
         for ((number, place, cut), verdict) in second.iter().zip(judge.judge(&cases)?) {
             let mut findings = lock();
             findings.counts[*number].second += 1;
@@ -171,7 +185,8 @@ fn judge_tasks(
     Ok(())
 }
 
-/// Next to a write of the environment every operation of the second run is cut, elsewhere a seeded few.
+/// Next to a write of the environment every operation of the second run is cut, elsewhere a seeded
+/// few.
 fn second_cuts(task: &Task, run: &Recording, options: &Options) -> Vec<Cut> {
     let path = [task.scenario as u64, task.cut.fingerprint()];
     let amount = Amount { per_image_write: 1, per_esp_write: 1, stories: false };
@@ -199,7 +214,11 @@ impl Findings {
     }
 
     fn violation(&mut self, scenario: &Scenario, place: String, error: &anyhow::Error) {
-        self.violations.push(Violation { scenario: scenario.name, place, why: format!("{error:#}") });
+        self.violations.push(Violation {
+            scenario: scenario.name,
+            place,
+            why: format!("{error:#}"),
+        });
     }
 
     fn print(
@@ -225,17 +244,23 @@ impl Findings {
         for how in How::ALL {
             writeln!(out, "{:>10}  {how}", self.by_how.get(&how).copied().unwrap_or_default())?;
         }
-        let distinct: HashSet<u64> = self.seen.iter().map(|(_, fingerprint)| *fingerprint).collect();
+        let distinct: HashSet<u64> =
+            self.seen.iter().map(|(_, fingerprint)| *fingerprint).collect();
         writeln!(out, "{:>10}  distinct crash states (disk and state.json)\n", distinct.len())?;
         let boots = decisions.grub_boots.load(Ordering::Relaxed);
         let sampled = decisions.without_memo.load(Ordering::Relaxed);
         let seconds = started.elapsed().as_secs();
         writeln!(
             out,
-            "GRUB booted {boots} times; {sampled} states went to it again to check the memo; {seconds} s"
+            "GRUB booted {boots} times; {sampled} states went to it again to check the memo; \
+                {seconds} s"
         )?;
         for violation in self.violations.iter().take(20) {
-            writeln!(out, "VIOLATION {}: {}: {}", violation.scenario, violation.place, violation.why)?;
+            writeln!(
+                out,
+                "VIOLATION {}: {}: {}",
+                violation.scenario, violation.place, violation.why
+            )?;
         }
         writeln!(out, "violations: {}", self.violations.len())?;
         Ok(())

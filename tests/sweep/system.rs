@@ -1,4 +1,5 @@
-//! The systems that the sweep installs: boot images that GRUB loads, root images of noise, and signed bundles of both.
+//! The systems that the sweep installs: boot images that GRUB loads, root images of noise, and
+//! signed bundles of both.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use bundle::{
-    BundleWriter, ImageInput, ROOT_CHUNKS, Salt, SecretKey, Sha256, SlotChunks, StoredSquashfs, Update,
-    Verity,
+    BundleWriter, ImageInput, ROOT_CHUNKS, Salt, SecretKey, Sha256, SlotChunks, StoredSquashfs,
+    Update, Verity,
 };
 use image_layout::{FileDisk, Slot};
 use tests::grub_disk;
@@ -37,8 +38,8 @@ pub(crate) struct Systems {
     pub(crate) public_key: String,
 }
 
-/// Index of a system: an old one, the one that runs, an update, a large update, and one of which the running system has
-/// the greater part.
+/// Index of a system: an old one, the one that runs, an update, a large update, and one of which
+/// the running system has the greater part.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Which {
     Old,
@@ -52,7 +53,8 @@ impl Systems {
     /// Makes them in `folder`.
     pub(crate) fn make(folder: &Path) -> Result<Self> {
         let key = SecretKey::from_seed([1; 32]);
-        // The last one has a step of the writer that ends within the image, and a last piece that is not whole.
+        // The last one has a step of the writer that ends within the image, and a last piece that
+        // is not whole.
         let sizes = [(1, 0), (1, BLOCK), (1, 13 * BLOCK), (9, 5 * BLOCK)];
         let mut all = Vec::new();
         let mut roots: Vec<Vec<u8>> = sizes
@@ -158,7 +160,8 @@ fn boot_image(version: &str, seed: u64, root_chunks: Option<Vec<u8>>) -> Result<
     squashfs.add_bytes("SHA256SUMS", sums.into_bytes())?;
     squashfs.add_bytes("RECOVERY.SHA256SUMS", recovery_sums.into_bytes())?;
     let slot_cfg = format!(
-        "set daruma_compatible=router\nset daruma_version={version}\nset daruma_build=build-{seed}\n\
+        "set daruma_compatible=router\nset daruma_version={version}\nset \
+            daruma_build=build-{seed}\n\
          set daruma_min_version=0.0.0\nset daruma_verity=hash-{seed}:salt:1\n"
     );
     squashfs.add_bytes("slot.cfg", slot_cfg.into_bytes())?;

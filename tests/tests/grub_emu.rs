@@ -117,15 +117,19 @@ fn disagreement(before: &EnvFiles, choice: &Choice, outcome: &Outcome) -> Option
     if quiet != (slot == Some(Slot::A)) {
         return Some(format!("the command line is {:?}", outcome.command_line));
     }
-    let copies =
-        [(Copy::Main, &before.main, &outcome.files.main), (Copy::Bak, &before.bak, &outcome.files.bak)];
+    let copies = [
+        (Copy::Main, &before.main, &outcome.files.main),
+        (Copy::Bak, &before.bak, &outcome.files.bak),
+    ];
     for (copy, was, is) in copies {
         if choice.copy == Some(copy) {
             let (Some(was), Some(got)) = (env(was), env(is)) else {
                 return Some(format!("{} is gone", copy.path()));
             };
             let counted = match slot {
-                Some(slot) => was.saved_by_grub(&format!("{slot}_TRY"), &tries.to_string()).unwrap(),
+                Some(slot) => {
+                    was.saved_by_grub(&format!("{slot}_TRY"), &tries.to_string()).unwrap()
+                }
                 None => was,
             };
             // The time of the boot is saved with the count, where the block has room for it.
@@ -143,7 +147,8 @@ fn disagreement(before: &EnvFiles, choice: &Choice, outcome: &Outcome) -> Option
         } else if env(was).map(|env| BootState::from_env(&env))
             != env(is).map(|env| BootState::from_env(&env))
         {
-            // (An attempt to count in a block that has a name twice changes the line that nobody reads.)
+            // (An attempt to count in a block that has a name twice changes the line that nobody
+            // reads.)
             return Some(format!("{} was changed", copy.path()));
         }
     }
@@ -157,7 +162,11 @@ fn disagreements(grub_cfg: &str, states: &[EnvFiles], minute: Option<u8>) -> Vec
     for (before, outcome) in states.iter().zip(&outcomes) {
         let choice = choose(env(&before.main).as_ref(), env(&before.bak).as_ref(), minute);
         if let Some(what) = disagreement(before, &choice, outcome) {
-            all.push(format!("{what}\n  from {:?}\n  screen: {}", env(&before.main), outcome.screen));
+            all.push(format!(
+                "{what}\n  from {:?}\n  screen: {}",
+                env(&before.main),
+                outcome.screen
+            ));
         }
     }
     all
@@ -289,7 +298,11 @@ fn odd_files() -> Vec<(&'static str, EnvFile)> {
         ("zeroes", Some(vec![0; Env::SIZE])),
         ("ones", Some(vec![0xff; Env::SIZE])),
         ("a bit of the signature wrong", Some(unsigned)),
-        ("zeroes behind the signature", Some([b"# GRUB Environment Block\n".as_slice(), &[0; 999]].concat())),
+        (
+            "zeroes behind the \
+            signature",
+            Some([b"# GRUB Environment Block\n".as_slice(), &[0; 999]].concat()),
+        ),
         ("torn in the first sector", Some(torn)),
         ("512 bytes", Some(a_first[..512].to_vec())),
         ("A committed", Some(a_first)),
@@ -306,7 +319,11 @@ fn odd_files() -> Vec<(&'static str, EnvFile)> {
         ("a NUL in a value", Some(raw(b"ORDER=B A\0C\nB_TRY=2\0x\nA_TRY=1\n"))),
         ("a NUL in a name", Some(raw(b"ORDER=B A\nB_TRY\0x=2\nA_TRY=1\n"))),
         ("an escaped newline at the end", Some(raw(b"ORDER=B A\nA_TRY=1\nB_TRY=1\\\n"))),
-        ("comments and strangers", Some(raw(b"# WARNING: Do not edit\nprefix=/evil\nroot=hd9\nB_OK=0\ndaruma_loaded=1\ndaruma_env=x\nA_TRY=4\n"))),
+        (
+            "comments and strangers",
+            Some(raw(b"# WARNING: Do not \
+            edit\nprefix=/evil\nroot=hd9\nB_OK=0\ndaruma_loaded=1\ndaruma_env=x\nA_TRY=4\n")),
+        ),
         ("an empty name", Some(raw(b"=x\nA_TRY=4\nORDER=B A\n"))),
     ]
     .map(|(name, bytes)| (name, bytes.map_or(EnvFile::Missing, EnvFile::Bytes)))
@@ -318,7 +335,9 @@ fn of_two_damaged_copies_grub_takes_the_one_that_choose_says() {
     let files = odd_files();
     let states: Vec<_> = files
         .iter()
-        .flat_map(|(_, main)| files.iter().map(|(_, bak)| EnvFiles { main: main.clone(), bak: bak.clone() }))
+        .flat_map(|(_, main)| {
+            files.iter().map(|(_, bak)| EnvFiles { main: main.clone(), bak: bak.clone() })
+        })
         .collect();
     assert_none(&disagreements(GRUB_CFG, &states, Some(0)));
     println!("grub-emu agreed with choose() in {} pairs of copies", states.len());
@@ -327,7 +346,8 @@ fn of_two_damaged_copies_grub_takes_the_one_that_choose_says() {
 #[test]
 fn a_boot_that_cannot_be_counted_is_not_the_same_for_ever() {
     let machine = Machine::new(GRUB_CFG, GOOD).unwrap();
-    let b_trial = BootState { order: [Slot::B, Slot::A], trial: Some(Slot::B), ..BootState::unknown() };
+    let b_trial =
+        BootState { order: [Slot::B, Slot::A], trial: Some(Slot::B), ..BootState::unknown() };
     let mut full = Env::new();
     b_trial.apply_to(&mut full);
     full.unset("B_TRY");
@@ -337,8 +357,10 @@ fn a_boot_that_cannot_be_counted_is_not_the_same_for_ever() {
     let uncountable = [EnvFile::Missing, EnvFile::Bytes(vec![]), EnvFile::Bytes(full.to_vec())];
     let states = uncountable.map(|file| EnvFiles { main: file.clone(), bak: file });
     for minute in 0..60 {
-        for (before, outcome) in states.iter().zip(machine.boot_at(&states, Some(minute)).unwrap()) {
-            let choice = choose(env(&before.main).as_ref(), env(&before.bak).as_ref(), Some(minute));
+        for (before, outcome) in states.iter().zip(machine.boot_at(&states, Some(minute)).unwrap())
+        {
+            let choice =
+                choose(env(&before.main).as_ref(), env(&before.bak).as_ref(), Some(minute));
             assert_eq!(choice.copy, None);
             assert_eq!(
                 disagreement(before, &choice, &outcome),
@@ -361,8 +383,9 @@ fn a_boot_image_that_does_not_load_costs_a_try_and_the_next_one_is_taken() {
                 let outcomes = boot_all(GRUB_CFG, [a, b, recovery], &files, None).unwrap();
                 for (texts, outcome) in states.iter().zip(outcomes) {
                     let before = BootState::from_env(&Env::parse(&block(texts)).unwrap());
-                    let mut expected =
-                        before.select_unless(|slot| !matches!([a, b][slot as usize], Good | CorruptArchive));
+                    let mut expected = before.select_unless(|slot| {
+                        !matches!([a, b][slot as usize], Good | CorruptArchive)
+                    });
                     // The name of the boot image that it is started from.
                     let from = [("recovery", recovery), ("A", a), ("B", b)];
                     let from = from.iter().find(|(_, image)| *image == Good).map(|(name, _)| *name);
@@ -374,12 +397,14 @@ fn a_boot_image_that_does_not_load_costs_a_try_and_the_next_one_is_taken() {
                             (None, None)
                         }
                     };
-                    let case = format!("{texts:?} with {a:?} {b:?} {recovery:?}: {}", outcome.screen);
+                    let case =
+                        format!("{texts:?} with {a:?} {b:?} {recovery:?}: {}", outcome.screen);
                     assert_eq!(outcome.slot(), started, "{case}");
                     let verity = from.map(|from| format!("hash-{from}:salt:1"));
                     assert_eq!(outcome.argument("daruma.verity"), verity.as_deref(), "{case}");
                     assert_eq!(outcome.with_archive, started == Some("recovery"), "{case}");
-                    let leaked = outcome.command_line.iter().flatten().any(|word| word == "console=ttyS0");
+                    let leaked =
+                        outcome.command_line.iter().flatten().any(|word| word == "console=ttyS0");
                     assert!(!leaked || from == Some("A"), "daruma_args of A: {case}");
                     assert_eq!(
                         BootState::from_env(&env(&outcome.files.main).unwrap()),
@@ -453,7 +478,8 @@ fn a_broken_way_into_recovery_is_caught() {
             let machine = Machine::new(grub_cfg, *images).unwrap();
             let outcome = machine.boot(&[with_bak(state_block(spent))]).unwrap().remove(0);
             let verity = from.map(|from| format!("hash-{from}:salt:1"));
-            outcome.argument("daruma.verity") == verity.as_deref() && outcome.with_archive == from.is_some()
+            outcome.argument("daruma.verity") == verity.as_deref()
+                && outcome.with_archive == from.is_some()
         })
     };
     assert!(is_right(GRUB_CFG));
@@ -464,7 +490,10 @@ fn a_broken_way_into_recovery_is_caught() {
         (" \"$daruma_image/recovery.img\"", ""),
         ("\"$daruma_image/initrd\" $4;", "\"$daruma_image/initrd\";"),
     ] {
-        assert!(GRUB_CFG.contains(from), "{from:?} is not in grub.cfg any more: choose another mutation");
+        assert!(
+            GRUB_CFG.contains(from),
+            "{from:?} is not in grub.cfg any more: choose another mutation"
+        );
         assert!(
             !is_right(&GRUB_CFG.replacen(from, to, 1)),
             "nothing noticed {to:?} in the place of {from:?}"
@@ -475,7 +504,8 @@ fn a_broken_way_into_recovery_is_caught() {
 #[test]
 fn with_every_boot_image_broken_grub_comes_back_to_all_its_tries() {
     let machine =
-        Machine::new(GRUB_CFG, [BootImage::CorruptKernel, BootImage::Empty, BootImage::Empty]).unwrap();
+        Machine::new(GRUB_CFG, [BootImage::CorruptKernel, BootImage::Empty, BootImage::Empty])
+            .unwrap();
     let mut files = with_bak(state_block(BootState {
         a: grub_env::SlotState { ok: false, tries: 0 },
         ..BootState::factory()
@@ -497,8 +527,14 @@ fn a_broken_grub_cfg_is_caught() {
         ("set daruma_limit=9", "set daruma_limit=3"),
         ("if [ \"$3\" = 0 ]", "if [ \"$3\" != 1 ]"),
         ("[ \"$ORDER\" = \"B A\" ]", "[ \"$ORDER\" != \"A B\" ]"),
-        ("elif [ \"$4\" = 2 ]; then set daruma_try=3", "elif [ \"$4\" = 2 ]; then set daruma_try=2"),
-        ("elif [ \"$4\" = 8 ]; then set daruma_try=9", "elif [ \"$4\" = 8 ]; then set daruma_try=0"),
+        (
+            "elif [ \"$4\" = 2 ]; then set daruma_try=3",
+            "elif [ \"$4\" = 2 ]; then set daruma_try=2",
+        ),
+        (
+            "elif [ \"$4\" = 8 ]; then set daruma_try=9",
+            "elif [ \"$4\" = 8 ]; then set daruma_try=0",
+        ),
         ("'^[0-9]+$'", "'^[0-9]$'"),
         ("if [ \"$TRIAL\" = \"$1\" ]", "if [ -n \"$TRIAL\" ]"),
         ("daruma_slot B gpt5 \"$B_OK\" \"$B_TRY\"", "daruma_slot B gpt3 \"$B_OK\" \"$B_TRY\""),
@@ -511,10 +547,14 @@ fn a_broken_grub_cfg_is_caught() {
         ("$daruma_first\n", "$daruma_second\n"),
         ("set daruma_trial=\"\"", "true"),
     ];
-    let states: Vec<_> = every_state().iter().step_by(211).map(|texts| with_bak(block(texts))).collect();
+    let states: Vec<_> =
+        every_state().iter().step_by(211).map(|texts| with_bak(block(texts))).collect();
     assert_none(&disagreements(GRUB_CFG, &states, None));
     for (from, to) in mutations {
-        assert!(GRUB_CFG.contains(from), "{from:?} is not in grub.cfg any more: choose another mutation");
+        assert!(
+            GRUB_CFG.contains(from),
+            "{from:?} is not in grub.cfg any more: choose another mutation"
+        );
         let broken = GRUB_CFG.replacen(from, to, 1);
         assert!(
             !disagreements(&broken, &states, None).is_empty(),
@@ -584,7 +624,11 @@ fn power_cuts_leave_a_committed_slot_after_nine_boots_and_one_on_trial_after_thr
     assert_eq!(device.boot(), "B", "a cut in the middle of an install");
     device.change(|state| state.begin_trial(Slot::A).unwrap());
     assert_eq!(device.boots(3), ["A"; 3]);
-    assert_eq!(device.boots(8), ["B"; 8], "B was healthy, then not, twice: one boot of nine was used before");
+    assert_eq!(
+        device.boots(8),
+        ["B"; 8],
+        "B was healthy, then not, twice: one boot of nine was used before"
+    );
     // Nobody marked A bad. Now nothing is left but recovery, which gives all tries back.
     assert_eq!(device.boots(2), ["recovery"; 2]);
     device.change(BootState::reset_tries);

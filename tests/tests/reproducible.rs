@@ -8,7 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
 
-/// An ordinary user that the test makes when it runs as root; root itself proves nothing about privileges.
+/// An ordinary user that the test makes when it runs as root; root itself proves nothing about
+/// privileges.
 const USER: &str = "daruma-test";
 
 fn run(command: &mut Command) -> Result<()> {
@@ -22,11 +23,12 @@ fn is_root() -> Result<bool> {
     Ok(output.stdout.trim_ascii() == b"0")
 }
 
-/// Builds tiny in `dir` from copies of all inputs; `clock` is what faketime makes of the time after mmdebstrap
-/// (which needs the real one, because apt checks the archive's dates).
+/// Builds tiny in `dir` from copies of all inputs; `clock` is what faketime makes of the time after
+/// mmdebstrap (which needs the real one, because apt checks the archive's dates).
 fn build(dir: &Path, as_user: bool, clock: &str) -> Result<(Vec<u8>, Vec<u8>)> {
     let fixture = Fixture::open()?;
-    let copy = |from: PathBuf, to: &str| run(Command::new("cp").arg("-r").arg(from).arg(dir.join(to)));
+    let copy =
+        |from: PathBuf, to: &str| run(Command::new("cp").arg("-r").arg(from).arg(dir.join(to)));
     copy(fixture.repo("target/daruma"), "programs")?;
     fs::create_dir(dir.join("bundler"))?;
     copy(fixture.repo("bundler/recipes"), "bundler/recipes")?;
@@ -82,7 +84,8 @@ fn the_same_inputs_give_identical_bundle_and_disk_in_another_folder_on_another_d
 -> Result<()> {
     let root = is_root()?;
     if root && !Command::new("id").arg(USER).output()?.status.success() {
-        // --create-home also gives the user subordinate ids, which mmdebstrap's user namespace needs.
+        // --create-home also gives the user subordinate ids, which mmdebstrap's user namespace
+        // needs.
         run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", USER]))?;
     }
     let one = tempfile::Builder::new().prefix("daruma-one-").tempdir_in("/var/tmp")?;

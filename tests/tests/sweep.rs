@@ -10,7 +10,8 @@ use tests::grub_emu::EnvFile;
 /// Runs one part of the sweep; its tables.
 #[track_caller]
 fn sweep(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_sweep")).args(arguments).stdin(Stdio::null()).output();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_sweep")).args(arguments).stdin(Stdio::null()).output();
     let output = output.expect("the sweep starts");
     let tables = String::from_utf8(output.stdout).expect("its tables are text");
     println!("{tables}");

@@ -25,7 +25,8 @@ fn a_bundle_that_two_keys_must_sign_is_signed_by_two_and_one_is_not_enough() -> 
         let mut words =
             vec!["bundle", &recipe, "--rootfs", &rootfs, "--keyring", &ring, "--version", "1.0.0"];
         words.extend(["-o", &out]);
-        let keys: Vec<String> = signers.iter().map(|name| path(&format!("{name}.key.pem"))).collect();
+        let keys: Vec<String> =
+            signers.iter().map(|name| path(&format!("{name}.key.pem"))).collect();
         words.extend(keys.iter().flat_map(|key| ["--key", key.as_str()]));
         fixture.bundler(&words)
     };
@@ -33,11 +34,15 @@ fn a_bundle_that_two_keys_must_sign_is_signed_by_two_and_one_is_not_enough() -> 
     fixture.bundler(&["verify", &path("by-two.daruma"), "--keyring", &path("ring")])?;
     // The same bytes, whoever is named first.
     bundle(&["one", "three"], "again.daruma")?;
-    ensure!(fs::read(path("by-two.daruma"))? == fs::read(path("again.daruma"))?, "the bundles differ");
+    ensure!(
+        fs::read(path("by-two.daruma"))? == fs::read(path("again.daruma"))?,
+        "the bundles differ"
+    );
 
     bundle(&["two"], "by-one.daruma")?;
     let mut verify = Command::new(fixture.program("daruma-bundler"));
-    let output = verify.args(["verify", &path("by-one.daruma"), "--keyring", &path("ring")]).output()?;
+    let output =
+        verify.args(["verify", &path("by-one.daruma"), "--keyring", &path("ring")]).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(11), "{} {said}", output.status);
     ensure!(said.contains("signed by 1 trusted key(s), and the keyring asks for 2"), "{said}");

@@ -1,5 +1,5 @@
-//! What is remembered of a channel between two looks: the document itself, which is believed for its signatures only,
-//! and when and how it was got, which decides nothing but what is asked for.
+//! What is remembered of a channel between two looks: the document itself, which is believed for
+//! its signatures only, and when and how it was got, which decides nothing but what is asked for.
 
 use bundle::channel::{Channel, Root};
 use bundle::limits;
@@ -9,7 +9,8 @@ use crate::channel::source::Source;
 use crate::console::warn;
 use crate::trust;
 
-/// When and how the channel was got. Unknown fields are ignored: a fall-back brings an older agent back.
+/// When and how the channel was got. Unknown fields are ignored: a fall-back brings an older agent
+/// back.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Contact {
@@ -46,8 +47,9 @@ impl Contact {
     }
 }
 
-/// The channel document that was accepted last, if the root's keys still speak for it. Its serial is the highest that was
-/// seen: when the keys are replaced it does not count any more, or their thief could have raised it for ever.
+/// The channel document that was accepted last, if the root's keys still speak for it. Its serial
+/// is the highest that was seen: when the keys are replaced it does not count any more, or their
+/// thief could have raised it for ever.
 pub(crate) fn kept(source: &Source<'_>, root: &Root) -> Option<(Vec<u8>, Channel)> {
     let path = source.device.path(trust::FOLDER).join(file(source));
     let bytes = trust::read(&path, limits::CHANNEL).ok()?;

@@ -46,8 +46,10 @@ impl Own {
                 installed.version == here.version.to_string() && installed.build == here.build
             })
             .and_then(|installed| Sha256::try_from(installed.manifest_sha256.clone()).ok());
-        let quarantine =
-            state.quarantined.iter().filter_map(|q| Sha256::try_from(q.manifest_sha256.clone()).ok());
+        let quarantine = state
+            .quarantined
+            .iter()
+            .filter_map(|q| Sha256::try_from(q.manifest_sha256.clone()).ok());
         Ok(Self {
             id: device_id(device, config),
             compatible,
@@ -76,8 +78,8 @@ impl Own {
     }
 }
 
-/// The configuration's, or systemd's machine id; empty when there is none, and then this device comes last in every
-/// roll-out.
+/// The configuration's, or systemd's machine id; empty when there is none, and then this device
+/// comes last in every roll-out.
 fn device_id(device: &Device, config: &Config) -> String {
     if let Some(id) = &config.channel.device_id {
         return id.clone();

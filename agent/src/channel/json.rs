@@ -1,4 +1,5 @@
-//! What `daruma check --json` and `daruma channel --json` print. Fields may be added; none changes its meaning.
+//! What `daruma check --json` and `daruma channel --json` print. Fields may be added; none changes
+//! its meaning.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,8 @@ use crate::exit::one_line;
 /// The answer of `daruma check`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Asked {
-    /// `install`: there is something to install; `reboot`: it is installed and starts with the next boot; `nothing`.
+    /// `install`: there is something to install; `reboot`: it is installed and starts with the next
+    /// boot; `nothing`.
     pub verdict: &'static str,
     /// The kind of this device.
     pub compatible: String,
@@ -95,7 +97,9 @@ impl Asked {
                 Reason::Quarantined => ("quarantined", None),
                 Reason::TooFar(_) => ("too-far", None),
                 Reason::BelowFloor => ("below-floor", None),
-                Reason::NotItsTurn(turn) => ("not-its-turn", turn.as_ref().map(Timestamp::to_string)),
+                Reason::NotItsTurn(turn) => {
+                    ("not-its-turn", turn.as_ref().map(Timestamp::to_string))
+                }
             };
             let reason = one_line(&passed.reason.to_string());
             PassedOver { version: passed.release.version.to_string(), kind, reason, turn }

@@ -1,5 +1,6 @@
-//! Updates from a channel: getting it, deciding, installing, and the daemon's looking by itself. `docs/channels.md` says
-//! what a channel is; what a device does with one is decided in `bundle::channel`.
+//! Updates from a channel: getting it, deciding, installing, and the daemon's looking by itself.
+//! `docs/channels.md` says what a channel is; what a device does with one is decided in
+//! `bundle::channel`.
 
 mod contact;
 mod facts;

@@ -39,8 +39,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Takes back the trial that is to be, if there is one, and then says so instead of announcing it. Returns what to
-    /// tell.
+    /// Takes back the trial that is to be, if there is one, and then says so instead of announcing
+    /// it. Returns what to tell.
     ///
     /// # Errors
     /// As [`Withdrawal::take_back`].
@@ -82,56 +82,60 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
             }
             Step::Nothing
         }
-        Verdict::Install(release, deltas) => match lies_in_the_other_slot(source.device, release)? {
-            Some(true) => {
-                lines.insert(
+        Verdict::Install(release, deltas) => {
+            match lies_in_the_other_slot(source.device, release)? {
+                Some(true) => {
+                    lines.insert(
+                        0,
+                        format!(
+                            "{} {} is installed and starts with the next boot",
+                            release.compatible, release.version
+                        ),
+                    );
+                    Step::Reboot
+                }
+                Some(false) => {
+                    lines.insert(
                     0,
                     format!(
-                        "{} {} is installed and starts with the next boot",
+                        "nothing to install: {} {} lies in the other slot, and somebody went back \
+                            from it; `daruma rollback` starts it again",
                         release.compatible, release.version
                     ),
                 );
-                Step::Reboot
+                    Step::Nothing
+                }
+                None => {
+                    lines.insert(
+                        0,
+                        format!(
+                            "{} {} (build {}, at most {}) is to be installed over {}",
+                            release.compatible,
+                            release.version,
+                            release.build,
+                            megabytes(release.size),
+                            own.version
+                        ),
+                    );
+                    Step::Install(Box::new(release.clone()), deltas.into_iter().cloned().collect())
+                }
             }
-            Some(false) => {
-                lines.insert(
-                    0,
-                    format!(
-                        "nothing to install: {} {} lies in the other slot, and somebody went back from it; `daruma rollback` starts it again",
-                        release.compatible, release.version
-                    ),
-                );
-                Step::Nothing
-            }
-            None => {
-                lines.insert(
-                    0,
-                    format!(
-                        "{} {} (build {}, at most {}) is to be installed over {}",
-                        release.compatible,
-                        release.version,
-                        release.build,
-                        megabytes(release.size),
-                        own.version
-                    ),
-                );
-                Step::Install(Box::new(release.clone()), deltas.into_iter().cloned().collect())
-            }
-        },
+        }
     };
     asked.lies_there(&step);
     asked.lines.clone_from(&lines);
     Ok(Plan { step, withdrawal, lines, asked })
 }
 
-/// The release that a device runs which has installed nothing yet: its build, as the channel lists it.
+/// The release that a device runs which has installed nothing yet: its build, as the channel lists
+/// it.
 fn listed(channel: &Channel, own: &Own) -> Option<Sha256> {
     let release = channel.release(&own.compatible, &own.version)?;
     (release.build.as_str() == own.build).then_some(release.manifest_sha256)
 }
 
-/// Whether `release` lies in the slot that does not run, whole: on trial from the next boot (true), or left by a person
-/// (false). What failed by itself is in quarantine.
+/// Whether `release` lies in the slot that does not run, whole: on trial from the next boot (true),
+/// or left by a person (false). What failed by itself is in quarantine.
 fn lies_in_the_other_slot(device: &Device, release: &Release) -> Result<Option<bool>, Failure> {
     let other = !device.running()?;
     let (state, _) = device.state_file().load();
@@ -149,7 +153,8 @@ fn remarks(decision: &Decision<'_>, own: &Own) -> Vec<String> {
     let mut lines = Vec::new();
     if own.now < decision.now {
         lines.push(format!(
-            "the clock says {}, and the channel was made on {}: the clock is wrong, and the latter counts",
+            "the clock says {}, and the channel was made on {}: the clock is wrong, and the \
+                latter counts",
             own.now, decision.now
         ));
     }
@@ -161,7 +166,8 @@ fn remarks(decision: &Decision<'_>, own: &Own) -> Vec<String> {
     }
     if own.id.is_empty() {
         lines.push(
-            "this device has no id, and comes last in every roll-out; give it one (device-id of [channel])"
+            "this device has no id, and comes last in every roll-out; give it one (device-id of \
+                [channel])"
                 .to_owned(),
         );
     }

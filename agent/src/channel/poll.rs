@@ -31,8 +31,8 @@ enum Look {
     Installed(String),
 }
 
-/// Looks at the channel for ever, and installs. Returns when the machine is to be rebooted into what was installed, with
-/// what to tell.
+/// Looks at the channel for ever, and installs. Returns when the machine is to be rebooted into
+/// what was installed, with what to tell.
 pub(crate) async fn poll(device: &Device, config: &Config, tell: &impl Fn(&str)) -> String {
     let channel = &config.channel;
     if channel.url.is_none() || channel.poll.is_zero() {
@@ -97,9 +97,13 @@ pub(crate) async fn poll(device: &Device, config: &Config, tell: &impl Fn(&str))
     }
 }
 
-/// One look: gets the channel, decides, and installs if it may now. `taken_back` becomes what to tell of a withdrawn
-/// release that is not booted, also when the rest fails.
-fn look(device: &Device, config: &Config, taken_back: &mut Option<String>) -> Result<Look, Failure> {
+/// One look: gets the channel, decides, and installs if it may now. `taken_back` becomes what to
+/// tell of a withdrawn release that is not booted, also when the rest fails.
+fn look(
+    device: &Device,
+    config: &Config,
+    taken_back: &mut Option<String>,
+) -> Result<Look, Failure> {
     let interrupt = Interrupt::never();
     let source = Source::of(device, config)?;
     let mut plan = plan(&source, &interrupt)?;
@@ -133,14 +137,18 @@ fn until_the_window(config: &Config, seconds: u64) -> Duration {
     Duration::from_secs(seconds) + at_random(Duration::ZERO, spread)
 }
 
-/// A command that cannot be run says nothing of the link: then it is taken for metered, which costs time and no money.
+/// A command that cannot be run says nothing of the link: then it is taken for metered, which costs
+/// time and no money.
 fn is_metered(config: &Config) -> bool {
     let [program, arguments @ ..] = config.channel.metered_command.as_slice() else { return false };
-    let status = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let status =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).status();
     match status {
         Ok(status) => status.success(),
         Err(error) => {
-            warn(format_args!("running metered-command {program}: {error}; the link is taken for metered"));
+            warn(format_args!(
+                "running metered-command {program}: {error}; the link is taken for metered"
+            ));
             true
         }
     }

@@ -1,4 +1,5 @@
-//! Getting a channel: the root documents that have followed, the channel itself, and whether both are believed.
+//! Getting a channel: the root documents that have followed, the channel itself, and whether both
+//! are believed.
 
 use std::fs::File;
 
@@ -24,15 +25,18 @@ pub(crate) struct Fresh {
     pub(crate) channel: Channel,
 }
 
-/// Gets the channel. One that has not changed costs one request, and once a day a second one for the root.
+/// Gets the channel. One that has not changed costs one request, and once a day a second one for
+/// the root.
 ///
 /// # Errors
-/// It cannot be got, or is not believed: [`Exit::Signature`], [`Exit::Channel`]. What was believed before stays.
+/// It cannot be got, or is not believed: [`Exit::Signature`], [`Exit::Channel`]. What was believed
+/// before stays.
 pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fresh, Failure> {
     let mut trust = Trust::load(source.device)?.ok_or_else(|| {
         let path = source.device.path(trust::ANCHOR);
         let line = format!(
-            "following a channel: there is no {}, which says whose signatures count; build the image with root.json in its keyring folder",
+            "following a channel: there is no {}, which says whose signatures count; build the \
+                image with root.json in its keyring folder",
             path.display()
         );
         Failure::new(Exit::Config, line)
@@ -67,8 +71,10 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
             channel
         }
         (Document::Missing | Document::Unchanged, _) => {
-            let line =
-                format!("following the channel: there is no {}; is its name right?", source.shown(&name));
+            let line = format!(
+                "following the channel: there is no {}; is its name right?",
+                source.shown(&name)
+            );
             return Err(Failure::new(Exit::Channel, line));
         }
     };
@@ -87,13 +93,18 @@ fn accept(source: &Source<'_>, trust: &Trust, bytes: &[u8]) -> Result<Channel, F
     let name = contact::file(source);
     let refuse = |error: ChannelError| refused(&source.shown(&name), &error);
     let channel = Channel::open(bytes, &source.config.channel.name, &trust.root).map_err(refuse)?;
-    // A daemon and a person may both have got one, and the later of them must not put back the earlier.
+    // A daemon and a person may both have got one, and the later of them must not put back the
+    // earlier.
     let _lock = lock(source)?;
     if let Some((before, seen)) = contact::kept(source, &trust.root) {
         if channel.serial < seen.serial {
-            return Err(refuse(ChannelError::RolledBack { seen: seen.serial, got: channel.serial }));
+            return Err(refuse(ChannelError::RolledBack {
+                seen: seen.serial,
+                got: channel.serial,
+            }));
         }
-        let body = |bytes: &[u8]| Signed::parse(Kind::Channel, bytes).map(|signed| signed.body().to_vec());
+        let body =
+            |bytes: &[u8]| Signed::parse(Kind::Channel, bytes).map(|signed| signed.body().to_vec());
         if channel.serial == seen.serial && body(bytes) != body(&before) {
             return Err(refuse(ChannelError::TwoFaced(channel.serial)));
         }
@@ -103,13 +114,21 @@ fn accept(source: &Source<'_>, trust: &Trust, bytes: &[u8]) -> Result<Channel, F
 }
 
 /// Follows the chain of root documents to its end.
-fn follow_roots(source: &Source<'_>, trust: &mut Trust, interrupt: &Interrupt) -> Result<(), Failure> {
+fn follow_roots(
+    source: &Source<'_>,
+    trust: &mut Trust,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     for _ in 0..limits::ROOT_STEPS {
         let name = format!("{}.root.json", trust.root.version + 1);
-        let Document::Is { bytes, .. } = source.fetch(&name, limits::ROOT, None, None, interrupt)? else {
+        let Document::Is { bytes, .. } =
+            source.fetch(&name, limits::ROOT, None, None, interrupt)?
+        else {
             return Ok(());
         };
-        trust.advance(source.device, &bytes).map_err(|error| refused(&source.shown(&name), &error))?;
+        trust
+            .advance(source.device, &bytes)
+            .map_err(|error| refused(&source.shown(&name), &error))?;
     }
     // The rest at the next contact.
     Ok(())

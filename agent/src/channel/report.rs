@@ -1,5 +1,5 @@
-//! Telling the channel's server what became of a release: once, with a request that is made anyway. What is told is in
-//! `bundle::channel::Report`; the server's log is where the publisher finds it.
+//! Telling the channel's server what became of a release: once, with a request that is made anyway.
+//! What is told is in `bundle::channel::Report`; the server's log is where the publisher finds it.
 
 use bundle::Sha256;
 use bundle::channel::{Outcome, Report};
@@ -17,8 +17,8 @@ pub(crate) fn untold(source: &Source<'_>) -> Option<Report> {
     Some(Report::new(Sha256::try_from(manifest_sha256).ok()?, outcome))
 }
 
-/// Remembers that it was told. Under the lock, because an install changes the same file; when somebody else has that, it
-/// is told once more.
+/// Remembers that it was told. Under the lock, because an install changes the same file; when
+/// somebody else has that, it is told once more.
 pub(crate) fn told(source: &Source<'_>) {
     if let Ok(_lock) = source.device.lock() {
         source.device.state_file().change(|state| state.untold = None);

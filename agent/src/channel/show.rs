@@ -22,7 +22,8 @@ pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
     // Writing to a String cannot fail.
     let Some(Trust { root, anchor }) = Trust::load(device)? else {
         let text = format!(
-            "there is no {}: bundles are believed by the keyring {}, and no channel can be followed",
+            "there is no {}: bundles are believed by the keyring {}, and no channel can be \
+                followed",
             trust::ANCHOR,
             config.keyring.display()
         );
@@ -33,7 +34,8 @@ pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
         "it is in the image".to_owned()
     } else {
         format!(
-            "version {anchor} is in the image, and each one since was signed by the keys of the one before"
+            "version {anchor} is in the image, and each one since was signed by the keys of the \
+                one before"
         )
     };
     let _ = writeln!(
@@ -96,7 +98,11 @@ pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
     });
     let time = (contact.time_s > 0).then(|| Timestamp::from_seconds(contact.time_s).to_string());
     let (name, url) = (config.channel.name.to_string(), source.shown(""));
-    Ok(Trusted { root: trusted, channel: Some(Followed { name, url, seen, last_contact: time }), text })
+    Ok(Trusted {
+        root: trusted,
+        channel: Some(Followed { name, url, seen, last_contact: time }),
+        text,
+    })
 }
 
 fn of_root(root: &Root, anchor: u64, now: Timestamp) -> TrustedRoot {

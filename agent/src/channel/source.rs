@@ -63,8 +63,8 @@ impl<'a> Source<'a> {
         !self.folder.starts_with('/')
     }
 
-    /// Gets the document `name`, of at most `limit` bytes; with `etag` only if it is another one by now. A server is told
-    /// the `report`.
+    /// Gets the document `name`, of at most `limit` bytes; with `etag` only if it is another one by
+    /// now. A server is told the `report`.
     ///
     /// # Errors
     /// It cannot be got, or is longer.
@@ -79,13 +79,23 @@ impl<'a> Source<'a> {
         interrupt.check()?;
         let address = self.address(name);
         if self.is_web() {
-            return pull::fetch(self.device, &self.config.pull, &address, limit, etag, report, interrupt);
+            return pull::fetch(
+                self.device,
+                &self.config.pull,
+                &address,
+                limit,
+                etag,
+                report,
+                interrupt,
+            );
         }
         let failure = |cause: &dyn std::fmt::Display| {
             Failure::new(Exit::Unexpected, format!("reading {address}: {cause}"))
         };
         match trust::read(Path::new(&address), limit) {
-            Ok(bytes) if bytes.len() > limit => Err(failure(&format!("it is longer than {limit} bytes"))),
+            Ok(bytes) if bytes.len() > limit => {
+                Err(failure(&format!("it is longer than {limit} bytes")))
+            }
             Ok(bytes) => Ok(Document::Is { bytes, etag: None }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Document::Missing),
             Err(error) => Err(failure(&error)),

@@ -42,8 +42,9 @@ pub fn update(
     Ok(line)
 }
 
-/// Installs `release`, and nothing but it: the bundle must be the very one that the channel names, besides all that is
-/// asked of every bundle. The first of `deltas` that can be used is a shorter way to it. Returns what to tell.
+/// Installs `release`, and nothing but it: the bundle must be the very one that the channel names,
+/// besides all that is asked of every bundle. The first of `deltas` that can be used is a shorter
+/// way to it. Returns what to tell.
 pub(crate) fn install(
     source: &Source<'_>,
     release: &Release,
@@ -63,11 +64,14 @@ pub(crate) fn install(
         let doing = format!("installing {address}");
         let verified = open(config, device, Path::new(&address), &doing)?;
         must_be(&verified, release, &doing)?;
-        let version = install_bundle(device, config, &verified, Origin::File, options, interrupt, &doing)?;
+        let version =
+            install_bundle(device, config, &verified, Origin::File, options, interrupt, &doing)?;
         (version, String::new())
     };
     let target = !device.running()?;
-    Ok(format!("installed {version} into slot {target}{fetched}; it is on trial from the next boot"))
+    Ok(format!(
+        "installed {version} into slot {target}{fetched}; it is on trial from the next boot"
+    ))
 }
 
 /// A channel in a folder may name bundles on a server, and one in a registry has them there.

@@ -21,12 +21,17 @@ pub(crate) struct Withdrawal {
 }
 
 impl Withdrawal {
-    /// What lies in the slot that does not run, if it is to be tried next, was not booted yet, is newer than what runs
-    /// (an older one is there because a person went back to it), and `channel` says that it is withdrawn.
+    /// What lies in the slot that does not run, if it is to be tried next, was not booted yet, is
+    /// newer than what runs (an older one is there because a person went back to it), and `channel`
+    /// says that it is withdrawn.
     ///
     /// # Errors
     /// The environment cannot be read.
-    pub(crate) fn find(device: &Device, channel: &Channel, own: &Own) -> Result<Option<Self>, Failure> {
+    pub(crate) fn find(
+        device: &Device,
+        channel: &Channel,
+        own: &Own,
+    ) -> Result<Option<Self>, Failure> {
         let slot = !device.running()?;
         let (state, _) = device.state_file().load();
         let Some(installed) = state.installed.get(slot.name()) else { return Ok(None) };
@@ -34,7 +39,8 @@ impl Withdrawal {
             release.manifest_sha256.to_string() == installed.manifest_sha256
                 && release.version.cmp_precedence(&own.version).is_gt()
         });
-        let Some((release, reason)) = release.and_then(|release| Some((release, release.withdrawn.clone()?)))
+        let Some((release, reason)) =
+            release.and_then(|release| Some((release, release.withdrawn.clone()?)))
         else {
             return Ok(None);
         };
@@ -48,15 +54,17 @@ impl Withdrawal {
     pub(crate) fn announced(&self) -> String {
         let Self { slot, version, reason } = self;
         format!(
-            "{version} waits in slot {slot} for its first boot and was withdrawn by its publisher: {reason}; the daemon or `daruma update` takes it back"
+            "{version} waits in slot {slot} for its first boot and was withdrawn by its \
+                publisher: {reason}; the daemon or `daruma update` takes it back"
         )
     }
 
-    /// Takes the trial back, with one write of the environment. Returns the line for the person; none: it was booted,
-    /// overwritten or taken back meanwhile.
+    /// Takes the trial back, with one write of the environment. Returns the line for the person;
+    /// none: it was booted, overwritten or taken back meanwhile.
     ///
     /// # Errors
-    /// The lock, the environment; [`Exit::OnTrial`]: the running slot is marked bad, so there would be nothing to boot.
+    /// The lock, the environment; [`Exit::OnTrial`]: the running slot is marked bad, so there would
+    /// be nothing to boot.
     pub(crate) fn take_back(&self, device: &Device) -> Result<Option<String>, Failure> {
         let Self { slot, version, reason } = self;
         let _lock = device.lock()?;
@@ -68,14 +76,18 @@ impl Withdrawal {
         let mut boot = environment.state();
         boot.mark_bad(*slot).map_err(|error| {
             let line = format!(
-                "taking back {version} in slot {slot}, which was withdrawn by its publisher ({reason}): {error}; say 'daruma mark good' if the running system is"
+                "taking back {version} in slot {slot}, which was withdrawn by its publisher \
+                    ({reason}): {error}; say 'daruma mark good' if the running system is"
             );
             Failure::new(Exit::OnTrial, line)
         })?;
         environment.write(&boot)?;
-        device.state_file().change(|state| state.record(Kind::Withdrawn, *slot, Some(version), reason));
+        device
+            .state_file()
+            .change(|state| state.record(Kind::Withdrawn, *slot, Some(version), reason));
         Ok(Some(format!(
-            "{version} in slot {slot} was withdrawn by its publisher before its first boot, and is not booted: {reason}"
+            "{version} in slot {slot} was withdrawn by its publisher before its first boot, and \
+                is not booted: {reason}"
         )))
     }
 }

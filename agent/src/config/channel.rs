@@ -12,7 +12,8 @@ use crate::config::window::Window;
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Channel {
-    /// The repository: `https://…`, `http://…`, `oci://HOST/NAME`, or a folder (`/…`). Absent: there is no channel.
+    /// The repository: `https://…`, `http://…`, `oci://HOST/NAME`, or a folder (`/…`). Absent:
+    /// there is no channel.
     #[serde(deserialize_with = "address")]
     pub url: Option<String>,
     /// Which of its channels.
@@ -21,17 +22,19 @@ pub struct Channel {
     /// Seconds between two looks of the daemon; 0: it does not look by itself.
     #[serde(rename = "poll-s", deserialize_with = "up_to_a_month")]
     pub poll: Duration,
-    /// Up to so many seconds more, at random, before every look, so that a fleet does not come all at once.
+    /// Up to so many seconds more, at random, before every look, so that a fleet does not come all
+    /// at once.
     #[serde(rename = "jitter-s", deserialize_with = "up_to_a_month")]
     pub jitter: Duration,
     /// When the daemon may install and reboot; absent: always.
     pub window: Option<Window>,
     /// What the daemon does about the reboot after an install.
     pub reboot: Reboot,
-    /// Program and arguments; its exit code 0 says that the link is metered, and the daemon does not download. Empty: it
-    /// never is.
+    /// Program and arguments; its exit code 0 says that the link is metered, and the daemon does
+    /// not download. Empty: it never is.
     pub metered_command: Vec<String>,
-    /// Whether the server is told what became of a release: committed or not, and nothing that tells devices apart.
+    /// Whether the server is told what became of a release: committed or not, and nothing that
+    /// tells devices apart.
     pub report: bool,
     /// The device's id, which decides when its turn in a roll-out comes; absent: `/etc/machine-id`.
     pub device_id: Option<String>,
@@ -77,7 +80,9 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     if known && !url.chars().any(|c| c.is_control() || c == ' ') {
         Ok(Some(url))
     } else {
-        Err(de::Error::custom(format!("{url:?} is neither https://…, http://…, oci://… nor a folder /…")))
+        Err(de::Error::custom(format!(
+            "{url:?} is neither https://…, http://…, oci://… nor a folder /…"
+        )))
     }
 }
 

@@ -37,7 +37,8 @@ pub struct Pull {
     pub client_cert: Option<PathBuf>,
     /// PEM file of its key.
     pub client_key: Option<PathBuf>,
-    /// Headers of every request, for the host that was named only: not for one that it redirects to.
+    /// Headers of every request, for the host that was named only: not for one that it redirects
+    /// to.
     #[serde(deserialize_with = "headers")]
     pub headers: BTreeMap<String, String>,
     /// Seconds until a connection must stand.
@@ -45,7 +46,8 @@ pub struct Pull {
     pub connect_timeout: Duration,
     /// A connection that brings fewer bytes per second than this, over `low_speed`, is given up.
     pub low_speed_bytes_per_s: u64,
-    /// Seconds over which the speed is measured; a connection that brings nothing for so long is given up in any case.
+    /// Seconds over which the speed is measured; a connection that brings nothing for so long is
+    /// given up in any case.
     #[serde(rename = "low-speed-s", deserialize_with = "seconds")]
     pub low_speed: Duration,
     /// Tries in a row without progress until an install gives up.
@@ -86,7 +88,8 @@ fn tries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     }
 }
 
-/// With less than the default no delta at all would be taken, and that by mistake rather than on purpose.
+/// With less than the default no delta at all would be taken, and that by mistake rather than on
+/// purpose.
 fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         mib @ bundle::delta::limits::MEMORY.. => Ok(mib),
@@ -97,14 +100,18 @@ fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error
     }
 }
 
-/// Names of the letters that HTTP allows, values of one line: nothing in them can become a header or a request of its own.
-fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+/// Names of the letters that HTTP allows, values of one line: nothing in them can become a header
+/// or a request of its own.
+fn headers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     let given = BTreeMap::<String, String>::deserialize(deserializer)?;
     if given.len() > HEADERS {
         return Err(de::Error::custom(format!("more than {HEADERS} headers")));
     }
     for (name, value) in &given {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || name.len() > 64 || !name.bytes().all(is_token) {
             return Err(de::Error::custom(format!("{name:?} is no name of a header")));
         }
@@ -113,7 +120,8 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String
         }
         if value.len() > HEADER_VALUE || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             return Err(de::Error::custom(format!(
-                "the value of the header {name} is not of at most {HEADER_VALUE} printable ASCII characters"
+                "the value of the header {name} is not of at most {HEADER_VALUE} printable ASCII \
+                    characters"
             )));
         }
     }

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 const DAY_S: u64 = 86_400;
 
-/// From one minute of the day to another, UTC; it may go over midnight. By the device's clock, whatever that says.
+/// From one minute of the day to another, UTC; it may go over midnight. By the device's clock,
+/// whatever that says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Window {
@@ -37,8 +38,10 @@ impl FromStr for Window {
     fn from_str(text: &str) -> Result<Self, String> {
         let minute = |text: &str| -> Option<u64> {
             let (hours, minutes) = text.split_once(':')?;
-            let is_two_digits = |text: &str| text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit());
-            let (hours, minutes): (u64, u64) = match is_two_digits(hours) && is_two_digits(minutes) {
+            let is_two_digits =
+                |text: &str| text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit());
+            let (hours, minutes): (u64, u64) = match is_two_digits(hours) && is_two_digits(minutes)
+            {
                 true => (hours.parse().ok()?, minutes.parse().ok()?),
                 false => return None,
             };
@@ -67,8 +70,9 @@ mod tests {
 
     #[test]
     fn a_window_is_open_from_its_first_second_to_its_last() {
-        let at =
-            |hours: u64, minutes: u64, seconds: u64| 20_000 * DAY_S + hours * 3600 + minutes * 60 + seconds;
+        let at = |hours: u64, minutes: u64, seconds: u64| {
+            20_000 * DAY_S + hours * 3600 + minutes * 60 + seconds
+        };
         let night: Window = "02:00-05:00".parse().unwrap();
         for (now, wait) in
             [(at(2, 0, 0), 0), (at(4, 59, 59), 0), (at(5, 0, 0), 21 * 3600), (at(1, 59, 59), 1)]
@@ -76,9 +80,12 @@ mod tests {
             assert_eq!(night.wait_s(now), wait);
         }
         let midnight: Window = "23:30-00:30".parse().unwrap();
-        for (now, wait) in
-            [(at(23, 30, 0), 0), (at(0, 29, 59), 0), (at(0, 30, 0), 23 * 3600), (at(23, 0, 0), 1800)]
-        {
+        for (now, wait) in [
+            (at(23, 30, 0), 0),
+            (at(0, 29, 59), 0),
+            (at(0, 30, 0), 23 * 3600),
+            (at(23, 0, 0), 1800),
+        ] {
             assert_eq!(midnight.wait_s(now), wait);
         }
     }

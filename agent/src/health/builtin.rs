@@ -43,7 +43,9 @@ pub(crate) fn default_route(net: &Path) -> Result<(), String> {
 /// Whether the system's resolver knows an address of `host`.
 pub(crate) async fn resolves(host: &str, limit: Duration) -> Result<(), String> {
     match tokio::time::timeout(limit, tokio::net::lookup_host((host, 0))).await {
-        Ok(Ok(mut addresses)) => addresses.next().map(drop).ok_or_else(|| "gave no address".to_owned()),
+        Ok(Ok(mut addresses)) => {
+            addresses.next().map(drop).ok_or_else(|| "gave no address".to_owned())
+        }
         Ok(Err(error)) => Err(format!("did not resolve: {error}")),
         Err(_) => Err(format!("gave no answer within {:.1} s", limit.as_secs_f64())),
     }
@@ -53,8 +55,8 @@ pub(crate) async fn resolves(host: &str, limit: Duration) -> Result<(), String> 
 pub(crate) fn process_runs(proc: &Path, name: &str) -> Result<(), String> {
     // TASK_COMM_LEN is 16 with the final zero; the full name is at the start of cmdline.
     let short: String = name.chars().take(15).collect();
-    let entries =
-        fs::read_dir(proc).map_err(|error| format!("cannot be run: {}: {error}", proc.display()))?;
+    let entries = fs::read_dir(proc)
+        .map_err(|error| format!("cannot be run: {}: {error}", proc.display()))?;
     for entry in entries.flatten() {
         if !entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
@@ -99,7 +101,8 @@ mod tests {
         write(
             "ipv6_route",
             &format!(
-                "{none} 00 {none} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n"
+                "{none} 00 {none} 00 fe800000000000000000000000000001 00000400 00000001 00000000 \
+                    00000003     eth0\n"
             ),
         );
         default_route(net.path()).unwrap();

@@ -66,7 +66,9 @@ impl Check {
     /// The name for messages.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Executable(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Executable(path) => {
+                path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+            }
             Self::UnitActive(unit) => format!("units-active {unit}"),
             Self::DefaultRoute(_) => "default-route".to_owned(),
             Self::Dns(host) => format!("dns {host}"),
@@ -112,7 +114,9 @@ async fn run_command(mut command: Command, limit: Duration) -> Result<(), String
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("{}{output}", describe(status))),
         Ok(Err(error)) => Err(format!("cannot be run: {}: {error}", Path::new(program).display())),
-        Err(_) => Err(format!("took longer than {:.1} s and was killed{output}", limit.as_secs_f64())),
+        Err(_) => {
+            Err(format!("took longer than {:.1} s and was killed{output}", limit.as_secs_f64()))
+        }
     }
 }
 
@@ -122,7 +126,8 @@ async fn run_to_end(command: &mut Command, output: &mut Tail) -> io::Result<Exit
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
     let mut child = command.spawn()?;
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
-    // The command holds our copies of the pipe's writing end; without them the end of output can be seen.
+    // The command holds our copies of the pipe's writing end; without them the end of output can be
+    // seen.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut reader = pipe::Receiver::from_owned_fd(reader.into())?;
     let mut piece = [0; OUTPUT_KEPT];
@@ -170,7 +175,8 @@ impl fmt::Display for Tail {
             return Ok(());
         }
         // Control characters would let a check write over the console of whoever reads the status.
-        let shown: String = lines.join(" | ").chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let shown: String =
+            lines.join(" | ").chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         write!(f, ": {shown}")
     }
 }
@@ -198,7 +204,8 @@ mod tests {
         let cause = shell("echo one; echo two >&2; printf 'a\\033b\\n'; exit 3", LONG).unwrap_err();
         assert_eq!(cause, "exited with 3: one | two | a?b");
         let cause =
-            shell("i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; exit 1", LONG).unwrap_err();
+            shell("i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; exit 1", LONG)
+                .unwrap_err();
         assert!(cause.ends_with("line 499") && cause.len() < 1200, "{cause}");
         assert_eq!(shell("kill -9 $$", LONG).unwrap_err(), "was killed by signal 9");
     }
@@ -211,7 +218,8 @@ mod tests {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let held = fifo.clone();
         let reader = std::thread::spawn(move || std::fs::read_to_string(held).unwrap());
-        let script = format!("(echo alive; exec sleep 1000) > {} & echo waiting; wait", fifo.display());
+        let script =
+            format!("(echo alive; exec sleep 1000) > {} & echo waiting; wait", fifo.display());
         let cause = shell(&script, Duration::from_millis(700)).unwrap_err();
         assert_eq!(cause, "took longer than 0.7 s and was killed: waiting");
         assert_eq!(reader.join().unwrap(), "alive\n");
@@ -230,9 +238,9 @@ mod tests {
         let check = Check::Executable(PathBuf::from("/nowhere/10-check"));
         let failed = runtime.block_on(check.run(LONG)).unwrap_err();
         assert!(
-            failed
-                .to_string()
-                .starts_with("health check 10-check cannot be run: /nowhere/10-check: No such file")
+            failed.to_string().starts_with(
+                "health check 10-check cannot be run: /nowhere/10-check: No such file"
+            )
         );
     }
 }

@@ -30,24 +30,29 @@ impl Address {
         }
         // What comes behind a # is for browsers.
         let text = text.split('#').next().unwrap_or_default();
-        let uri: Uri =
-            text.parse().map_err(|_| "it is not a URL (other characters than ASCII must be escaped)")?;
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| "it is not a URL (other characters than ASCII must be escaped)")?;
         let is_tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
             _ => return Err("it begins neither with http:// nor with https://"),
         };
         let authority = uri.authority().ok_or("it has no host")?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let host =
+            authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if host.is_empty() {
             return Err("it has no host");
         }
-        let server = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, server)| server);
+        let server =
+            authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, server)| server);
         let behind = server.strip_prefix(authority.host()).unwrap_or_default();
         let port = match behind.strip_prefix(':') {
-            Some(port) => {
-                port.parse().ok().filter(|port| *port > 0).ok_or("its port is no number from 1 to 65535")?
-            }
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or("its port is no number from 1 to 65535")?,
             None if is_tls => 443,
             None => 80,
         };
@@ -60,10 +65,13 @@ impl Address {
         Ok(Self { is_tls, host, port, path, authorization })
     }
 
-    /// Where a `Location` leads from here (RFC 3986, section 5, without the parts that no server sends).
+    /// Where a `Location` leads from here (RFC 3986, section 5, without the parts that no server
+    /// sends).
     pub(crate) fn join(&self, location: &str) -> Result<Self, &'static str> {
         let scheme = if self.is_tls { "https" } else { "http" };
-        if location.contains("://") && location.split("://").next().is_some_and(|s| !s.contains(['/', '?'])) {
+        if location.contains("://")
+            && location.split("://").next().is_some_and(|s| !s.contains(['/', '?']))
+        {
             return Self::parse(location);
         }
         if location.starts_with("//") {
@@ -83,14 +91,17 @@ impl Address {
     /// Host and port as a `Host` header says them.
     pub(crate) fn authority(&self) -> String {
         let default = if self.is_tls { 443 } else { 80 };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
     /// Whether `other` is asked of the same server, to whom credentials may be shown again.
     pub(crate) fn is_same_server(&self, other: &Self) -> bool {
-        let is_upgrade = (self.is_tls, self.port, other.is_tls, other.port) == (false, 80, true, 443);
-        self.host == other.host && (is_upgrade || (self.is_tls, self.port) == (other.is_tls, other.port))
+        let is_upgrade =
+            (self.is_tls, self.port, other.is_tls, other.port) == (false, 80, true, 443);
+        self.host == other.host
+            && (is_upgrade || (self.is_tls, self.port) == (other.is_tls, other.port))
     }
 }
 
@@ -101,13 +112,14 @@ fn basic(login: &str) -> Result<HeaderValue, &'static str> {
     let mut rest = login.bytes();
     while let Some(byte) = rest.next() {
         let mut escaped = || -> Option<u8> {
-            let digits = [char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?];
+            let digits =
+                [char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?];
             u8::try_from(digits[0] * 16 + digits[1]).ok()
         };
         bytes.push(if byte == b'%' { escaped().ok_or(WRONG)? } else { byte });
     }
-    let mut value =
-        HeaderValue::from_str(&format!("Basic {}", Base64::encode_string(&bytes))).map_err(|_| WRONG)?;
+    let mut value = HeaderValue::from_str(&format!("Basic {}", Base64::encode_string(&bytes)))
+        .map_err(|_| WRONG)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -129,7 +141,8 @@ mod tests {
 
     #[test]
     fn an_address_shows_neither_password_nor_query() {
-        let address = Address::parse("https://me:s%3acret@Example.org:8443/a/b.daruma?token=x#top").unwrap();
+        let address =
+            Address::parse("https://me:s%3acret@Example.org:8443/a/b.daruma?token=x#top").unwrap();
         assert_eq!(address.to_string(), "https://example.org:8443/a/b.daruma?…");
         assert_eq!(address.path, "/a/b.daruma?token=x");
         assert_eq!(address.authorization.unwrap(), "Basic bWU6czpjcmV0");

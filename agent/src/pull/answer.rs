@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
-    RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    LAST_MODIFIED, RETRY_AFTER,
 };
 
 use crate::pull::trouble::Trouble;
@@ -35,7 +35,9 @@ impl Version {
         }
         match (&self.etag, &other.etag) {
             (Some(ours), Some(theirs)) => ours != theirs,
-            _ => matches!((&self.modified, &other.modified), (Some(ours), Some(theirs)) if ours != theirs),
+            _ => {
+                matches!((&self.modified, &other.modified), (Some(ours), Some(theirs)) if ours != theirs)
+            }
         }
     }
 }
@@ -72,25 +74,31 @@ pub(crate) fn check(
             return Err(match known {
                 Some(known) if known.if_range().is_some() => changed(),
                 _ => Trouble::server(
-                    "the server does not serve ranges; it must answer 206 (Partial Content) to a range request",
+                    "the server does not serve ranges; it must answer 206 (Partial Content) to a \
+                        range request",
                 ),
             });
         }
         StatusCode::RANGE_NOT_SATISFIABLE if known.is_some() => return Err(changed()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
             return Err(Trouble::server(
-                "the server has no such range (416): the file is empty, or it cannot serve the end of a file",
+                "the server has no such range (416): the file is empty, or it cannot serve the \
+                    end of a file",
             ));
         }
         other => return Err(refused(other, headers)),
     }
     is_plain(headers)?;
-    let lies = |what: String| Trouble::server(format!("the server's answer cannot be used: {what}"));
+    let lies =
+        |what: String| Trouble::server(format!("the server's answer cannot be used: {what}"));
     let (range, size) = text(headers, &CONTENT_RANGE)
         .and_then(content_range)
         .ok_or_else(|| lies("a 206 (Partial Content) without a usable Content-Range".to_owned()))?;
-    let version =
-        Version { size, etag: headers.get(ETAG).cloned(), modified: headers.get(LAST_MODIFIED).cloned() };
+    let version = Version {
+        size,
+        etag: headers.get(ETAG).cloned(),
+        modified: headers.get(LAST_MODIFIED).cloned(),
+    };
     if known.is_some_and(|known| known.is_other_than(&version)) {
         return Err(changed());
     }
@@ -110,7 +118,9 @@ pub(crate) fn check(
     {
         None => {}
         Some(Some(said)) if said == length => {}
-        Some(_) => return Err(lies("Content-Length and Content-Range contradict each other".to_owned())),
+        Some(_) => {
+            return Err(lies("Content-Length and Content-Range contradict each other".to_owned()));
+        }
     }
     Ok((version, range))
 }
@@ -121,7 +131,8 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> Result<(), Trouble> {
         if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
             let how: String = String::from_utf8_lossy(value.as_bytes()).chars().take(20).collect();
             return Err(Trouble::server(format!(
-                "the server sends the file packed ({how}), though asked not to; switch that off for *.daruma"
+                "the server sends the file packed ({how}), though asked not to; switch that off \
+                    for *.daruma"
             )));
         }
     }
@@ -140,7 +151,9 @@ pub(crate) fn refused(status: StatusCode, headers: &HeaderMap) -> Trouble {
             let seconds = text(headers, &RETRY_AFTER).and_then(|text| text.trim().parse().ok());
             Trouble::Passing { cause: said, wait: seconds.map(Duration::from_secs) }
         }
-        401 | 403 => Trouble::server(format!("{said}; are headers and client-cert of [pull] right?")),
+        401 | 403 => {
+            Trouble::server(format!("{said}; are headers and client-cert of [pull] right?"))
+        }
         404 | 410 => Trouble::server(format!("{said}; is the address right?")),
         407 => Trouble::server(format!("{said}; put user and password into proxy of [pull]")),
         _ => Trouble::server(said),
@@ -206,16 +219,19 @@ mod tests {
             let mut other = ok;
             other[index].1 = value;
             let trouble =
-                check(StatusCode::PARTIAL_CONTENT, &headers(&other), &asked, Some(&known)).unwrap_err();
+                check(StatusCode::PARTIAL_CONTENT, &headers(&other), &asked, Some(&known))
+                    .unwrap_err();
             assert!(format!("{trouble:?}").contains("has changed"), "{trouble:?}");
         }
         let mut dated = ok;
         dated[2].1 = "y";
         check(StatusCode::PARTIAL_CONTENT, &headers(&dated), &asked, Some(&known)).unwrap();
         let undated = [ok[0], ok[2]];
-        let (known, _) = check(StatusCode::PARTIAL_CONTENT, &headers(&undated), &asked, None).unwrap();
-        let trouble = check(StatusCode::PARTIAL_CONTENT, &headers(&[ok[0], dated[2]]), &asked, Some(&known))
-            .unwrap_err();
+        let (known, _) =
+            check(StatusCode::PARTIAL_CONTENT, &headers(&undated), &asked, None).unwrap();
+        let trouble =
+            check(StatusCode::PARTIAL_CONTENT, &headers(&[ok[0], dated[2]]), &asked, Some(&known))
+                .unwrap_err();
         assert!(format!("{trouble:?}").contains("has changed"), "{trouble:?}");
     }
 

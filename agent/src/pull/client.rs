@@ -81,11 +81,25 @@ impl<'i> Client<'i> {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let connector =
-            Connector { proxies, tls_files, timeout: pull.connect_timeout, tls: std::sync::OnceLock::new() };
+        let connector = Connector {
+            proxies,
+            tls_files,
+            timeout: pull.connect_timeout,
+            tls: std::sync::OnceLock::new(),
+        };
         let answer_time = pull.low_speed;
         let found = named.clone();
-        Ok(Self { named, found, shown, registry, connector, headers, answer_time, interrupt, requests: 0 })
+        Ok(Self {
+            named,
+            found,
+            shown,
+            registry,
+            connector,
+            headers,
+            answer_time,
+            interrupt,
+            requests: 0,
+        })
     }
 
     /// Asks for another address from now on, in the name of the first.
@@ -106,13 +120,16 @@ impl<'i> Client<'i> {
             Trouble::Passing { cause, .. } => {
                 Failure::new(Exit::Network, format!("fetching {}: {cause}", self.shown))
             }
-            Trouble::Lasting(exit, cause) => Failure::new(exit, format!("fetching {}: {cause}", self.shown)),
+            Trouble::Lasting(exit, cause) => {
+                Failure::new(exit, format!("fetching {}: {cause}", self.shown))
+            }
             Trouble::Stopped(failure) => failure,
         }
     }
 
-    /// Sends a request with these headers besides the usual ones, follows redirects, and returns the head of the answer.
-    /// `kept` is the connection that may be used, and the one that then stands.
+    /// Sends a request with these headers besides the usual ones, follows redirects, and returns
+    /// the head of the answer. `kept` is the connection that may be used, and the one that then
+    /// stands.
     pub(crate) async fn ask(
         &mut self,
         kept: &mut Option<Connection>,
@@ -130,10 +147,13 @@ impl<'i> Client<'i> {
         self.follow(kept, headers).await
     }
 
-    /// Asks a registry's token server. Tokens are good for some minutes, so that this may come in the middle of a bundle.
+    /// Asks a registry's token server. Tokens are good for some minutes, so that this may come in
+    /// the middle of a bundle.
     async fn get_token(&mut self, url: &str) -> Result<(), Trouble> {
         let mut address = Address::parse(url).map_err(|why| {
-            Trouble::server(format!("the registry names a token server whose address cannot be used: {why}"))
+            Trouble::server(format!(
+                "the registry names a token server whose address cannot be used: {why}"
+            ))
         })?;
         address.authorization.clone_from(&self.named.authorization);
         let is_own = self.named.is_same_server(&address);
@@ -162,25 +182,33 @@ impl<'i> Client<'i> {
             let response = self.ask_once(kept, &address, is_own, headers).await?;
             let status = response.status();
             if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-                let is_refused = status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE;
+                let is_refused =
+                    status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE;
                 if is_refused && address == self.found && self.found != self.named {
-                    // Where a redirect led to may be good for some minutes only: ask the first server again.
+                    // Where a redirect led to may be good for some minutes only: ask the first
+                    // server again.
                     self.found = self.named.clone();
-                    let cause =
-                        format!("the place that it redirected to, {address}, answered {}", status.as_u16());
+                    let cause = format!(
+                        "the place that it redirected to, {address}, answered {}",
+                        status.as_u16()
+                    );
                     return Err(Trouble::passing(cause));
                 }
                 self.found = address;
                 return Ok(response);
             }
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let location = location.ok_or_else(|| Trouble::server("the server redirects to nowhere"))?;
+            let location =
+                location.ok_or_else(|| Trouble::server("the server redirects to nowhere"))?;
             let next = address.join(location).map_err(|why| {
-                Trouble::server(format!("the server redirects to an address that cannot be used: {why}"))
+                Trouble::server(format!(
+                    "the server redirects to an address that cannot be used: {why}"
+                ))
             })?;
             if address.is_tls && !next.is_tls {
                 return Err(Trouble::server(format!(
-                    "the server redirects from https to {next}, which anybody on the way could change"
+                    "the server redirects from https to {next}, which anybody on the way could \
+                        change"
                 )));
             }
             is_own = is_own && address.is_same_server(&next);
@@ -202,8 +230,10 @@ impl<'i> Client<'i> {
         is_own: bool,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Response<Incoming>, Trouble> {
-        // A connection that was kept may have been closed by the server meanwhile: then a new one is made at once.
-        if let Some(mut connection) = kept.take().filter(|connection| connection.leads_to(address)) {
+        // A connection that was kept may have been closed by the server meanwhile: then a new one
+        // is made at once.
+        if let Some(mut connection) = kept.take().filter(|connection| connection.leads_to(address))
+        {
             let request = self.request(&connection, address, is_own, headers)?;
             self.requests += 1;
             if let Ok(response) = self.wait(self.answer_time, connection.send(request)).await? {
@@ -216,12 +246,13 @@ impl<'i> Client<'i> {
         let mut connection = self.wait(longest, connecting).await??;
         let request = self.request(&connection, address, is_own, headers)?;
         self.requests += 1;
-        let response = self.wait(self.answer_time, connection.send(request)).await?.map_err(|error| {
-            match error.is_parse() {
-                true => Trouble::server(format!("what the server answers is no HTTP: {error}")),
-                false => Trouble::of_connection("asking the server", &error),
-            }
-        })?;
+        let response =
+            self.wait(self.answer_time, connection.send(request)).await?.map_err(|error| {
+                match error.is_parse() {
+                    true => Trouble::server(format!("what the server answers is no HTTP: {error}")),
+                    false => Trouble::of_connection("asking the server", &error),
+                }
+            })?;
         *kept = Some(connection);
         Ok(response)
     }
@@ -262,7 +293,8 @@ impl<'i> Client<'i> {
         for (name, value) in headers {
             all.insert(name, value.clone());
         }
-        if let Some(authorization) = connection.forward.as_ref().and_then(|proxy| proxy.authorization.clone())
+        if let Some(authorization) =
+            connection.forward.as_ref().and_then(|proxy| proxy.authorization.clone())
         {
             all.insert(PROXY_AUTHORIZATION, authorization);
         }
@@ -301,7 +333,9 @@ impl<'i> Client<'i> {
             let bytes = match self.wait(speed.left(), body.frame()).await {
                 Ok(None) => return Ok(None),
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                Ok(Some(Err(error))) => return Err(Trouble::of_connection("the transfer broke off", &error)),
+                Ok(Some(Err(error))) => {
+                    return Err(Trouble::of_connection("the transfer broke off", &error));
+                }
                 // How slow it was is said by the count.
                 Err(Trouble::Passing { .. }) => Bytes::new(),
                 Err(trouble) => return Err(trouble),
@@ -316,7 +350,9 @@ impl<'i> Client<'i> {
     /// Sleeps, but not when somebody asks to stop.
     pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Trouble> {
         let until = Instant::now() + time;
-        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) =
+            until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        {
             tokio::time::sleep(left.min(LOOK)).await;
             self.interrupt.check().map_err(Trouble::Stopped)?;
         }

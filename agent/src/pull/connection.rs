@@ -1,4 +1,5 @@
-//! One connection to a server: TCP, through a proxy where there is one, TLS, and HTTP/2 or HTTP/1.1.
+//! One connection to a server: TCP, through a proxy where there is one, TLS, and HTTP/2 or
+//! HTTP/1.1.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -22,10 +23,12 @@ use crate::pull::proxy::{Proxies, Proxy};
 use crate::pull::tls::{Tls, TlsFiles};
 use crate::pull::trouble::Trouble;
 
-/// What the kernel, and HTTP/2, may hold for us is what brings this many bytes per second over the link …
+/// What the kernel, and HTTP/2, may hold for us is what brings this many bytes per second over the
+/// link …
 const PER_SECOND: f64 = 4e6;
-/// … but at least and at most so many bytes. When the disk is slower than the link, this is what a killed install has fetched
-/// in vain, besides what it was about to write; without a bound, the kernel would let it grow to megabytes.
+/// … but at least and at most so many bytes. When the disk is slower than the link, this is what a
+/// killed install has fetched in vain, besides what it was about to write; without a bound, the
+/// kernel would let it grow to megabytes.
 const WINDOW: std::ops::RangeInclusive<u32> = 32 << 10..=208 << 10;
 /// Most bytes of an answer's head, and of one piece of its body.
 const BUFFER: usize = 16 << 10;
@@ -48,7 +51,8 @@ pub(crate) struct Connector {
 #[derive(Debug)]
 pub(crate) struct Connection {
     to: Address,
-    /// Whether the requests go to a proxy, which needs the whole address; with what its password is.
+    /// Whether the requests go to a proxy, which needs the whole address; with what its password
+    /// is.
     pub(crate) forward: Option<Proxy>,
     sender: Sender,
 }
@@ -60,11 +64,18 @@ enum Sender {
 }
 
 impl Connector {
-    /// Connects to where `address` is. `is_own`: it is the server that was named, which may know who we are.
-    pub(crate) async fn connect(&self, address: &Address, is_own: bool) -> Result<Connection, Trouble> {
+    /// Connects to where `address` is. `is_own`: it is the server that was named, which may know
+    /// who we are.
+    pub(crate) async fn connect(
+        &self,
+        address: &Address,
+        is_own: bool,
+    ) -> Result<Connection, Trouble> {
         match tokio::time::timeout(self.timeout, self.connect_slowly(address, is_own)).await {
             Ok(result) => result,
-            Err(_) => Err(Trouble::passing(format!("no connection after {} s", self.timeout.as_secs()))),
+            Err(_) => {
+                Err(Trouble::passing(format!("no connection after {} s", self.timeout.as_secs())))
+            }
         }
     }
 
@@ -109,10 +120,12 @@ impl Connector {
 impl Connection {
     /// Whether a request for `address` may go over it.
     pub(crate) fn leads_to(&self, address: &Address) -> bool {
-        (self.to.is_tls, &self.to.host, self.to.port) == (address.is_tls, &address.host, address.port)
+        (self.to.is_tls, &self.to.host, self.to.port)
+            == (address.is_tls, &address.host, address.port)
     }
 
-    /// Whether several answers may be on their way at once, so that one that is not read to its end does no harm.
+    /// Whether several answers may be on their way at once, so that one that is not read to its end
+    /// does no harm.
     pub(crate) fn is_http_2(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))
     }
@@ -166,7 +179,8 @@ where
     Ok(sender)
 }
 
-/// Connects to the first of the host's addresses that answers. Returns also how many bytes may be under way.
+/// Connects to the first of the host's addresses that answers. Returns also how many bytes may be
+/// under way.
 async fn tcp(host: &str, port: u16, what: &str) -> Result<(TcpStream, u32), Trouble> {
     let found = tokio::net::lookup_host((host, port))
         .await
@@ -186,9 +200,12 @@ async fn tcp(host: &str, port: u16, what: &str) -> Result<(TcpStream, u32), Trou
         match joined {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => {
-                trouble = Trouble::passing(format!("connecting to {what}{host}, port {port}: {error}"));
+                trouble =
+                    Trouble::passing(format!("connecting to {what}{host}, port {port}: {error}"));
             }
-            Err(error) => trouble = Trouble::passing(format!("connecting to {what}{host}: {error}")),
+            Err(error) => {
+                trouble = Trouble::passing(format!("connecting to {what}{host}: {error}"))
+            }
         }
     }
     Err(trouble)
@@ -207,7 +224,11 @@ async fn tcp_to(address: SocketAddr) -> std::io::Result<(TcpStream, u32)> {
 
 /// Has the proxy lead the connection on to `address` (RFC 9110, section 9.3.6).
 async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, address: &Address) -> Result<(), Trouble> {
-    let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+    let host = if address.host.contains(':') {
+        format!("[{}]", address.host)
+    } else {
+        address.host.clone()
+    };
     let place = format!("{host}:{}", address.port);
     let mut ask = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n").into_bytes();
     if let Some(authorization) = &proxy.authorization {
@@ -225,13 +246,15 @@ async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, address: &Address) -> Res
         head.push(stream.read_u8().await.map_err(failed)?);
     }
     let line =
-        String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
+        String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default())
+            .into_owned();
     let said = line.split_once(' ').map_or("", |(_, status)| status);
     match said.split(' ').next().and_then(|code| code.parse::<u16>().ok()) {
         Some(200..=299) if line.starts_with("HTTP/1.") => Ok(()),
         Some(407) => Err(Trouble::Lasting(
             crate::exit::Exit::Network,
-            "the proxy asks for a password; put it into proxy of [pull]: http://user:password@host:port"
+            "the proxy asks for a password; put it into proxy of [pull]: \
+                http://user:password@host:port"
                 .to_owned(),
         )),
         Some(403..=405) => Err(Trouble::server(format!("the proxy refuses to connect: {said}"))),

@@ -33,12 +33,12 @@ pub enum Document {
     Missing,
 }
 
-/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one by now. The `report`
-/// stands in the request's `User-Agent`.
+/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one
+/// by now. The `report` stands in the request's `User-Agent`.
 ///
 /// # Errors
-/// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for one that is too long), [`crate::Exit::Config`],
-/// [`crate::Exit::Usage`], or what `interrupt` says.
+/// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for one that is too long),
+/// [`crate::Exit::Config`], [`crate::Exit::Usage`], or what `interrupt` says.
 pub fn fetch(
     device: &Device,
     pull: &Pull,
@@ -48,7 +48,8 @@ pub fn fetch(
     report: Option<Report>,
     interrupt: &Interrupt,
 ) -> Result<Document, Failure> {
-    let report = report.and_then(|report| HeaderValue::from_str(&format!("{PRODUCT} {report}")).ok());
+    let report =
+        report.and_then(|report| HeaderValue::from_str(&format!("{PRODUCT} {report}")).ok());
     let report: Vec<_> = report.map(|report| (USER_AGENT, report)).into_iter().collect();
     let mut client = Client::new(device, pull, url, interrupt)?;
     let runtime = runtime()?;
@@ -91,7 +92,8 @@ async fn once(
     headers: &[(HeaderName, HeaderValue)],
 ) -> Result<Document, Trouble> {
     let mut connection = None;
-    let known = etag.and_then(|etag| HeaderValue::from_str(etag).ok()).map(|etag| (IF_NONE_MATCH, etag));
+    let known =
+        etag.and_then(|etag| HeaderValue::from_str(etag).ok()).map(|etag| (IF_NONE_MATCH, etag));
     let headers: Vec<_> = headers.iter().cloned().chain(known).collect();
     let response = client.ask(&mut connection, &headers).await?;
     match response.status() {

@@ -1,5 +1,6 @@
-//! Bundles and channels in an OCI registry: from a tag to the blob that it stands for, and the token that a registry may
-//! want to see. The bytes of the blob are then fetched as from any web server.
+//! Bundles and channels in an OCI registry: from a tag to the blob that it stands for, and the
+//! token that a registry may want to see. The bytes of the blob are then fetched as from any web
+//! server.
 
 use bundle::Sha256;
 use bundle::limits;
@@ -31,8 +32,9 @@ impl Registry {
             Failure::new(Exit::Usage, format!("understanding the address of the bundle: {error}"))
         })?;
         if reference.tag.is_none() {
-            let line =
-                format!("understanding the address {reference}: a tag is missing, as in {reference}:TAG");
+            let line = format!(
+                "understanding the address {reference}: a tag is missing, as in {reference}:TAG"
+            );
             return Err(Failure::new(Exit::Usage, line));
         }
         Ok(Self { reference, token: None })
@@ -73,16 +75,18 @@ impl Registry {
 
     /// Takes a token server's answer.
     pub(crate) fn accept(&mut self, answer: &[u8]) -> Result<(), Trouble> {
-        let value = token(answer).and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
-        let mut value = value.ok_or_else(|| Trouble::server("the registry's token server gives no token"))?;
+        let value =
+            token(answer).and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        let mut value =
+            value.ok_or_else(|| Trouble::server("the registry's token server gives no token"))?;
         value.set_sensitive(true);
         self.token = Some(value);
         Ok(())
     }
 }
 
-/// What the tag of `client` stands for; from then on the client asks for its blob. `None`: there is no such tag.
-/// With `etag`, `Unchanged` if it is the same as then.
+/// What the tag of `client` stands for; from then on the client asks for its blob. `None`: there is
+/// no such tag. With `etag`, `Unchanged` if it is the same as then.
 pub(crate) async fn resolve(
     client: &mut Client<'_>,
     pull: &Pull,
@@ -126,13 +130,16 @@ pub(crate) async fn document(
     };
     if !artifact.kind.is_document() || artifact.size > limit as u64 {
         return Err(Trouble::server(format!(
-            "the tag stands for something else than a document of at most {limit} bytes; is the repository right?"
+            "the tag stands for something else than a document of at most {limit} bytes; is the \
+                repository right?"
         )));
     }
     match get(client, pull, limit, None, &[]).await? {
         // Its signatures decide; but a blob that the registry has damaged should be called that.
         Document::Is { bytes, .. } if Sha256::of(&bytes) != artifact.digest => {
-            Err(Trouble::server("the registry's blob is not what its manifest's digest says; push it again"))
+            Err(Trouble::server(
+                "the registry's blob is not what its manifest's digest says; push it again",
+            ))
         }
         Document::Is { bytes, .. } => Ok(Document::Is { bytes, etag }),
         Document::Unchanged | Document::Missing => {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Measures what a connection brings while we wait for it. Time in which the disk is written does not count.
+/// Measures what a connection brings while we wait for it. Time in which the disk is written does
+/// not count.
 #[derive(Clone, Debug)]
 pub(crate) struct LowSpeed {
     bytes_per_s: u64,
@@ -28,8 +29,8 @@ impl LowSpeed {
         if self.waited < self.over {
             return Ok(());
         }
-        let is_slow =
-            u128::from(self.brought) * 1000 < u128::from(self.bytes_per_s.max(1)) * self.waited.as_millis();
+        let is_slow = u128::from(self.brought) * 1000
+            < u128::from(self.bytes_per_s.max(1)) * self.waited.as_millis();
         let (brought, waited) = (self.brought, self.waited.as_secs_f64());
         (self.waited, self.brought) = (Duration::ZERO, 0);
         if is_slow { Err(format!("only {brought} bytes came in {waited:.0} s")) } else { Ok(()) }
@@ -55,7 +56,8 @@ impl RateLimit {
             return Duration::ZERO;
         }
         let now = Instant::now();
-        self.due = self.due.max(now) + Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64);
+        self.due =
+            self.due.max(now) + Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64);
         self.due - now
     }
 }
@@ -81,7 +83,10 @@ mod tests {
     fn a_rate_is_kept_on_average() {
         let mut rate = RateLimit::new(1000);
         let first = rate.count(500);
-        assert!(first > Duration::from_millis(400) && first <= Duration::from_millis(500), "{first:?}");
+        assert!(
+            first > Duration::from_millis(400) && first <= Duration::from_millis(500),
+            "{first:?}"
+        );
         assert!(rate.count(1000) > Duration::from_millis(1300));
         assert_eq!(RateLimit::new(0).count(u64::MAX), Duration::ZERO);
     }

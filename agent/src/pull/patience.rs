@@ -48,7 +48,10 @@ impl Patience {
             return Err(Trouble::Lasting(crate::exit::Exit::Network, line));
         }
         if let Some(wait) = wait.filter(|wait| *wait > LONGEST_ASKED) {
-            let line = format!("{cause}, and asks to come back after {} s; try again then", wait.as_secs());
+            let line = format!(
+                "{cause}, and asks to come back after {} s; try again then",
+                wait.as_secs()
+            );
             return Err(Trouble::Lasting(crate::exit::Exit::Network, line));
         }
         let own = FIRST.saturating_mul(1 << (self.failed - 1).min(16)).min(LONGEST);
@@ -64,7 +67,8 @@ mod tests {
     use super::*;
 
     fn wait(patience: &mut Patience, asked: Option<u64>) -> Option<Duration> {
-        let trouble = Trouble::Passing { cause: "x".to_owned(), wait: asked.map(Duration::from_secs) };
+        let trouble =
+            Trouble::Passing { cause: "x".to_owned(), wait: asked.map(Duration::from_secs) };
         patience.after(trouble).ok().map(|(wait, _)| wait)
     }
 

@@ -31,18 +31,25 @@ impl Proxies {
         match configured {
             Some("direct") => return Ok(Self::Direct),
             Some(text) => {
-                return Proxy::parse(text).map(Self::Always).map_err(|why| format!("proxy of [pull]: {why}"));
+                return Proxy::parse(text)
+                    .map(Self::Always)
+                    .map_err(|why| format!("proxy of [pull]: {why}"));
             }
             None => {}
         }
         let first = |names: &[&str]| -> Result<Option<Proxy>, String> {
             let found = names.iter().find_map(|name| {
-                variable(name).filter(|text| !text.trim().is_empty()).map(|text| (name.to_owned(), text))
+                variable(name)
+                    .filter(|text| !text.trim().is_empty())
+                    .map(|text| (name.to_owned(), text))
             });
             let Some((name, text)) = found else { return Ok(None) };
-            Proxy::parse(text.trim()).map(Some).map_err(|why| format!("the environment's {name}: {why}"))
+            Proxy::parse(text.trim())
+                .map(Some)
+                .map_err(|why| format!("the environment's {name}: {why}"))
         };
-        // HTTP_PROXY in capitals is what a web server gives to its scripts from a request's header: nobody takes it.
+        // HTTP_PROXY in capitals is what a web server gives to its scripts from a request's header:
+        // nobody takes it.
         let http = first(&["http_proxy", "all_proxy", "ALL_PROXY"])?;
         let https = first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?;
         let except = variable("no_proxy").or_else(|| variable("NO_PROXY")).unwrap_or_default();
@@ -55,13 +62,20 @@ impl Proxies {
         match self {
             Self::Direct => None,
             Self::Always(proxy) => Some(proxy),
-            Self::Environment { except, .. } if except.iter().any(|entry| is_covered(entry, address)) => None,
-            Self::Environment { http, https, .. } => if address.is_tls { https } else { http }.as_ref(),
+            Self::Environment { except, .. }
+                if except.iter().any(|entry| is_covered(entry, address)) =>
+            {
+                None
+            }
+            Self::Environment { http, https, .. } => {
+                if address.is_tls { https } else { http }.as_ref()
+            }
         }
     }
 }
 
-/// Whether an entry of `no_proxy` means `address`: `*`, a domain and all below it, an address, or a network (`10.0.0.0/8`).
+/// Whether an entry of `no_proxy` means `address`: `*`, a domain and all below it, an address, or a
+/// network (`10.0.0.0/8`).
 fn is_covered(entry: &str, address: &Address) -> bool {
     if entry == "*" {
         return true;
@@ -72,7 +86,9 @@ fn is_covered(entry: &str, address: &Address) -> bool {
             Some((network, length)) => (network, length.parse::<u32>().ok()),
             None => (plain, Some(128)),
         };
-        let Some((network, length)) = network.parse::<IpAddr>().ok().zip(length) else { return false };
+        let Some((network, length)) = network.parse::<IpAddr>().ok().zip(length) else {
+            return false;
+        };
         return match (network, ip) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
                 let rest = 32_u32.saturating_sub(length);
@@ -90,20 +106,25 @@ fn is_covered(entry: &str, address: &Address) -> bool {
         None => (entry, None),
     };
     let name = name.trim_start_matches('*').trim_start_matches('.');
-    let is_below =
-        address.host.strip_suffix(name).is_some_and(|front| front.is_empty() || front.ends_with('.'));
+    let is_below = address
+        .host
+        .strip_suffix(name)
+        .is_some_and(|front| front.is_empty() || front.ends_with('.'));
     !name.is_empty() && is_below && port.is_none_or(|port| port.parse() == Ok(address.port))
 }
 
 impl Proxy {
-    /// `http://[user:password@]host[:port]`; the scheme may be missing, the port is then 1080, as with curl.
+    /// `http://[user:password@]host[:port]`; the scheme may be missing, the port is then 1080, as
+    /// with curl.
     fn parse(text: &str) -> Result<Self, String> {
-        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let address =
-            Address::parse(&with_scheme).map_err(|why| format!("not the address of a proxy: {why}"))?;
+        let with_scheme =
+            if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let address = Address::parse(&with_scheme)
+            .map_err(|why| format!("not the address of a proxy: {why}"))?;
         if address.is_tls {
             return Err(
-                "a proxy that is itself reached over https is not supported; give it as http://…".to_owned()
+                "a proxy that is itself reached over https is not supported; give it as http://…"
+                    .to_owned(),
             );
         }
         let authority = with_scheme.split('/').nth(2).unwrap_or_default();
@@ -122,7 +143,9 @@ mod tests {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
         let proxies = Proxies::new(None, &variable).unwrap();
-        proxies.choose(&Address::parse(address).unwrap()).map(|proxy| (proxy.host.clone(), proxy.port))
+        proxies
+            .choose(&Address::parse(address).unwrap())
+            .map(|proxy| (proxy.host.clone(), proxy.port))
     }
 
     #[test]
@@ -131,7 +154,10 @@ mod tests {
         assert_eq!(chosen(&variables, "http://x/"), Some(("p".into(), 3128)));
         assert_eq!(chosen(&variables, "https://x/"), Some(("q".into(), 8080)));
         assert_eq!(chosen(&[("HTTP_PROXY", "p:1")], "http://x/"), None);
-        assert_eq!(chosen(&[("http_proxy", "http://u:80@p/x")], "http://x/"), Some(("p".into(), 1080)));
+        assert_eq!(
+            chosen(&[("http_proxy", "http://u:80@p/x")], "http://x/"),
+            Some(("p".into(), 1080))
+        );
         assert_eq!(chosen(&[("http_proxy", "p:80/x")], "http://x/"), Some(("p".into(), 80)));
         assert_eq!(chosen(&[("all_proxy", "p")], "https://x/"), Some(("p".into(), 1080)));
     }
@@ -157,7 +183,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_environment_is_too_strange(proxy in ".{0,40}", except in "[a-z0-9.:/*,\\[\\] -]{0,40}") {
+        fn no_environment_is_too_strange(proxy in ".{0,40}", except in "[a-z0-9.:/*,\\[\\] \
+            -]{0,40}") {
             let variable = |name: &str| Some(if name == "no_proxy" { except.clone() } else { proxy.clone() });
             for address in ["http://10.0.0.1/", "https://[fe80::1]/", "http://a.b/"] {
                 if let Ok(proxies) = Proxies::new(None, &variable) {
@@ -174,7 +201,10 @@ mod tests {
         assert!(Proxies::new(Some("direct"), &variable).unwrap().choose(&address).is_none());
         let proxies = Proxies::new(Some("http://u:p@cfg:2"), &variable).unwrap();
         let proxy = proxies.choose(&address).unwrap();
-        assert_eq!((proxy.host.as_str(), proxy.port, proxy.authorization.is_some()), ("cfg", 2, true));
+        assert_eq!(
+            (proxy.host.as_str(), proxy.port, proxy.authorization.is_some()),
+            ("cfg", 2, true)
+        );
         for wrong in ["https://x", "socks5://x", ""] {
             assert!(Proxies::new(Some(wrong), &variable).is_err(), "{wrong}");
         }

@@ -16,8 +16,8 @@ use crate::pull::spans::spans;
 use crate::pull::transfer::Transfer;
 use crate::pull::trouble::Trouble;
 
-/// How much of a bundle's end the first request asks for, when nobody says how long the tail is. One of 3,500 chunks fits; of a
-/// longer one, the rest is asked for.
+/// How much of a bundle's end the first request asks for, when nobody says how long the tail is.
+/// One of 3,500 chunks fits; of a longer one, the rest is asked for.
 const TAIL: u64 = 128 << 10;
 /// Most requests that an install plans with.
 const MOST_SPANS: usize = 100;
@@ -33,9 +33,9 @@ pub(crate) struct Fetched {
 
 /// A bundle on a web server. Clones are the same one.
 ///
-/// Reading blocks. It happens on the caller's thread, and so does everything else: between two reads nothing is received
-/// but what the kernel holds, so that memory is bounded and little is lost when the process is killed. The thread must not
-/// be one that drives an asynchronous runtime.
+/// Reading blocks. It happens on the caller's thread, and so does everything else: between two
+/// reads nothing is received but what the kernel holds, so that memory is bounded and little is
+/// lost when the process is killed. The thread must not be one that drives an asynchronous runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote<'i> {
     source: Arc<Mutex<Source<'i>>>,
@@ -51,11 +51,12 @@ struct Source<'i> {
 }
 
 impl<'i> Remote<'i> {
-    /// Opens the bundle at `url`: one request for its end, of `tail` bytes if the caller knows how long the tail is.
+    /// Opens the bundle at `url`: one request for its end, of `tail` bytes if the caller knows how
+    /// long the tail is.
     ///
     /// # Errors
-    /// [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`], [`Exit::Config`], [`Exit::Usage`] for an address that is none, or
-    /// what `interrupt` says.
+    /// [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`], [`Exit::Config`], [`Exit::Usage`] for
+    /// an address that is none, or what `interrupt` says.
     pub(crate) fn open(
         device: &Device,
         pull: &Pull,
@@ -93,7 +94,8 @@ impl<'i> Remote<'i> {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         // What lies in the tail has come already.
         let tail_at = self.tail_at();
-        let ranges: Vec<_> = ranges.iter().map(|range| range.start..range.end.min(tail_at)).collect();
+        let ranges: Vec<_> =
+            ranges.iter().map(|range| range.start..range.end.min(tail_at)).collect();
         let expected = spans(&ranges, MOST_SPANS);
         let transfer = &mut source.transfer;
         transfer.expect(expected).map_err(|trouble| transfer.client.failure(trouble))
@@ -145,7 +147,8 @@ impl Disk for Remote<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let tail_at = self.tail_at();
-        let remote = usize::try_from(tail_at.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+        let remote =
+            usize::try_from(tail_at.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
         let (front, behind) = buf.split_at_mut(remote);
         if !behind.is_empty() {
             // At most the tail's length, which is a usize.

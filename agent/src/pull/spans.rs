@@ -1,9 +1,10 @@
-//! Which ranges are asked for: neighbours become one request, and gaps are fetched along when there are too many requests.
+//! Which ranges are asked for: neighbours become one request, and gaps are fetched along when there
+//! are too many requests.
 
 use std::ops::Range;
 
-/// Joins `ranges` (in ascending order, not overlapping) into at most `most` spans, which cover all of them. Gaps are
-/// bridged from the smallest on.
+/// Joins `ranges` (in ascending order, not overlapping) into at most `most` spans, which cover all
+/// of them. Gaps are bridged from the smallest on.
 pub(crate) fn spans(ranges: &[Range<u64>], most: usize) -> Vec<Range<u64>> {
     let mut spans: Vec<Range<u64>> = Vec::new();
     for range in ranges.iter().filter(|range| range.start < range.end) {
@@ -16,9 +17,13 @@ pub(crate) fn spans(ranges: &[Range<u64>], most: usize) -> Vec<Range<u64>> {
     if too_many == 0 {
         return spans;
     }
-    // (size of the gap in front of it, index): the smallest ones are bridged; of equal ones the first.
-    let mut gaps: Vec<(u64, usize)> =
-        spans.windows(2).enumerate().map(|(index, pair)| (pair[1].start - pair[0].end, index + 1)).collect();
+    // (size of the gap in front of it, index): the smallest ones are bridged; of equal ones the
+    // first.
+    let mut gaps: Vec<(u64, usize)> = spans
+        .windows(2)
+        .enumerate()
+        .map(|(index, pair)| (pair[1].start - pair[0].end, index + 1))
+        .collect();
     gaps.sort_unstable();
     let mut is_bridged = vec![false; spans.len()];
     for (_, index) in gaps.iter().take(too_many) {

@@ -18,8 +18,8 @@ pub(crate) struct TlsFiles {
     pub(crate) client_key: Option<std::path::PathBuf>,
 }
 
-/// One configuration for the server that was named, and one for those that it redirects to: they are not shown who
-/// this device is.
+/// One configuration for the server that was named, and one for those that it redirects to: they
+/// are not shown who this device is.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) own: Arc<ClientConfig>,
@@ -29,7 +29,8 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, Trouble> {
         let mut roots = RootCertStore::empty();
-        // What of the system's store cannot be read is missed when a server's certificate is not trusted, and not before.
+        // What of the system's store cannot be read is missed when a server's certificate is not
+        // trusted, and not before.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(path) = &files.ca {
             for certificate in certificates(path)? {
@@ -38,7 +39,8 @@ impl Tls {
         }
         if roots.is_empty() {
             return Err(Trouble::config(
-                "no certificate authority is trusted; install the package ca-certificates, or set ca-file of [pull]",
+                "no certificate authority is trusted; install the package ca-certificates, or set \
+                    ca-file of [pull]",
             ));
         }
         let roots = Arc::new(roots);
@@ -51,12 +53,17 @@ impl Tls {
         let others = with_alpn(builder()?.with_no_client_auth());
         let own = match (&files.client_cert, &files.client_key) {
             (Some(cert), Some(key)) => {
-                let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+                let secret =
+                    PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
                 let config = builder()?.with_client_auth_cert(certificates(cert)?, secret);
                 with_alpn(config.map_err(|error| wrong(cert, &error))?)
             }
             (None, None) => others.clone(),
-            _ => return Err(Trouble::config("client-cert and client-key of [pull] need each other")),
+            _ => {
+                return Err(Trouble::config(
+                    "client-cert and client-key of [pull] need each other",
+                ));
+            }
         };
         Ok(Self { own, others })
     }
@@ -72,7 +79,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(path, &error))?;
     if certificates.is_empty() {
-        return Err(Trouble::config(format!("reading {}: there is no certificate in it", path.display())));
+        return Err(Trouble::config(format!(
+            "reading {}: there is no certificate in it",
+            path.display()
+        )));
     }
     Ok(certificates)
 }

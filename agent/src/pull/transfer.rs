@@ -1,5 +1,5 @@
-//! Bytes from a server into a buffer: what is expected as one long answer after the other, all else by requests of its own;
-//! tried again where that makes sense.
+//! Bytes from a server into a buffer: what is expected as one long answer after the other, all else
+//! by requests of its own; tried again where that makes sense.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -60,8 +60,12 @@ impl<'i> Transfer<'i> {
         }
         match oci::resolve(&mut self.client, pull, None, &[]).await? {
             Resolved::Is(artifact, _) if !artifact.kind.is_document() => Ok(Some(artifact.size)),
-            Resolved::Is(..) => Err(Trouble::server("the tag stands for no bundle; is the address right?")),
-            _ => Err(Trouble::server("there is no such tag in the registry; is the address right?")),
+            Resolved::Is(..) => {
+                Err(Trouble::server("the tag stands for no bundle; is the address right?"))
+            }
+            _ => {
+                Err(Trouble::server("there is no such tag in the registry; is the address right?"))
+            }
         }
     }
 
@@ -88,7 +92,8 @@ impl<'i> Transfer<'i> {
     /// Fills `buf` from `offset`.
     pub(crate) async fn fill(&mut self, buf: &mut [u8], offset: u64) -> Result<(), Trouble> {
         let end = offset + buf.len() as u64;
-        let span = self.expected.iter().find(|span| span.start <= offset && end <= span.end).cloned();
+        let span =
+            self.expected.iter().find(|span| span.start <= offset && end <= span.end).cloned();
         match span {
             Some(span) => self.read(true, buf, offset..span.end).await,
             None => self.read(false, buf, offset..end).await,
@@ -96,7 +101,12 @@ impl<'i> Transfer<'i> {
     }
 
     /// Fills `buf` from the start of `range`, asking for all of `range` where nothing is open.
-    async fn read(&mut self, is_main: bool, buf: &mut [u8], range: Range<u64>) -> Result<(), Trouble> {
+    async fn read(
+        &mut self,
+        is_main: bool,
+        buf: &mut [u8],
+        range: Range<u64>,
+    ) -> Result<(), Trouble> {
         let mut filled = 0;
         while filled < buf.len() {
             let at = range.start + filled as u64;
@@ -113,7 +123,12 @@ impl<'i> Transfer<'i> {
         Ok(())
     }
 
-    async fn step(&mut self, is_main: bool, range: Range<u64>, most: usize) -> Result<Bytes, Trouble> {
+    async fn step(
+        &mut self,
+        is_main: bool,
+        range: Range<u64>,
+        most: usize,
+    ) -> Result<Bytes, Trouble> {
         let line = if is_main { &mut self.main } else { &mut self.side };
         if !line.brings(range.start, range.end) {
             line.drop_answer();
@@ -139,8 +154,11 @@ impl<'i> Transfer<'i> {
         if let Some(exact) = self.version.as_ref().and_then(Version::if_range) {
             headers.push((IF_RANGE, exact.clone()));
         }
-        let (line, other) =
-            if is_main { (&mut self.main, &mut self.side) } else { (&mut self.side, &mut self.main) };
+        let (line, other) = if is_main {
+            (&mut self.main, &mut self.side)
+        } else {
+            (&mut self.side, &mut self.main)
+        };
         line.borrow_from(other);
         let response = self.client.ask(&mut line.connection, &headers).await?;
         let checked = check(response.status(), response.headers(), &asked, self.version.as_ref());
@@ -154,7 +172,8 @@ impl<'i> Transfer<'i> {
         match self.budget {
             Some(budget) if self.fetched.saturating_add(bytes) > budget => {
                 let cause = format!(
-                    "{} are still to be fetched after {}, and byte-budget of [pull] allows {} in all; raise it, or install from a file",
+                    "{} are still to be fetched after {}, and byte-budget of [pull] allows {} in \
+                        all; raise it, or install from a file",
                     megabytes(bytes),
                     megabytes(self.fetched),
                     megabytes(budget)
@@ -171,7 +190,10 @@ impl<'i> Transfer<'i> {
         line.hang_up();
         let (wait, cause) = self.patience.after(trouble)?;
         let seconds = Duration::as_secs_f64(&wait);
-        say(format_args!("fetching {}: {cause}; trying again in {seconds:.1} s", self.client.address()));
+        say(format_args!(
+            "fetching {}: {cause}; trying again in {seconds:.1} s",
+            self.client.address()
+        ));
         self.client.sleep(wait).await
     }
 }

@@ -70,13 +70,17 @@ fn lasting(error: &TlsError) -> Option<String> {
         TlsError::InvalidCertificate(why) => match why {
             // Of an authority that has the name of a trusted one and not its key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "the server's certificate is of no trusted authority; if it is yours, name it in ca-file of [pull]".to_owned()
+                "the server's certificate is of no trusted authority; if it is yours, name it in \
+                    ca-file of [pull]"
+                    .to_owned()
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the server's certificate has expired; or is this device's clock wrong?".to_owned()
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the server's certificate is not valid yet; is this device's clock wrong?".to_owned()
+                "the server's certificate is not valid yet; is this device's clock \
+                    wrong?"
+                    .to_owned()
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "the server's certificate is for another name".to_owned()
@@ -93,7 +97,10 @@ fn lasting(error: &TlsError) -> Option<String> {
             | Alert::UnknownCA
             | Alert::AccessDenied
             | Alert::HandshakeFailure),
-        ) => format!("the server refuses this device ({alert:?}); are client-cert and client-key of [pull] right?"),
+        ) => format!(
+            "the server refuses this device ({alert:?}); are client-cert and client-key \
+            of [pull] right?"
+        ),
         TlsError::InvalidMessage(_) => "the server does not speak TLS on this port".to_owned(),
         TlsError::PeerIncompatible(why) => format!("the server's TLS is of another kind: {why:?}"),
         _ => return None,

@@ -38,7 +38,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) min_version: &'a str,
     pub(crate) boot_padding: usize,
     pub(crate) root_size: usize,
-    /// The root image's files, each a seed; empty: noise of `root_size` bytes, of which the slot says nothing.
+    /// The root image's files, each a seed; empty: noise of `root_size` bytes, of which the slot
+    /// says nothing.
     pub(crate) files: &'a [u64],
     pub(crate) tree: Tree,
     pub(crate) keys: &'a [u8],
@@ -124,7 +125,9 @@ fn seed_of(version: &str) -> u64 {
 impl Bench {
     pub(crate) fn new() -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
-        for folder in ["var/lib/daruma", "etc/daruma/keyring", "etc/daruma/health.d", "run/daruma", "proc"] {
+        for folder in
+            ["var/lib/daruma", "etc/daruma/keyring", "etc/daruma/health.d", "run/daruma", "proc"]
+        {
             fs::create_dir_all(bench.path(folder)).unwrap();
         }
         for number in [1, 2] {
@@ -186,7 +189,9 @@ impl Bench {
     /// A configuration whose reboot leaves a file behind, and whose health has these extra lines.
     pub(crate) fn config_with_reboot(&self, health: &str) {
         let touched = self.path("rebooted");
-        self.config(&format!("reboot-command = [\"touch\", {touched:?}]\n[health]\nretry-s = 1\n{health}"));
+        self.config(&format!(
+            "reboot-command = [\"touch\", {touched:?}]\n[health]\nretry-s = 1\n{health}"
+        ));
     }
 
     pub(crate) fn check(&self, name: &str, script: &str) {
@@ -197,7 +202,8 @@ impl Bench {
 
     fn boot_image(&self, spec: &Spec<'_>) -> Vec<u8> {
         let slot_cfg = format!(
-            "set daruma_compatible={}\nset daruma_version={}\nset daruma_build=build-{}\nset daruma_min_version={}\n",
+            "set daruma_compatible={}\nset daruma_version={}\nset daruma_build=build-{}\nset \
+                daruma_min_version={}\n",
             spec.compatible, spec.version, spec.version, spec.min_version
         );
         let mut squashfs = StoredSquashfs::new();
@@ -219,7 +225,9 @@ impl Bench {
                 boundaries.insert(end.next_multiple_of(4096));
             }
             let root = FileDisk::open_read_only(&path).unwrap();
-            squashfs.add_bytes(ROOT_CHUNKS, SlotChunks::root_table(&root, &boundaries).unwrap()).unwrap();
+            squashfs
+                .add_bytes(ROOT_CHUNKS, SlotChunks::root_table(&root, &boundaries).unwrap())
+                .unwrap();
         }
         let mut image = Vec::new();
         squashfs.write(&mut image).unwrap();
@@ -243,15 +251,23 @@ impl Bench {
     /// Puts a boot image straight into a slot, as the factory does.
     pub(crate) fn put_boot_image(&self, slot: Slot, spec: &Spec<'_>) {
         let image = self.boot_image(spec);
-        File::options().write(true).open(self.path(slot.boot_label())).unwrap().write_all(&image).unwrap();
+        File::options()
+            .write(true)
+            .open(self.path(slot.boot_label()))
+            .unwrap()
+            .write_all(&image)
+            .unwrap();
     }
 
-    /// Makes a bundle; also gives what the slot's partitions must begin with after it was installed.
+    /// Makes a bundle; also gives what the slot's partitions must begin with after it was
+    /// installed.
     pub(crate) fn bundle(&self, spec: &Spec<'_>) -> Made {
         let boot = self.boot_image(spec);
         let root = Self::root_image(spec);
-        let paths =
-            [self.path(&format!("{}.boot", spec.version)), self.path(&format!("{}.root", spec.version))];
+        let paths = [
+            self.path(&format!("{}.boot", spec.version)),
+            self.path(&format!("{}.root", spec.version)),
+        ];
         fs::write(&paths[0], &boot).unwrap();
         fs::write(&paths[1], &root).unwrap();
         let data = match spec.tree {
@@ -276,7 +292,11 @@ impl Bench {
             },
             images: vec![
                 ImageInput { name: "boot".parse().unwrap(), path: &paths[0], verity: None },
-                ImageInput { name: "root".parse().unwrap(), path: &paths[1], verity: Some(verity(data)) },
+                ImageInput {
+                    name: "root".parse().unwrap(),
+                    path: &paths[1],
+                    verity: Some(verity(data)),
+                },
             ],
             meta: BTreeMap::new(),
             keys: &keys,
@@ -314,7 +334,9 @@ impl Bench {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        Ended::of(self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        Ended::of(
+            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(),
+        )
     }
 
     pub(crate) fn install(&self, bundle: &Path) -> Ended {
@@ -353,7 +375,10 @@ impl Bench {
         self.set_cmdline(&match selection.slot {
             Some(slot) => {
                 let trial = if before.trial == Some(slot) { "daruma.trial=1 " } else { "" };
-                format!("daruma.slot={slot} {trial}daruma.try={} panic=5", selection.after.slot(slot).tries)
+                format!(
+                    "daruma.slot={slot} {trial}daruma.try={} panic=5",
+                    selection.after.slot(slot).tries
+                )
             }
             None => "daruma.slot=recovery".to_owned(),
         });
@@ -380,7 +405,8 @@ pub(crate) struct Made {
 impl Made {
     /// Whether slot B holds exactly this.
     pub(crate) fn is_in_slot_b(&self, bench: &Bench) -> bool {
-        bench.bytes("boot-b").starts_with(&self.boot) && bench.bytes("root-b").starts_with(&self.root)
+        bench.bytes("boot-b").starts_with(&self.boot)
+            && bench.bytes("root-b").starts_with(&self.root)
     }
 }
 

@@ -25,7 +25,8 @@ fn offered() -> (Bench, Publisher, Made) {
     (bench, publisher, made)
 }
 
-/// Asserts that neither `check` nor `update` goes through, and that nothing of the device is touched.
+/// Asserts that neither `check` nor `update` goes through, and that nothing of the device is
+/// touched.
 #[track_caller]
 fn refused(bench: &Bench, code: i32, part: &str) {
     let before = bench.untouchables();
@@ -124,16 +125,28 @@ fn programs_are_told_what_a_person_is_told() {
     assert_eq!(json(&bench, &["check", "--json"])["verdict"], "reboot");
     assert_eq!(bench.boot(), Some(Slot::B));
     let asked = json(&bench, &["check", "--json"]);
-    assert_eq!((&asked["verdict"], &asked["release"]), (&"nothing".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&asked["verdict"], &asked["release"]),
+        (&"nothing".into(), &serde_json::Value::Null)
+    );
 
     let trusted = json(&bench, &["channel", "--json"]);
-    assert_eq!((&trusted["root"]["version"], &trusted["root"]["expired"]), (&1.into(), &false.into()));
+    assert_eq!(
+        (&trusted["root"]["version"], &trusted["root"]["expired"]),
+        (&1.into(), &false.into())
+    );
     let roles = &trusted["root"]["roles"];
-    assert_eq!((&roles["root"]["threshold"], &roles["release"]["threshold"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&roles["root"]["threshold"], &roles["release"]["threshold"]),
+        (&2.into(), &1.into())
+    );
     assert_eq!(roles["root"]["keys"].as_array().unwrap().len(), 3);
     let channel = &trusted["channel"];
     assert_eq!((&channel["name"], &channel["seen"]["serial"]), (&"stable".into(), &3.into()));
-    assert_eq!((&channel["seen"]["releases"], &channel["seen"]["expired"]), (&3.into(), &false.into()));
+    assert_eq!(
+        (&channel["seen"]["releases"], &channel["seen"]["expired"]),
+        (&3.into(), &false.into())
+    );
     assert!(channel["last_contact"].as_str().unwrap().ends_with('Z'), "{trusted}");
 
     // What fails says so as ever, and nothing that a program would take for an answer.
@@ -238,9 +251,11 @@ fn attack_indefinite_freeze_ends_with_the_expiry() {
 #[test]
 fn attack_extraneous_dependencies_do_not_exist() {
     let (bench, mut publisher, made) = offered();
-    publisher.put_changed("\"compatible\"", "\"depends\": [\"bundles/more.daruma\"], \"compatible\"");
+    publisher
+        .put_changed("\"compatible\"", "\"depends\": [\"bundles/more.daruma\"], \"compatible\"");
     refused(&bench, 28, "unknown key \"depends\"");
-    publisher.put_changed("\"compatible\"", "\"x-depends\": [\"bundles/more.daruma\"], \"compatible\"");
+    publisher
+        .put_changed("\"compatible\"", "\"x-depends\": [\"bundles/more.daruma\"], \"compatible\"");
     bench.run(&["update"]).succeeded();
     assert!(made.is_in_slot_b(&bench), "what is for later readers is not read");
 }
@@ -479,7 +494,8 @@ fn the_daemon_takes_back_what_was_withdrawn_before_its_first_boot_and_says_so_on
     publisher.channel.releases[0].withdrawn = Some("eats flash".to_owned());
     publisher.put_channel();
     daemon.says(
-        "2.0.0 in slot B was withdrawn by its publisher before its first boot, and is not booted: eats flash",
+        "2.0.0 in slot B was withdrawn by its publisher before its first boot, and is not booted: \
+            eats flash",
     );
     daemon.says("nothing to install: router 1.0.0 stays; 2.0.0 is not taken: withdrawn");
     // Another change of the channel makes it look again.
@@ -498,7 +514,9 @@ fn the_daemon_takes_back_what_was_withdrawn_before_its_first_boot_and_says_so_on
         (&event["kind"], &event["slot"], &event["reason"]),
         (&"withdrawn".into(), &"B".into(), &"eats flash".into())
     );
-    assert!(bench.run(&["status"]).stdout.contains("withdrawn by its publisher before its first boot"));
+    assert!(
+        bench.run(&["status"]).stdout.contains("withdrawn by its publisher before its first boot")
+    );
     assert_eq!(bench.run(&["update"]).code, Some(0));
     assert_eq!(bench.untouchables(), before);
     assert_eq!(bench.boot(), Some(Slot::A));
@@ -518,9 +536,15 @@ fn what_was_booted_once_or_asked_for_by_a_person_is_not_taken_back() {
     publisher.put_channel();
     // To look changes nothing, and says what will be done.
     let before = bench.untouchables();
-    says(&bench, "2.0.0 waits in slot B for its first boot and was withdrawn by its publisher: eats flash");
+    says(
+        &bench,
+        "2.0.0 waits in slot B for its first boot and was withdrawn by its publisher: eats flash",
+    );
     let asked = json(&bench, &["check", "--json"]);
-    assert_eq!((&asked["waiting_withdrawn"]["slot"], &asked["verdict"]), (&"B".into(), &"nothing".into()));
+    assert_eq!(
+        (&asked["waiting_withdrawn"]["slot"], &asked["verdict"]),
+        (&"B".into(), &"nothing".into())
+    );
     assert_eq!(bench.untouchables(), before);
     // One try is used up: its health decides, and the tries are counted.
     assert_eq!(bench.boot_unless(|_| false), Some(Slot::B));
@@ -585,7 +609,8 @@ fn url(port: u16) -> String {
 
 /// What was asked for since the last time.
 fn targets(server: &Server, seen: &mut usize) -> Vec<String> {
-    let asked: Vec<_> = server.asked().split_off(*seen).into_iter().map(|asked| asked.target).collect();
+    let asked: Vec<_> =
+        server.asked().split_off(*seen).into_iter().map(|asked| asked.target).collect();
     *seen += asked.len();
     asked
 }
@@ -635,7 +660,8 @@ fn an_unchanged_channel_costs_one_request_and_less_than_a_kilobyte() {
     println!("polling an unchanged channel: 1 request, {bytes} bytes in both directions");
     assert!(bytes < 1000, "{bytes}");
 
-    // One that has changed costs a look at the root as well, and nothing but the bundle is fetched for it.
+    // One that has changed costs a look at the root as well, and nothing but the bundle is fetched
+    // for it.
     publisher.put_channel();
     bench.run(&["update"]).succeeded();
     assert!(made.is_in_slot_b(&bench));
@@ -643,7 +669,11 @@ fn an_unchanged_channel_costs_one_request_and_less_than_a_kilobyte() {
     assert_eq!(asked[..2], ["/stable.channel.json", "/2.root.json"]);
     assert!(asked[2..].iter().all(|target| target == "/bundles/router-2.0.0.daruma"), "{asked:?}");
     let tail = publisher.channel.releases[0].tail;
-    assert_eq!(server.asked()[5].header("range"), Some(&*format!("bytes=-{tail}")), "no more than the tail");
+    assert_eq!(
+        server.asked()[5].header("range"),
+        Some(&*format!("bytes=-{tail}")),
+        "no more than the tail"
+    );
 }
 
 #[test]
@@ -651,7 +681,9 @@ fn attack_endless_data_from_a_server_is_cut_off() {
     for (target, limit) in [("/stable.channel.json", 256 << 10), ("/2.root.json", 64 << 10)] {
         let (bench, publisher, _) = offered();
         let server = publisher.serve(move |asked, answer| match asked.target == target {
-            true => Answer { status: "200 OK", then: Then::Endless, ..answer.without("Content-Length") },
+            true => {
+                Answer { status: "200 OK", then: Then::Endless, ..answer.without("Content-Length") }
+            }
             false => answer,
         });
         publisher.follow(&bench, &url(server.port()), QUICK);
@@ -747,7 +779,8 @@ fn the_daemon_waits_for_its_window_and_does_not_download_over_a_metered_link() {
     publisher.follow(&bench, &folder, &format!("{POLL}{closed}"));
     let mut daemon = Daemon::start(&bench);
     daemon.says(
-        "2.0.0 (build build-2.0.0, at most 6.3 MB) is to be installed over 1.0.0; it waits for the window",
+        "2.0.0 (build build-2.0.0, at most 6.3 MB) is to be installed over 1.0.0; it waits for \
+            the window",
     );
     daemon.stop().succeeded();
     // Metered: the program says so.
@@ -761,7 +794,8 @@ fn the_daemon_waits_for_its_window_and_does_not_download_over_a_metered_link() {
     assert!(made.is_in_slot_b(&bench));
     publisher.follow(&bench, &folder, &format!("{POLL}{closed}"));
     let mut daemon = Daemon::start(&bench);
-    daemon.says("2.0.0 is installed and starts with the next boot; the reboot waits for the window");
+    daemon
+        .says("2.0.0 is installed and starts with the next boot; the reboot waits for the window");
     daemon.stop().succeeded();
     publisher.follow(&bench, &folder, &format!("{POLL}reboot = \"by-hand\""));
     let mut daemon = Daemon::start(&bench);

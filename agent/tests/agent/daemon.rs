@@ -38,8 +38,10 @@ impl Daemon {
     pub(crate) fn says(&self, part: &str) -> String {
         let mut buffer = [0; 4096];
         loop {
-            let length =
-                self.socket.recv(&mut buffer).unwrap_or_else(|error| panic!("waiting for {part:?}: {error}"));
+            let length = self
+                .socket
+                .recv(&mut buffer)
+                .unwrap_or_else(|error| panic!("waiting for {part:?}: {error}"));
             let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
             if message.contains(part) {
                 return message;
@@ -151,11 +153,19 @@ fn a_trial_that_fails_is_left_after_three_boots_reported_and_quarantined() {
     let bundle = bench.path("2.0.0.daruma");
     fall_back(&bench);
     assert_eq!(
-        bench.status()["events"].as_array().unwrap().iter().filter(|e| e["kind"] == "health-failed").count(),
+        bench.status()["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|e| e["kind"] == "health-failed")
+            .count(),
         3
     );
     let mut daemon = Daemon::start(&bench);
-    daemon.says("fell back from slot B (2.0.0) to slot A: not healthy after 3 boots: health check 10-fails exited with 3: no uplink");
+    daemon.says(
+        "fell back from slot B (2.0.0) to slot A: not healthy after 3 boots: health check \
+        10-fails exited with 3: no uplink",
+    );
     daemon.says("slot A is healthy");
     daemon.stop().succeeded();
     assert!(!bench.state().b.ok);
@@ -247,7 +257,8 @@ fn a_system_that_was_fallen_back_to_and_fails_too_stays_up_degraded_and_recovers
     );
     let mut daemon = Daemon::start(&bench);
     daemon.says(
-        "slot A is degraded, and there is nothing better to boot: health check 20-uplink exited with 1",
+        "slot A is degraded, and there is nothing better to boot: health check 20-uplink exited \
+            with 1",
     );
     assert!(!bench.path("rebooted").exists());
     let status = bench.status();

@@ -24,7 +24,8 @@ struct Offered {
 }
 
 impl Offered {
-    /// The deltas' headers ask for so many MiB: the shorter one's, which the channel says takes [`MEMORY`], and the longer one's.
+    /// The deltas' headers ask for so many MiB: the shorter one's, which the channel says takes
+    /// [`MEMORY`], and the longer one's.
     fn new(kernel: u32) -> Self {
         let bench = Bench::new();
         let mut publisher = Publisher::of(&bench);
@@ -35,13 +36,15 @@ impl Offered {
         root.write_all_at(&[&made.boot[..], &made.root].concat(), STORE).unwrap();
         let hash = |made: &Made| {
             let bundle =
-                Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
+                Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring())
+                    .unwrap();
             bundle.manifest_sha256()
         };
         let (from, to) = (hash(&old), hash(&made));
         let (boot, root) = (made.boot.len() as u64, made.root.len() as u64);
         let copies = [(STORE, boot), (STORE + boot, root)];
-        let records = copies.map(|(offset, len)| Record::Copy { image: 1, offset, len }.encode().unwrap());
+        let records =
+            copies.map(|(offset, len)| Record::Copy { image: 1, offset, len }.encode().unwrap());
         let delta = |name: &str, memory: u32, memory_mib: u32, behind: usize| {
             let header = Header { zstd: zstd_version(), old: from, new: to, memory };
             // What stands behind the last record is not read.
@@ -49,25 +52,40 @@ impl Offered {
             let url = format!("bundles/{name}.delta");
             fs::write(publisher.path(&url), &bytes).unwrap();
             let (size, sha256) = (bytes.len() as u64, Sha256::of(&bytes));
-            Delta { from, url: url.parse().unwrap(), size, sha256, memory_mib, later: Later::default() }
+            Delta {
+                from,
+                url: url.parse().unwrap(),
+                size,
+                sha256,
+                memory_mib,
+                later: Later::default(),
+            }
         };
-        let deltas =
-            vec![delta("small", limits::MEMORY, limits::MEMORY, 200_000), delta("kernel", kernel, MEMORY, 0)];
+        let deltas = vec![
+            delta("small", limits::MEMORY, limits::MEMORY, 200_000),
+            delta("kernel", kernel, MEMORY, 0),
+        ];
         publisher.offer(&old);
         publisher.offer(&made).deltas = deltas;
         publisher.put_channel();
         Self { bench, publisher, made }
     }
 
-    /// Updates the device, whose configuration grants so many MiB; says which deltas were asked for, in this order.
+    /// Updates the device, whose configuration grants so many MiB; says which deltas were asked
+    /// for, in this order.
     fn update(&self, granted: u32) -> (Ended, Vec<String>) {
         let server = self.publisher.serve(|_, answer| answer);
         let url = format!("http://127.0.0.1:{}", server.port());
-        self.publisher.follow(&self.bench, &url, &format!("[pull]\ntries = 1\ndelta-memory-mib = {granted}"));
+        self.publisher.follow(
+            &self.bench,
+            &url,
+            &format!("[pull]\ntries = 1\ndelta-memory-mib = {granted}"),
+        );
         let ended = self.bench.run(&["update"]);
         ended.succeeded();
         assert!(self.made.is_in_slot_b(&self.bench));
-        let mut asked: Vec<String> = server.asked().iter().map(|asked| asked.target.clone()).collect();
+        let mut asked: Vec<String> =
+            server.asked().iter().map(|asked| asked.target.clone()).collect();
         asked.retain(|target| target.ends_with(".delta"));
         asked.dedup();
         (ended, asked)
@@ -76,7 +94,10 @@ impl Offered {
 
 #[track_caller]
 fn says(ended: &Ended, part: &str) {
-    assert!(ended.stdout.contains(part) || ended.stderr.contains(part), "{part:?} is not in {ended:?}");
+    assert!(
+        ended.stdout.contains(part) || ended.stderr.contains(part),
+        "{part:?} is not in {ended:?}"
+    );
 }
 
 #[test]
@@ -84,7 +105,10 @@ fn a_delta_that_takes_more_memory_than_is_granted_is_not_asked_for() {
     for granted in [limits::MEMORY, MEMORY - 1] {
         let (ended, asked) = Offered::new(MEMORY).update(granted);
         assert_eq!(asked, ["/bundles/small.delta"]);
-        says(&ended, "into slot B: a delta of 0.2 MB (instead of 6.2 MB by chunks, 6.3 MB in full)");
+        says(
+            &ended,
+            "into slot B: a delta of 0.2 MB (instead of 6.2 MB by chunks, 6.3 MB in full)",
+        );
     }
 }
 
@@ -94,7 +118,8 @@ fn where_the_memory_is_granted_the_shorter_delta_is_taken_and_the_device_says_so
     assert_eq!(asked, ["/bundles/kernel.delta"]);
     says(
         &ended,
-        "a delta of 0.0 MB with the kernel's payload, in 800 MiB of memory (instead of 6.2 MB by chunks",
+        "a delta of 0.0 MB with the kernel's payload, in 800 MiB of memory (instead of 6.2 MB by \
+            chunks",
     );
 }
 

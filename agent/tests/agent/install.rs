@@ -51,9 +51,12 @@ fn a_second_install_replaces_the_first_before_it_was_booted() {
 
 #[test]
 fn images_that_end_within_a_piece_or_on_its_boundary_are_written_whole() {
-    for (boot_padding, root_size) in
-        [(4096, 4096 * 3), (1 << 20, 16 << 20), (1_000_000, (16 << 20) + 4096), (1, (17 << 20) - 4096)]
-    {
+    for (boot_padding, root_size) in [
+        (4096, 4096 * 3),
+        (1 << 20, 16 << 20),
+        (1_000_000, (16 << 20) + 4096),
+        (1, (17 << 20) - 4096),
+    ] {
         let bench = Bench::new();
         let made = bench.bundle(&Spec { boot_padding, root_size, ..Spec::default() });
         bench.install(&made.path).succeeded();
@@ -71,7 +74,8 @@ fn an_install_killed_anywhere_leaves_a_device_on_which_the_next_one_works() {
         let version = format!("2.{round}.0");
         let made = bench.bundle(&Spec { version: &version, root_size, ..Spec::default() });
         let number = u64::from_le_bytes(number.try_into().unwrap());
-        // The moment of the kill is an event on the disk: the block at this place is the new bundle's.
+        // The moment of the kill is an event on the disk: the block at this place is the new
+        // bundle's.
         let block = usize::try_from(number).unwrap_or(usize::MAX) % (root_size / 4096);
         let wanted = &made.root[block * 4096..][..4096];
         let mut child = start(&bench, &made.path);
@@ -85,8 +89,12 @@ fn an_install_killed_anywhere_leaves_a_device_on_which_the_next_one_works() {
         child.wait().unwrap();
         let state = bench.state();
         match state.select().slot {
-            Some(Slot::A) => assert!(!state.b.ok, "block {block}: a half-written slot may be booted"),
-            Some(Slot::B) => assert!(made.is_in_slot_b(&bench), "block {block}: a half-written slot boots"),
+            Some(Slot::A) => {
+                assert!(!state.b.ok, "block {block}: a half-written slot may be booted")
+            }
+            Some(Slot::B) => {
+                assert!(made.is_in_slot_b(&bench), "block {block}: a half-written slot boots")
+            }
             None => panic!("block {block}: nothing boots"),
         }
         bench.install(&made.path).succeeded();
@@ -97,7 +105,8 @@ fn an_install_killed_anywhere_leaves_a_device_on_which_the_next_one_works() {
 
 #[test]
 fn ctrl_c_and_sigterm_stop_cleanly_with_one_line() {
-    for (signal, code, line) in [(Signal::SIGINT, 130, "Ctrl-C"), (Signal::SIGTERM, 143, "SIGTERM")] {
+    for (signal, code, line) in [(Signal::SIGINT, 130, "Ctrl-C"), (Signal::SIGTERM, 143, "SIGTERM")]
+    {
         let bench = Bench::new();
         let made = bench.bundle(&Spec { root_size: 30 << 20, ..Spec::default() });
         let child = start(&bench, &made.path);
@@ -114,8 +123,12 @@ fn a_damaged_environment_is_rebuilt_by_an_install() {
     let esp = bench.bytes("esp");
     let signature = b"# GRUB Environment Block";
     let mut damaged = esp.clone();
-    let places: Vec<_> =
-        esp.windows(signature.len()).enumerate().filter(|(_, w)| w == signature).map(|(i, _)| i).collect();
+    let places: Vec<_> = esp
+        .windows(signature.len())
+        .enumerate()
+        .filter(|(_, w)| w == signature)
+        .map(|(i, _)| i)
+        .collect();
     assert_eq!(places.len(), 2);
     for place in places {
         damaged[place..place + 1024].fill(0);

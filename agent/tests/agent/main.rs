@@ -1,4 +1,5 @@
-//! The real program on devices laid out in temporary folders: real environments on a real FAT, real bundles.
+//! The real program on devices laid out in temporary folders: real environments on a real FAT, real
+//! bundles.
 
 // A test that unwraps says where it failed.
 #![allow(clippy::unwrap_used)]

@@ -1,4 +1,5 @@
-//! A publisher in a folder: root documents, a channel, and bundles, with keys that everybody knows by their numbers.
+//! A publisher in a folder: root documents, a channel, and bundles, with keys that everybody knows
+//! by their numbers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,8 +13,8 @@ use crate::web_server::{Answer, Asked, Server};
 
 pub(crate) const DAY: u64 = 86_400;
 
-/// Root keys 101, 102 and 103, two of which must sign; channel key 111; release key 1, as that of [`Bench`]'s bundles.
-/// (Key 2 is in the device's keyring and not in the release role.)
+/// Root keys 101, 102 and 103, two of which must sign; channel key 111; release key 1, as that of
+/// [`Bench`]'s bundles. (Key 2 is in the device's keyring and not in the release role.)
 pub(crate) struct Publisher {
     folder: tempfile::TempDir,
     pub(crate) root: Root,
@@ -34,11 +35,16 @@ pub(crate) fn now() -> Timestamp {
 }
 
 impl Publisher {
-    /// With root version 1 in its folder and in the image of `bench`, whose channel it is; nothing is published.
+    /// With root version 1 in its folder and in the image of `bench`, whose channel it is; nothing
+    /// is published.
     pub(crate) fn of(bench: &Bench) -> Self {
-        let roles =
-            Roles { root: ring(&[101, 102, 103], 2), channel: ring(&[111], 1), release: ring(&[1], 1) };
-        let root = Root { version: 1, expires: now().after(365 * DAY), roles, later: Later::default() };
+        let roles = Roles {
+            root: ring(&[101, 102, 103], 2),
+            channel: ring(&[111], 1),
+            release: ring(&[1], 1),
+        };
+        let root =
+            Root { version: 1, expires: now().after(365 * DAY), roles, later: Later::default() };
         let channel = Channel {
             name: "stable".parse().unwrap(),
             serial: 1,
@@ -61,7 +67,8 @@ impl Publisher {
     pub(crate) fn follow(&self, bench: &Bench, url: &str, more: &str) {
         let rebooted = bench.path("rebooted");
         bench.config(&format!(
-            "reboot-command = [\"touch\", {rebooted:?}]\n[health]\nretry-s = 1\ndeadline-s = 1\n[channel]\nurl = \"{url}\"\njitter-s = 0\n{more}\n"
+            "reboot-command = [\"touch\", {rebooted:?}]\n[health]\nretry-s = 1\ndeadline-s = \
+                1\n[channel]\nurl = \"{url}\"\njitter-s = 0\n{more}\n"
         ));
     }
 
@@ -70,7 +77,10 @@ impl Publisher {
     }
 
     /// Serves the folder as nginx does, but for what `twist` makes of its answers.
-    pub(crate) fn serve(&self, twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static) -> Server {
+    pub(crate) fn serve(
+        &self,
+        twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static,
+    ) -> Server {
         let folder = self.folder.path().to_owned();
         Server::start(move |asked| {
             let path = folder.join(asked.target.trim_start_matches('/'));
@@ -89,7 +99,8 @@ impl Publisher {
     pub(crate) fn put_root(&self, keys: &[u8]) {
         let mut signed = self.root.to_signed().unwrap();
         keys.iter().for_each(|number| signed.sign(&key(*number)).unwrap());
-        fs::write(self.path(&format!("{}.root.json", self.root.version)), signed.to_bytes()).unwrap();
+        fs::write(self.path(&format!("{}.root.json", self.root.version)), signed.to_bytes())
+            .unwrap();
     }
 
     /// Signs the channel as it is.
@@ -118,7 +129,8 @@ impl Publisher {
         let bundle = Bundle::read(disk).unwrap();
         let manifest = bundle.claimed_manifest().unwrap();
         let hash = bundle::Sha256::of(manifest.to_ini().as_bytes());
-        let url = format!("bundles/{}-{}.daruma", manifest.update.compatible, manifest.update.version);
+        let url =
+            format!("bundles/{}-{}.daruma", manifest.update.compatible, manifest.update.version);
         fs::copy(&made.path, self.path(&url)).unwrap();
         self.channel.releases.push(Release {
             compatible: manifest.update.compatible,

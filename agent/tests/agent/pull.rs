@@ -33,8 +33,8 @@ pub(crate) fn install(bench: &Bench, server: &Server) -> Ended {
     bench.run(&["install", &server.url()])
 }
 
-/// Whatever the server does: the device ends with `code` and one line, boots what ran before, and is not hurt for the next
-/// install. `is_untouched`: it must be refused before the slot is touched.
+/// Whatever the server does: the device ends with `code` and one line, boots what ran before, and
+/// is not hurt for the next install. `is_untouched`: it must be refused before the slot is touched.
 #[track_caller]
 fn refused(
     answers: impl Fn(&Asked, &[u8]) -> Answer + Send + Sync + 'static,
@@ -75,7 +75,8 @@ fn completed_with(
     server.asked()
 }
 
-/// The first request is for the tail, the second one for the first part of the payload: boot.img, about 1 MB.
+/// The first request is for the tail, the second one for the first part of the payload: boot.img,
+/// about 1 MB.
 const PAYLOAD: usize = 1;
 
 #[test]
@@ -121,7 +122,8 @@ fn a_killed_install_fetches_only_what_is_missing() {
         let answer = Answer::honest(asked, &served);
         if asked.number == PAYLOAD + 1 { answer.cut(sent, Then::Stall) } else { answer }
     });
-    let mut child = bench.command(&["install", &server.url()]).stdout(Stdio::null()).spawn().unwrap();
+    let mut child =
+        bench.command(&["install", &server.url()]).stdout(Stdio::null()).spawn().unwrap();
     // All but 200 KB of what came must be in the slot, though the install never ends.
     let kept = sent - 200_000;
     let partition = fs::File::open(bench.path("root-b")).unwrap();
@@ -149,9 +151,11 @@ fn an_install_killed_anywhere_has_fetched_little_in_vain() {
     for number in noise(seed, 6 * 8).chunks_exact(8) {
         let (bench, made, file) = bench_and_bundle();
         let number = u64::from_le_bytes(number.try_into().unwrap());
-        let block = usize::try_from(number).unwrap_or(usize::MAX) % (made.root.len() * 8 / 10 / 4096);
+        let block =
+            usize::try_from(number).unwrap_or(usize::MAX) % (made.root.len() * 8 / 10 / 4096);
         let server = Server::honest(file.to_vec());
-        let mut child = bench.command(&["install", &server.url()]).stdout(Stdio::null()).spawn().unwrap();
+        let mut child =
+            bench.command(&["install", &server.url()]).stdout(Stdio::null()).spawn().unwrap();
         let partition = fs::File::open(bench.path("root-b")).unwrap();
         let wanted = &made.root[block * 4096..][..4096];
         let mut found = vec![0; 4096];
@@ -164,10 +168,12 @@ fn an_install_killed_anywhere_has_fetched_little_in_vain() {
         let second = Server::honest(file.to_vec());
         install(&bench, &second).succeeded();
         assert!(made.is_in_slot_b(&bench));
-        // The tail comes with each run. What the server's kernel had taken and not sent counts here, too.
+        // The tail comes with each run. What the server's kernel had taken and not sent counts
+        // here, too.
         let in_vain = (first + second.sent()).saturating_sub(file.len() as u64 + 131_072);
         println!("killed at block {block}: {in_vain} bytes fetched in vain");
-        // A chunk of 128 KiB that is not whole yet, pieces that wait for the disk, and what the kernels of both ends hold.
+        // A chunk of 128 KiB that is not whole yet, pieces that wait for the disk, and what the
+        // kernels of both ends hold.
         assert!(in_vain <= 320 << 10);
     }
 }
@@ -195,7 +201,8 @@ fn a_line_during_an_install_on_a_terminal_does_not_stand_behind_the_bar() {
     });
     let command = bench.command(&["install", &server.url()]);
     let words: Vec<_> = [command.get_program()].into_iter().chain(command.get_args()).collect();
-    let line: Vec<String> = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let line: Vec<String> =
+        words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
     let out = std::process::Command::new("script")
         .args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"])
         .stdin(Stdio::null())
@@ -205,9 +212,11 @@ fn a_line_during_an_install_on_a_terminal_does_not_stand_behind_the_bar() {
     assert!(out.status.success() && made.is_in_slot_b(&bench), "{text}");
     assert!(text.contains('━'), "there was no bar: {text:?}");
     // What stays in a line: behind the last return to its beginning.
-    let shown = |line: &str| line.trim_end_matches('\r').rsplit('\r').next().unwrap().replace("\x1b[K", "");
+    let shown =
+        |line: &str| line.trim_end_matches('\r').rsplit('\r').next().unwrap().replace("\x1b[K", "");
     let lines: Vec<String> = text.split('\n').map(shown).collect();
-    let again: Vec<&String> = lines.iter().filter(|line| line.contains("trying again in")).collect();
+    let again: Vec<&String> =
+        lines.iter().filter(|line| line.contains("trying again in")).collect();
     assert_eq!(again.len(), 1, "{text:?}");
     assert!(again[0].starts_with("fetching http://"), "{again:?}");
     assert!(lines.iter().all(|line| !line.contains('━')), "a bar is left: {lines:?}");
@@ -260,16 +269,26 @@ fn a_head_without_an_end_is_cut_off() {
 
 #[test]
 fn a_server_without_ranges_is_refused_and_told_what_it_lacks() {
-    refused(|_, file| Answer { body: file.to_vec(), ..Answer::of("200 OK") }, 26, "it must answer 206", true);
+    refused(
+        |_, file| Answer { body: file.to_vec(), ..Answer::of("200 OK") },
+        26,
+        "it must answer 206",
+        true,
+    );
 }
 
 #[test]
 fn a_lie_about_the_range_is_refused() {
     type Lie = fn(&[u8], usize) -> String;
     let lies: [(Lie, &str); 4] = [
-        (|file, length| format!("bytes 0-{}/{}", length - 1, file.len()), "was asked for the bytes"),
         (
-            |file, length| format!("bytes {}-{}/{}", file.len() - length, file.len() - 1, file.len() + 1),
+            |file, length| format!("bytes 0-{}/{}", length - 1, file.len()),
+            "was asked for the bytes",
+        ),
+        (
+            |file, length| {
+                format!("bytes {}-{}/{}", file.len() - length, file.len() - 1, file.len() + 1)
+            },
             "bytes",
         ),
         (|_, _| "bytes */*".to_owned(), "without a usable Content-Range"),
@@ -306,7 +325,8 @@ fn a_file_that_changes_in_mid_download_is_noticed() {
                 let answer = Answer::honest(asked, file);
                 if asked.number >= number {
                     // What a server does when If-Range does not hold.
-                    Answer { status: "200 OK", body: file.to_vec(), ..answer }.with("ETag", "\"two\"")
+                    Answer { status: "200 OK", body: file.to_vec(), ..answer }
+                        .with("ETag", "\"two\"")
                 } else if asked.number == PAYLOAD {
                     answer.cut(1_000_000, Then::Reset)
                 } else {
@@ -410,7 +430,12 @@ fn redirects_are_followed_but_not_in_circles() {
     });
     // Where it was found is remembered.
     assert_eq!(asked.iter().filter(|asked| asked.target == "/new.daruma").count(), 1);
-    refused(|asked, _| Answer::to(format!("{}x", asked.target)), 26, "redirects more than 5 times", true);
+    refused(
+        |asked, _| Answer::to(format!("{}x", asked.target)),
+        26,
+        "redirects more than 5 times",
+        true,
+    );
     refused(|_, _| Answer::of("302 Found"), 26, "redirects to nowhere", true);
     refused(|_, _| Answer::to("file:///etc/passwd"), 26, "address that cannot be used", true);
 }
@@ -418,7 +443,9 @@ fn redirects_are_followed_but_not_in_circles() {
 #[test]
 fn another_host_is_not_told_what_is_for_the_first() {
     let (bench, made, file) = bench_and_bundle();
-    bench.config(&format!("{QUICK}headers = {{ Authorization = \"Bearer secret\", X-Device = \"7\" }}\n"));
+    bench.config(&format!(
+        "{QUICK}headers = {{ Authorization = \"Bearer secret\", X-Device = \"7\" }}\n"
+    ));
     let other = Server::honest(file.to_vec());
     let there = other.url();
     let server = Server::start(move |_| Answer::to(&there));
@@ -497,7 +524,8 @@ fn a_proxy_is_asked_for_the_whole_address() {
     }
     bench.config(QUICK);
     let mut command = bench.command(&["install", "http://bundles.example.org/new.daruma"]);
-    let child = command.env("http_proxy", address).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child =
+        command.env("http_proxy", address).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     Ended::of(child.unwrap()).refused(26, "put user and password into proxy of [pull]");
 }
 
@@ -505,18 +533,25 @@ fn a_proxy_is_asked_for_the_whole_address() {
 fn a_document_is_fetched_once_and_within_its_limit() {
     let bench = Bench::new();
     let device = agent::Device::at(&bench.path("")).unwrap();
-    let pull = agent::Config::parse("[pull]\nproxy = \"direct\"\ntries = 1\nlow-speed-s = 1\n").unwrap().pull;
-    let server = Server::start(|asked| match (asked.target.as_str(), asked.header("if-none-match")) {
-        ("/new.daruma", Some("\"7\"")) => Answer::of("304 Not Modified").without("Content-Length"),
-        ("/new.daruma", _) => Answer { body: vec![b'x'; 1000], ..Answer::of("200 OK") }
-            .with("Content-Length", 1000)
-            .with("ETag", "\"7\""),
-        ("/endless", _) => Answer { then: Then::Endless, ..Answer::of("200 OK").without("Content-Length") },
-        ("/slow", _) => {
-            Answer { body: vec![b'x'], ..Answer::of("200 OK") }.with("Content-Length", 9).cut(1, Then::Stall)
-        }
-        _ => Answer::of("404 Not Found"),
-    });
+    let pull = agent::Config::parse("[pull]\nproxy = \"direct\"\ntries = 1\nlow-speed-s = 1\n")
+        .unwrap()
+        .pull;
+    let server =
+        Server::start(|asked| match (asked.target.as_str(), asked.header("if-none-match")) {
+            ("/new.daruma", Some("\"7\"")) => {
+                Answer::of("304 Not Modified").without("Content-Length")
+            }
+            ("/new.daruma", _) => Answer { body: vec![b'x'; 1000], ..Answer::of("200 OK") }
+                .with("Content-Length", 1000)
+                .with("ETag", "\"7\""),
+            ("/endless", _) => {
+                Answer { then: Then::Endless, ..Answer::of("200 OK").without("Content-Length") }
+            }
+            ("/slow", _) => Answer { body: vec![b'x'], ..Answer::of("200 OK") }
+                .with("Content-Length", 9)
+                .cut(1, Then::Stall),
+            _ => Answer::of("404 Not Found"),
+        });
     let never = agent::Interrupt::never();
     let fetch = |path: &str, limit, etag| {
         let url = server.url().replace("/new.daruma", path);

@@ -14,7 +14,8 @@ use crate::tls::{Authority, Issued, config, greeting};
 use crate::web_server::{Answer, Server, read_head};
 
 const TRUSTED: &str = "ca-file = \"/etc/daruma/ca.pem\"\n";
-const KNOWN: &str = "client-cert = \"/etc/daruma/device.pem\"\nclient-key = \"/etc/daruma/device.key\"\n";
+const KNOWN: &str =
+    "client-cert = \"/etc/daruma/device.pem\"\nclient-key = \"/etc/daruma/device.key\"\n";
 
 /// A device that trusts `authority`, with `more` in its section [pull].
 fn trust(bench: &Bench, authority: &Authority, more: &str) {
@@ -86,7 +87,8 @@ fn a_server_that_asks_who_we_are_is_told_and_no_other() {
     trust(&bench, &authority, KNOWN);
     install(&bench, &strict).succeeded();
     assert!(made.is_in_slot_b(&bench));
-    // Another one that redirects there: it does not learn who the device is, and so the device is refused.
+    // Another one that redirects there: it does not learn who the device is, and so the device is
+    // refused.
     let there = strict.url();
     let other = Server::start_with(
         "https",
@@ -117,7 +119,9 @@ fn a_redirect_from_https_to_http_is_refused() {
     let there = plain.url();
     let issued = authority.issue("127.0.0.1", 2099);
     let server =
-        Server::start_with("https", greeting(config(issued, None, "http/1.1")), move |_| Answer::to(&there));
+        Server::start_with("https", greeting(config(issued, None, "http/1.1")), move |_| {
+            Answer::to(&there)
+        });
     trust(&bench, &authority, "");
     install(&bench, &server).refused(26, "redirects from https to http://");
     assert_eq!(plain.asked().len(), 0);
@@ -186,7 +190,10 @@ fn lead(client: TcpStream, tunnels: &AtomicUsize) -> io::Result<()> {
     let Some((method, target, headers)) = read_head(&mut reader)? else { return Ok(()) };
     assert_eq!(method, "CONNECT");
     let mut out = client;
-    if !headers.iter().any(|(name, value)| name == "Proxy-Authorization" && value == "Basic bWU6c2VjcmV0") {
+    if !headers
+        .iter()
+        .any(|(name, value)| name == "Proxy-Authorization" && value == "Basic bWU6c2VjcmV0")
+    {
         return out.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
     }
     tunnels.fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,5 @@
-//! Recovery on a device in a folder: which bundle of a folder is taken, into which slot, and what the result file says.
+//! Recovery on a device in a folder: which bundle of a folder is taken, into which slot, and what
+//! the result file says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,8 @@ fn unsign(path: &Path) {
 fn recover(bench: &Bench, stick: &Path) -> Result<(String, Slot), agent::Failure> {
     let device = Device::at(bench.path("esp").parent().unwrap()).unwrap();
     let config = Config::load(&device.path("/etc/daruma/daruma.toml")).unwrap();
-    recovery::install_from(&device, &config, stick).map(|(version, slot)| (version.to_string(), slot))
+    recovery::install_from(&device, &config, stick)
+        .map(|(version, slot)| (version.to_string(), slot))
 }
 
 fn result(stick: &Path) -> String {
@@ -81,7 +83,8 @@ fn everything_unacceptable_is_refused_with_its_reason_and_the_good_one_is_taken(
     for line in [
         "unsigned.daruma: REFUSED (code 11): unsigned.daruma: the bundle is not signed",
         "stranger.daruma: REFUSED (code 11): stranger.daruma: signed by a stranger",
-        "old.daruma (0.4.9): REFUSED (code 14): old.daruma: version 0.4.9 is below the anti-rollback floor 0.5.0",
+        "old.daruma (0.4.9): REFUSED (code 14): old.daruma: version 0.4.9 is below the \
+            anti-rollback floor 0.5.0",
         "other.daruma (9.0.2): REFUSED (code 13): other.daruma: the bundle is for \"hypervisor\"",
         "torn.daruma: REFUSED (code 10): torn.daruma: not a Daruma bundle",
         "flipped.daruma (9.0.4): REFUSED (code 12): flipped.daruma: damaged bundle",
@@ -114,12 +117,19 @@ fn a_folder_without_anything_acceptable_changes_nothing() {
 
 #[test]
 fn the_floor_of_a_committed_slot_holds_in_recovery_and_that_of_a_failed_trial_does_not() {
-    for (trial, expected) in [(None, Err(Exit::NotABundle)), (Some(Slot::A), Ok("2.0.0".to_owned()))] {
+    for (trial, expected) in
+        [(None, Err(Exit::NotABundle)), (Some(Slot::A), Ok("2.0.0".to_owned()))]
+    {
         let (bench, stick) = dead_device();
-        bench.put_boot_image(Slot::A, &Spec { version: "3.0.0", min_version: "2.5.0", ..Spec::default() });
+        bench.put_boot_image(
+            Slot::A,
+            &Spec { version: "3.0.0", min_version: "2.5.0", ..Spec::default() },
+        );
         bench.set_state(&BootState { trial, ..BootState::factory() });
         put(&bench, stick.path(), "two.daruma", &Spec::default());
-        let got = recover(&bench, stick.path()).map(|(version, _)| version).map_err(|failure| failure.exit);
+        let got = recover(&bench, stick.path())
+            .map(|(version, _)| version)
+            .map_err(|failure| failure.exit);
         assert_eq!(got, expected, "{}", result(stick.path()));
     }
 }

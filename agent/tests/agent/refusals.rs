@@ -19,7 +19,9 @@ fn refused(bench: &Bench, bundle: &std::path::Path, code: i32, part: &str) {
 fn what_is_no_bundle_is_refused() {
     let bench = Bench::new();
     refused(&bench, &bench.path("missing.daruma"), 10, "missing.daruma");
-    for (name, bytes) in [("empty", vec![]), ("short", vec![1; 63]), ("garbage", vec![0x5a; 70_000])] {
+    for (name, bytes) in
+        [("empty", vec![]), ("short", vec![1; 63]), ("garbage", vec![0x5a; 70_000])]
+    {
         fs::write(bench.path(name), bytes).unwrap();
         refused(&bench, &bench.path(name), 10, "not a Daruma bundle");
     }
@@ -59,7 +61,10 @@ fn a_bundle_with_any_bit_flipped_is_refused() {
         bytes[position] ^= bit;
         fs::write(&path, &bytes).unwrap();
         let ended = bench.install(&path);
-        assert!(matches!(ended.code, Some(10..=12 | 16)), "bit {bit:#x} of byte {position}: {ended:?}");
+        assert!(
+            matches!(ended.code, Some(10..=12 | 16)),
+            "bit {bit:#x} of byte {position}: {ended:?}"
+        );
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         bytes[position] ^= bit;
     }
@@ -83,7 +88,12 @@ fn a_bundle_with_too_few_signatures_is_refused() {
 #[test]
 fn a_bundle_for_other_devices_is_refused() {
     let bench = Bench::new();
-    refused(&bench, &bench.bundle(&Spec { compatible: "toaster", ..Spec::default() }).path, 13, "toaster");
+    refused(
+        &bench,
+        &bench.bundle(&Spec { compatible: "toaster", ..Spec::default() }).path,
+        13,
+        "toaster",
+    );
 }
 
 #[test]
@@ -93,7 +103,10 @@ fn a_version_below_either_floor_is_refused() {
     bench.config("min-version = \"0.9.1\"\n");
     refused(&bench, &old, 14, "0.9.1");
     bench.config("min-version = \"0.1.0\"\n");
-    bench.put_boot_image(Slot::A, &Spec { version: "1.0.0", min_version: "0.9.5", ..Spec::default() });
+    bench.put_boot_image(
+        Slot::A,
+        &Spec { version: "1.0.0", min_version: "0.9.5", ..Spec::default() },
+    );
     refused(&bench, &old, 14, "0.9.5");
     bench.put_boot_image(Slot::A, &Spec { version: "1.0.0", ..Spec::default() });
     bench.install(&old).succeeded();
@@ -102,8 +115,18 @@ fn a_version_below_either_floor_is_refused() {
 #[test]
 fn an_image_larger_than_its_partition_is_refused() {
     let bench = Bench::new();
-    refused(&bench, &bench.bundle(&Spec { boot_padding: 2 << 20, ..Spec::default() }).path, 15, "image boot");
-    refused(&bench, &bench.bundle(&Spec { root_size: 33 << 20, ..Spec::default() }).path, 15, "image root");
+    refused(
+        &bench,
+        &bench.bundle(&Spec { boot_padding: 2 << 20, ..Spec::default() }).path,
+        15,
+        "image boot",
+    );
+    refused(
+        &bench,
+        &bench.bundle(&Spec { root_size: 33 << 20, ..Spec::default() }).path,
+        15,
+        "image root",
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Bundles and channels in an OCI registry. (Debian's own registry is asked by the bundler's tests.)
+//! Bundles and channels in an OCI registry. (Debian's own registry is asked by the bundler's
+//! tests.)
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +35,8 @@ impl Stock {
                 let name = format!("{below}{}", entry.file_name().to_str().unwrap());
                 if let Some(kind) = ArtifactKind::of_path(&name) {
                     let bytes = fs::read(entry.path()).unwrap();
-                    let artifact = Artifact { kind, digest: Sha256::of(&bytes), size: bytes.len() as u64 };
+                    let artifact =
+                        Artifact { kind, digest: Sha256::of(&bytes), size: bytes.len() as u64 };
                     stock.blobs.insert(artifact.digest.to_string(), bytes);
                     let tag = Tag::of_path(&name).unwrap().to_string();
                     stock.manifests.insert(tag, artifact.to_manifest(&name));
@@ -47,8 +49,10 @@ impl Stock {
     /// As a registry answers.
     fn answer(&self, asked: &Asked) -> Answer {
         let missing = || Answer::of("404 Not Found");
-        let Some((what, name)) =
-            asked.target.strip_prefix(&format!("/v2/{NAME}/")).and_then(|rest| rest.split_once('/'))
+        let Some((what, name)) = asked
+            .target
+            .strip_prefix(&format!("/v2/{NAME}/"))
+            .and_then(|rest| rest.split_once('/'))
         else {
             return missing();
         };
@@ -110,7 +114,10 @@ fn a_device_follows_a_channel_in_a_registry() {
     assert!(made.is_in_slot_b(&bench));
     assert_eq!(bench.boot(), Some(Slot::B));
     let blobs: Vec<_> = server.asked().into_iter().skip(before + 1).filter(is_blob).collect();
-    assert!(!blobs.is_empty() && blobs.iter().all(|asked| asked.header("range").is_some()), "{blobs:?}");
+    assert!(
+        !blobs.is_empty() && blobs.iter().all(|asked| asked.header("range").is_some()),
+        "{blobs:?}"
+    );
 }
 
 #[test]
@@ -126,7 +133,10 @@ fn a_bundle_streams_from_its_tag_and_a_broken_transfer_is_taken_up_again() {
     let address = format!("{}:{BUNDLE}", at(&server, ""));
     let ended = bench.run(&["install", &address]);
     ended.succeeded();
-    assert!(ended.stdout.contains(&format!("fetching {address}: the transfer broke off")), "{ended:?}");
+    assert!(
+        ended.stdout.contains(&format!("fetching {address}: the transfer broke off")),
+        "{ended:?}"
+    );
     assert!(made.is_in_slot_b(&bench));
 }
 
@@ -148,8 +158,10 @@ fn a_registry_that_wants_tokens_gets_new_ones_as_the_old_ones_end() {
             return answer;
         }
         let port = asked.header("host").unwrap();
-        Answer::of("401 Unauthorized")
-            .with("WWW-Authenticate", format!("Bearer realm=\"http://{port}/token\",service=\"reg\""))
+        Answer::of("401 Unauthorized").with(
+            "WWW-Authenticate",
+            format!("Bearer realm=\"http://{port}/token\",service=\"reg\""),
+        )
     });
     let ended = bench.run(&["install", &format!("{}:{BUNDLE}", at(&server, "me:s%3Acret@"))]);
     ended.succeeded();
@@ -181,9 +193,14 @@ fn a_blob_that_lies_elsewhere_is_fetched_without_the_login() {
     assert!(!storage.asked().is_empty());
 }
 
-/// Whatever the registry does with the bundle: one line, the code, and nothing of the device is touched.
+/// Whatever the registry does with the bundle: one line, the code, and nothing of the device is
+/// touched.
 #[track_caller]
-fn refused(twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static, code: i32, part: &str) {
+fn refused(
+    twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static,
+    code: i32,
+    part: &str,
+) {
     let (bench, _publisher, _, server) = registry(twist);
     let before = bench.untouchables();
     bench.run(&["install", &format!("{}:{BUNDLE}", at(&server, ""))]).refused(code, part);
@@ -198,10 +215,18 @@ fn text(answer: &Answer) -> String {
 fn a_registry_that_lies_about_a_bundle_is_refused_before_the_slot_is_touched() {
     let says = |make: fn(String) -> String| {
         move |asked: &Asked, answer: Answer| {
-            if is_blob(asked) { answer } else { Answer::honest(asked, make(text(&answer)).as_bytes()) }
+            if is_blob(asked) {
+                answer
+            } else {
+                Answer::honest(asked, make(text(&answer)).as_bytes())
+            }
         }
     };
-    refused(says(|text| text.replace("\"size\": 6", "\"size\": 9")), 26, "not as long as its manifest says");
+    refused(
+        says(|text| text.replace("\"size\": 6", "\"size\": 9")),
+        26,
+        "not as long as its manifest says",
+    );
     refused(
         says(|text| text.replace("\"size\": 6", "\"size\": 115292150460")),
         26,
@@ -224,7 +249,11 @@ fn a_registry_that_lies_about_a_bundle_is_refused_before_the_slot_is_touched() {
     refused(|asked, _| Answer::to(&asked.target), 26, "redirects more than 5 times");
     refused(|_, _| Answer::of("404 Not Found"), 26, "there is no such tag");
     let strange = "Bearer realm=\"ftp://x/\"";
-    refused(move |_, _| Answer::of("401 Unauthorized").with("WWW-Authenticate", strange), 26, "token server");
+    refused(
+        move |_, _| Answer::of("401 Unauthorized").with("WWW-Authenticate", strange),
+        26,
+        "token server",
+    );
 }
 
 #[test]

@@ -15,7 +15,8 @@ use crate::web_server::{Answer, Server};
 /// The reports in the requests for the channel, oldest first.
 fn reports(server: &Server) -> Vec<Report> {
     let asked = server.asked();
-    let agents = asked.iter().map(|asked| (asked.target.as_str(), asked.header("user-agent").unwrap_or("")));
+    let agents =
+        asked.iter().map(|asked| (asked.target.as_str(), asked.header("user-agent").unwrap_or("")));
     let told = agents.filter(|(_, agent)| agent.contains("daruma-result"));
     told.map(|(target, agent)| {
         assert_eq!(target, "/stable.channel.json");
@@ -91,7 +92,9 @@ fn the_server_is_told_once_what_became_of_a_release_and_not_who_tells() {
     assert_eq!(told, [Report::new(bad, Outcome::FellBack)]);
     let id = fs::read_to_string(bench.path("etc/machine-id")).unwrap();
     for asked in server.asked() {
-        assert!(!asked.header("user-agent").unwrap().contains(id.trim()) && !asked.target.contains('?'));
+        assert!(
+            !asked.header("user-agent").unwrap().contains(id.trim()) && !asked.target.contains('?')
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Installs from far away: what the slots have is not fetched, and an install that was cut off goes on where it was.
+//! Installs from far away: what the slots have is not fetched, and an install that was cut off goes
+//! on where it was.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -12,7 +13,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use agent::{Access, AnyDisk, Config, Device, Exit, Failure, InstallOptions, Interrupt, Opener, Origin};
+use agent::{
+    Access, AnyDisk, Config, Device, Exit, Failure, InstallOptions, Interrupt, Opener, Origin,
+};
 use bundle::{Bundle, Chunk, ROOT_CHUNKS, Sha256, SlotChunks, StoredSquashfs};
 use image_layout::{Disk, FileDisk, Slot};
 use nix::sys::signal::{Signal, kill};
@@ -77,12 +80,19 @@ struct Fetched {
 }
 
 /// Installs `path` from far away on `device`.
-fn install_on(device: &Device, keyring: &bundle::Keyring, path: &Path, most: u64, end: End) -> Fetched {
+fn install_on(
+    device: &Device,
+    keyring: &bundle::Keyring,
+    path: &Path,
+    most: u64,
+    end: End,
+) -> Fetched {
     let open = || FileDisk::open_read_only(path).unwrap();
     let payload = Bundle::read(open()).unwrap().claimed_manifest().unwrap().bundle.size;
     let fetched = Arc::new(AtomicU64::new(0));
     let far =
-        Bundle::open(Far { file: open(), payload, most, end, fetched: fetched.clone() }, keyring).unwrap();
+        Bundle::open(Far { file: open(), payload, most, end, fetched: fetched.clone() }, keyring)
+            .unwrap();
     let announced = Mutex::new(Vec::new());
     let expect = |ranges: &[Range<u64>]| {
         *announced.lock().unwrap() = ranges.to_vec();
@@ -98,7 +108,10 @@ fn install_on(device: &Device, keyring: &bundle::Keyring, path: &Path, most: u64
         "installing from far away",
     );
     let announced = announced.into_inner().unwrap();
-    assert!(announced.windows(2).all(|pair| pair[0].end < pair[1].start), "ascending and not touching");
+    assert!(
+        announced.windows(2).all(|pair| pair[0].end < pair[1].start),
+        "ascending and not touching"
+    );
     let announced = announced.iter().map(|range| range.end - range.start).sum();
     Fetched { bytes: fetched.load(Ordering::Relaxed), announced, result: result.map(drop) }
 }
@@ -113,7 +126,8 @@ fn install(bench: &Bench, made: &Made) -> Fetched {
 
 /// The chunks of the bundle's images, boot first.
 fn chunks(bench: &Bench, made: &Made) -> [Vec<Chunk>; 2] {
-    let bundle = Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
+    let bundle =
+        Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
     ["boot", "root"].map(|image| bundle.chunks(image).to_vec())
 }
 
@@ -121,17 +135,16 @@ fn bytes<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> u64 {
     chunks.into_iter().map(|chunk| u64::from(chunk.len)).sum()
 }
 
-/// Bytes of the chunks of `new` that are neither among those of `old`, nor in slot B in their places. (An empty slot has
-/// zeros, which are in many places of an image.)
+/// Bytes of the chunks of `new` that are neither among those of `old`, nor in slot B in their
+/// places. (An empty slot has zeros, which are in many places of an image.)
 fn missing(bench: &Bench, old: &[Vec<Chunk>; 2], new: &[Vec<Chunk>; 2]) -> u64 {
-    let missing =
-        |(image, label): (usize, &str)| {
-            let held = bench.bytes(label);
-            let has: BTreeSet<Sha256> = old[image].iter().map(|chunk| chunk.sha256).collect();
-            bytes(new[image].iter().filter(|chunk| {
-                !has.contains(&chunk.sha256) && Sha256::of(&held[place(chunk)]) != chunk.sha256
-            }))
-        };
+    let missing = |(image, label): (usize, &str)| {
+        let held = bench.bytes(label);
+        let has: BTreeSet<Sha256> = old[image].iter().map(|chunk| chunk.sha256).collect();
+        bytes(new[image].iter().filter(|chunk| {
+            !has.contains(&chunk.sha256) && Sha256::of(&held[place(chunk)]) != chunk.sha256
+        }))
+    };
     [(0, "boot-b"), (1, "root-b")].map(missing).iter().sum()
 }
 
@@ -186,7 +199,8 @@ fn what_the_running_slot_has_is_not_fetched() {
 
 /// The chunks of the dm-verity tree.
 fn tree_chunks(bench: &Bench, made: &Made) -> Vec<Chunk> {
-    let bundle = Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
+    let bundle =
+        Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
     let data = bundle.manifest().image("root").unwrap().verity.unwrap().size;
     bundle.chunks("root").iter().filter(|chunk| chunk.offset >= data).copied().collect()
 }
@@ -289,7 +303,9 @@ fn a_killed_install_loses_little_of_what_it_fetched() {
         } else {
             let mut child = Command::new(env::current_exe().unwrap());
             child.args(["--exact", "reuse::install_for_the_test_that_kills"]).stdout(Stdio::null());
-            child.env("DARUMA_KILLED_IN", bench.path("")).env("DARUMA_KILLED_AFTER", most.to_string());
+            child
+                .env("DARUMA_KILLED_IN", bench.path(""))
+                .env("DARUMA_KILLED_AFTER", most.to_string());
             let status = child.stderr(Stdio::null()).status().unwrap();
             assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
             assert_eq!(bench.state().select().slot, Some(Slot::A));
@@ -323,7 +339,8 @@ fn a_chunk_that_is_damaged_in_the_running_slot_is_fetched() {
 /// A write that the disk has taken and not made durable: partition, place, bytes.
 type Pending = Arc<Mutex<Vec<(String, u64, Vec<u8>)>>>;
 
-/// A partition behind a cache that a power cut empties, and that takes only so many more operations.
+/// A partition behind a cache that a power cut empties, and that takes only so many more
+/// operations.
 struct Cached {
     name: String,
     file: FileDisk,
@@ -345,9 +362,14 @@ impl Cached {
         let (pending, left) = (pending.clone(), left.clone());
         Opener::new(move |path: &Path, access| {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let open = if access == Access::Write { FileDisk::open } else { FileDisk::open_read_only };
-            Ok(Box::new(Cached { name, file: open(path)?, pending: pending.clone(), left: left.clone() })
-                as AnyDisk)
+            let open =
+                if access == Access::Write { FileDisk::open } else { FileDisk::open_read_only };
+            Ok(Box::new(Cached {
+                name,
+                file: open(path)?,
+                pending: pending.clone(),
+                left: left.clone(),
+            }) as AnyDisk)
         })
     }
 }
@@ -402,13 +424,19 @@ fn an_install_that_died_at_any_operation_is_finished_by_the_next_and_survives_a_
         let mut saved = 0;
         for operations in 0.. {
             for (label, bytes) in labels.iter().zip(&before) {
-                File::options().write(true).open(bench.path(label)).unwrap().write_all_at(bytes, 0).unwrap();
+                File::options()
+                    .write(true)
+                    .open(bench.path(label))
+                    .unwrap()
+                    .write_all_at(bytes, 0)
+                    .unwrap();
             }
             let pending = Pending::default();
             let first = install(&pending, operations);
             if first.result.is_ok() {
                 println!(
-                    "{operations} operations, cut {is_power_cut}: {saved} bytes need not be fetched twice"
+                    "{operations} operations, cut {is_power_cut}: {saved} bytes need not be \
+                        fetched twice"
                 );
                 assert!(operations > 15 && saved > 0);
                 break;
@@ -469,7 +497,9 @@ fn a_slot_that_lies_about_its_root_does_no_harm() {
 
 #[test]
 fn a_slot_that_says_nothing_or_nonsense_of_its_root_gives_nothing() {
-    for table in [None, Some(vec![7; 35]), Some(vec![0; 36]), Some([0x00, 0, 0x10, 0].repeat(9 * 40))] {
+    for table in
+        [None, Some(vec![7; 35]), Some(vec![0; 36]), Some([0x00, 0, 0x10, 0].repeat(9 * 40))]
+    {
         let (bench, _) = running(&OLD);
         let made = bench.bundle(&spec("2.0.0", &OLD));
         put_table(&bench, table);
@@ -478,7 +508,11 @@ fn a_slot_that_says_nothing_or_nonsense_of_its_root_gives_nothing() {
         let kernel = 3 * (128 << 10);
         let expected = missing(&bench, &[Vec::new(), Vec::new()], &new);
         let fetched = install(&bench, &made);
-        assert!(fetched.bytes <= expected && fetched.bytes + kernel >= expected, "{}", fetched.bytes);
+        assert!(
+            fetched.bytes <= expected && fetched.bytes + kernel >= expected,
+            "{}",
+            fetched.bytes
+        );
     }
 }
 
@@ -487,9 +521,11 @@ fn a_bundle_that_is_damaged_far_away_is_refused_and_does_not_boot() {
     let (bench, old) = running(&OLD);
     let made = bench.bundle(&spec("2.0.0", &updated()));
     let (old, new) = (chunks(&bench, &old), chunks(&bench, &made));
-    let fetched = new[1].iter().find(|new| old[1].iter().all(|old| old.sha256 != new.sha256)).unwrap();
+    let fetched =
+        new[1].iter().find(|new| old[1].iter().all(|old| old.sha256 != new.sha256)).unwrap();
     let bundle = File::options().read(true).write(true).open(&made.path).unwrap();
-    let root = Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
+    let root =
+        Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
     let at = root.manifest().image("root").unwrap().offset + fetched.offset;
     let mut byte = [0];
     bundle.read_exact_at(&mut byte, at).unwrap();

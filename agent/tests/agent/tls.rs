@@ -54,17 +54,23 @@ impl Authority {
 }
 
 /// A server that shows `issued`, and asks for certificates of `clients`, if there are any.
-pub(crate) fn config(issued: Issued, clients: Option<&Authority>, protocol: &str) -> Arc<ServerConfig> {
+pub(crate) fn config(
+    issued: Issued,
+    clients: Option<&Authority>,
+    protocol: &str,
+) -> Arc<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(authority) => {
             let mut roots = RootCertStore::empty();
             roots.add(authority.issuer.der().clone()).unwrap();
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .unwrap();
             builder.with_client_cert_verifier(verifier)
         }
     };

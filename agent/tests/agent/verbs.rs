@@ -81,7 +81,8 @@ fn a_roll_back_while_on_trial_is_refused_and_mark_bad_leaves_the_trial() {
 #[test]
 fn the_status_text_names_slots_versions_and_what_happened() {
     let bench = updated();
-    std::fs::write(bench.path("run/daruma/init.log"), "the upper of slot B was made anew\n").unwrap();
+    std::fs::write(bench.path("run/daruma/init.log"), "the upper of slot B was made anew\n")
+        .unwrap();
     let text = bench.run(&["status"]).stdout;
     println!("{text}");
     for part in [

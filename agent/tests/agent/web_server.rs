@@ -172,7 +172,8 @@ impl Server {
                 let Ok(stream) = stream else { continue };
                 // What was sent is then nearly what the client has.
                 setsockopt(&stream.as_fd(), sockopt::SndBuf, &(16 << 10)).unwrap();
-                let (state, answers, greeting) = (shared.clone(), answers.clone(), greeting.clone());
+                let (state, answers, greeting) =
+                    (shared.clone(), answers.clone(), greeting.clone());
                 // A client that goes away is no matter of the server.
                 thread::spawn(move || serve(&stream, &*greeting, &*answers, &state).ok());
             }
@@ -190,7 +191,8 @@ impl Server {
         let state = Arc::new(State::default());
         let (shared, answers) = (state.clone(), Arc::new(answers));
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 listener.set_nonblocking(true).unwrap();
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -198,14 +200,18 @@ impl Server {
                     && !shared.is_over.load(Ordering::SeqCst)
                 {
                     let connection = shared.connections.fetch_add(1, Ordering::SeqCst);
-                    let (state, answers, config) = (shared.clone(), answers.clone(), config.clone());
+                    let (state, answers, config) =
+                        (shared.clone(), answers.clone(), config.clone());
                     tokio::spawn(async move {
                         let stream = TlsAcceptor::from(config).accept(tcp).await?;
                         let service = service_fn(move |request| {
                             std::future::ready(state.http_2(connection, &request, &*answers))
                         });
                         let server = http2::Builder::new(TokioExecutor::new());
-                        server.serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
+                        server
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await
+                            .map_err(io::Error::other)
                     });
                 }
             });

@@ -1,5 +1,5 @@
-//! What a device does with a channel. Plain data in, plain data out: the agent asks on a device, the simulator for
-//! 100,000 of them.
+//! What a device does with a channel. Plain data in, plain data out: the agent asks on a device,
+//! the simulator for 100,000 of them.
 
 use std::fmt;
 
@@ -39,7 +39,8 @@ pub struct Decision<'a> {
     pub verdict: Verdict<'a>,
     /// Releases of this kind of device that are newer and are not taken, newest first.
     pub passed_over: Vec<PassedOver<'a>>,
-    /// What was taken for now: the clock, or, when that stands before the channel was issued, that moment.
+    /// What was taken for now: the clock, or, when that stands before the channel was issued, that
+    /// moment.
     pub now: Timestamp,
     /// Why the running release was withdrawn, if it was.
     pub running_withdrawn: Option<&'a str>,
@@ -90,23 +91,28 @@ impl fmt::Display for Reason<'_> {
             Self::NotItsTurn(Some(turn)) => {
                 write!(f, "it is being rolled out, and this device's turn is {turn}")
             }
-            Self::NotItsTurn(None) => {
-                f.write_str("it is being rolled out to a part of the devices, and this one is not among them")
-            }
+            Self::NotItsTurn(None) => f.write_str(
+                "it is being rolled out to a part of the devices, and this one is not among them",
+            ),
         }
     }
 }
 
-/// Decides. Of the releases for this kind of device the highest version is taken that is newer than the running one, not
-/// withdrawn, not in quarantine, reachable from the running version, not below the floor, and rolled out to this device.
+/// Decides. Of the releases for this kind of device the highest version is taken that is newer than
+/// the running one, not withdrawn, not in quarantine, reachable from the running version, not below
+/// the floor, and rolled out to this device.
 ///
-/// A clock that stands before `issued` counts as `issued`: then the channel cannot expire, which an attacker who also holds
-/// the clock back could use; see `docs/threat-model.md`.
+/// A clock that stands before `issued` counts as `issued`: then the channel cannot expire, which an
+/// attacker who also holds the clock back could use; see `docs/threat-model.md`.
 #[must_use]
 pub fn decide<'a>(channel: &'a Channel, root: &Root, device: &Facts<'_>) -> Decision<'a> {
     let now = device.now.max(channel.issued);
-    let mut decision =
-        Decision { verdict: Verdict::Nothing, passed_over: Vec::new(), now, running_withdrawn: None };
+    let mut decision = Decision {
+        verdict: Verdict::Nothing,
+        passed_over: Vec::new(),
+        now,
+        running_withdrawn: None,
+    };
     if let Err(error) = fresh(channel, root, device.seen_serial, now) {
         decision.verdict = Verdict::Refuse(error);
         return decision;
@@ -116,7 +122,8 @@ pub fn decide<'a>(channel: &'a Channel, root: &Root, device: &Facts<'_>) -> Deci
         .filter(|release| device.manifest.is_none_or(|running| running == release.manifest_sha256))
         .and_then(|release| release.withdrawn.as_deref());
     let is_newer = |release: &&Release| {
-        release.compatible == *device.compatible && release.version.cmp_precedence(device.version).is_gt()
+        release.compatible == *device.compatible
+            && release.version.cmp_precedence(device.version).is_gt()
     };
     let mut newer: Vec<&Release> = channel.releases.iter().filter(is_newer).collect();
     newer.sort_by(|a, b| b.version.cmp_precedence(&a.version));

@@ -73,7 +73,11 @@ pub struct Delta {
     /// Its hash.
     pub sha256: Sha256,
     /// MiB of memory that a device must grant it; absent: [`crate::delta::limits::MEMORY`].
-    #[serde(rename = "memory-mib", default = "least_memory", skip_serializing_if = "is_least_memory")]
+    #[serde(
+        rename = "memory-mib",
+        default = "least_memory",
+        skip_serializing_if = "is_least_memory"
+    )]
     pub memory_mib: u32,
     /// Keys for later readers.
     #[serde(flatten)]
@@ -89,8 +93,8 @@ fn is_least_memory(mib: &u32) -> bool {
 }
 
 impl Channel {
-    /// Reads the channel `name`: signed by enough of the root's channel keys, and valid. Whether it is still fresh is
-    /// [`crate::channel::decide`]'s question.
+    /// Reads the channel `name`: signed by enough of the root's channel keys, and valid. Whether it
+    /// is still fresh is [`crate::channel::decide`]'s question.
     ///
     /// # Errors
     /// What is not fulfilled.
@@ -147,11 +151,17 @@ impl Channel {
             return Err(format!("more than {} releases", limits::RELEASES));
         }
         for (index, release) in self.releases.iter().enumerate() {
-            release
-                .check()
-                .map_err(|why| format!("release {} {}: {why}", release.compatible, release.version))?;
-            if self.releases[..index].iter().any(|other| other.is(&release.compatible, &release.version)) {
-                return Err(format!("release {} {} comes twice", release.compatible, release.version));
+            release.check().map_err(|why| {
+                format!("release {} {}: {why}", release.compatible, release.version)
+            })?;
+            if self.releases[..index]
+                .iter()
+                .any(|other| other.is(&release.compatible, &release.version))
+            {
+                return Err(format!(
+                    "release {} {} comes twice",
+                    release.compatible, release.version
+                ));
             }
         }
         Ok(())
@@ -184,7 +194,9 @@ impl Release {
             return Err("rollout: at most 100 percent and 366 days".to_owned());
         }
         if let Some(reason) = &self.withdrawn
-            && (reason.is_empty() || reason.len() > limits::TEXT || reason.chars().any(char::is_control))
+            && (reason.is_empty()
+                || reason.len() > limits::TEXT
+                || reason.chars().any(char::is_control))
         {
             return Err(format!("withdrawn: a reason is one line of 1 to {} bytes", limits::TEXT));
         }

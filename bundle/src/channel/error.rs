@@ -8,7 +8,8 @@ use crate::{KeyId, Unsigned};
 pub enum ChannelError {
     /// The document is larger than its kind may be.
     #[error(
-        "the {kind} is larger than {limit} bytes, which is more than any is; whoever sent it is not its publisher"
+        "the {kind} is larger than {limit} bytes, which is more than any is; whoever sent it is \
+            not its publisher"
     )]
     TooLarge {
         /// Which document.
@@ -42,7 +43,8 @@ pub enum ChannelError {
     },
     /// A root does not follow the one that is trusted.
     #[error(
-        "root version {got} does not follow version {trusted}, which is trusted; the publisher must raise the version"
+        "root version {got} does not follow version {trusted}, which is trusted; the publisher \
+            must raise the version"
     )]
     RootOrder {
         /// Version of the trusted root.
@@ -52,7 +54,8 @@ pub enum ChannelError {
     },
     /// The document's time is over: it may be held back by somebody.
     #[error(
-        "the {kind} has expired on {expires}, and it is {now}; if the clock is right, its publisher must renew it, or somebody holds the new one back"
+        "the {kind} has expired on {expires}, and it is {now}; if the clock is right, its \
+            publisher must renew it, or somebody holds the new one back"
     )]
     Expired {
         /// Which document.
@@ -64,7 +67,8 @@ pub enum ChannelError {
     },
     /// An older channel than one that was seen before.
     #[error(
-        "the channel has serial {got}, and serial {seen} was seen before; somebody offers an old one, or its publisher must raise the serial"
+        "the channel has serial {got}, and serial {seen} was seen before; somebody offers an old \
+            one, or its publisher must raise the serial"
     )]
     RolledBack {
         /// The highest serial seen.
@@ -74,12 +78,14 @@ pub enum ChannelError {
     },
     /// Two different channels with one serial.
     #[error(
-        "the channel of serial {0} is another than the one of that serial that was seen before; its publisher must raise the serial with every change"
+        "the channel of serial {0} is another than the one of that serial that was seen before; \
+            its publisher must raise the serial with every change"
     )]
     TwoFaced(u64),
     /// A document of another name.
     #[error(
-        "this is the channel {got:?} and {wanted:?} was asked for; its publisher or the configuration is wrong"
+        "this is the channel {got:?} and {wanted:?} was asked for; its publisher or the \
+            configuration is wrong"
     )]
     OtherName {
         /// The name that was asked for.
@@ -89,7 +95,8 @@ pub enum ChannelError {
     },
     /// The channel needs a newer root than the device could get.
     #[error(
-        "the channel wants root version {wanted} and version {trusted} is trusted; its publisher must put {wanted}.root.json beside it"
+        "the channel wants root version {wanted} and version {trusted} is trusted; its publisher \
+            must put {wanted}.root.json beside it"
     )]
     RootTooOld {
         /// What the channel wants.
@@ -119,18 +126,21 @@ fn unsigned(cause: &Unsigned) -> String {
         Unsigned::None => "is not signed; get one that its publisher has signed".to_owned(),
         Unsigned::Stranger(keys) => {
             format!(
-                "is signed by {}, and the trusted root knows no such key for it; get it from its publisher",
+                "is signed by {}, and the trusted root knows no such key for it; get it from its \
+                    publisher",
                 list(keys)
             )
         }
         Unsigned::Wrong(key) => {
             format!(
-                "has a wrong signature by key {key}: it is not what was signed; get it again, from its publisher"
+                "has a wrong signature by key {key}: it is not what was signed; get it again, \
+                    from its publisher"
             )
         }
         Unsigned::Threshold { have, need } => {
             format!(
-                "is signed by {have} trusted key(s) and {need} are needed; its publisher must have more key holders sign it"
+                "is signed by {have} trusted key(s) and {need} are needed; its publisher must \
+                    have more key holders sign it"
             )
         }
     }

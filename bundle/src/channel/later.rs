@@ -6,8 +6,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// The keys of an object that begin with `x-`, kept as they are. Any other unknown key is an error: what an old
-/// reader must not miss cannot be slipped past it. (Serde's `deny_unknown_fields` knows no exception.)
+/// The keys of an object that begin with `x-`, kept as they are. Any other unknown key is an error:
+/// what an old reader must not miss cannot be slipped past it. (Serde's `deny_unknown_fields` knows
+/// no exception.)
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Later(pub BTreeMap<String, Value>);
 

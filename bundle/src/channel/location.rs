@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{limits, oci};
 
-/// A URL: absolute (`http://…`, `https://…`), or relative to the folder of the channel, and then below it.
+/// A URL: absolute (`http://…`, `https://…`), or relative to the folder of the channel, and then
+/// below it.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Location(String);

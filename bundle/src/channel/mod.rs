@@ -1,7 +1,7 @@
 //! Channels: signed lists of releases, and the root document that says whose signatures count.
 //!
-//! Everything here works on bytes and plain data; fetching, keeping and telling are left to the agent, writing a
-//! repository to the bundler. `docs/channels.md` has the formats.
+//! Everything here works on bytes and plain data; fetching, keeping and telling are left to the
+//! agent, writing a repository to the bundler. `docs/channels.md` has the formats.
 
 mod decision;
 mod document;

@@ -1,13 +1,13 @@
-//! What a device says of a release that it tried, in a place where a plain web server writes it down: the `User-Agent`
-//! of a request that it makes anyway.
+//! What a device says of a release that it tried, in a place where a plain web server writes it
+//! down: the `User-Agent` of a request that it makes anyway.
 
 use std::fmt;
 
 use crate::Sha256;
 use crate::digest::{from_hex, to_hex};
 
-/// What became of a release on a device. It is told once, with the first request for the channel that is answered
-/// afterwards. It carries nothing that tells one device from another.
+/// What became of a release on a device. It is told once, with the first request for the channel
+/// that is answered afterwards. It carries nothing that tells one device from another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// The first bytes of the release's manifest hash.

@@ -1,11 +1,13 @@
-//! A staged roll-out: which devices may take a release now. Decided on the device, so that no server has to think.
+//! A staged roll-out: which devices may take a release now. Decided on the device, so that no
+//! server has to think.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Sha256;
 use crate::channel::{Later, Timestamp};
 
-/// The share of devices that may take a release rises evenly from nothing at `start` to `percent` after `hours`.
+/// The share of devices that may take a release rises evenly from nothing at `start` to `percent`
+/// after `hours`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rollout {
     /// When it begins.
@@ -53,8 +55,9 @@ impl Rollout {
     }
 }
 
-/// The place of a device in the queue for a release, as a fraction of 2^64: another one for every release, so that it
-/// is not always the same devices that go first. A device without an id comes last.
+/// The place of a device in the queue for a release, as a fraction of 2^64: another one for every
+/// release, so that it is not always the same devices that go first. A device without an id comes
+/// last.
 pub(crate) fn place(release: Sha256, device: &str) -> u64 {
     if device.is_empty() {
         return u64::MAX;
@@ -76,8 +79,9 @@ mod tests {
 
     fn devices_at(rollout: &Rollout, now: Timestamp) -> usize {
         let release = Sha256::of(b"a release");
-        let is_in =
-            |n: &u32| rollout.turn(place(release, &format!("device {n}"))).is_some_and(|turn| turn <= now);
+        let is_in = |n: &u32| {
+            rollout.turn(place(release, &format!("device {n}"))).is_some_and(|turn| turn <= now)
+        };
         (0..10_000).filter(is_in).count()
     }
 
@@ -111,7 +115,9 @@ mod tests {
     #[test]
     fn who_is_in_stays_in_and_another_release_has_another_order() {
         let rising = rollout(10, 100);
-        let turn = |release: &[u8], n: u32| rising.turn(place(Sha256::of(release), &n.to_string())).unwrap();
+        let turn = |release: &[u8], n: u32| {
+            rising.turn(place(Sha256::of(release), &n.to_string())).unwrap()
+        };
         let first = |release: &[u8]| (0..100).min_by_key(|n| turn(release, *n)).unwrap();
         assert_ne!(first(b"one"), first(b"two"));
         assert_eq!(

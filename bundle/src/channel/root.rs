@@ -84,8 +84,8 @@ impl Roles {
 }
 
 impl Root {
-    /// Reads one that is trusted for where it lies (a device's image, a publisher's own folder), and checks that it is
-    /// whole: signed by its own root keys.
+    /// Reads one that is trusted for where it lies (a device's image, a publisher's own folder),
+    /// and checks that it is whole: signed by its own root keys.
     ///
     /// # Errors
     /// It is too large, damaged, invalid, or not signed by enough of its own root keys.
@@ -96,8 +96,8 @@ impl Root {
         Ok(root)
     }
 
-    /// Reads the one that comes after this one: signed by enough of *these* root keys and of its own, and of a higher
-    /// version. It may have expired: what comes after it need not have.
+    /// Reads the one that comes after this one: signed by enough of *these* root keys and of its
+    /// own, and of a higher version. It may have expired: what comes after it need not have.
     ///
     /// # Errors
     /// What is not fulfilled.
@@ -135,7 +135,8 @@ impl Root {
     }
 }
 
-/// A role in the document: `{"threshold": 1, "keys": ["MCow…"]}`, each key as the base64 line of its SPKI PEM.
+/// A role in the document: `{"threshold": 1, "keys": ["MCow…"]}`, each key as the base64 line of
+/// its SPKI PEM.
 mod keys {
     use super::*;
 
@@ -146,7 +147,10 @@ mod keys {
         keys: Vec<String>,
     }
 
-    pub(super) fn serialize<S: Serializer>(ring: &Keyring, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        ring: &Keyring,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         let keys: Vec<String> = ring.keys().map(PublicKey::to_base64).collect();
         let mut role = serializer.serialize_struct("Role", 2)?;
         role.serialize_field("threshold", &ring.threshold())?;
@@ -154,12 +158,15 @@ mod keys {
         role.end()
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keyring, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Keyring, D::Error> {
         let raw = Raw::deserialize(deserializer)?;
         if raw.keys.len() > limits::KEYS {
             return Err(D::Error::custom(format!("more than {} keys in a role", limits::KEYS)));
         }
-        let keys: Result<Vec<_>, _> = raw.keys.iter().map(|key| PublicKey::from_base64(key)).collect();
+        let keys: Result<Vec<_>, _> =
+            raw.keys.iter().map(|key| PublicKey::from_base64(key)).collect();
         let keys = keys.map_err(D::Error::custom)?;
         let count = keys.len();
         let ring = Keyring::new(keys, raw.threshold).map_err(D::Error::custom)?;

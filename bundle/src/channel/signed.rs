@@ -1,6 +1,8 @@
-//! A signed document: JSON, and as its last line the signatures on everything in front of that line.
+//! A signed document: JSON, and as its last line the signatures on everything in front of that
+//! line.
 //!
-//! So `jq` reads both as they are, and what is signed is bytes: nothing needs to be written in one canonical way.
+//! So `jq` reads both as they are, and what is signed is bytes: nothing needs to be written in one
+//! canonical way.
 
 use std::fmt;
 
@@ -75,7 +77,8 @@ impl Signed {
     /// # Errors
     /// [`ChannelError::TooLarge`].
     pub(crate) fn new<T: Serialize>(kind: Kind, document: &T) -> Result<Self, ChannelError> {
-        let invalid = |error: serde_json::Error| ChannelError::Invalid { kind, why: error.to_string() };
+        let invalid =
+            |error: serde_json::Error| ChannelError::Invalid { kind, why: error.to_string() };
         let mut body = serde_json::to_vec_pretty(document).map_err(invalid)?;
         body.push(b'\n');
         let signed = Self { kind, body, signatures: Vec::new() };
@@ -98,8 +101,9 @@ impl Signed {
         let text = bytes.strip_suffix(b"\n").ok_or_else(|| form("it is cut short".to_owned()))?;
         let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let (body, last) = text.split_at(end);
-        let last: LastLine = serde_json::from_slice(last)
-            .map_err(|error| form(format!("its last line is not one of signatures ({})", quoting(&error))))?;
+        let last: LastLine = serde_json::from_slice(last).map_err(|error| {
+            form(format!("its last line is not one of signatures ({})", quoting(&error)))
+        })?;
         if last.signatures.len() > limits::SIGNATURES {
             return Err(form(format!("it has more than {} signatures", limits::SIGNATURES)));
         }

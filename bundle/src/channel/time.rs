@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A moment, in seconds since 1970 (UTC), up to the end of the year 9999. Spelled as RFC 3339 with `Z` and without
-/// fractions: one moment has one spelling.
+/// A moment, in seconds since 1970 (UTC), up to the end of the year 9999. Spelled as RFC 3339 with
+/// `Z` and without fractions: one moment has one spelling.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Timestamp(u64);
@@ -85,8 +85,9 @@ impl Serialize for Timestamp {
     }
 }
 
-/// Days since 1970-01-01 of a date of the Gregorian calendar, counted from 0000-03-01 in eras of 400 years, so that
-/// the leap day is the last of its year (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+/// Days since 1970-01-01 of a date of the Gregorian calendar, counted from 0000-03-01 in eras of
+/// 400 years, so that the leap day is the last of its year (Howard Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms").
 fn days(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;

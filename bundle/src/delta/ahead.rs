@@ -1,4 +1,5 @@
-//! Reading records ahead, so that patches are applied on all processors while what they make is written.
+//! Reading records ahead, so that patches are applied on all processors while what they make is
+//! written.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -41,7 +42,8 @@ pub(super) struct Ahead<R> {
     used: Vec<Vec<u8>>,
     /// A patch that is applied only when nothing else is in memory any more.
     large: Option<Patch>,
-    /// Whether what was read last takes memory of its own, or was the last: nothing is read until the queue is empty.
+    /// Whether what was read last takes memory of its own, or was the last: nothing is read until
+    /// the queue is empty.
     is_full: bool,
 }
 
@@ -60,7 +62,8 @@ impl<R: Read> Ahead<R> {
         memory: u32,
         old: &Arc<OldImages<D>>,
     ) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(limits::THREADS);
+        let threads =
+            std::thread::available_parallelism().map_or(1, usize::from).min(limits::THREADS);
         Self {
             from,
             memory,
@@ -72,8 +75,8 @@ impl<R: Read> Ahead<R> {
         }
     }
 
-    /// The next step. `used` is what an earlier one has given, for its memory, which is allocated anew for every patch otherwise, on one
-    /// thread, and freed on another.
+    /// The next step. `used` is what an earlier one has given, for its memory, which is allocated
+    /// anew for every patch otherwise, on one thread, and freed on another.
     ///
     /// # Errors
     /// The delta or an old image cannot be read, or a patch contradicts itself.
@@ -85,7 +88,10 @@ impl<R: Read> Ahead<R> {
             used.clear();
             self.used.push(used);
         }
-        while !self.is_full && self.queue.len() < RECORDS && self.in_work() < 2 * self.workers.count() {
+        while !self.is_full
+            && self.queue.len() < RECORDS
+            && self.in_work() < 2 * self.workers.count()
+        {
             self.read();
         }
         match self.queue.pop_front() {

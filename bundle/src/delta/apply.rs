@@ -22,7 +22,12 @@ pub struct OldImages<D> {
 
 impl<D: Disk> OldImages<D> {
     /// Fills `buf` from `offset` of image 0 (boot) or 1 (root).
-    pub(super) fn read_at(&self, image: u8, buf: &mut [u8], offset: u64) -> Result<(), BundleError> {
+    pub(super) fn read_at(
+        &self,
+        image: u8,
+        buf: &mut [u8],
+        offset: u64,
+    ) -> Result<(), BundleError> {
         let disk = if image == 0 { &self.boot } else { &self.root };
         disk.read_at(buf, offset).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof | ErrorKind::InvalidInput => {
@@ -36,7 +41,8 @@ impl<D: Disk> OldImages<D> {
 /// The names of the images that a delta makes, in its order.
 pub(super) const IMAGES: [&str; 2] = [ImageName::BOOT, ImageName::ROOT];
 
-/// A delta that is being applied: it gives the chunks of the new bundle's boot and root image, in their order.
+/// A delta that is being applied: it gives the chunks of the new bundle's boot and root image, in
+/// their order.
 #[derive(Debug)]
 pub struct Delta<'a, N, D, R> {
     new: &'a Verified<N>,
@@ -60,8 +66,8 @@ enum Pending {
 }
 
 impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
-    /// Reads the header of `from` and holds it against the bundle that it is to make, the one that it is to be made of, and the
-    /// MiB of `memory` that it may take.
+    /// Reads the header of `from` and holds it against the bundle that it is to make, the one that
+    /// it is to be made of, and the MiB of `memory` that it may take.
     ///
     /// # Errors
     /// It is no delta, or for other bundles, or needs another version of zstd or more memory.
@@ -72,7 +78,8 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
         old: OldImages<D>,
         memory: u32,
     ) -> Result<Self, BundleError> {
-        let Header { zstd, old: old_sha256, new: new_sha256, memory: needed } = Header::read(&mut from)?;
+        let Header { zstd, old: old_sha256, new: new_sha256, memory: needed } =
+            Header::read(&mut from)?;
         if new_sha256 != new.manifest_sha256() {
             return Err(wrong("it is for another new bundle"));
         }
@@ -84,7 +91,9 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
             return Err(wrong(&format!("it needs zstd {zstd}, and this program has {have}")));
         }
         if needed > memory {
-            return Err(wrong(&format!("it takes {needed} MiB of memory, and {memory} MiB are allowed")));
+            return Err(wrong(&format!(
+                "it takes {needed} MiB of memory, and {memory} MiB are allowed"
+            )));
         }
         let pending = Pending::Bytes { bytes: Vec::new(), taken: 0 };
         let tree = VerityTree::of(new.manifest().image(IMAGES[0]));
@@ -93,13 +102,16 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
         Ok(Self { new, old, records, next: (0, 0), done: 0, pending, tree, frame: None })
     }
 
-    /// Puts the next chunk into `buf` and returns the name of its image and its index in that image's table; `None` behind
-    /// the last. What does not match its hash is not handed out.
+    /// Puts the next chunk into `buf` and returns the name of its image and its index in that
+    /// image's table; `None` behind the last. What does not match its hash is not handed out.
     ///
     /// # Errors
-    /// The delta or an old image cannot be read, or the delta does not make that chunk. There is nothing more to be had
-    /// from it then.
-    pub fn next_chunk(&mut self, buf: &mut Vec<u8>) -> Result<Option<(&'static str, usize)>, BundleError> {
+    /// The delta or an old image cannot be read, or the delta does not make that chunk. There is
+    /// nothing more to be had from it then.
+    pub fn next_chunk(
+        &mut self,
+        buf: &mut Vec<u8>,
+    ) -> Result<Option<(&'static str, usize)>, BundleError> {
         let made = self.make(buf);
         if !matches!(made, Ok(Some(_))) {
             buf.clear();

@@ -9,7 +9,8 @@ use super::record::wrong;
 use super::worker::room;
 use crate::BundleError;
 
-/// The contents of `sources`, one after the other, in the memory of `content`. `packed` is memory for a block as it lies.
+/// The contents of `sources`, one after the other, in the memory of `content`. `packed` is memory
+/// for a block as it lies.
 ///
 /// # Errors
 /// They cannot be read, or what lies there is something else.
@@ -32,9 +33,9 @@ pub(super) fn read<'m, D: Disk>(
                 let packed = room(packed, source.packed as usize);
                 old.read_at(source.image, packed, source.offset)?;
                 let length = context.decompress(block, packed).ok();
-                length
-                    .filter(|length| *length == source.len as usize)
-                    .ok_or_else(|| wrong("the running system is not the one that the delta is for"))?;
+                length.filter(|length| *length == source.len as usize).ok_or_else(|| {
+                    wrong("the running system is not the one that the delta is for")
+                })?;
             }
         }
     }

@@ -10,7 +10,8 @@ use super::record::{BODY_LEVEL, array, bytes, packing, u32, u64, unpack, wrong};
 use super::{limits, repack};
 use crate::BundleError;
 
-/// A frame that `zstd -22 --ultra` has made of what came through a pipe ([`super::Repacker`]), made of an old one.
+/// A frame that `zstd -22 --ultra` has made of what came through a pipe ([`super::Repacker`]), made
+/// of an old one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
     /// The old one's image. 0: boot, 1: root.
@@ -37,7 +38,14 @@ impl Frame {
         // What is longer than a u32 can say is beyond its limit all the same.
         let streams = [&mix.control, &mix.extra, &mix.add]
             .map(|stream| u32::try_from(stream.len()).unwrap_or(u32::MAX));
-        Shape { image: *image, offset: *offset, packed: *packed, len: *len, streams, packed_streams }
+        Shape {
+            image: *image,
+            offset: *offset,
+            packed: *packed,
+            len: *len,
+            streams,
+            packed_streams,
+        }
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<(), BundleError> {
@@ -55,7 +63,10 @@ impl Frame {
         out.extend(shape.offset.to_le_bytes());
         out.extend([shape.packed, shape.len].map(u32::to_le_bytes).as_flattened());
         out.extend(
-            [shape.streams, shape.packed_streams].as_flattened().iter().flat_map(|len| len.to_le_bytes()),
+            [shape.streams, shape.packed_streams]
+                .as_flattened()
+                .iter()
+                .flat_map(|len| len.to_le_bytes()),
         );
         packed.iter().for_each(|stream| out.extend(stream));
         Ok(())
@@ -123,8 +134,9 @@ impl Shape {
 
     fn check(&self) -> Result<(), BundleError> {
         let [control, extra, add] = self.streams;
-        let is_bounded =
-            |packed: u32, len: u32| packed as usize <= zstd::zstd_safe::compress_bound(len as usize);
+        let is_bounded = |packed: u32, len: u32| {
+            packed as usize <= zstd::zstd_safe::compress_bound(len as usize)
+        };
         let sizes = [self.len, extra.saturating_add(add)];
         if self.image > 1
             || !sizes.iter().all(|len| (1..=limits::FRAME).contains(len))
@@ -133,15 +145,19 @@ impl Shape {
             return Err(wrong("a frame is empty, larger than 128 MiB or of no image"));
         }
         if !is_bounded(self.packed, self.len)
-            || !self.packed_streams.iter().zip(self.streams).all(|(packed, len)| is_bounded(*packed, len))
+            || !self
+                .packed_streams
+                .iter()
+                .zip(self.streams)
+                .all(|(packed, len)| is_bounded(*packed, len))
         {
             return Err(wrong("a frame or its streams are larger packed than unpacked"));
         }
         Ok(())
     }
 
-    /// MiB, rounded up. First the streams, the old content (or what is packed) and the new one are held at a time; then,
-    /// when all of those but the new one are gone, what compresses it.
+    /// MiB, rounded up. First the streams, the old content (or what is packed) and the new one are
+    /// held at a time; then, when all of those but the new one are gone, what compresses it.
     fn memory(&self) -> u32 {
         let [control, extra, add] = self.streams.map(u64::from);
         let (old, new) = (u64::from(self.len), extra + add);

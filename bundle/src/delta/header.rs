@@ -14,8 +14,8 @@ const SIZE: usize = 16 + 4 + 4 + 32 + 32;
 /// What a delta is for. Nobody has signed it: it decides which files to look at, and nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// The version of the zstd library that has compressed the new images, as [`zstd_version`]. Another one makes other
-    /// bytes of the same content.
+    /// The version of the zstd library that has compressed the new images, as [`zstd_version`].
+    /// Another one makes other bytes of the same content.
     pub zstd: u32,
     /// SHA-256 of the manifest of the bundle that the device must hold.
     pub old: Sha256,
@@ -60,7 +60,8 @@ impl Header {
             limits::FORMAT => limits::MEMORY,
             limits::FORMAT_MEMORY => {
                 let mut memory = [0; 4];
-                from.read_exact(&mut memory).map_err(BundleError::read("the header of the delta"))?;
+                from.read_exact(&mut memory)
+                    .map_err(BundleError::read("the header of the delta"))?;
                 match u32::from_le_bytes(memory) {
                     ..=limits::MEMORY => {
                         return Err(wrong("it is of format 2 and takes no more than format 1"));

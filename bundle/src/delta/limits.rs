@@ -1,4 +1,5 @@
-//! Limits of a delta, formats 1 and 2. A reader refuses what lies beyond them before it allocates anything.
+//! Limits of a delta, formats 1 and 2. A reader refuses what lies beyond them before it allocates
+//! anything.
 
 /// Version of the format of a delta that needs no more than [`MEMORY`].
 pub const FORMAT: u32 = 1;
@@ -6,7 +7,8 @@ pub const FORMAT: u32 = 1;
 pub const FORMAT_MEMORY: u32 = 2;
 /// MiB that a device is asked for by a delta of format 1, and besides its frame by one of format 2.
 pub const MEMORY: u32 = 32;
-/// Most bytes of the content of a [`super::Frame`], the old one's and the new one's: the window of level 22.
+/// Most bytes of the content of a [`super::Frame`], the old one's and the new one's: the window of
+/// level 22.
 pub const FRAME: u32 = 128 << 20;
 /// Most bytes of the control stream of a frame, unpacked.
 pub const FRAME_CONTROL: u32 = 16 << 20;
@@ -24,7 +26,8 @@ pub const CONTROL: usize = 1 << 20;
 pub const BLOCKS: usize = 4096;
 /// The highest zstd level of a block: higher ones take more memory than a device is asked for.
 pub const LEVEL: u8 = 19;
-/// Most patches that are applied at once, if their blocks are no larger than [`SMALL_BLOCK`]; with larger ones each takes some 14 MiB.
+/// Most patches that are applied at once, if their blocks are no larger than [`SMALL_BLOCK`]; with
+/// larger ones each takes some 14 MiB.
 pub const THREADS: usize = 2;
 /// Bytes of the largest block of a SquashFS that the bundler makes, unpacked.
 pub const SMALL_BLOCK: u32 = 128 << 10;

@@ -1,7 +1,8 @@
 //! New bytes as old bytes with differences: the form of bsdiff.
 //!
-//! A move of code by a few bytes changes the addresses in it and little else. So the difference of new and old is
-//! nearly all zeros, and compresses to nearly nothing, where a compressor that looks for equal strings finds only short ones.
+//! A move of code by a few bytes changes the addresses in it and little else. So the difference of
+//! new and old is nearly all zeros, and compresses to nearly nothing, where a compressor that looks
+//! for equal strings finds only short ones.
 
 use zstd::zstd_safe::DCtx;
 
@@ -12,8 +13,8 @@ use crate::BundleError;
 /// The three streams of bsdiff, not compressed.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Mix {
-    /// For each step three numbers in LEB128: bytes that are a sum, bytes that are taken as they are, and how far the
-    /// place in the old bytes moves then (zigzag).
+    /// For each step three numbers in LEB128: bytes that are a sum, bytes that are taken as they
+    /// are, and how far the place in the old bytes moves then (zigzag).
     pub control: Vec<u8>,
     /// What is taken as it is.
     pub extra: Vec<u8>,
@@ -22,8 +23,8 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// Adds a step: `add` is the sum of old bytes and new ones, `extra` what follows, `seek` how far the place in the
-    /// old bytes moves afterwards.
+    /// Adds a step: `add` is the sum of old bytes and new ones, `extra` what follows, `seek` how
+    /// far the place in the old bytes moves afterwards.
     pub fn push(&mut self, add: &[u8], extra: &[u8], seek: i64) {
         self.add.extend_from_slice(add);
         self.extra.extend_from_slice(extra);
@@ -111,7 +112,9 @@ pub(crate) fn mix(
         let [sum, as_is, seek] = [take(&mut control)?, take(&mut control)?, take(&mut control)?];
         let (differences, rest) = split(add, sum)?;
         add = rest;
-        let from = usize::try_from(place).ok().and_then(|place| old.get(place..)?.get(..differences.len()));
+        let from = usize::try_from(place)
+            .ok()
+            .and_then(|place| old.get(place..)?.get(..differences.len()));
         let from = from.ok_or_else(|| wrong("a patch reaches beyond its dictionary"))?;
         let start = out.len();
         out.extend_from_slice(from);
@@ -124,11 +127,15 @@ pub(crate) fn mix(
             .checked_add(seek)
             .ok_or_else(|| wrong("a patch reaches beyond its dictionary"))?;
     }
-    if extra.is_empty() && add.is_empty() { Ok(()) } else { Err(wrong("the streams of a patch do not fit")) }
+    if extra.is_empty() && add.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong("the streams of a patch do not fit"))
+    }
 }
 
-/// Adds to each byte its difference, modulo 256. Eight at a time, most of which have none: the device's programs are compiled small, and so
-/// without vectors.
+/// Adds to each byte its difference, modulo 256. Eight at a time, most of which have none: the
+/// device's programs are compiled small, and so without vectors.
 fn add_to(bytes: &mut [u8], differences: &[u8]) {
     const TOPS: u64 = 0x8080_8080_8080_8080;
     let (eights, rest) = bytes.as_chunks_mut();
@@ -149,7 +156,8 @@ fn add_to(bytes: &mut [u8], differences: &[u8]) {
 
 fn split(bytes: &[u8], len: u64) -> Result<(&[u8], &[u8]), BundleError> {
     let len = usize::try_from(len).ok();
-    len.and_then(|len| bytes.split_at_checked(len)).ok_or_else(|| wrong("the streams of a patch do not fit"))
+    len.and_then(|len| bytes.split_at_checked(len))
+        .ok_or_else(|| wrong("the streams of a patch do not fit"))
 }
 
 fn take(control: &mut &[u8]) -> Result<u64, BundleError> {

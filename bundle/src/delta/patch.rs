@@ -12,8 +12,8 @@ use crate::BundleError;
 pub enum Packing {
     /// As they are.
     Stored,
-    /// As one zstd frame, made at this level in one call and without a checksum, as libsquashfs does. Of an old block
-    /// the level does not matter.
+    /// As one zstd frame, made at this level in one call and without a checksum, as libsquashfs
+    /// does. Of an old block the level does not matter.
     Zstd(u8),
 }
 
@@ -65,7 +65,9 @@ impl Patch {
             packed: packed.len(),
         };
         shape.check()?;
-        out.extend([shape.sources, shape.outputs].map(|count| (count as u16).to_le_bytes()).as_flattened());
+        out.extend(
+            [shape.sources, shape.outputs].map(|count| (count as u16).to_le_bytes()).as_flattened(),
+        );
         let lengths = [shape.control, shape.extra, shape.add, shape.packed];
         out.extend(lengths.map(|len| (len as u32).to_le_bytes()).as_flattened());
         for Source { image, offset, packed, len, packing } in dictionary {
@@ -91,7 +93,8 @@ impl Patch {
         Shape { sources, outputs, control, extra, add, packed }.check()?;
         let dictionary = (0..sources).map(|_| Source::read(from)).collect::<Result<Vec<_>, _>>()?;
         let outputs = (0..outputs).map(|_| Output::read(from)).collect::<Result<Vec<_>, _>>()?;
-        let sum = |mut lens: Box<dyn Iterator<Item = u32> + '_>| lens.try_fold(0u32, u32::checked_add);
+        let sum =
+            |mut lens: Box<dyn Iterator<Item = u32> + '_>| lens.try_fold(0u32, u32::checked_add);
         if sum(Box::new(dictionary.iter().map(|source| source.len)))
             .is_none_or(|len| len as usize > limits::DICTIONARY)
         {
@@ -150,7 +153,9 @@ impl Source {
             && (1..=limits::BLOCK).contains(&len)
             && match packing {
                 Packing::Stored => packed == len,
-                Packing::Zstd(_) => packed as usize <= zstd::zstd_safe::compress_bound(len as usize),
+                Packing::Zstd(_) => {
+                    packed as usize <= zstd::zstd_safe::compress_bound(len as usize)
+                }
             };
         if is_bounded {
             Ok(Self { image, offset, packed, len, packing })

@@ -29,18 +29,25 @@ impl Recompressor {
     ///
     /// # Errors
     /// The lengths do not add up, or zstd fails.
-    pub fn pack(&mut self, content: &[u8], outputs: &[Output], out: &mut Vec<u8>) -> Result<(), BundleError> {
+    pub fn pack(
+        &mut self,
+        content: &[u8],
+        outputs: &[Output],
+        out: &mut Vec<u8>,
+    ) -> Result<(), BundleError> {
         let mut rest = content;
         for output in outputs {
             let block = rest.split_at_checked(output.len as usize);
-            let (block, behind) = block.ok_or_else(|| failed("blocks are longer than their content"))?;
+            let (block, behind) =
+                block.ok_or_else(|| failed("blocks are longer than their content"))?;
             rest = behind;
             match output.packing {
                 Packing::Stored => out.extend_from_slice(block),
                 Packing::Zstd(level) => {
                     self.packed.clear();
                     self.packed.reserve(compress_bound(block.len()));
-                    let compressed = self.context.compress(&mut self.packed, block, i32::from(level));
+                    let compressed =
+                        self.context.compress(&mut self.packed, block, i32::from(level));
                     compressed.map_err(|code| failed(get_error_name(code)))?;
                     out.extend_from_slice(&self.packed);
                 }

@@ -7,7 +7,8 @@ use super::limits;
 use super::patch::Patch;
 use crate::BundleError;
 
-/// One step. Together the steps make the boot image and then the root image, from the first byte to the last.
+/// One step. Together the steps make the boot image and then the root image, from the first byte to
+/// the last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Record {
     /// The next `len` bytes are those of old image `image` from `offset`.
@@ -23,7 +24,8 @@ pub enum Record {
     Literal(Vec<u8>),
     /// The next blocks are made of old ones.
     Patch(Patch),
-    /// The next bytes are the dm-verity tree of the image as far as it has come, salted as the new manifest says.
+    /// The next bytes are the dm-verity tree of the image as far as it has come, salted as the new
+    /// manifest says.
     Tree,
     /// The next bytes are a large zstd frame, made of an old one.
     Frame(Frame),
@@ -50,7 +52,9 @@ impl Record {
                 out.extend([offset.to_le_bytes(), len.to_le_bytes()].as_flattened());
             }
             Self::Literal(bytes) => {
-                let len = u32::try_from(bytes.len()).ok().filter(|len| (1..=limits::LITERAL).contains(len));
+                let len = u32::try_from(bytes.len())
+                    .ok()
+                    .filter(|len| (1..=limits::LITERAL).contains(len));
                 let len = len.ok_or_else(|| wrong("a literal is empty or larger than 1 MiB"))?;
                 let mut packed = zstd::bulk::compress(bytes, BODY_LEVEL).map_err(packing)?;
                 if packed.len() >= bytes.len() {

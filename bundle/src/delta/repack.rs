@@ -6,16 +6,17 @@ use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, get_error_name};
 use super::limits;
 use crate::BundleError;
 
-/// Bytes of memory that level 22 takes besides the content and the frame: 512 MiB of tree, 128 MiB and 64 MiB of hashes, and what
-/// is small. It cannot be made to do with less: with other sizes other matches are found, and the frame is another one.
+/// Bytes of memory that level 22 takes besides the content and the frame: 512 MiB of tree, 128 MiB
+/// and 64 MiB of hashes, and what is small. It cannot be made to do with less: with other sizes
+/// other matches are found, and the frame is another one.
 pub(super) const TABLES: u64 = 710 << 20;
 /// Level of a kernel's frame.
 const LEVEL: i32 = 22;
 /// Bytes that are asked for at once.
 const PIECE: usize = 128 << 10;
 
-/// Makes the frame that `zstd -22 --ultra` makes of what comes through a pipe: of a window of 128 MiB because nobody
-/// said how much there would be, with a checksum, and in one job of a worker.
+/// Makes the frame that `zstd -22 --ultra` makes of what comes through a pipe: of a window of 128
+/// MiB because nobody said how much there would be, with a checksum, and in one job of a worker.
 pub struct Repacker {
     context: CCtx<'static>,
 }
@@ -35,7 +36,8 @@ impl Repacker {
         let len = u32::try_from(content.len()).ok().filter(|len| *len <= limits::FRAME);
         let len = len.ok_or_else(|| failed("its content is larger than 128 MiB"))?;
         let mut context = CCtx::try_create().ok_or_else(|| failed("there is no memory"))?;
-        // The job is as long as the content, so it is the only one, as in the program, whose jobs are of 512 MiB.
+        // The job is as long as the content, so it is the only one, as in the program, whose jobs
+        // are of 512 MiB.
         let job = (len + 1).next_multiple_of(1 << 20);
         for parameter in [
             CParameter::CompressionLevel(LEVEL),
@@ -67,7 +69,8 @@ impl Repacker {
         let before = out.len();
         out.reserve(PIECE);
         let mut output = OutBuffer::around_pos(out, before);
-        let left = self.context.compress_stream2(&mut output, &mut InBuffer::around(&[]), ZSTD_e_end);
+        let left =
+            self.context.compress_stream2(&mut output, &mut InBuffer::around(&[]), ZSTD_e_end);
         Ok(left.map_err(|code| failed(get_error_name(code)))? > 0)
     }
 }

@@ -19,7 +19,8 @@ pub(super) struct Made(Receiver<Result<Vec<u8>, BundleError>>);
 /// A patch, an empty vector for what it makes, and where that goes.
 type Work = (Patch, Vec<u8>, SyncSender<Result<Vec<u8>, BundleError>>);
 
-/// The threads. Whichever is free takes the patch that waits longest. They end when this is dropped.
+/// The threads. Whichever is free takes the patch that waits longest. They end when this is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Workers {
     /// `None`: they are to end.
@@ -29,7 +30,10 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts `count` of them, on a device that holds `old`.
-    pub(super) fn new<D: Disk + Send + Sync + 'static>(count: usize, old: &Arc<OldImages<D>>) -> Self {
+    pub(super) fn new<D: Disk + Send + Sync + 'static>(
+        count: usize,
+        old: &Arc<OldImages<D>>,
+    ) -> Self {
         let (patches, to_apply) = channel::<Work>();
         let to_apply = Arc::new(Mutex::new(to_apply));
         let worker = |_| {
@@ -80,7 +84,8 @@ struct Memory {
     packing: Recompressor,
     /// An old block as it lies.
     packed: Vec<u8>,
-    /// The contents of the old blocks, the streams of the patch, and what they make: the contents of the new blocks.
+    /// The contents of the old blocks, the streams of the patch, and what they make: the contents
+    /// of the new blocks.
     dictionary: Vec<u8>,
     streams: Vec<u8>,
     content: Vec<u8>,
@@ -112,8 +117,8 @@ impl Drop for Workers {
     }
 }
 
-/// `len` bytes of `memory`, whatever they are, for the caller to overwrite: a vector that is cut and lengthened again would be filled with
-/// zeros each time.
+/// `len` bytes of `memory`, whatever they are, for the caller to overwrite: a vector that is cut
+/// and lengthened again would be filled with zeros each time.
 pub(super) fn room(memory: &mut Vec<u8>, len: usize) -> &mut [u8] {
     if memory.len() < len {
         memory.resize(len, 0);

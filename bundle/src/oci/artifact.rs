@@ -59,17 +59,21 @@ impl ArtifactKind {
         matches!(self, Self::Root | Self::Channel)
     }
 
-    /// What the file at `path` of a repository is, by its name; `None`: nothing that devices ask for.
+    /// What the file at `path` of a repository is, by its name; `None`: nothing that devices ask
+    /// for.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
-        let is_bundles = path.strip_prefix("bundles/").is_some_and(|name| !name.contains(['/', '\\']));
+        let is_bundles =
+            path.strip_prefix("bundles/").is_some_and(|name| !name.contains(['/', '\\']));
         let is_top = !path.contains(['/', '\\']) && !path.starts_with('.');
         let version = path.strip_suffix(".root.json");
         if is_bundles && path.ends_with(".daruma") {
             Some(Self::Bundle)
         } else if is_bundles && path.ends_with(".delta") {
             Some(Self::Delta)
-        } else if path == "root.json" || version.is_some_and(|version| version.parse::<u64>().is_ok()) {
+        } else if path == "root.json"
+            || version.is_some_and(|version| version.parse::<u64>().is_ok())
+        {
             Some(Self::Root)
         } else if is_top && path.ends_with(".channel.json") {
             Some(Self::Channel)
@@ -90,7 +94,8 @@ pub struct Artifact {
     pub size: u64,
 }
 
-/// What an image manifest must say. What else it may say (annotations, a subject) means nothing here.
+/// What an image manifest must say. What else it may say (annotations, a subject) means nothing
+/// here.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -140,7 +145,8 @@ impl Artifact {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// It is longer than [`limits::OCI_MANIFEST`], no image manifest, or not of exactly one file that Daruma knows.
+    /// It is longer than [`limits::OCI_MANIFEST`], no image manifest, or not of exactly one file
+    /// that Daruma knows.
     pub fn parse(bytes: &[u8]) -> Result<Self, OciError> {
         let wrong = |why: &str| OciError::Manifest(why.to_owned());
         if bytes.len() > limits::OCI_MANIFEST {
@@ -148,15 +154,19 @@ impl Artifact {
         }
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| OciError::Manifest(quoting(&error)))?;
-        if document.schema_version != 2 || document.media_type.is_some_and(|kind| kind != MANIFEST_TYPE) {
+        if document.schema_version != 2
+            || document.media_type.is_some_and(|kind| kind != MANIFEST_TYPE)
+        {
             return Err(wrong("it is no OCI image manifest"));
         }
         let [layer] = document.layers.as_slice() else {
             return Err(wrong("it has not exactly one layer"));
         };
         let kind = ArtifactKind::ALL.into_iter().find(|kind| kind.media_type() == layer.media_type);
-        let kind = kind.ok_or_else(|| wrong("its layer is of a media type that Daruma does not know"))?;
-        let digest = layer.digest.strip_prefix("sha256:").map(|hex| Sha256::try_from(hex.to_owned()));
+        let kind =
+            kind.ok_or_else(|| wrong("its layer is of a media type that Daruma does not know"))?;
+        let digest =
+            layer.digest.strip_prefix("sha256:").map(|hex| Sha256::try_from(hex.to_owned()));
         let Some(Ok(digest)) = digest else {
             return Err(wrong("its layer's digest is no SHA-256"));
         };
@@ -208,7 +218,8 @@ mod tests {
         ] {
             assert!(changed(from, to).is_err(), "{to}");
         }
-        let layer = r#"{"mediaType":"application/vnd.daruma.root.v1+json","size":1,"digest":"sha256:00"},"#;
+        let layer =
+            r#"{"mediaType":"application/vnd.daruma.root.v1+json","size":1,"digest":"sha256:00"},"#;
         assert!(changed("\"layers\": [", &format!("\"layers\": [{layer}")).is_err());
         let long = [BUNDLE.to_manifest("x"), vec![b' '; limits::OCI_MANIFEST]].concat();
         assert!(Artifact::parse(&long).is_err());

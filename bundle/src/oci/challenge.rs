@@ -1,4 +1,5 @@
-//! How a registry asks who is there (`WWW-Authenticate`), and the token that its token server gives.
+//! How a registry asks who is there (`WWW-Authenticate`), and the token that its token server
+//! gives.
 
 use serde::Deserialize;
 
@@ -22,7 +23,8 @@ pub enum Challenge {
 }
 
 impl Challenge {
-    /// Reads the value of a `WWW-Authenticate` header (RFC 9110, section 11.6.1); a token is preferred to a password.
+    /// Reads the value of a `WWW-Authenticate` header (RFC 9110, section 11.6.1); a token is
+    /// preferred to a password.
     #[must_use]
     pub fn parse(header: &str) -> Option<Self> {
         let mut rest = header.get(..header.len().min(HEADER))?;
@@ -50,14 +52,22 @@ impl Challenge {
                 }
             }
         }
-        let bearer = found.iter().find(|(scheme, _)| scheme == "bearer").and_then(|(_, parameters)| {
-            let of = |name: &str| parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-            Some(Self::Bearer { realm: of("realm")?, service: of("service"), scope: of("scope") })
-        });
+        let bearer =
+            found.iter().find(|(scheme, _)| scheme == "bearer").and_then(|(_, parameters)| {
+                let of = |name: &str| {
+                    parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+                };
+                Some(Self::Bearer {
+                    realm: of("realm")?,
+                    service: of("service"),
+                    scope: of("scope"),
+                })
+            });
         bearer.or_else(|| found.iter().any(|(scheme, _)| scheme == "basic").then_some(Self::Basic))
     }
 
-    /// Where a token is asked for; `scope` if the registry did not say which. `None`: it needs none.
+    /// Where a token is asked for; `scope` if the registry did not say which. `None`: it needs
+    /// none.
     #[must_use]
     pub fn token_url(&self, scope: &str) -> Option<String> {
         let Self::Bearer { realm, service, scope: wanted } = self else { return None };
@@ -109,7 +119,9 @@ fn value(text: &str) -> Option<(String, &str)> {
 fn escaped(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:/,".contains(byte);
     text.bytes()
-        .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(
+            |byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+        )
         .collect()
 }
 
@@ -127,7 +139,10 @@ mod tests {
             "https://auth.example.org/token?a=b&service=registry%20%22x%22&scope=repository:fleet/routers:pull,push"
         );
         let bare = Challenge::parse("Bearer realm=https://a/t").unwrap();
-        assert_eq!(bare.token_url("repository:x:pull").unwrap(), "https://a/t?scope=repository:x:pull");
+        assert_eq!(
+            bare.token_url("repository:x:pull").unwrap(),
+            "https://a/t?scope=repository:x:pull"
+        );
     }
 
     #[test]
@@ -135,7 +150,9 @@ mod tests {
         assert_eq!(Challenge::parse("Basic realm=\"a, b\""), Some(Challenge::Basic));
         let both = Challenge::parse(r#"Negotiate, basic realm="x", BEARER Realm="https://a/""#);
         assert!(matches!(both, Some(Challenge::Bearer { realm, .. }) if realm == "https://a/"));
-        for header in ["", "Negotiate", "Bearer service=\"x\"", "realm=\"x\"", "Bearer realm=\"x", "é"] {
+        for header in
+            ["", "Negotiate", "Bearer service=\"x\"", "realm=\"x\"", "Bearer realm=\"x", "é"]
+        {
             assert_eq!(Challenge::parse(header), None, "{header}");
         }
     }

@@ -8,11 +8,15 @@ pub enum OciError {
     Reference(&'static str),
     /// The text is no tag.
     #[error(
-        "this is no tag of a registry: 1 to 128 of A-Z a-z 0-9 . _ - that begin with a letter, digit or underscore"
+        "this is no tag of a registry: 1 to 128 of A-Z a-z 0-9 . _ - that begin with a letter, \
+            digit or underscore"
     )]
     Tag,
     /// A file's path makes a tag that is too long.
-    #[error("the tag of {0} would be longer than 128 characters; give the release a shorter name or version")]
+    #[error(
+        "the tag of {0} would be longer than 128 characters; give the release a shorter name or \
+            version"
+    )]
     LongPath(String),
     /// The manifest is not one of Daruma's artifacts.
     #[error("its manifest is none of Daruma's: {0}; push it with `daruma-bundler push`")]

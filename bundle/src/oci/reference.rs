@@ -99,8 +99,12 @@ impl FromStr for Reference {
             Some((login, host)) => (Some(login), host),
             None => (None, authority),
         };
-        if login.is_some_and(|login| !login.contains(':') || !login.bytes().all(|c| c.is_ascii_graphic())) {
-            return Err(wrong("what stands in front of the @ is not USER:PASSWORD, escaped as in a URL"));
+        if login.is_some_and(|login| {
+            !login.contains(':') || !login.bytes().all(|c| c.is_ascii_graphic())
+        }) {
+            return Err(wrong(
+                "what stands in front of the @ is not USER:PASSWORD, escaped as in a URL",
+            ));
         }
         let name_of_host = host_name(host).ok_or(wrong("its host or port is none"))?;
         // The last colon: a repository's name has none.
@@ -137,7 +141,8 @@ fn host_name(text: &str) -> Option<&str> {
         },
     };
     let is_host = |c: u8| c.is_ascii_alphanumeric() || b".-:_".contains(&c);
-    let is_port = |port: &str| port.bytes().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let is_port =
+        |port: &str| port.bytes().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok();
     (!host.is_empty() && host.bytes().all(is_host) && port.is_none_or(is_port)).then_some(host)
 }
 
@@ -150,10 +155,13 @@ fn is_here(host: &str) -> bool {
 fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
         let is_word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let separators = part.split(|c: char| c.is_ascii() && is_word(c as u8)).filter(|s| !s.is_empty());
+        let separators =
+            part.split(|c: char| c.is_ascii() && is_word(c as u8)).filter(|s| !s.is_empty());
         part.bytes().next().is_some_and(is_word)
             && part.bytes().last().is_some_and(is_word)
-            && separators.into_iter().all(|s| matches!(s, "." | "_" | "__") || s.bytes().all(|c| c == b'-'))
+            && separators
+                .into_iter()
+                .all(|s| matches!(s, "." | "_" | "__") || s.bytes().all(|c| c == b'-'))
     };
     name.len() <= NAME && name.split('/').all(is_part)
 }
@@ -161,8 +169,11 @@ fn is_name(name: &str) -> bool {
 /// For people: without the login.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme =
-            if self.is_tls || host_name(&self.host).is_some_and(is_here) { "oci" } else { "oci+http" };
+        let scheme = if self.is_tls || host_name(&self.host).is_some_and(is_here) {
+            "oci"
+        } else {
+            "oci+http"
+        };
         write!(f, "{scheme}://{}/{}", self.host, self.name)?;
         match &self.tag {
             Some(tag) => write!(f, ":{tag}"),
@@ -237,7 +248,10 @@ mod tests {
 
     #[test]
     fn a_file_beside_another_is_a_tag_in_a_registry_and_a_path_elsewhere() {
-        assert_eq!(beside("https://example.org/d/", "bundles/a"), "https://example.org/d/bundles/a");
+        assert_eq!(
+            beside("https://example.org/d/", "bundles/a"),
+            "https://example.org/d/bundles/a"
+        );
         assert_eq!(beside("oci://example.org/d/", "bundles/a"), "oci://example.org/d:bundles__a");
         assert_eq!(beside("/media/d", "root.json"), "/media/d/root.json");
     }

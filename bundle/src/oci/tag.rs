@@ -10,8 +10,9 @@ const LENGTH: usize = 128;
 
 /// The name of an artifact in a registry's repository: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
 ///
-/// A file's path becomes one so: letters, digits, `.` and `-` stay, `/` becomes `__`, and each byte of everything else,
-/// of `_` too, becomes `_` and two hexadecimal digits in lower case; so does a `.` or `-` at the beginning.
+/// A file's path becomes one so: letters, digits, `.` and `-` stay, `/` becomes `__`, and each byte
+/// of everything else, of `_` too, becomes `_` and two hexadecimal digits in lower case; so does a
+/// `.` or `-` at the beginning.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Tag(String);
 
@@ -94,7 +95,10 @@ mod tests {
             ("root.json", "root.json"),
             ("12.root.json", "12.root.json"),
             ("stable.channel.json", "stable.channel.json"),
-            ("bundles/router-2.0.0-0123456789ab.daruma", "bundles__router-2.0.0-0123456789ab.daruma"),
+            (
+                "bundles/router-2.0.0-0123456789ab.daruma",
+                "bundles__router-2.0.0-0123456789ab.daruma",
+            ),
             ("bundles/a_b-2.0.0+deb13.daruma", "bundles__a_5fb-2.0.0_2bdeb13.daruma"),
             (".hidden", "_2ehidden"),
             ("-x", "_2dx"),

@@ -1,11 +1,13 @@
-//! A small bundle, made of fixed bytes with fixed keys, and a writer of tails that knows only the documentation.
+//! A small bundle, made of fixed bytes with fixed keys, and a writer of tails that knows only the
+//! documentation.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)] // each test program uses its part
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bundle::{
-    Bundle, BundleError, BundleWriter, ImageInput, Keyring, Salt, SecretKey, Sha256, Update, Verified, Verity,
+    Bundle, BundleError, BundleWriter, ImageInput, Keyring, Salt, SecretKey, Sha256, Update,
+    Verified, Verity,
 };
 use image_layout::FileDisk;
 
@@ -77,8 +79,8 @@ pub fn accept(path: &Path, keyring: &Keyring) -> Result<(), BundleError> {
     open(path, keyring)?.verify_payload(&mut |_| ())
 }
 
-/// A bundle taken apart as docs/bundle-format.md says, and put together again by the same page: what a maker
-/// with a trusted key and bad intentions can do.
+/// A bundle taken apart as docs/bundle-format.md says, and put together again by the same page:
+/// what a maker with a trusted key and bad intentions can do.
 #[derive(Clone)]
 pub struct Parts {
     pub squashfs: Vec<u8>,
@@ -109,7 +111,8 @@ impl Parts {
         let mut signatures: Vec<_> =
             seeds.iter().map(|&seed| key(seed).sign(self.manifest.as_bytes())).collect();
         signatures.sort_by_key(|signature| signature.key);
-        self.signatures = signatures.iter().flat_map(|s| [&s.key.0[..], &s.bytes[..]].concat()).collect();
+        self.signatures =
+            signatures.iter().flat_map(|s| [&s.key.0[..], &s.bytes[..]].concat()).collect();
         self
     }
 

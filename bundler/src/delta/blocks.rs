@@ -102,7 +102,8 @@ impl OldBlocks {
     pub(super) fn read(images: &[Part; 2], frame: Option<&Range<u64>>) -> Result<Self> {
         let total = images.iter().map(|image| image.size().unwrap_or(0)).sum();
         let progress = Progress::bytes("Reading the old bundle", total);
-        let (mut sources, mut places, mut similar) = (Vec::new(), HashMap::new(), Similar::default());
+        let (mut sources, mut places, mut similar) =
+            (Vec::new(), HashMap::new(), Similar::default());
         for (image, part) in (0..).zip(images) {
             for block in Block::all(part, None, frame.filter(|_| image == 0))? {
                 let bytes = block.read(part).context("reading the old bundle")?;
@@ -111,7 +112,13 @@ impl OldBlocks {
                 let (content, packing) = content(bytes);
                 similar.add(sources.len() as u32, &content); // a bundle has less than 2^28 pieces
                 let len = content.len() as u32; // at most 1 MiB
-                sources.push(Source { image, offset: block.offset, packed: block.len, len, packing });
+                sources.push(Source {
+                    image,
+                    offset: block.offset,
+                    packed: block.len,
+                    len,
+                    packing,
+                });
             }
         }
         similar.finish();

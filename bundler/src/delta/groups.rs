@@ -46,7 +46,8 @@ impl Group {
         self.len
     }
 
-    /// Puts `blocks` into groups. `strange` counts bytes of blocks that the zstd of this program does not make again.
+    /// Puts `blocks` into groups. `strange` counts bytes of blocks that the zstd of this program
+    /// does not make again.
     pub(super) fn form(
         image: &Part,
         blocks: Vec<Block>,
@@ -128,14 +129,17 @@ impl Group {
             Ok(steps)
         };
         match &self.fate {
-            Fate::Copy(image, offset) => {
-                Ok(vec![step(Record::Copy { image: *image, offset: *offset, len: self.len }, self.len)?])
-            }
+            Fate::Copy(image, offset) => Ok(vec![step(
+                Record::Copy { image: *image, offset: *offset, len: self.len },
+                self.len,
+            )?]),
             Fate::Tree => Ok(vec![step(Record::Tree, self.len)?]),
             Fate::Literal => literals(),
             Fate::Patch(members) => {
                 let literals = literals()?;
-                let Some(patch) = patch(members, image, old_images, old)? else { return Ok(literals) };
+                let Some(patch) = patch(members, image, old_images, old)? else {
+                    return Ok(literals);
+                };
                 let patch = step(Record::Patch(patch), self.len)?;
                 let whole: usize = literals.iter().map(|step| step.packed.len()).sum();
                 Ok(if patch.packed.len() < whole { vec![patch] } else { literals })
@@ -155,8 +159,9 @@ fn patch(
     for (block, _) in members {
         new.extend(content(block.read(image)?).0);
     }
-    let chosen =
-        old.similar.choose(&new, limits::DICTIONARY, |block| old.sources[block as usize].len as usize);
+    let chosen = old
+        .similar
+        .choose(&new, limits::DICTIONARY, |block| old.sources[block as usize].len as usize);
     if chosen.is_empty() {
         return Ok(None);
     }

@@ -1,4 +1,5 @@
-//! The kernel in a boot image: one large zstd frame, which hides how little of its content has changed.
+//! The kernel in a boot image: one large zstd frame, which hides how little of its content has
+//! changed.
 
 use std::io::Read;
 use std::ops::Range;
@@ -24,24 +25,32 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// Looks for it. Where it begins and ends differs from architecture to architecture, so all of the image is looked at.
+    /// Looks for it. Where it begins and ends differs from architecture to architecture, so all of
+    /// the image is looked at.
     pub(super) fn find(image: &Part) -> Result<Option<Self>> {
-        let length = usize::try_from(image.size()?).context("a boot image is too large for this host")?;
+        let length =
+            usize::try_from(image.size()?).context("a boot image is too large for this host")?;
         let mut bytes = vec![0; length];
         image.read_at(&mut bytes, 0)?;
         let mut found: Option<Range<usize>> = None;
         let mut from = 0;
-        while let Some(start) = bytes[from..].windows(FRAME.len()).position(|window| window == FRAME) {
+        while let Some(start) =
+            bytes[from..].windows(FRAME.len()).position(|window| window == FRAME)
+        {
             let start = from + start;
             from = start + 1;
-            let Ok(length) = zstd::zstd_safe::find_frame_compressed_size(&bytes[start..]) else { continue };
+            let Ok(length) = zstd::zstd_safe::find_frame_compressed_size(&bytes[start..]) else {
+                continue;
+            };
             from = start + length.max(1);
             if length >= SHORTEST.max(found.as_ref().map_or(0, |found| found.len() + 1)) {
                 found = Some(start..start + length);
             }
         }
-        Ok(found
-            .map(|found| Self { place: found.start as u64..found.end as u64, packed: bytes[found].to_vec() }))
+        Ok(found.map(|found| Self {
+            place: found.start as u64..found.end as u64,
+            packed: bytes[found].to_vec(),
+        }))
     }
 
     /// The content, if a frame of the delta may have it.
@@ -53,8 +62,12 @@ impl Kernel {
     }
 }
 
-/// The record that makes the kernel `new` of the kernel `old`, packed, and the MiB that a device needs for it; or why there is none.
-pub(super) fn record(old: Option<&Kernel>, new: Option<&Kernel>) -> Result<Result<(Vec<u8>, u32), String>> {
+/// The record that makes the kernel `new` of the kernel `old`, packed, and the MiB that a device
+/// needs for it; or why there is none.
+pub(super) fn record(
+    old: Option<&Kernel>,
+    new: Option<&Kernel>,
+) -> Result<Result<(Vec<u8>, u32), String>> {
     let why = |why: &str| Ok(Err(why.to_owned()));
     let (Some(old), Some(new)) = (old, new) else {
         return why("a boot image has no zstd frame of 1 MiB or more");

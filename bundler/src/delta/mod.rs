@@ -1,7 +1,8 @@
 //! `daruma-bundler delta`: what leads from one bundle to another, for devices that hold the first.
 //!
-//! New blocks that the old bundle has are copied; the others are made of the old blocks that have most in common with
-//! them ([`similar`]), whatever file they belong to; what cannot be made that way is sent as it is.
+//! New blocks that the old bundle has are copied; the others are made of the old blocks that have
+//! most in common with them ([`similar`]), whatever file they belong to; what cannot be made that
+//! way is sent as it is.
 
 mod blocks;
 mod groups;
@@ -47,7 +48,8 @@ pub struct Summary {
     pub literal: (u64, u64),
     /// Bytes of dm-verity tree, which the device computes.
     pub tree: u64,
-    /// Changed blocks that the zstd of this program does not make again, and that are therefore sent as they are.
+    /// Changed blocks that the zstd of this program does not make again, and that are therefore
+    /// sent as they are.
     pub strange: u64,
 }
 
@@ -63,9 +65,10 @@ struct Pair<'a> {
 /// A delta without its header: the records of the boot image, and those of the root image.
 struct Records<'a>([&'a [u8]; 2]);
 
-/// Writes to `out` the delta from the bundle `old` to the bundle `new`, and proves that it leads there. With `kernel_out`, writes
-/// to that the one for devices that grant more memory: it makes the kernel of its unpacked payload. The second
-/// summary is that one's, or why there is none: then `kernel_out` is not written.
+/// Writes to `out` the delta from the bundle `old` to the bundle `new`, and proves that it leads
+/// there. With `kernel_out`, writes to that the one for devices that grant more memory: it makes
+/// the kernel of its unpacked payload. The second summary is that one's, or why there is none: then
+/// `kernel_out` is not written.
 ///
 /// # Errors
 /// A bundle cannot be read or is refused, or a delta cannot be written.
@@ -78,53 +81,68 @@ pub fn write(
 ) -> Result<(Summary, Option<Result<Summary, String>>)> {
     let (old_bundle, new_bundle) = (open_verified(old, keyring)?, open_verified(new, keyring)?);
     let (old_sha256, new_sha256) = (old_bundle.manifest_sha256(), new_bundle.manifest_sha256());
-    ensure!(old_sha256 != new_sha256, "{} and {} are the same bundle", old.display(), new.display());
+    ensure!(
+        old_sha256 != new_sha256,
+        "{} and {} are the same bundle",
+        old.display(),
+        new.display()
+    );
     let doing = || format!("making the delta from {} to {}", old.display(), new.display());
     let parts = |bundle, path| {
         Ok::<_, anyhow::Error>([part(bundle, path, IMAGES[0])?, part(bundle, path, IMAGES[1])?])
     };
-    let header = Header { zstd: zstd_version(), old: old_sha256, new: new_sha256, memory: limits::MEMORY };
+    let header =
+        Header { zstd: zstd_version(), old: old_sha256, new: new_sha256, memory: limits::MEMORY };
     let images = [parts(&old_bundle, old)?, parts(&new_bundle, new)?];
     let pair = Pair { old: (&old_bundle, old), new: &new_bundle, images, header };
     let [[old_boot, _], [new_boot, _]] = &pair.images;
-    let kernels = [Kernel::find(old_boot).with_context(doing)?, Kernel::find(new_boot).with_context(doing)?];
+    let kernels =
+        [Kernel::find(old_boot).with_context(doing)?, Kernel::find(new_boot).with_context(doing)?];
     let [old_kernel, new_kernel] = kernels.each_ref().map(Option::as_ref);
-    let old_blocks =
-        OldBlocks::read(&pair.images[0], old_kernel.map(|kernel| &kernel.place)).with_context(doing)?;
+    let old_blocks = OldBlocks::read(&pair.images[0], old_kernel.map(|kernel| &kernel.place))
+        .with_context(doing)?;
 
     let full = new.metadata().with_context(doing)?.len();
     let new_summary = Summary { full, memory: limits::MEMORY, ..Summary::default() };
     let place = new_kernel.map(|kernel| kernel.place.clone());
     let (mut root_summary, mut boot_summary) = (new_summary, Summary::default());
-    let root = pair.records(1, &old_blocks, None, &mut root_summary, |_| true).with_context(doing)?;
-    let boot =
-        pair.records(0, &old_blocks, place.as_ref(), &mut boot_summary, |_| true).with_context(doing)?;
+    let root =
+        pair.records(1, &old_blocks, None, &mut root_summary, |_| true).with_context(doing)?;
+    let boot = pair
+        .records(0, &old_blocks, place.as_ref(), &mut boot_summary, |_| true)
+        .with_context(doing)?;
     let summary = pair.finish(out, Records([&boot, &root]), root_summary.with(&boot_summary))?;
 
     let Some(kernel_out) = kernel_out else { return Ok((summary, None)) };
-    let (place, (record, memory)) = match (place, kernel::record(old_kernel, new_kernel).with_context(doing)?)
-    {
-        (Some(place), Ok(made)) => (place, made),
-        (_, why) => return Ok((summary, Some(Err(why.err().unwrap_or_default())))),
-    };
+    let (place, (record, memory)) =
+        match (place, kernel::record(old_kernel, new_kernel).with_context(doing)?) {
+            (Some(place), Ok(made)) => (place, made),
+            (_, why) => return Ok((summary, Some(Err(why.err().unwrap_or_default())))),
+        };
     let mut boot_summary = Summary { memory, ..Summary::default() };
     let mut boot = pair
-        .records(0, &old_blocks, Some(&place), &mut boot_summary, |block| block.offset < place.start)
+        .records(0, &old_blocks, Some(&place), &mut boot_summary, |block| {
+            block.offset < place.start
+        })
         .with_context(doing)?;
     boot_summary.patched.0 += place.end - place.start;
     boot_summary.patched.1 += record.len() as u64;
     boot.extend(record);
     boot.extend(
-        pair.records(0, &old_blocks, Some(&place), &mut boot_summary, |block| block.offset >= place.end)
-            .with_context(doing)?,
+        pair.records(0, &old_blocks, Some(&place), &mut boot_summary, |block| {
+            block.offset >= place.end
+        })
+        .with_context(doing)?,
     );
     let pair = Pair { header: Header { memory, ..pair.header }, ..pair };
-    let with_kernel = pair.finish(kernel_out, Records([&boot, &root]), root_summary.with(&boot_summary))?;
+    let with_kernel =
+        pair.finish(kernel_out, Records([&boot, &root]), root_summary.with(&boot_summary))?;
     Ok((summary, Some(Ok(with_kernel))))
 }
 
 impl Pair<'_> {
-    /// The records of those blocks of image `number` that `is_wanted` chooses, which are neighbours.
+    /// The records of those blocks of image `number` that `is_wanted` chooses, which are
+    /// neighbours.
     fn records(
         &self,
         number: usize,
@@ -162,13 +180,20 @@ impl Pair<'_> {
     }
 
     /// Writes the delta, proves it and gives it its name.
-    fn finish(&self, out: &Path, Records(records): Records<'_>, mut summary: Summary) -> Result<Summary> {
+    fn finish(
+        &self,
+        out: &Path,
+        Records(records): Records<'_>,
+        mut summary: Summary,
+    ) -> Result<Summary> {
         let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let writing = || format!("writing the delta {}", out.display());
         // As the umask says, and not for the owner alone: a web server is to read it.
         let mut file = tempfile::Builder::new();
-        let mut file =
-            file.permissions(Permissions::from_mode(0o666)).tempfile_in(dir).with_context(writing)?;
+        let mut file = file
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(dir)
+            .with_context(writing)?;
         for bytes in [&self.header.encode(), records[0], records[1]] {
             file.write_all(bytes).with_context(writing)?;
         }
@@ -186,7 +211,8 @@ fn prove(from: impl Read, pair: &Pair<'_>) -> Result<()> {
     let Pair { old: (old, path), new, header, .. } = pair;
     let (boot, root) = (part(old, path, IMAGES[0])?, part(old, path, IMAGES[1])?);
     let mut delta = Delta::open(from, new, header.old, OldImages { boot, root }, header.memory)?;
-    let total = IMAGES.iter().filter_map(|name| new.manifest().image(name)).map(|image| image.size).sum();
+    let total =
+        IMAGES.iter().filter_map(|name| new.manifest().image(name)).map(|image| image.size).sum();
     let progress = Progress::bytes("Applying the delta", total);
     let mut chunk = Vec::new();
     while delta.next_chunk(&mut chunk)?.is_some() {
@@ -198,9 +224,12 @@ fn prove(from: impl Read, pair: &Pair<'_>) -> Result<()> {
 
 /// The image `name` of the bundle at `path`.
 fn part(bundle: &Verified<FileDisk>, path: &Path, name: &str) -> Result<Part> {
-    let image =
-        bundle.manifest().image(name).with_context(|| format!("{} has no image {name}", path.display()))?;
-    let disk = FileDisk::open_read_only(path).with_context(|| format!("opening {}", path.display()))?;
+    let image = bundle
+        .manifest()
+        .image(name)
+        .with_context(|| format!("{} has no image {name}", path.display()))?;
+    let disk =
+        FileDisk::open_read_only(path).with_context(|| format!("opening {}", path.display()))?;
     Ok(Part::new(disk, image.offset, image.size))
 }
 
@@ -234,7 +263,8 @@ impl Summary {
     pub fn to_text(&self) -> String {
         let share = |bytes: u64| 100.0 * bytes as f64 / self.full.max(1) as f64;
         let mut text = format!(
-            "delta        {}, {:.1} % of the bundle ({})\ncopies       {}\npatches      {} made of {}\nliterals     {} packed to {}\n",
+            "delta        {}, {:.1} % of the bundle ({})\ncopies       {}\npatches      {} made \
+                of {}\nliterals     {} packed to {}\n",
             size(self.bytes),
             share(self.bytes),
             size(self.full),
@@ -250,7 +280,8 @@ impl Summary {
         }
         if self.strange > 0 {
             text += &format!(
-                "warning      {} of changed blocks are not of this program's zstd and are sent whole\n",
+                "warning      {} of changed blocks are not of this program's zstd and are sent \
+                    whole\n",
                 size(self.strange)
             );
         }

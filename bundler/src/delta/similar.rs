@@ -1,8 +1,9 @@
 //! Which old blocks have most in common with some new bytes.
 //!
-//! Of every window of [`WINDOW`] bytes a hash is taken, and of the hashes one in [`SAMPLE`], chosen by the hash itself, so that
-//! the same bytes are chosen wherever they lie. Blocks that share many of them are alike, whatever their files are called:
-//! a library of a new version, a module of a new kernel, a block in which the ends of other files have come together.
+//! Of every window of [`WINDOW`] bytes a hash is taken, and of the hashes one in [`SAMPLE`], chosen
+//! by the hash itself, so that the same bytes are chosen wherever they lie. Blocks that share many
+//! of them are alike, whatever their files are called: a library of a new version, a module of a
+//! new kernel, a block in which the ends of other files have come together.
 
 use std::collections::{BinaryHeap, HashMap};
 
@@ -12,8 +13,8 @@ const WINDOW: usize = 24;
 const SAMPLE: u64 = 64;
 /// Blocks that are remembered for a window. What is in more of them tells nothing.
 const BLOCKS: usize = 8;
-/// A block that shares fewer windows than this (some 2 KiB) with the new bytes is not worth the time in which a device reads and unpacks it:
-/// docs/decisions.md has the figures.
+/// A block that shares fewer windows than this (some 2 KiB) with the new bytes is not worth the
+/// time in which a device reads and unpacks it: docs/decisions.md has the figures.
 const FEWEST: usize = 32;
 
 /// Windows of old blocks.
@@ -38,9 +39,14 @@ impl Similar {
         self.windows.dedup();
     }
 
-    /// The numbers of the blocks with most in common with `content`, whose lengths (by `len`) are at most `room`, in
-    /// ascending order. Each is chosen for what those before it do not have.
-    pub(super) fn choose(&self, content: &[u8], room: usize, len: impl Fn(u32) -> usize) -> Vec<u32> {
+    /// The numbers of the blocks with most in common with `content`, whose lengths (by `len`) are
+    /// at most `room`, in ascending order. Each is chosen for what those before it do not have.
+    pub(super) fn choose(
+        &self,
+        content: &[u8],
+        room: usize,
+        len: impl Fn(u32) -> usize,
+    ) -> Vec<u32> {
         let mut hashes = Vec::new();
         sample(content, |hash| hashes.push(hash >> BLOCK_BITS));
         hashes.sort_unstable();
@@ -48,15 +54,18 @@ impl Similar {
         let mut shared: HashMap<u32, Vec<usize>> = HashMap::new();
         for (index, hash) in hashes.iter().enumerate() {
             let from = self.windows.partition_point(|window| window >> BLOCK_BITS < *hash);
-            let same = self.windows[from..].iter().take_while(|window| *window >> BLOCK_BITS == *hash);
+            let same =
+                self.windows[from..].iter().take_while(|window| *window >> BLOCK_BITS == *hash);
             for window in same.take(BLOCKS) {
                 shared.entry((window & ((1 << BLOCK_BITS) - 1)) as u32).or_default().push(index);
             }
         }
-        // The count of a block only falls as others are chosen, so it is counted anew when its turn comes. Of equals the
-        // smaller number: the same bundles give the same delta.
-        let mut heap: BinaryHeap<_> =
-            shared.iter().map(|(block, shared)| (shared.len(), std::cmp::Reverse(*block))).collect();
+        // The count of a block only falls as others are chosen, so it is counted anew when its turn
+        // comes. Of equals the smaller number: the same bundles give the same delta.
+        let mut heap: BinaryHeap<_> = shared
+            .iter()
+            .map(|(block, shared)| (shared.len(), std::cmp::Reverse(*block)))
+            .collect();
         let mut is_covered = vec![false; hashes.len()];
         let (mut chosen, mut taken) = (Vec::new(), 0);
         while let Some((count, std::cmp::Reverse(block))) = heap.pop() {
@@ -82,7 +91,8 @@ impl Similar {
     }
 }
 
-/// Gives the hashes of one window in [`SAMPLE`]. The hash is a polynomial, so that it can be rolled on.
+/// Gives the hashes of one window in [`SAMPLE`]. The hash is a polynomial, so that it can be rolled
+/// on.
 fn sample(content: &[u8], mut give: impl FnMut(u64)) {
     const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
     let leaving = (0..WINDOW).fold(1u64, |power, _| power.wrapping_mul(BASE));
@@ -111,8 +121,9 @@ mod tests {
             let mut state = seed;
             (0..20_000)
                 .map(|_| {
-                    state =
-                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     (state >> 56) as u8
                 })
                 .collect()

@@ -30,7 +30,10 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("run", &["command", "script", "chroot", "label", "postprocess", "description"]),
     ("recipe", &["recipe", "description"]),
     ("kernel", &["modules", "btf", "description"]),
-    ("bundle", &["compatible", "description", "min-version", "args", "docs", "man", "locales", "drop"]),
+    (
+        "bundle",
+        &["compatible", "description", "min-version", "args", "docs", "man", "locales", "drop"],
+    ),
     ("image", &["esp", "boot", "root", "recovery", "var", "description"]),
 ];
 /// Actions that an image has once: naming one again, in a variant, changes keys of the first.
@@ -99,7 +102,8 @@ pub enum Run {
 pub struct Kernel {
     /// Which modules stay; what they need comes along. `None`: all.
     pub modules: Option<Vec<Pattern>>,
-    /// Whether the modules of the root image keep their types for BPF programs, and with them their signatures.
+    /// Whether the modules of the root image keep their types for BPF programs, and with them their
+    /// signatures.
     pub btf: bool,
 }
 
@@ -151,7 +155,8 @@ pub(super) fn assemble(
     let mut bundle = None;
     let mut layout = Layout::default();
     for (name, node) in actions {
-        let known = KEYS.iter().find(|(action, _)| *action == name).map_or(&[][..], |(_, keys)| *keys);
+        let known =
+            KEYS.iter().find(|(action, _)| *action == name).map_or(&[][..], |(_, keys)| *keys);
         let mut keys = Keys::new(format!("the {name} action"), node, known)?;
         match name.as_str() {
             "mmdebstrap" => bootstrap = Some(read_bootstrap(&mut keys)?),
@@ -173,8 +178,9 @@ pub(super) fn assemble(
         bootstrap: bootstrap.ok_or_else(|| top.error("the recipe needs an mmdebstrap action"))?,
         steps,
         kernel,
-        bundle: bundle
-            .ok_or_else(|| top.error("the recipe needs a bundle action with the key `compatible`"))?,
+        bundle: bundle.ok_or_else(|| {
+            top.error("the recipe needs a bundle action with the key `compatible`")
+        })?,
         layout,
     })
 }
@@ -206,9 +212,9 @@ fn read_apt(keys: &mut Keys) -> Result<Step, RecipeError> {
     }
     let recommends = keys.flag("recommends")?.unwrap_or(false);
     if let Some(true) = keys.flag("unauthenticated")? {
-        return Err(
-            place.error("`unauthenticated: true` is refused; name the archive's key in `keyring-files`")
-        );
+        return Err(place.error(
+            "`unauthenticated: true` is refused; name the archive's key in `keyring-files`",
+        ));
     }
     Ok(Step::Apt { packages, recommends })
 }
@@ -225,13 +231,17 @@ fn read_overlay(keys: &mut Keys) -> Result<Step, RecipeError> {
     {
         return Err(place.error("`destination` must be an absolute path"));
     }
-    Ok(Step::Overlay { source, destination: destination.map_or_else(|| "/".to_owned(), |(path, _)| path) })
+    Ok(Step::Overlay {
+        source,
+        destination: destination.map_or_else(|| "/".to_owned(), |(path, _)| path),
+    })
 }
 
 fn read_run(keys: &mut Keys) -> Result<Step, RecipeError> {
     let place = keys.place.clone();
     if let Some(true) = keys.flag("postprocess")? {
-        return Err(place.error("`postprocess: true` is not supported; run the program after daruma-bundler"));
+        return Err(place
+            .error("`postprocess: true` is not supported; run the program after daruma-bundler"));
     }
     let chroot = keys.flag("chroot")?.unwrap_or(false);
     let run = match (keys.text("command")?, keys.text_at("script")?) {
@@ -289,7 +299,9 @@ fn read_image(keys: &mut Keys) -> Result<Layout, RecipeError> {
     let place = keys.place.clone();
     let mut layout = Layout::default();
     let Layout { esp, boot, root, recovery, var } = &mut layout;
-    for (name, size) in [("esp", esp), ("boot", boot), ("root", root), ("recovery", recovery), ("var", var)] {
+    for (name, size) in
+        [("esp", esp), ("boot", boot), ("root", root), ("recovery", recovery), ("var", var)]
+    {
         if let Some(bytes) = keys.size(name)? {
             *size = bytes;
         }

@@ -1,5 +1,5 @@
-//! The keys of one mapping: unknown ones are refused before any is read, so that a slip is reported as such and
-//! not as a key that is missing.
+//! The keys of one mapping: unknown ones are refused before any is read, so that a slip is reported
+//! as such and not as a key that is missing.
 
 use super::RecipeError;
 use super::node::{Key, Node, Place, Value};
@@ -18,8 +18,13 @@ impl Keys {
     /// Takes a mapping apart; `what` is its name in messages.
     ///
     /// # Errors
-    /// When `node` is something else, or has a key that is not `known`: names it, its line and what was meant.
-    pub(super) fn new(what: impl Into<String>, node: Node, known: &[&str]) -> Result<Self, RecipeError> {
+    /// When `node` is something else, or has a key that is not `known`: names it, its line and what
+    /// was meant.
+    pub(super) fn new(
+        what: impl Into<String>,
+        node: Node,
+        known: &[&str],
+    ) -> Result<Self, RecipeError> {
         let what = what.into();
         let Value::Map(entries) = node.value else {
             let kind = node.value.kind();
@@ -27,12 +32,15 @@ impl Keys {
                 .place
                 .error(format_args!("{what} must be a mapping (`key: value`), not {kind}")));
         };
-        if let Some((key, _)) = entries.iter().find(|(key, _)| !known.contains(&key.name.as_str())) {
+        if let Some((key, _)) = entries.iter().find(|(key, _)| !known.contains(&key.name.as_str()))
+        {
             let hint = match closest(&key.name, known) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("known keys: {}", known.join(", ")),
             };
-            return Err(key.place.error(format_args!("unknown key `{}` in {what}; {hint}", key.name)));
+            return Err(key
+                .place
+                .error(format_args!("unknown key `{}` in {what}; {hint}", key.name)));
         }
         Ok(Self { what, place: node.place, entries })
     }
@@ -44,7 +52,10 @@ impl Keys {
     }
 
     /// Text, with its place.
-    pub(super) fn text_at(&mut self, name: &'static str) -> Result<Option<(String, Place)>, RecipeError> {
+    pub(super) fn text_at(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<(String, Place)>, RecipeError> {
         match self.take(name) {
             None => Ok(None),
             Some(Node { place, value: Value::Text(text) }) => Ok(Some((text, place))),
@@ -73,7 +84,10 @@ impl Keys {
     }
 
     /// A list of texts, each with its place. An empty value is an empty list.
-    pub(super) fn list(&mut self, name: &'static str) -> Result<Option<Vec<(String, Place)>>, RecipeError> {
+    pub(super) fn list(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Vec<(String, Place)>>, RecipeError> {
         let items = match self.take(name) {
             None => return Ok(None),
             Some(Node { value: Value::Null, .. }) => return Ok(Some(Vec::new())),
@@ -98,8 +112,11 @@ impl Keys {
     /// A size in bytes: `64M`, `1G`, `512K` (powers of 1024), or a plain number of bytes.
     pub(super) fn size(&mut self, name: &'static str) -> Result<Option<u64>, RecipeError> {
         let Some((text, place)) = self.text_at(name)? else { return Ok(None) };
-        let wrong =
-            || place.error(format_args!("`{name}: {text}` is not a size; write bytes, or 64M, 1G, 512K"));
+        let wrong = || {
+            place.error(format_args!(
+                "`{name}: {text}` is not a size; write bytes, or 64M, 1G, 512K"
+            ))
+        };
         let (digits, unit) = match text.strip_suffix(['K', 'M', 'G']) {
             Some(digits) => (
                 digits,

@@ -1,4 +1,5 @@
-//! From files to one [`Recipe`]: `extends`, the `recipe` action, and the merging of once-only actions.
+//! From files to one [`Recipe`]: `extends`, the `recipe` action, and the merging of once-only
+//! actions.
 
 use std::path::{Path, PathBuf};
 
@@ -24,12 +25,12 @@ pub(super) fn load(path: &Path) -> Result<Recipe, RecipeError> {
     let mut collected = Collected::default();
     let mut chain = Vec::new();
     let top = collect(path, None, &mut chain, &mut collected)?;
-    let (architecture, place) =
-        collected.architecture.ok_or_else(|| top.error("the recipe needs the key `architecture`"))?;
+    let (architecture, place) = collected
+        .architecture
+        .ok_or_else(|| top.error("the recipe needs the key `architecture`"))?;
     if architecture != "amd64" {
-        return Err(
-            place.error(format_args!("architecture `{architecture}` is not supported; only amd64 is"))
-        );
+        return Err(place
+            .error(format_args!("architecture `{architecture}` is not supported; only amd64 is")));
     }
     action::assemble(path, &top, architecture, collected.actions)
 }
@@ -48,12 +49,17 @@ fn collect(
     let identity = path.canonicalize().map_err(unreadable)?;
     if chain.contains(&identity) || chain.len() >= DEPTH_LIMIT {
         let message = format!("{} leads back to itself", path.display());
-        return Err(named_at.map_or_else(|| RecipeError(message.clone()), |place| place.error(&message)));
+        return Err(
+            named_at.map_or_else(|| RecipeError(message.clone()), |place| place.error(&message))
+        );
     }
     chain.push(identity);
     let text = read(path).map_err(unreadable)?;
-    let mut keys =
-        Keys::new("the recipe", Node::parse(&text, path)?, &["architecture", "extends", "actions"])?;
+    let mut keys = Keys::new(
+        "the recipe",
+        Node::parse(&text, path)?,
+        &["architecture", "extends", "actions"],
+    )?;
     let top = keys.place.clone();
     if let Some((parent, place)) = keys.text_at("extends")? {
         collect(&place.resolve(&parent), Some(&place), chain, into)?;
@@ -84,7 +90,8 @@ fn collect(
     Ok(top)
 }
 
-/// The text of a recipe. `extends: /dev/zero` must not eat all memory, nor a named pipe wait for ever.
+/// The text of a recipe. `extends: /dev/zero` must not eat all memory, nor a named pipe wait for
+/// ever.
 fn read(path: &Path) -> std::io::Result<String> {
     let file = std::fs::metadata(path)?;
     if !file.is_file() || file.len() > SIZE_LIMIT {
@@ -97,14 +104,18 @@ fn read(path: &Path) -> std::io::Result<String> {
 /// Splits the key `action` off.
 fn named(mut node: Node) -> Result<(String, Node), RecipeError> {
     let Value::Map(entries) = &mut node.value else {
-        return Err(node.place.error(format_args!("an action must be a mapping, not {}", node.value.kind())));
+        return Err(node
+            .place
+            .error(format_args!("an action must be a mapping, not {}", node.value.kind())));
     };
     let Some(index) = entries.iter().position(|(key, _)| key.name == "action") else {
         return Err(node.place.error("an action needs the key `action`"));
     };
     let (_, name) = entries.remove(index);
     let Value::Text(text) = name.value else {
-        return Err(name.place.error(format_args!("`action` must be text, not {}", name.value.kind())));
+        return Err(name
+            .place
+            .error(format_args!("`action` must be text, not {}", name.value.kind())));
     };
     let known: Vec<&str> = action::KEYS.iter().map(|(name, _)| *name).collect();
     if !known.contains(&text.as_str()) {
@@ -119,8 +130,10 @@ fn named(mut node: Node) -> Result<(String, Node), RecipeError> {
 
 /// A once-only action that is already there gets the new one's keys; any other is appended.
 fn add(into: &mut Collected, name: String, node: Node) {
-    let earlier = into.actions.iter_mut().find(|(other, _)| ONCE.contains(&name.as_str()) && *other == name);
-    let (Some((_, Node { value: Value::Map(old), .. })), Value::Map(new)) = (earlier, &node.value) else {
+    let earlier =
+        into.actions.iter_mut().find(|(other, _)| ONCE.contains(&name.as_str()) && *other == name);
+    let (Some((_, Node { value: Value::Map(old), .. })), Value::Map(new)) = (earlier, &node.value)
+    else {
         into.actions.push((name, node));
         return;
     };

@@ -20,7 +20,8 @@ pub struct Place {
 impl Place {
     /// An error at this place: one line that cannot move a terminal's cursor, whatever it quotes.
     pub fn error(&self, message: impl fmt::Display) -> RecipeError {
-        let plain = |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };
+        let plain =
+            |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };
         RecipeError(format!("{self}: {message}").chars().map(plain).collect())
     }
 
@@ -100,7 +101,8 @@ impl Node {
             if line.trim_start().starts_with("{{") {
                 let place = Place { file, line: index + 1 };
                 return Err(place.error(
-                    "Go templates (`{{ … }}`) are not supported; write the value, or a variant with `extends`",
+                    "Go templates (`{{ … }}`) are not supported; write the value, or a variant \
+                        with `extends`",
                 ));
             }
         }
@@ -125,14 +127,14 @@ impl Node {
                 Scalar::Integer(number) => Value::Text(number.to_string()),
                 Scalar::String(text) => Value::Text(text.to_string()),
                 Scalar::FloatingPoint(_) => {
-                    return Err(
-                        place.error("a number with a point: put it in quotes, so that it stays as it is")
-                    );
+                    return Err(place.error(
+                        "a number with a point: put it in quotes, so that it stays as it is",
+                    ));
                 }
             },
-            YamlData::Sequence(items) => {
-                Value::List(items.iter().map(|item| Self::convert(item, file)).collect::<Result<_, _>>()?)
-            }
+            YamlData::Sequence(items) => Value::List(
+                items.iter().map(|item| Self::convert(item, file)).collect::<Result<_, _>>()?,
+            ),
             YamlData::Mapping(entries) => {
                 let mut map = Vec::new();
                 for (key, value) in entries {
@@ -145,7 +147,9 @@ impl Node {
                 Value::Map(map)
             }
             YamlData::Tagged(..) => {
-                return Err(place.error("YAML tags (`!…`) mean nothing in a recipe; quote the value"));
+                return Err(
+                    place.error("YAML tags (`!…`) mean nothing in a recipe; quote the value")
+                );
             }
             YamlData::Representation(..) | YamlData::Alias(_) | YamlData::BadValue => {
                 return Err(place.error("a value that cannot be read"));

@@ -48,13 +48,17 @@ pub(super) fn origin(url: &str) -> Option<&str> {
 /// Why there is no answer.
 pub(super) fn broken(error: &ureq::Error) -> RegistryError {
     match error {
-        ureq::Error::Timeout(what) => RegistryError::Network(format!("it does not get on in time ({what})")),
+        ureq::Error::Timeout(what) => {
+            RegistryError::Network(format!("it does not get on in time ({what})"))
+        }
         ureq::Error::RequireHttpsOnly(_) => RegistryError::Server(
             "it leads from https to http, which anybody on the way could change".to_owned(),
         ),
-        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => {
-            RegistryError::Server(format!("its answer cannot be used: {}", quoted(&error.to_string())))
+        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => RegistryError::Server(
+            format!("its answer cannot be used: {}", quoted(&error.to_string())),
+        ),
+        other => {
+            RegistryError::Network(format!("it cannot be reached: {}", quoted(&other.to_string())))
         }
-        other => RegistryError::Network(format!("it cannot be reached: {}", quoted(&other.to_string()))),
     }
 }

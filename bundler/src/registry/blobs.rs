@@ -35,13 +35,18 @@ impl Registry {
     /// Gives `tag` to these bytes.
     pub(super) fn put_manifest(&mut self, tag: &Tag, manifest: &[u8]) -> Result<(), RegistryError> {
         let url = self.at.manifest_url(tag);
-        let response = self.ask(&Method::PUT, &url, &[], Content::Bytes(manifest, MANIFEST_TYPE), 0)?;
+        let response =
+            self.ask(&Method::PUT, &url, &[], Content::Bytes(manifest, MANIFEST_TYPE), 0)?;
         if response.status().is_success() { Ok(()) } else { Err(self.refused(response)) }
     }
 
     /// Puts the config that all artifacts share.
     pub(super) fn put_empty_config(&mut self) -> Result<(), RegistryError> {
-        self.put_blob(&Sha256::of(EMPTY_CONFIG), EMPTY_CONFIG.len() as u64, &mut &EMPTY_CONFIG[..])?;
+        self.put_blob(
+            &Sha256::of(EMPTY_CONFIG),
+            EMPTY_CONFIG.len() as u64,
+            &mut &EMPTY_CONFIG[..],
+        )?;
         Ok(())
     }
 
@@ -65,7 +70,8 @@ impl Registry {
         }
         let place = location(&uploads, begun.headers())?;
         drop(begun);
-        let url = format!("{place}{}digest=sha256:{digest}", if place.contains('?') { '&' } else { '?' });
+        let url =
+            format!("{place}{}digest=sha256:{digest}", if place.contains('?') { '&' } else { '?' });
         let response = self.ask(&Method::PUT, &url, &[], Content::Stream(bytes, size), 0)?;
         if response.status().as_u16() == 201 { Ok(true) } else { Err(self.refused(response)) }
     }
@@ -90,7 +96,9 @@ impl Registry {
         let outcome = self
             .fetch(artifact, &mut file, Some(&progress))
             .map_err(anyhow::Error::from)
-            .and_then(|()| file.sync_all().and_then(|()| fs::rename(&partial, path)).with_context(writing));
+            .and_then(|()| {
+                file.sync_all().and_then(|()| fs::rename(&partial, path)).with_context(writing)
+            });
         if outcome.is_err() {
             // What is wrong is not kept; that it cannot be removed is not what to tell.
             let _ = fs::remove_file(&partial);
@@ -109,7 +117,9 @@ impl Registry {
         if response.status().as_u16() != 200 {
             return Err(self.refused(response));
         }
-        if let Some(length) = response.body().content_length().filter(|length| *length != artifact.size) {
+        if let Some(length) =
+            response.body().content_length().filter(|length| *length != artifact.size)
+        {
             return Err(RegistryError::Content(format!(
                 "the manifest says {} bytes, and the registry has {length}",
                 artifact.size
@@ -121,7 +131,9 @@ impl Registry {
             let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
             let count = body.read(&mut piece[..most]).map_err(|error| broke_off(&error))?;
             if count == 0 {
-                return Err(RegistryError::Network(format!("the transfer ended {left} bytes too early")));
+                return Err(RegistryError::Network(format!(
+                    "the transfer ended {left} bytes too early"
+                )));
             }
             hash.update(&piece[..count]);
             to.write_all(&piece[..count])
@@ -132,7 +144,9 @@ impl Registry {
             }
         }
         if body.read(&mut piece[..1]).map_err(|error| broke_off(&error))? > 0 {
-            return Err(RegistryError::Content("the registry sends more than the manifest says".to_owned()));
+            return Err(RegistryError::Content(
+                "the registry sends more than the manifest says".to_owned(),
+            ));
         }
         if Sha256(hash.finalize().into()) != artifact.digest {
             return Err(RegistryError::Content(

@@ -64,7 +64,8 @@ impl Registry {
     pub fn open(at: &Reference, rights: Rights) -> Result<Self, RegistryError> {
         if at.login.is_some() {
             return Err(RegistryError::Login(format!(
-                "a password in a command can be seen by everybody on this machine; put it into ${VARIABLE}"
+                "a password in a command can be seen by everybody on this machine; put it into \
+                    ${VARIABLE}"
             )));
         }
         let mut config = Agent::config_builder()
@@ -89,8 +90,8 @@ impl Registry {
         Ok(Self { at: at.clone(), rights, agent, credentials, authorization: None })
     }
 
-    /// Sends a request to an address of this registry and follows where a GET or HEAD is redirected to. `length`: bytes of
-    /// the answer at most, for the time that it may take.
+    /// Sends a request to an address of this registry and follows where a GET or HEAD is redirected
+    /// to. `length`: bytes of the answer at most, for the time that it may take.
     pub(super) fn ask(
         &mut self,
         method: &Method,
@@ -115,8 +116,9 @@ impl Registry {
             {
                 redirects += 1;
                 if redirects > REDIRECTS {
-                    let line =
-                        format!("it redirects more than {REDIRECTS} times; it seems to lead in a circle");
+                    let line = format!(
+                        "it redirects more than {REDIRECTS} times; it seems to lead in a circle"
+                    );
                     return Err(RegistryError::Server(line));
                 }
                 url = location(&url, response.headers())?;
@@ -146,9 +148,12 @@ impl Registry {
         match content {
             Content::Nothing if *method == Method::POST => self.run(request, &[][..], 0, length),
             Content::Nothing => self.run(request, (), 0, length),
-            Content::Bytes(bytes, media_type) => {
-                self.run(request.header("content-type", *media_type), *bytes, bytes.len() as u64, length)
-            }
+            Content::Bytes(bytes, media_type) => self.run(
+                request.header("content-type", *media_type),
+                *bytes,
+                bytes.len() as u64,
+                length,
+            ),
             Content::Stream(stream, size) => {
                 let request = request.header("content-type", "application/octet-stream");
                 let request = request.header("content-length", *size);
@@ -164,7 +169,8 @@ impl Registry {
         size: u64,
         length: u64,
     ) -> Result<Response<Body>, RegistryError> {
-        let request = request.body(body).map_err(|error| RegistryError::Server(error.to_string()))?;
+        let request =
+            request.body(body).map_err(|error| RegistryError::Server(error.to_string()))?;
         let request = self
             .agent
             .configure_request(request)
@@ -205,13 +211,19 @@ impl Registry {
         let scope = format!("repository:{}:{rights}", self.at.name);
         let url = bearer.token_url(&scope).unwrap_or_default();
         if origin(&url).is_none() || self.at.is_tls && !url.starts_with("https://") {
-            let line =
-                "it names a token server whose address cannot be used; a password is sent by https only";
+            let line = "it names a token server whose address cannot be used; a password is sent \
+                by https only";
             return Err(RegistryError::Server(line.to_owned()));
         }
         let basic = self.credentials.as_ref().map(Credentials::basic);
-        let response =
-            self.send(&Method::GET, &url, basic.as_deref(), &[], &mut Content::Nothing, SMALL as u64)?;
+        let response = self.send(
+            &Method::GET,
+            &url,
+            basic.as_deref(),
+            &[],
+            &mut Content::Nothing,
+            SMALL as u64,
+        )?;
         match response.status().as_u16() {
             200 => {}
             401 | 403 => return Err(self.unknown()),
@@ -227,7 +239,8 @@ impl Registry {
         RegistryError::Login(match self.credentials {
             Some(_) => "user and password are not right for it".to_owned(),
             None => format!(
-                "it wants to know who asks; set ${VARIABLE}=user:password, or run `docker login` without a credential helper"
+                "it wants to know who asks; set ${VARIABLE}=user:password, or run `docker login` \
+                    without a credential helper"
             ),
         })
     }

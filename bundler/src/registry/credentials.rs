@@ -20,8 +20,8 @@ const CONFIG: u64 = 1 << 20;
 pub(super) struct Credentials(String);
 
 impl Credentials {
-    /// From `$DARUMA_REGISTRY_AUTH`, else from the `auths` of docker's configuration, where `docker login` puts them if no
-    /// credential helper is set up.
+    /// From `$DARUMA_REGISTRY_AUTH`, else from the `auths` of docker's configuration, where `docker
+    /// login` puts them if no credential helper is set up.
     pub(super) fn find(host: &str) -> Result<Option<Self>, RegistryError> {
         if let Some(value) = std::env::var_os(VARIABLE) {
             let login = value.into_string().ok().filter(|login| login.contains(':'));
@@ -36,7 +36,9 @@ impl Credentials {
         match read {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(RegistryError::Login(format!("reading {}: {error}", path.display()))),
+            Err(error) => {
+                return Err(RegistryError::Login(format!("reading {}: {error}", path.display())));
+            }
         }
         Self::of_config(&text, host)
             .map_err(|why| RegistryError::Login(format!("reading {}: {why}", path.display())))
@@ -56,7 +58,9 @@ impl Credentials {
         };
         let login = Base64::decode_vec(auth).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let login = login.filter(|login| login.contains(':'));
-        login.map(|login| Some(Self(login))).ok_or_else(|| format!("the auth of {host} is not user:password"))
+        login
+            .map(|login| Some(Self(login)))
+            .ok_or_else(|| format!("the auth of {host} is not user:password"))
     }
 
     /// The value of an `Authorization` header.

@@ -2,7 +2,8 @@
 
 use bundle::oci::OciError;
 
-/// What goes wrong with a registry: cause and remedy. The caller says what was being done with which address.
+/// What goes wrong with a registry: cause and remedy. The caller says what was being done with
+/// which address.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// It does not answer, or the transfer broke off.

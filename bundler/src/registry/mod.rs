@@ -17,8 +17,8 @@ pub use push::{push_file, push_repository};
 use bundle::channel::{Channel, ChannelError, Kind, Root, Signed};
 use bundle::oci::ArtifactKind;
 
-/// Refuses to put a channel or root in the place of a newer one: devices that have seen that would take this for an attack.
-/// Signatures are not looked at: whose they are is for devices to know.
+/// Refuses to put a channel or root in the place of a newer one: devices that have seen that would
+/// take this for an attack. Signatures are not looked at: whose they are is for devices to know.
 fn must_not_be_older(kind: ArtifactKind, there: &[u8], ours: &[u8]) -> Result<(), ChannelError> {
     match kind {
         ArtifactKind::Bundle | ArtifactKind::Delta => Ok(()),

@@ -23,13 +23,15 @@ const PAGE: usize = 2 << 20;
 /// Most lists.
 const PAGES: usize = 100;
 
-/// Fetches one artifact into `output`. What it is was said by the registry: `daruma-bundler verify` says whether it is good.
+/// Fetches one artifact into `output`. What it is was said by the registry: `daruma-bundler verify`
+/// says whether it is good.
 ///
 /// # Errors
 /// There is none, it is none of Daruma's, or what comes is not what its manifest says.
 pub fn pull_file(from: &Reference, output: &Path) -> Result<String> {
     let pulling = || format!("pulling {from}");
-    let tag = from.tag.as_ref().ok_or_else(|| anyhow::anyhow!("{}: a tag is missing", pulling()))?;
+    let tag =
+        from.tag.as_ref().ok_or_else(|| anyhow::anyhow!("{}: a tag is missing", pulling()))?;
     if output.is_dir() {
         bail!("{}: {} is a folder; name the file to write", pulling(), output.display());
     }
@@ -39,7 +41,8 @@ pub fn pull_file(from: &Reference, output: &Path) -> Result<String> {
     Ok(format!("{}: {}\n", output.display(), size(artifact.size)))
 }
 
-/// Makes `output` what the repository in the registry is. What is there already is not fetched again, and nothing is removed.
+/// Makes `output` what the repository in the registry is. What is there already is not fetched
+/// again, and nothing is removed.
 ///
 /// # Errors
 /// As [`pull_file`], or the folder has a newer channel or root.
@@ -80,7 +83,8 @@ pub fn pull_repository(from: &Reference, output: &Path) -> Result<String> {
             continue;
         }
         if kind.is_document() && path.exists() {
-            let (ours, theirs) = (fs::read(&path).with_context(pulling)?, registry.document(&artifact));
+            let (ours, theirs) =
+                (fs::read(&path).with_context(pulling)?, registry.document(&artifact));
             must_not_be_older(*kind, &ours, &theirs.with_context(pulling)?)
                 .with_context(|| format!("{}: there is {}", pulling(), path.display()))?;
         }
@@ -119,9 +123,12 @@ impl Registry {
             if response.status().as_u16() != 200 {
                 return Err(self.refused(response));
             }
-            let next = response.headers().get(LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
-            let list: List = serde_json::from_slice(&read_small(response, PAGE)?)
-                .map_err(|error| RegistryError::Server(format!("its list of tags is none: {error}")))?;
+            let next =
+                response.headers().get(LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
+            let list: List =
+                serde_json::from_slice(&read_small(response, PAGE)?).map_err(|error| {
+                    RegistryError::Server(format!("its list of tags is none: {error}"))
+                })?;
             // What is no tag cannot be asked for.
             tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
             if tags.len() > TAGS {
@@ -142,6 +149,8 @@ impl Registry {
                 }
             }
         }
-        Err(RegistryError::Server(format!("it has more than {TAGS} tags, or its list of them never ends")))
+        Err(RegistryError::Server(format!(
+            "it has more than {TAGS} tags, or its list of them never ends"
+        )))
     }
 }

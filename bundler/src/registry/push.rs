@@ -19,8 +19,9 @@ struct Outgoing<'a> {
     tag: Tag,
 }
 
-/// Sends all that devices ask for: bundles and deltas, roots, and the channels last, so that what a channel names is there
-/// before it. What is there already is not sent again. Returns what was done, for a person.
+/// Sends all that devices ask for: bundles and deltas, roots, and the channels last, so that what a
+/// channel names is there before it. What is there already is not sent again. Returns what was
+/// done, for a person.
 ///
 /// # Errors
 /// The folder cannot be read, the registry does not take it, or has a newer channel or root.
@@ -34,10 +35,14 @@ pub fn push_repository(dir: &Path, to: &Reference) -> Result<String> {
     }
     // Nobody publishes meanwhile.
     let repo = Repository::open(dir)?;
-    let mut registry = Registry::open(to, Rights::Push).with_context(|| format!("pushing to {to}"))?;
+    let mut registry =
+        Registry::open(to, Rights::Push).with_context(|| format!("pushing to {to}"))?;
     let (files, passed_over) = files(&repo)?;
     if files.is_empty() {
-        bail!("pushing {}: there is nothing that devices ask for; is it a repository?", dir.display());
+        bail!(
+            "pushing {}: there is nothing that devices ask for; is it a repository?",
+            dir.display()
+        );
     }
     let (mut sent, mut bytes) = (0, 0);
     for (path, name, kind) in &files {
@@ -48,7 +53,8 @@ pub fn push_repository(dir: &Path, to: &Reference) -> Result<String> {
         }
     }
     let there = files.len() - sent;
-    let mut text = format!("{to}: {sent} files sent ({}), {there} were there already\n", size(bytes));
+    let mut text =
+        format!("{to}: {sent} files sent ({}), {there} were there already\n", size(bytes));
     for name in passed_over {
         text.push_str(&format!("{name}: not for devices, not sent\n"));
     }
@@ -66,13 +72,17 @@ pub fn push_file(path: &Path, to: &Reference) -> Result<String> {
         .into_iter()
         .find_map(|place| Some((place.to_owned(), ArtifactKind::of_path(place)?)));
     let Some((place, kind)) = known else {
-        bail!("pushing {}: by its name it is no bundle (*.daruma), delta, root or channel", path.display());
+        bail!(
+            "pushing {}: by its name it is no bundle (*.daruma), delta, root or channel",
+            path.display()
+        );
     };
     let tag = match &to.tag {
         Some(tag) => tag.clone(),
         None => Tag::of_path(&place).with_context(|| format!("pushing {}", path.display()))?,
     };
-    let mut registry = Registry::open(to, Rights::Push).with_context(|| format!("pushing to {to}"))?;
+    let mut registry =
+        Registry::open(to, Rights::Push).with_context(|| format!("pushing to {to}"))?;
     let at = to.with_tag(tag.clone());
     Ok(match push(&mut registry, &Outgoing { path, kind, tag })? {
         Some(bytes) => format!("{at}: sent ({})\n", size(bytes)),
@@ -128,7 +138,8 @@ impl Read for Watched<'_> {
 
 type Found = Vec<(PathBuf, String, ArtifactKind)>;
 
-/// The files of a repository in the order in which they are sent, and the names of those that are not.
+/// The files of a repository in the order in which they are sent, and the names of those that are
+/// not.
 fn files(repo: &Repository) -> Result<(Found, Vec<String>)> {
     let (mut files, mut passed_over) = (Vec::new(), Vec::new());
     for folder in ["", "bundles/"] {
@@ -154,7 +165,8 @@ fn files(repo: &Repository) -> Result<(Found, Vec<String>)> {
     }
     // root.json says which version is the newest, and so comes after that.
     files.sort_by_key(|(_, name, kind)| {
-        let version = name.strip_suffix(".root.json").and_then(|version| version.parse::<u64>().ok());
+        let version =
+            name.strip_suffix(".root.json").and_then(|version| version.parse::<u64>().ok());
         (*kind, version.unwrap_or(u64::MAX), name.clone())
     });
     passed_over.sort();

@@ -1,4 +1,5 @@
-//! Making a root document: a draft is changed, signed by one key holder after the other, and put in its place.
+//! Making a root document: a draft is changed, signed by one key holder after the other, and put in
+//! its place.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -23,8 +24,9 @@ pub struct RoleThreshold(Role, usize);
 
 fn split(text: &str) -> Result<(Role, &str), String> {
     let names = Role::ALL.map(Role::name).join(", ");
-    let (name, value) =
-        text.split_once('=').ok_or_else(|| format!("it is written ROLE=…, with ROLE one of {names}"))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("it is written ROLE=…, with ROLE one of {names}"))?;
     let role = Role::ALL.into_iter().find(|role| role.name() == name);
     Ok((role.ok_or_else(|| format!("{name:?} is no role; there are {names}"))?, value))
 }
@@ -80,7 +82,11 @@ impl Change {
         for role in Role::ALL {
             let keys = self.added(role)?;
             if keys.is_empty() {
-                bail!("the role {} has no key; name one with --add {}=KEY.pub.pem", role.name(), role.name());
+                bail!(
+                    "the role {} has no key; name one with --add {}=KEY.pub.pem",
+                    role.name(),
+                    role.name()
+                );
             }
             rings.push(self.ring(role, keys, 1)?);
         }
@@ -106,7 +112,10 @@ impl Change {
                 let before = keys.len();
                 keys.retain(|key| key.id().to_string() != *id);
                 if keys.len() == before {
-                    bail!("the role {} has no key {id}; `daruma-bundler root show` lists them", role.name());
+                    bail!(
+                        "the role {} has no key {id}; `daruma-bundler root show` lists them",
+                        role.name()
+                    );
                 }
             }
             keys.extend(self.added(role)?);
@@ -125,8 +134,11 @@ impl Change {
     }
 
     fn ring(&self, role: Role, keys: Vec<PublicKey>, threshold: usize) -> Result<Keyring> {
-        let threshold =
-            self.threshold.iter().rfind(|change| change.0 == role).map_or(threshold, |change| change.1);
+        let threshold = self
+            .threshold
+            .iter()
+            .rfind(|change| change.0 == role)
+            .map_or(threshold, |change| change.1);
         Keyring::new(keys, threshold).with_context(|| format!("the role {}", role.name()))
     }
 }
@@ -142,8 +154,8 @@ fn read_signed(path: &Path) -> Result<Signed> {
     Signed::parse(Kind::Root, &bytes).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Adds a signature to the draft `path`; it may lie anywhere, so that root keys need not meet on one machine. Returns what
-/// was signed, for a person.
+/// Adds a signature to the draft `path`; it may lie anywhere, so that root keys need not meet on
+/// one machine. Returns what was signed, for a person.
 ///
 /// # Errors
 /// It is no root document or cannot be written.
@@ -155,14 +167,18 @@ pub fn sign(path: &Path, key: &SecretKey) -> Result<String> {
     describe(&signed)
 }
 
-/// Puts the draft in its place: as `N.root.json`, which devices of version N-1 ask for, and as `root.json`.
+/// Puts the draft in its place: as `N.root.json`, which devices of version N-1 ask for, and as
+/// `root.json`.
 ///
 /// # Errors
 /// Signatures are missing: the message says of which role.
 pub fn finish(repo: &Repository) -> Result<Root> {
     let path = repo.path(DRAFT);
     let Some(bytes) = repo.read(DRAFT)? else {
-        bail!("there is no {}; make one with `daruma-bundler root new` or `change`", path.display());
+        bail!(
+            "there is no {}; make one with `daruma-bundler root new` or `change`",
+            path.display()
+        );
     };
     let checking = || format!("{} is not finished", path.display());
     let next = Root::anchor(&bytes).with_context(checking)?;
@@ -178,7 +194,11 @@ pub fn finish(repo: &Repository) -> Result<Root> {
             );
         }
     } else if next.version != 1 {
-        bail!("{} is version {}, and there is no root.json in front of it", path.display(), next.version);
+        bail!(
+            "{} is version {}, and there is no root.json in front of it",
+            path.display(),
+            next.version
+        );
     }
     // First the step of the chain: whoever sees the new root.json can also get there.
     replace(&repo.path(&format!("{}.{ROOT}", next.version)), &bytes)?;
@@ -201,9 +221,15 @@ fn describe(signed: &Signed) -> Result<String> {
     let signers: Vec<_> = signed.claimed_signers().collect();
     for role in Role::ALL {
         let ring = root.roles.of(role);
-        text += &format!("{}: {} of {} must sign\n", role.name(), ring.threshold(), ring.keys().count());
+        text += &format!(
+            "{}: {} of {} must sign\n",
+            role.name(),
+            ring.threshold(),
+            ring.keys().count()
+        );
         for key in ring.keys() {
-            let has = if role == Role::Root && signers.contains(&key.id()) { "  has signed" } else { "" };
+            let has =
+                if role == Role::Root && signers.contains(&key.id()) { "  has signed" } else { "" };
             text += &format!("  {}{has}\n", key.id());
         }
     }

@@ -1,4 +1,5 @@
-//! A repository: a folder that any web server serves as it is. `docs/channels.md` says what lies where.
+//! A repository: a folder that any web server serves as it is. `docs/channels.md` says what lies
+//! where.
 
 mod drafts;
 mod publish;
@@ -24,7 +25,8 @@ pub const DRAFT: &str = "next.root.json";
 /// Bundles and deltas.
 const BUNDLES: &str = "bundles";
 
-/// A repository's folder, locked: two people who publish at once would give one serial to two channels.
+/// A repository's folder, locked: two people who publish at once would give one serial to two
+/// channels.
 #[derive(Debug)]
 pub struct Repository {
     dir: PathBuf,
@@ -48,7 +50,8 @@ impl Repository {
     /// # Errors
     /// It cannot be made.
     pub fn create(dir: &Path) -> Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("making the repository {}", dir.display()))?;
+        fs::create_dir_all(dir)
+            .with_context(|| format!("making the repository {}", dir.display()))?;
         Self::open(dir)
     }
 
@@ -82,7 +85,8 @@ impl Repository {
         let Some(bytes) = self.read(&format!("{name}.channel.json"))? else {
             bail!("there is no {}; publish a bundle first", path.display());
         };
-        Channel::open(&bytes, name, &self.root()?).with_context(|| format!("reading {}", path.display()))
+        Channel::open(&bytes, name, &self.root()?)
+            .with_context(|| format!("reading {}", path.display()))
     }
 
     fn channel_path(&self, name: &ChannelName) -> PathBuf {
@@ -120,7 +124,8 @@ fn partial(path: &Path) -> PathBuf {
 
 fn take_place(partial: &Path, path: &Path) -> std::io::Result<()> {
     fs::rename(partial, path)?;
-    File::open(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+    File::open(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+        .sync_all()
 }
 
 /// This machine's clock: a channel's dates come from it.

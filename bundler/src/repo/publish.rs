@@ -62,8 +62,8 @@ struct Edit {
 }
 
 impl Edit {
-    /// Opens the channel `name`. `trust` takes one whose signatures do not count any more: after a channel key was
-    /// replaced, when a person has looked at it.
+    /// Opens the channel `name`. `trust` takes one whose signatures do not count any more: after a
+    /// channel key was replaced, when a person has looked at it.
     fn open(repo: &Repository, name: &ChannelName, trust: bool) -> Result<Self> {
         let root = repo.root()?;
         let path = repo.channel_path(name);
@@ -107,18 +107,20 @@ impl Edit {
         let bytes = signed.to_bytes();
         // What a device will do with it.
         let writing = || format!("signing {}", self.path.display());
-        let channel = Channel::open(&bytes, &self.channel.name, &self.root).with_context(writing)?;
+        let channel =
+            Channel::open(&bytes, &self.channel.name, &self.root).with_context(writing)?;
         replace(&self.path, &bytes)?;
         Ok(Published { channel, root: self.root, changed: true })
     }
 }
 
 impl Repository {
-    /// Copies the bundle into the repository and puts it into the channel. Doing it again changes nothing.
+    /// Copies the bundle into the repository and puts it into the channel. Doing it again changes
+    /// nothing.
     ///
     /// # Errors
-    /// A device would refuse the bundle or the channel, another bundle of that version is published, or something cannot
-    /// be written.
+    /// A device would refuse the bundle or the channel, another bundle of that version is
+    /// published, or something cannot be written.
     pub fn publish(
         &self,
         name: &ChannelName,
@@ -132,18 +134,22 @@ impl Repository {
         let wanted = release.clone();
         let releases = &mut edit.channel.releases;
         let same = |other: &&mut Release| {
-            other.compatible == release.compatible && other.version.cmp_precedence(&release.version).is_eq()
+            other.compatible == release.compatible
+                && other.version.cmp_precedence(&release.version).is_eq()
         };
         match releases.iter_mut().find(same) {
             Some(old) if old.manifest_sha256 != release.manifest_sha256 => bail!(
-                "{} {} is published already as another build ({}); give the new one a higher version",
+                "{} {} is published already as another build ({}); give the new one a higher \
+                    version",
                 old.compatible,
                 old.version,
                 old.build
             ),
-            // A publish that is repeated by a script must not let out again what a person has stopped.
+            // A publish that is repeated by a script must not let out again what a person has
+            // stopped.
             Some(Release { withdrawn: Some(reason), compatible, version, .. }) => bail!(
-                "{compatible} {version} is withdrawn ({reason}); give the mended build a higher version"
+                "{compatible} {version} is withdrawn ({reason}); give the mended build a higher \
+                    version"
             ),
             Some(old) => {
                 if offer.from_version.is_some() {
@@ -164,7 +170,8 @@ impl Repository {
         edit.close(keys, expires_days, false)
     }
 
-    /// Makes what is missing of the offer's deltas to `new` from the newest older releases of its kind.
+    /// Makes what is missing of the offer's deltas to `new` from the newest older releases of its
+    /// kind.
     fn add_deltas(
         &self,
         channel: &mut Channel,
@@ -198,8 +205,9 @@ impl Repository {
         Ok(())
     }
 
-    /// Makes the deltas between two bundles of the repository, and puts them beside them: the one that every device can use
-    /// first, because a device that knows nothing of memory takes the first.
+    /// Makes the deltas between two bundles of the repository, and puts them beside them: the one
+    /// that every device can use first, because a device that knows nothing of memory takes the
+    /// first.
     fn make_deltas(
         &self,
         old: &Release,
@@ -208,8 +216,10 @@ impl Repository {
         keyring: &Keyring,
     ) -> Result<Vec<Delta>> {
         let (from, to) = (old.manifest_sha256.to_string(), new.manifest_sha256.to_string());
-        let stem =
-            format!("{BUNDLES}/{}-{}-{}-{from:.12}-{to:.12}", new.compatible, old.version, new.version);
+        let stem = format!(
+            "{BUNDLES}/{}-{}-{}-{from:.12}-{to:.12}",
+            new.compatible, old.version, new.version
+        );
         let names = [format!("{stem}.delta"), format!("{stem}.kernel.delta")];
         let paths = names.each_ref().map(|name| self.path(name));
         let making = || format!("making {}", paths[0].display());
@@ -265,9 +275,12 @@ impl Repository {
         let mut found: Vec<&mut Release> = edit.channel.releases.iter_mut().filter(meant).collect();
         match found.as_mut_slice() {
             [release] => release.withdrawn = Some(reason.to_owned()),
-            [] => bail!("the channel {name} has no release {version}; `jq .releases` shows what it has"),
+            [] => bail!(
+                "the channel {name} has no release {version}; `jq .releases` shows what it has"
+            ),
             several => {
-                let kinds: Vec<_> = several.iter().map(|release| release.compatible.as_str()).collect();
+                let kinds: Vec<_> =
+                    several.iter().map(|release| release.compatible.as_str()).collect();
                 bail!(
                     "the channel {name} has {version} for {}; say which with --compatible",
                     kinds.join(", ")
@@ -300,7 +313,8 @@ impl Repository {
         let path = self.path(release.url.as_str());
         let is_it = |path: &Path| -> Result<()> {
             let there = open_verified(path, keyring)?;
-            let len = fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.len();
+            let len =
+                fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.len();
             if there.manifest_sha256() != release.manifest_sha256 || len != release.size {
                 bail!("{} has changed while it was being published", bundle.display());
             }
@@ -345,7 +359,8 @@ fn look(bundle: &Path, keyring: &Keyring) -> Result<Release> {
     })
 }
 
-/// Named after the manifest's hash too: a cache between can never give another one under the same name.
+/// Named after the manifest's hash too: a cache between can never give another one under the same
+/// name.
 fn url(verified: &Verified<FileDisk>) -> String {
     let update = &verified.manifest().update;
     let hash: Sha256 = verified.manifest_sha256();
@@ -367,10 +382,12 @@ impl Published {
     #[must_use]
     pub fn to_text(&self) -> String {
         let Channel { name, serial, root, expires, releases, .. } = &self.channel;
-        let unchanged = if self.changed { "" } else { " (nothing to do: all of this was there already)" };
+        let unchanged =
+            if self.changed { "" } else { " (nothing to do: all of this was there already)" };
         // Writing to a String cannot fail.
-        let mut text =
-            format!("channel {name}, serial {serial}, root version {root}, expires {expires}{unchanged}\n");
+        let mut text = format!(
+            "channel {name}, serial {serial}, root version {root}, expires {expires}{unchanged}\n"
+        );
         let mut sorted: Vec<&Release> = releases.iter().collect();
         sorted.sort_by(|a, b| (&a.compatible, &a.version).cmp(&(&b.compatible, &b.version)));
         for release in sorted {
@@ -414,7 +431,9 @@ impl Published {
         });
         match (coming, decision.verdict) {
             (_, Verdict::Refuse(error)) => format!("refuses the channel: {error}"),
-            (Some(coming), Verdict::Install(other, _)) => format!("{coming}, else to {}", other.version),
+            (Some(coming), Verdict::Install(other, _)) => {
+                format!("{coming}, else to {}", other.version)
+            }
             (Some(coming), Verdict::Nothing) => coming,
             (None, Verdict::Install(other, _)) => format!("goes to {}", other.version),
             (None, Verdict::Nothing) => "stays".to_owned(),
@@ -426,7 +445,9 @@ fn state(release: &Release) -> String {
     match (&release.withdrawn, &release.rollout) {
         (Some(reason), _) => format!("withdrawn ({reason})"),
         (None, None) => "for everybody".to_owned(),
-        (None, Some(Rollout { start, hours: 0, percent, .. })) => format!("for {percent} % from {start}"),
+        (None, Some(Rollout { start, hours: 0, percent, .. })) => {
+            format!("for {percent} % from {start}")
+        }
         (None, Some(Rollout { start, hours, percent, .. })) => {
             format!("rising to {percent} % within {hours} h from {start}")
         }

@@ -1,4 +1,5 @@
-//! What a device is made to trust: a folder of public keys, and the root document if there is one in it.
+//! What a device is made to trust: a folder of public keys, and the root document if there is one
+//! in it.
 
 use std::path::Path;
 
@@ -18,8 +19,8 @@ pub struct Trusted {
 }
 
 impl Trusted {
-    /// Reads a keyring folder. If there is a `root.json` in it, the keys of its release role count and those in the
-    /// folder do not, as on a device.
+    /// Reads a keyring folder. If there is a `root.json` in it, the keys of its release role count
+    /// and those in the folder do not, as on a device.
     ///
     /// # Errors
     /// A file cannot be read or is invalid.
@@ -27,7 +28,8 @@ impl Trusted {
         let path = dir.join(ROOT);
         match std::fs::read(&path) {
             Ok(bytes) => {
-                let root = Root::anchor(&bytes).with_context(|| format!("reading {}", path.display()))?;
+                let root =
+                    Root::anchor(&bytes).with_context(|| format!("reading {}", path.display()))?;
                 Ok(Self { keyring: root.roles.release, root: Some(bytes) })
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -8,7 +8,8 @@ use crate::share::Share;
 
 /// In seconds. A device that cannot be reached stays so for up to twice this.
 const OFFLINE_S: u64 = 12 * 3600;
-/// The agent's first wait after a poll that failed; it doubles up to the usual time between two (`channel/poll.rs`).
+/// The agent's first wait after a poll that failed; it doubles up to the usual time between two
+/// (`channel/poll.rs`).
 const FIRST_RETRY_S: u64 = 60;
 /// So often it also asks for a newer root document.
 const ROOTS_S: u64 = 86_400;
@@ -93,11 +94,15 @@ impl Device {
         scenario.poll_s() + self.random.between(0, scenario.jitter_s())
     }
 
-    /// From a poll to the next one, when there is something to do and its window opens in so many seconds: into the first
-    /// half of the window, as the agent does.
+    /// From a poll to the next one, when there is something to do and its window opens in so many
+    /// seconds: into the first half of the window, as the agent does.
     pub(super) fn window_poll_s(&mut self, scenario: &Scenario, seconds: u64) -> u64 {
         let usual = self.next_poll_s(scenario);
-        let wait = if seconds > LONGEST_WAIT_S { LONGEST_WAIT_S } else { seconds + self.spread_s(scenario) };
+        let wait = if seconds > LONGEST_WAIT_S {
+            LONGEST_WAIT_S
+        } else {
+            seconds + self.spread_s(scenario)
+        };
         usual.min(wait)
     }
 
@@ -166,7 +171,8 @@ impl Device {
         (outcome, self.random.between(from, to))
     }
 
-    /// How long its link stays as it is. Online is as much longer than offline as the share asks for.
+    /// How long its link stays as it is. Online is as much longer than offline as the share asks
+    /// for.
     fn stretch_s(&mut self, offline: Share) -> u64 {
         let mean = match (self.online, offline.fraction()) {
             (false, _) => OFFLINE_S,

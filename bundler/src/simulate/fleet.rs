@@ -45,11 +45,15 @@ impl Scenario {
             .channel
             .releases
             .iter()
-            .filter(|r| r.compatible == offer.compatible && r.version.cmp_precedence(&offer.from).is_gt())
+            .filter(|r| {
+                r.compatible == offer.compatible && r.version.cmp_precedence(&offer.from).is_gt()
+            })
             .collect();
         newer.sort_by(|a, b| a.version.cmp_precedence(&b.version));
-        let target = newer.last().context("no release is newer than what the fleet runs")?.manifest_sha256;
-        let known = offer.channel.release(&offer.compatible, &offer.from).map(|r| r.manifest_sha256);
+        let target =
+            newer.last().context("no release is newer than what the fleet runs")?.manifest_sha256;
+        let known =
+            offer.channel.release(&offer.compatible, &offer.from).map(|r| r.manifest_sha256);
         let mut versions = vec![(offer.from.clone(), known)];
         versions.extend(newer.iter().map(|r| (r.version.clone(), Some(r.manifest_sha256))));
         u8::try_from(versions.len() + 2)
@@ -107,7 +111,12 @@ impl Fleet<'_> {
     fn sample_until(&mut self, mut sample: u64, due: u64) -> u64 {
         while sample <= due {
             let (share, results) = (self.let_in(sample), self.server.tally.results(self.target));
-            self.run.samples.push(Sample { at_s: sample, counts: self.counts.clone(), share, results });
+            self.run.samples.push(Sample {
+                at_s: sample,
+                counts: self.counts.clone(),
+                share,
+                results,
+            });
             sample += self.run.sample_s;
         }
         sample
@@ -159,7 +168,8 @@ impl Fleet<'_> {
                         self.run.failed += 1;
                     }
                 }
-                device.untold = self.versions[usize::from(to)].1.map(|tried| Report::new(tried, outcome));
+                device.untold =
+                    self.versions[usize::from(to)].1.map(|tried| Report::new(tried, outcome));
                 device.phase = Phase::Idle;
                 now + device.after_start_s(self.scenario)
             }
@@ -203,7 +213,8 @@ impl Fleet<'_> {
                 now + device.window_poll_s(scenario, scenario.to_window_s(now))
             }
             Verdict::Install(release, deltas) => {
-                let is_it = |(version, _): &(Version, _)| version.cmp_precedence(&release.version).is_eq();
+                let is_it =
+                    |(version, _): &(Version, _)| version.cmp_precedence(&release.version).is_eq();
                 // decide() takes only newer ones, and all of those are in the list.
                 let to = self.versions.iter().position(is_it).unwrap_or_default();
                 let traffic = &mut self.server.traffic;

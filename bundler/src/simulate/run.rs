@@ -48,7 +48,8 @@ pub struct Run {
 pub struct Sample {
     /// Seconds from the start.
     pub at_s: u64,
-    /// Devices by what they run; then those that are under way to another version, and those that fell back.
+    /// Devices by what they run; then those that are under way to another version, and those that
+    /// fell back.
     pub counts: Vec<u32>,
     /// The share that may take the release.
     pub share: Share,
@@ -79,7 +80,11 @@ impl Run {
     pub(super) fn new(scenario: &Scenario, versions: Vec<Version>) -> Self {
         let hours = u64::from(scenario.days) * 24;
         let fits = |row: &&u64| hours.div_ceil(**row) < ROWS;
-        let row_h = [1, 2, 3, 6, 12, 24].iter().find(fits).copied().unwrap_or(hours.div_ceil(ROWS * 24) * 24);
+        let row_h = [1, 2, 3, 6, 12, 24]
+            .iter()
+            .find(fits)
+            .copied()
+            .unwrap_or(hours.div_ceil(ROWS * 24) * 24);
         let (end_s, row_s) = (hours * HOUR, row_h * HOUR);
         let sample_s = row_s / Self::SAMPLES_A_ROW;
         Self {
@@ -101,7 +106,8 @@ impl Run {
 }
 
 impl Downloads {
-    /// Adds a download, evenly from `from` to `to` (seconds). What comes after the end is not counted.
+    /// Adds a download, evenly from `from` to `to` (seconds). What comes after the end is not
+    /// counted.
     pub(super) fn spread(&mut self, from: u64, to: u64, bytes: u64) {
         let lasts = u128::from((to - from).max(1));
         let mut at = from;

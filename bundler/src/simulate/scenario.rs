@@ -78,12 +78,16 @@ impl Scenario {
 }
 
 impl Offer {
-    /// Takes the newest release for that kind of device (or for the only one that there is) out of a published
-    /// channel. The fleet runs `from`, or else the second newest.
+    /// Takes the newest release for that kind of device (or for the only one that there is) out of
+    /// a published channel. The fleet runs `from`, or else the second newest.
     ///
     /// # Errors
     /// The channel has no such two releases.
-    pub fn of(channel: Channel, compatible: Option<&Compatible>, from: Option<&Version>) -> Result<Self> {
+    pub fn of(
+        channel: Channel,
+        compatible: Option<&Compatible>,
+        from: Option<&Version>,
+    ) -> Result<Self> {
         let name = channel.name.clone();
         let mut kinds: Vec<&Compatible> = channel.releases.iter().map(|r| &r.compatible).collect();
         kinds.dedup();
@@ -98,16 +102,24 @@ impl Offer {
         let mut releases: Vec<&Release> =
             channel.releases.iter().filter(|release| release.compatible == compatible).collect();
         releases.sort_by(|a, b| b.version.cmp_precedence(&a.version));
-        let none = || format!("the channel {name} has no release for {compatible}; publish one first");
+        let none =
+            || format!("the channel {name} has no release for {compatible}; publish one first");
         let to = *releases.first().with_context(none)?;
         let before = releases.get(1).map(|release| &release.version);
         let Some(from) = from.or(before).cloned() else {
-            bail!("the channel {name} has nothing but {}; say with --from what the fleet runs", to.version);
+            bail!(
+                "the channel {name} has nothing but {}; say with --from what the fleet runs",
+                to.version
+            );
         };
         if from.cmp_precedence(&to.version).is_ge() {
-            bail!("--from {from} is not older than {}, the newest release for {compatible}", to.version);
+            bail!(
+                "--from {from} is not older than {}, the newest release for {compatible}",
+                to.version
+            );
         }
-        let start = to.rollout.as_ref().map_or(channel.issued, |rollout| rollout.start.max(channel.issued));
+        let start =
+            to.rollout.as_ref().map_or(channel.issued, |rollout| rollout.start.max(channel.issued));
         let to = to.version.clone();
         Ok(Self { channel, compatible, from, to, start })
     }

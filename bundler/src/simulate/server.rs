@@ -1,5 +1,5 @@
-//! The simulated web server with its access log, and the publisher behind it. The documents are real: signed, and opened
-//! as a device opens them.
+//! The simulated web server with its access log, and the publisher behind it. The documents are
+//! real: signed, and opened as a device opens them.
 
 use anyhow::Result;
 use bundle::channel::{Channel, Later, Report, Roles, Root, Timestamp};
@@ -9,7 +9,8 @@ use semver::Version;
 use super::scenario::Offer;
 use crate::watch::{Finding, StopRule, Tally, findings};
 
-/// The head of an answer, in bytes: nginx' 304 has about 180, and its 200 about 250. TLS is not counted.
+/// The head of an answer, in bytes: nginx' 304 has about 180, and its 200 about 250. TLS is not
+/// counted.
 const HEAD: u64 = 250;
 /// How long a channel lives, in seconds.
 const LIFE_S: u64 = 90 * 86_400;
@@ -72,8 +73,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Answers a device that has the channel of that serial; true: it has changed. What the device tells goes through a
-    /// line of the log, as nginx and Apache write it.
+    /// Answers a device that has the channel of that serial; true: it has changed. What the device
+    /// tells goes through a line of the log, as nginx and Apache write it.
     pub(super) fn poll(&mut self, now: u64, serial: u64, report: Option<Report>) -> bool {
         let is_changed = serial != self.channel.serial;
         self.traffic.poll_bytes += HEAD;
@@ -88,7 +89,8 @@ impl Server {
             let (name, time) = (&self.channel.name, self.start.after(now));
             let (status, length) = if is_changed { (200, self.bytes) } else { (304, 0) };
             let line = format!(
-                "192.0.2.1 - - [{time}] \"GET /{name}.channel.json HTTP/1.1\" {status} {length} \"-\" \"daruma {report}\""
+                "192.0.2.1 - - [{time}] \"GET /{name}.channel.json HTTP/1.1\" {status} {length} \
+                    \"-\" \"daruma {report}\""
             );
             self.tally.line(line.as_bytes());
         }
@@ -104,11 +106,14 @@ impl Server {
         version: &Version,
     ) -> Result<Option<String>> {
         let found = findings(&self.channel, &self.tally, rule);
-        let is_it = |finding: &&Finding<'_>| finding.stops && finding.release.is(compatible, version);
-        let Some(reason) = found.iter().find(is_it).map(|finding| rule.reason(finding.results)) else {
+        let is_it =
+            |finding: &&Finding<'_>| finding.stops && finding.release.is(compatible, version);
+        let Some(reason) = found.iter().find(is_it).map(|finding| rule.reason(finding.results))
+        else {
             return Ok(None);
         };
-        let release = self.channel.releases.iter_mut().find(|release| release.is(compatible, version));
+        let release =
+            self.channel.releases.iter_mut().find(|release| release.is(compatible, version));
         let Some(release) = release else { return Ok(None) };
         release.withdrawn = Some(reason.clone());
         self.channel.serial += 1;

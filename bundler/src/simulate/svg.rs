@@ -1,4 +1,5 @@
-//! The result of a simulation as a picture: who runs what over time, and what the publisher could know of the failures.
+//! The result of a simulation as a picture: who runs what over time, and what the publisher could
+//! know of the failures.
 
 use std::fmt::Write as _;
 
@@ -35,7 +36,9 @@ impl Run {
         let height = bottom + FOOT;
         // Writing to a String cannot fail.
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"13\" fill=\"{LINE}\">\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+                font-family=\"sans-serif\" font-size=\"13\" fill=\"{LINE}\">\n<rect \
+                width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
         );
         let (from, to) = (&scenario.offer.from, &scenario.offer.to);
         let title = format!("{} devices go from {from} to {to}", scenario.devices);
@@ -52,7 +55,8 @@ impl Run {
                 "<path d=\"M{x:.1} {:.1}V{bottom:.1}\" stroke=\"{FELL_BACK}\" stroke-width=\"2\"/>",
                 FLEET.0
             );
-            let (x, anchor) = if x < (LEFT + RIGHT) / 2.0 { (x + 6.0, "start") } else { (x - 6.0, "end") };
+            let (x, anchor) =
+                if x < (LEFT + RIGHT) / 2.0 { (x + 6.0, "start") } else { (x - 6.0, "end") };
             let line = format!("stopped after {}", moment(stop.at_s));
             text(&mut svg, x, FLEET.0 + 18.0, anchor, &line, " font-weight=\"bold\"");
         }
@@ -80,13 +84,16 @@ impl Run {
         let fleet = |sample: &Sample| sample.counts.iter().sum::<u32>();
         let mut below: Vec<u32> = vec![0; self.samples.len()];
         for (index, colour, _) in &layers {
-            let top: Vec<u32> = self.samples.iter().zip(&below).map(|(s, b)| b + s.counts[*index]).collect();
+            let top: Vec<u32> =
+                self.samples.iter().zip(&below).map(|(s, b)| b + s.counts[*index]).collect();
             let point = |sample: &Sample, edge: u32| {
-                let y = y(FLEET, Share::of(u64::from(edge), u64::from(fleet(sample))), Share::of(1, 1));
+                let y =
+                    y(FLEET, Share::of(u64::from(edge), u64::from(fleet(sample))), Share::of(1, 1));
                 format!("{:.1} {y:.1}", self.x(sample.at_s))
             };
             let there = self.samples.iter().zip(&top).map(|(sample, edge)| point(sample, *edge));
-            let back = self.samples.iter().zip(&below).rev().map(|(sample, edge)| point(sample, *edge));
+            let back =
+                self.samples.iter().zip(&below).rev().map(|(sample, edge)| point(sample, *edge));
             let points: Vec<String> = there.chain(back).collect();
             let _ = writeln!(svg, "<path d=\"M{}Z\" fill=\"{colour}\"/>", points.join("L"));
             below = top;
@@ -99,9 +106,12 @@ impl Run {
         for (colour, name, is_line) in legend.chain([(LINE, "let in", true)]) {
             let mark = match is_line {
                 true => format!(
-                    "<path d=\"M{x} 54h16\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"6 4\"/>"
+                    "<path d=\"M{x} 54h16\" stroke=\"{colour}\" stroke-width=\"2\" \
+                        stroke-dasharray=\"6 4\"/>"
                 ),
-                false => format!("<rect x=\"{x}\" y=\"48\" width=\"16\" height=\"12\" fill=\"{colour}\"/>"),
+                false => format!(
+                    "<rect x=\"{x}\" y=\"48\" width=\"16\" height=\"12\" fill=\"{colour}\"/>"
+                ),
             };
             let _ = writeln!(svg, "{mark}");
             text(svg, x + 22.0, 59.0, "start", name, "");
@@ -109,12 +119,14 @@ impl Run {
         }
     }
 
-    /// The lower panel: which share of the results in the log were failures, and what it surely was at least.
+    /// The lower panel: which share of the results in the log were failures, and what it surely was
+    /// at least.
     fn failures(&self, svg: &mut String, rule: StopRule, to: &Version) {
         let most = Share::from_fraction((rule.above.fraction() * 3.0).max(0.001));
         axis(svg, FAILURES, most);
         let title = format!(
-            "Of those that tried {to}, fell back as the log has it (red), surely at least (black), and the limit (dashed)"
+            "Of those that tried {to}, fell back as the log has it (red), surely at least \
+                (black), and the limit (dashed)"
         );
         text(svg, LEFT, FAILURES.0 - 12.0, "start", &title, "");
         let known = || self.samples.iter().filter(|sample| sample.results.total() > 0);
@@ -176,10 +188,16 @@ fn axis(svg: &mut String, panel: (f64, f64), most: Share) {
         let _ = writeln!(svg, "<path d=\"M{LEFT} {y:.1}H{RIGHT}\" stroke=\"#d8dde2\"/>");
         text(svg, LEFT - 8.0, y + 4.0, "end", &share.to_string(), "");
     }
-    let _ = writeln!(svg, "<path d=\"M{LEFT} {top}V{bottom}H{RIGHT}\" fill=\"none\" stroke=\"{LINE}\"/>");
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{LEFT} {top}V{bottom}H{RIGHT}\" fill=\"none\" stroke=\"{LINE}\"/>"
+    );
 }
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str, style: &str) {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\"{style}>{text}</text>");
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\"{style}>{text}</text>"
+    );
 }

@@ -29,9 +29,11 @@ impl Run {
     fn head(&self, scenario: &Scenario) -> String {
         let Scenario { devices, days, poll_hours, offline, failing, seed, offer, .. } = scenario;
         let (to, from) = (&offer.to, &offer.from);
-        let window = scenario.window.map(|window| format!(", updates from {window}")).unwrap_or_default();
+        let window =
+            scenario.window.map(|window| format!(", updates from {window}")).unwrap_or_default();
         let mut text = format!(
-            "{devices} devices ({}), {days} days, a poll every {poll_hours} h{window}, {offline} out of reach at any time; seed {seed}\n",
+            "{devices} devices ({}), {days} days, a poll every {poll_hours} h{window}, {offline} \
+                out of reach at any time; seed {seed}\n",
             offer.compatible
         );
         let stop = match scenario.stop {
@@ -46,12 +48,15 @@ impl Run {
         if let Some(release) = offer.channel.release(&offer.compatible, to) {
             let pace = match &release.rollout {
                 None => "to everybody at once".to_owned(),
-                Some(rollout) => format!("to {} % of them within {} h", rollout.percent, rollout.hours),
+                Some(rollout) => {
+                    format!("to {} % of them within {} h", rollout.percent, rollout.hours)
+                }
             };
             let deltas = release.deltas.len();
             let _ = writeln!(
                 text,
-                "{from} to {to} ({}, {deltas} deltas), {pace}; it fails on {failing} of them, {stop}",
+                "{from} to {to} ({}, {deltas} deltas), {pace}; it fails on {failing} of them, \
+                    {stop}",
                 size(release.size)
             );
         }
@@ -77,7 +82,8 @@ impl Run {
         }
         let _ = writeln!(
             text,
-            "{} devices ({}) tried {to}, it failed on {} of them; the log has {} good and {} bad results",
+            "{} devices ({}) tried {to}, it failed on {} of them; the log has {} good and {} bad \
+                results",
             self.tried,
             Share::of(self.tried, devices),
             self.failed,
@@ -90,7 +96,8 @@ impl Run {
         let polls = traffic.unchanged + traffic.channels;
         let _ = writeln!(
             text,
-            "server: {polls} polls ({} unchanged, {} with the channel), {}, and {} requests for a newer root document",
+            "server: {polls} polls ({} unchanged, {} with the channel), {}, and {} requests for a \
+                newer root document",
             traffic.unchanged,
             traffic.channels,
             volume(traffic.poll_bytes),
@@ -98,7 +105,8 @@ impl Run {
         );
         let _ = writeln!(
             text,
-            "server: {} downloads by delta and {} by chunks, {}; at most {:.1} Mbit/s over {} minutes",
+            "server: {} downloads by delta and {} by chunks, {}; at most {:.1} Mbit/s over {} \
+                minutes",
             traffic.deltas,
             traffic.bundles,
             volume(traffic.download_bytes),

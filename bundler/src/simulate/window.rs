@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 const DAY_S: u64 = 86_400;
 
-/// From one hour of the day to another, UTC; it may go over midnight. (Devices have it to the minute.)
+/// From one hour of the day to another, UTC; it may go over midnight. (Devices have it to the
+/// minute.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
     from_s: u64,

@@ -49,15 +49,19 @@ impl Raw {
         ensure!(major < 1 << 12 && minor < 1 << 20, "there is no device {major}:{minor}");
         let raw = Self::special(kind, 0)?;
         // SAFETY: `special` has made it.
-        unsafe { (*raw.0).data.dev.devno = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12) };
+        unsafe {
+            (*raw.0).data.dev.devno = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+        };
         Ok(raw)
     }
 
     /// Counts its names, and gives the bits of its type in a mode.
     pub(super) fn link(&mut self, links: u32) -> Result<u16> {
-        // SAFETY: the type says which of its forms `data` has, and it is asked after it may have changed.
+        // SAFETY: the type says which of its forms `data` has, and it is asked after it may have
+        // changed.
         unsafe {
-            let is_file = matches!(u32::from((*self.0).base.type_), SQFS_INODE_TYPE_SQFS_INODE_FILE);
+            let is_file =
+                matches!(u32::from((*self.0).base.type_), SQFS_INODE_TYPE_SQFS_INODE_FILE);
             if is_file && links > 1 {
                 done("keep hard links", sqfs_inode_make_extended(self.0))?;
             }

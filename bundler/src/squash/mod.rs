@@ -1,8 +1,8 @@
 //! A [`Tree`] as a SquashFS, through libsquashfs.
 //!
-//! Kept: names, contents, owners, modes, times in seconds, symbolic links, device nodes, pipes, hard links
-//! (one inode under several names), extended attributes in `user.`, `trusted.` and `security.` (so file
-//! capabilities). The same tree gives the same bytes.
+//! Kept: names, contents, owners, modes, times in seconds, symbolic links, device nodes, pipes,
+//! hard links (one inode under several names), extended attributes in `user.`, `trusted.` and
+//! `security.` (so file capabilities). The same tree gives the same bytes.
 
 mod inode;
 mod library;
@@ -18,7 +18,8 @@ use crate::order;
 use crate::progress::Progress;
 use crate::tree::{InodeId, Kind, Tree};
 
-/// The zstd level of every block. A device makes the blocks that a delta changes again at this level (docs/decisions.md).
+/// The zstd level of every block. A device makes the blocks that a delta changes again at this
+/// level (docs/decisions.md).
 pub const LEVEL: u8 = 4;
 
 /// Writes the tree to `out`, dated `epoch` (seconds since 1970).
@@ -41,14 +42,19 @@ pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
     for (path, _) in tree.iter().filter(|(path, _)| !path.is_empty()) {
         children.entry(path.rsplit_once('/').map_or("", |(dir, _)| dir)).or_default().push(path);
     }
-    // The content of files lies in the image in the order in which they are added; everything else follows.
+    // The content of files lies in the image in the order in which they are added; everything else
+    // follows.
     for path in order::of_files(tree)? {
         packing.add(path, &children).with_context(writing)?;
     }
     packing.add("", &children).with_context(writing)?;
     let Packing { progress, writer, .. } = packing;
     let written = writer.finish(out).with_context(writing)?;
-    progress.done(&format!("{} from {}", crate::progress::size(written), crate::progress::size(total)));
+    progress.done(&format!(
+        "{} from {}",
+        crate::progress::size(written),
+        crate::progress::size(total)
+    ));
     Ok(())
 }
 

@@ -1,8 +1,10 @@
-//! Writes a SquashFS with libsquashfs: first the contents of files, then everything that describes them.
+//! Writes a SquashFS with libsquashfs: first the contents of files, then everything that describes
+//! them.
 //!
 //! The same calls in the same order give the same bytes, however many processors pack them.
 
-// A C library. Each of its objects belongs to one [`Writer`], which takes part in every call by `&mut`.
+// A C library. Each of its objects belongs to one [`Writer`], which takes part in every call by
+// `&mut`.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int};
@@ -40,7 +42,8 @@ impl<T> Object<T> {
 impl<T> Drop for Object<T> {
     fn drop(&mut self) {
         let object: *mut sqfs_object_t = self.0.cast();
-        // SAFETY: every object of libsquashfs begins with a `sqfs_object_t`, and this one is used no more.
+        // SAFETY: every object of libsquashfs begins with a `sqfs_object_t`, and this one is used
+        // no more.
         unsafe {
             if let Some(destroy) = (*object).destroy {
                 destroy(object);
@@ -84,7 +87,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Begins an image at `out`, dated `epoch` (seconds since 1970), whose blocks are zstd frames of `level`.
+    /// Begins an image at `out`, dated `epoch` (seconds since 1970), whose blocks are zstd frames
+    /// of `level`.
     pub(super) fn create(out: &Path, epoch: u32, level: u8) -> Result<Self> {
         let path = CString::new(out.as_os_str().as_encoded_bytes())?;
         let block = SQFS_DEFAULT_BLOCK_SIZE as usize;
@@ -93,7 +97,8 @@ impl Writer {
         // SAFETY: both are plain numbers, and libsquashfs fills them in.
         let (mut superblock, mut config): (sqfs_super_t, sqfs_compressor_config_t) =
             unsafe { std::mem::zeroed() };
-        // SAFETY: every pointer is to a local or to an object that outlives the one that keeps it: see the order of the fields.
+        // SAFETY: every pointer is to a local or to an object that outlives the one that keeps it:
+        // see the order of the fields.
         unsafe {
             let file = sqfs_open_file(path.as_ptr(), SQFS_FILE_OPEN_FLAGS_SQFS_FILE_OPEN_OVERWRITE);
             let file = Object::new(file, "file")?;
@@ -104,13 +109,16 @@ impl Writer {
             done("use zstd", sqfs_compressor_create(&raw const config, &raw mut compressor))?;
             let compressor = Object::new(compressor, "compressor")?;
             done("write the superblock", sqfs_super_write(&raw const superblock, file.0))?;
-            let options = (*compressor.0).write_options.context("libsquashfs's zstd has no options")?;
+            let options =
+                (*compressor.0).write_options.context("libsquashfs's zstd has no options")?;
             if done("write zstd's options", options(compressor.0, file.0))? > 0 {
                 superblock.flags |= SQFS_SUPER_FLAGS_SQFS_FLAG_COMPRESSOR_OPTIONS as u16;
             }
             let fragments = Object::new(sqfs_frag_table_create(0), "table of fragments")?;
-            let written =
-                Object::new(sqfs_block_writer_create(file.0, PADDED_TO as usize, 0), "writer of blocks")?;
+            let written = Object::new(
+                sqfs_block_writer_create(file.0, PADDED_TO as usize, 0),
+                "writer of blocks",
+            )?;
             let blocks = sqfs_block_processor_create(
                 block,
                 compressor.0,
@@ -122,10 +130,13 @@ impl Writer {
             let blocks = Object::new(blocks, "packer of blocks")?;
             let ids = Object::new(sqfs_id_table_create(0), "table of owners")?;
             let xattrs = Object::new(sqfs_xattr_writer_create(0), "table of attributes")?;
-            let inodes = Object::new(sqfs_meta_writer_create(file.0, compressor.0, 0), "writer of inodes")?;
+            let inodes =
+                Object::new(sqfs_meta_writer_create(file.0, compressor.0, 0), "writer of inodes")?;
             let in_memory = SQFS_META_WRITER_FLAGS_SQFS_META_WRITER_KEEP_IN_MEMORY;
-            let entries =
-                Object::new(sqfs_meta_writer_create(file.0, compressor.0, in_memory), "writer of names")?;
+            let entries = Object::new(
+                sqfs_meta_writer_create(file.0, compressor.0, in_memory),
+                "writer of names",
+            )?;
             let export = SQFS_DIR_WRITER_CREATE_FLAGS_SQFS_DIR_WRITER_CREATE_EXPORT_TABLE;
             let dirs = Object::new(sqfs_dir_writer_create(entries.0, export), "writer of folders")?;
             Ok(Self {
@@ -145,8 +156,9 @@ impl Writer {
         }
     }
 
-    /// Adds an inode and returns its number, from 1 on. What a folder holds (`entries`, names and numbers, sorted by name) is
-    /// added before it; the last inode is the root. `watch` sees how many bytes of a file have been handed over.
+    /// Adds an inode and returns its number, from 1 on. What a folder holds (`entries`, names and
+    /// numbers, sorted by name) is added before it; the last inode is the root. `watch` sees how
+    /// many bytes of a file have been handed over.
     pub(super) fn add(
         &mut self,
         inode: &Inode,
@@ -198,9 +210,14 @@ impl Writer {
     /// Packs the content of the last of `nodes`.
     fn add_content(&mut self, from: &mut dyn Read, watch: &mut dyn FnMut(u64)) -> Result<()> {
         let raw = &raw mut self.nodes.last_mut().context("no file")?.raw.0;
-        // SAFETY: libsquashfs writes to `raw` until `finish` has packed the last block. It lies in a box of its own, which stays in
-        // `nodes` as long as there is something to pack with.
-        unsafe { done("begin a file", sqfs_block_processor_begin_file(self.blocks.0, raw, null_mut(), 0))? };
+        // SAFETY: libsquashfs writes to `raw` until `finish` has packed the last block. It lies in
+        // a box of its own, which stays in `nodes` as long as there is something to pack with.
+        unsafe {
+            done(
+                "begin a file",
+                sqfs_block_processor_begin_file(self.blocks.0, raw, null_mut(), 0),
+            )?
+        };
         let mut piece = vec![0; PIECE];
         loop {
             let got = from.read(&mut piece)?;
@@ -209,7 +226,10 @@ impl Writer {
             }
             // SAFETY: `piece` has `got` bytes, which are copied.
             unsafe {
-                done("pack a file", sqfs_block_processor_append(self.blocks.0, piece.as_ptr().cast(), got))?
+                done(
+                    "pack a file",
+                    sqfs_block_processor_append(self.blocks.0, piece.as_ptr().cast(), got),
+                )?
             };
             watch(got as u64);
         }
@@ -225,8 +245,12 @@ impl Writer {
             done("begin attributes", sqfs_xattr_writer_begin(self.xattrs.0, 0))?;
             for (name, value) in &inode.xattrs {
                 let (key, value) = (CString::new(name.as_str())?, value.as_slice());
-                let added =
-                    sqfs_xattr_writer_add(self.xattrs.0, key.as_ptr(), value.as_ptr().cast(), value.len());
+                let added = sqfs_xattr_writer_add(
+                    self.xattrs.0,
+                    key.as_ptr(),
+                    value.as_ptr().cast(),
+                    value.len(),
+                );
                 done(&format!("keep the attribute {name}"), added)?;
             }
             done("end attributes", sqfs_xattr_writer_end(self.xattrs.0, &raw mut index))?;
@@ -234,9 +258,11 @@ impl Writer {
         Ok(index)
     }
 
-    /// Packs what waits and writes everything that stands behind the contents. Returns the size of the image in bytes.
+    /// Packs what waits and writes everything that stands behind the contents. Returns the size of
+    /// the image in bytes.
     pub(super) fn finish(mut self, out: &Path) -> Result<u64> {
-        // SAFETY: the objects are this writer's own. Once the blocks are packed, nothing but this function has the inodes.
+        // SAFETY: the objects are this writer's own. Once the blocks are packed, nothing but this
+        // function has the inodes.
         unsafe {
             done("pack the last blocks", sqfs_block_processor_finish(self.blocks.0))?;
             self.superblock.inode_table_start = self.written()?;
@@ -255,10 +281,19 @@ impl Writer {
             done("write folders", sqfs_meta_write_write_to_file(self.entries.0))?;
             let fragments = sqfs_frag_table_write(self.fragments.0, file, superblock, compressor);
             done("write the table of fragments", fragments)?;
-            let export =
-                sqfs_dir_writer_write_export_table(self.dirs.0, file, compressor, count, root, superblock);
+            let export = sqfs_dir_writer_write_export_table(
+                self.dirs.0,
+                file,
+                compressor,
+                count,
+                root,
+                superblock,
+            );
             done("write the table of inodes", export)?;
-            done("write the table of owners", sqfs_id_table_write(self.ids.0, file, superblock, compressor))?;
+            done(
+                "write the table of owners",
+                sqfs_id_table_write(self.ids.0, file, superblock, compressor),
+            )?;
             let xattrs = sqfs_xattr_writer_flush(self.xattrs.0, file, superblock, compressor);
             done("write the table of attributes", xattrs)?;
             (*superblock).bytes_used = size(file)?;
@@ -271,21 +306,32 @@ impl Writer {
     }
 
     fn write_inode(&mut self, index: usize) -> Result<()> {
-        // SAFETY: the blocks are packed, so nobody else has the inodes; each is of the type that it was made with, which says what
-        // `data` is. Numbers in `entries` are of inodes before this one.
+        // SAFETY: the blocks are packed, so nobody else has the inodes; each is of the type that it
+        // was made with, which says what `data` is. Numbers in `entries` are of inodes before this
+        // one.
         unsafe {
             if let Some(entries) = self.nodes[index].entries.take() {
                 done("begin a folder", sqfs_dir_writer_begin(self.dirs.0, 0))?;
                 for (name, number) in &entries {
                     let Node { raw, place, .. } = &self.nodes[*number as usize - 1];
                     let mode = (*raw.0).base.mode;
-                    let added = sqfs_dir_writer_add_entry(self.dirs.0, name.as_ptr(), *number, *place, mode);
+                    let added = sqfs_dir_writer_add_entry(
+                        self.dirs.0,
+                        name.as_ptr(),
+                        *number,
+                        *place,
+                        mode,
+                    );
                     done("keep a name", added)?;
                 }
                 done("end a folder", sqfs_dir_writer_end(self.dirs.0))?;
                 let Node { raw, xattrs, parent, .. } = &mut self.nodes[index];
                 raw.0 = sqfs_dir_writer_create_inode(self.dirs.0, 0, *xattrs, *parent);
-                ensure!(!raw.0.is_null(), "libsquashfs makes no folder: {}", io::Error::last_os_error());
+                ensure!(
+                    !raw.0.is_null(),
+                    "libsquashfs makes no folder: {}",
+                    io::Error::last_os_error()
+                );
             }
             let Node { raw, mode, owner, mtime, xattrs, links, .. } = &mut self.nodes[index];
             done("keep attributes", sqfs_inode_set_xattr_index(raw.0, *xattrs))?;

@@ -1,5 +1,5 @@
-//! Stopping a release that fails: a static server cannot think, but it keeps an access log, and devices say there
-//! what became of a release ([`bundle::channel::Report`]).
+//! Stopping a release that fails: a static server cannot think, but it keeps an access log, and
+//! devices say there what became of a release ([`bundle::channel::Report`]).
 
 mod rule;
 mod tally;
@@ -20,7 +20,8 @@ pub struct Finding<'a> {
     pub stops: bool,
 }
 
-/// What is known of the channel's releases, in the channel's order; of those that nobody has tried, nothing.
+/// What is known of the channel's releases, in the channel's order; of those that nobody has tried,
+/// nothing.
 #[must_use]
 pub fn findings<'a>(channel: &'a Channel, tally: &Tally, rule: StopRule) -> Vec<Finding<'a>> {
     let find = |release: &'a Release| {

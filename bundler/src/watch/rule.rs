@@ -7,12 +7,12 @@ use crate::share::Share;
 const RESULTS_MIN: u64 = 50;
 /// Nor do fewer failures: some device always has a broken disk or a pulled plug.
 const FAILURES_MIN: u64 = 5;
-/// How sure it must be, in standard deviations: 3 is 99.87 % for one look. It is looked at often, so this is less
-/// over a whole roll-out; the test below has the figure.
+/// How sure it must be, in standard deviations: 3 is 99.87 % for one look. It is looked at often,
+/// so this is less over a whole roll-out; the test below has the figure.
 const DEVIATIONS: f64 = 3.0;
 
-/// A release is stopped when the share of devices that fell back, among those that have tried it and said so, is
-/// surely above a limit.
+/// A release is stopped when the share of devices that fell back, among those that have tried it
+/// and said so, is surely above a limit.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StopRule {
     /// The limit.
@@ -28,8 +28,9 @@ impl StopRule {
             && self.at_least(results) > self.above
     }
 
-    /// What the share of failures surely is at least: the lower end of the Wilson score interval (E. B. Wilson,
-    /// "Probable Inference, the Law of Succession, and Statistical Inference", 1927).
+    /// What the share of failures surely is at least: the lower end of the Wilson score interval
+    /// (E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+    /// 1927).
     #[must_use]
     pub fn at_least(&self, results: Results) -> Share {
         let n = results.total() as f64;
@@ -71,8 +72,14 @@ mod tests {
 
     #[test]
     fn a_few_failures_among_a_few_devices_stop_nothing() {
-        for (fell_back, total) in [(0, 0), (1, 3), (3, 3), (40, 49), (4, 50), (0, 1_000_000), (250, 12_000)] {
-            assert_eq!(rule().stops(results(fell_back, total)), fell_back == 250, "{fell_back} of {total}");
+        for (fell_back, total) in
+            [(0, 0), (1, 3), (3, 3), (40, 49), (4, 50), (0, 1_000_000), (250, 12_000)]
+        {
+            assert_eq!(
+                rule().stops(results(fell_back, total)),
+                fell_back == 250,
+                "{fell_back} of {total}"
+            );
         }
     }
 
@@ -83,7 +90,8 @@ mod tests {
         assert_eq!(rule().at_least(results(0, 1000)).fraction(), 0.0);
     }
 
-    /// Of `runs` roll-outs to 20,000 devices that fail at `rate`, looked at after every 50 results: how many are stopped.
+    /// Of `runs` roll-outs to 20,000 devices that fail at `rate`, looked at after every 50 results:
+    /// how many are stopped.
     fn stopped(runs: u64, rate: f64) -> usize {
         let run = |seed: &u64| {
             let mut random = Random::new(*seed, 0);
@@ -105,7 +113,8 @@ mod tests {
     fn good_releases_are_rarely_stopped_and_bad_ones_always() {
         let (good, at_limit, bad) = (stopped(300, 0.005), stopped(300, 0.01), stopped(300, 0.02));
         println!(
-            "stopped of 300: {good} at half the limit, {at_limit} at the limit, {bad} at twice the limit"
+            "stopped of 300: {good} at half the limit, {at_limit} at the limit, {bad} at twice \
+                the limit"
         );
         assert!(good <= 3 && at_limit <= 30 && bad == 300);
     }

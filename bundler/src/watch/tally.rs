@@ -57,8 +57,9 @@ impl Tally {
         self.of.get(&Report::new(manifest, Outcome::Committed).release).copied().unwrap_or_default()
     }
 
-    /// Counts one line. Lines without a report, requests for something else, and those that were not answered with the
-    /// channel (200) or "unchanged" (304) do not count: the device repeats those.
+    /// Counts one line. Lines without a report, requests for something else, and those that were
+    /// not answered with the channel (200) or "unchanged" (304) do not count: the device repeats
+    /// those.
     pub fn line(&mut self, line: &[u8]) {
         let Some(report) = Report::find(line) else { return };
         let asks = line.windows(self.file.len()).any(|window| window == self.file.as_bytes());
@@ -98,8 +99,8 @@ impl Tally {
     }
 }
 
-/// By the status behind the quoted request, where the common and the combined log format have it. A log of another form
-/// is taken as it is.
+/// By the status behind the quoted request, where the common and the combined log format have it. A
+/// log of another form is taken as it is.
 fn was_answered(line: &[u8]) -> bool {
     let status = line.windows(6).find_map(|window| match window {
         [b'"', b' ', status @ .., b' '] if status.iter().all(u8::is_ascii_digit) => Some(status),
@@ -122,7 +123,8 @@ mod tests {
 
     fn line(file: &str, status: u16, result: &str) -> String {
         format!(
-            "192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] \"GET /d/{file} HTTP/1.1\" {status} 0 \"-\" \"daruma/0.1.0 {result}\"\n"
+            "192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] \"GET /d/{file} HTTP/1.1\" {status} 0 \
+                \"-\" \"daruma/0.1.0 {result}\"\n"
         )
     }
 
@@ -147,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_line_without_end_neither_fills_the_memory_nor_hides_the_next() {
-        let log = "x".repeat(100_000) + FELL_BACK + "\n" + &line("stable.channel.json", 200, COMMITTED);
+        let log =
+            "x".repeat(100_000) + FELL_BACK + "\n" + &line("stable.channel.json", 200, COMMITTED);
         assert_eq!(tally(&log), Results { committed: 1, fell_back: 0 });
     }
 

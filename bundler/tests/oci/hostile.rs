@@ -55,15 +55,26 @@ fn what_a_registry_sends_is_what_its_manifest_says_or_nothing() {
             12,
             "not what the manifest's digest says",
         ),
-        (registry(artifact(), move |stream| say(stream, 200, "", &longer)), 12, "the registry has 38"),
+        (
+            registry(artifact(), move |stream| say(stream, 200, "", &longer)),
+            12,
+            "the registry has 38",
+        ),
         (registry(artifact(), short), 25, "broke off"),
         (registry(endless, chunked), 12, "sends more than the manifest says"),
         (registry(artifact(), |stream| say(stream, 404, "", b"")), 26, "there is no such artifact"),
         (registry(artifact(), |stream| say(stream, 500, "", b"")), 25, "it answered 500"),
-        (registry(artifact(), |stream| write!(stream, "SSH-2.0-x\r\n\r\n")), 26, "its answer cannot be used"),
+        (
+            registry(artifact(), |stream| write!(stream, "SSH-2.0-x\r\n\r\n")),
+            26,
+            "its answer cannot be used",
+        ),
     ] {
         publisher.fails(&format!("pull oci://{}/a:x -o bad", web.address), code, part);
-        assert!(!publisher.path("bad").exists() && !publisher.path(".bad.partial").exists(), "{part}");
+        assert!(
+            !publisher.path("bad").exists() && !publisher.path(".bad.partial").exists(),
+            "{part}"
+        );
     }
 }
 
@@ -88,7 +99,11 @@ fn a_manifest_is_strict_and_has_an_end() {
             write!(stream, "1000\r\n{:4096}\r\n", "")?;
         }
     });
-    publisher.fails(&format!("pull oci://{}/a:x -o bad", endless.address), 26, "more than 65536 bytes");
+    publisher.fails(
+        &format!("pull oci://{}/a:x -o bad", endless.address),
+        26,
+        "more than 65536 bytes",
+    );
 }
 
 #[test]
@@ -96,7 +111,11 @@ fn redirects_have_an_end_and_no_login_goes_with_them() {
     let mut publisher = Publisher::new();
     publisher.log_in("me:secret");
     let circle = Web::new(|_, stream| say(stream, 307, "Location: /v2/a/manifests/x\r\n", b""));
-    publisher.fails(&format!("pull oci://{}/a:x -o bad", circle.address), 26, "redirects more than 5 times");
+    publisher.fails(
+        &format!("pull oci://{}/a:x -o bad", circle.address),
+        26,
+        "redirects more than 5 times",
+    );
     let nowhere = Web::new(|_, stream| say(stream, 302, "Location: file:///etc/passwd\r\n", b""));
     publisher.fails(
         &format!("pull oci://{}/a:x -o bad", nowhere.address),
@@ -108,7 +127,9 @@ fn redirects_have_an_end_and_no_login_goes_with_them() {
     let away = format!("Location: http://{}/blob\r\n", cdn.address);
     let first = Web::new(move |request, stream| match &request.authorization {
         None => say(stream, 401, "WWW-Authenticate: Basic realm=\"x\"\r\n", b""),
-        Some(_) if request.line.contains("/manifests/") => say(stream, 200, "", &artifact().to_manifest("x")),
+        Some(_) if request.line.contains("/manifests/") => {
+            say(stream, 200, "", &artifact().to_manifest("x"))
+        }
         Some(_) => say(stream, 307, &away, b""),
     });
     publisher.runs(&format!("pull oci://{}/a:x -o good", first.address));
@@ -121,8 +142,13 @@ fn redirects_have_an_end_and_no_login_goes_with_them() {
 fn a_registry_that_wants_to_know_who_asks_is_told_or_the_remedy_is() {
     let mut publisher = Publisher::new();
     let strange = Web::new(|_, stream| say(stream, 401, "WWW-Authenticate: Negotiate\r\n", b""));
-    publisher.fails(&format!("pull oci://{}/a:x -o bad", strange.address), 26, "none of Basic and Bearer");
-    let basic = Web::new(|_, stream| say(stream, 401, "WWW-Authenticate: Basic realm=\"x\"\r\n", b""));
+    publisher.fails(
+        &format!("pull oci://{}/a:x -o bad", strange.address),
+        26,
+        "none of Basic and Bearer",
+    );
+    let basic =
+        Web::new(|_, stream| say(stream, 401, "WWW-Authenticate: Basic realm=\"x\"\r\n", b""));
     let line = format!("pull oci://{}/a:x -o bad", basic.address);
     publisher.fails(&line, 23, "set $DARUMA_REGISTRY_AUTH=user:password");
     publisher.log_in("me:secret");
@@ -158,7 +184,11 @@ fn tags_lead_to_the_files_of_a_repository_only_and_their_list_has_an_end() {
     });
     publisher.fails(&format!("pull oci://{}/a -o mirror", endless.address), 26, "never ends");
     let none = Web::new(|_, stream| say(stream, 200, "", b"[]"));
-    publisher.fails(&format!("pull oci://{}/a -o mirror", none.address), 26, "its list of tags is none");
+    publisher.fails(
+        &format!("pull oci://{}/a -o mirror", none.address),
+        26,
+        "its list of tags is none",
+    );
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 
 use bundle::{BundleWriter, ImageInput, SecretKey, Sha256, Update, Verity};
 
-/// A folder with keys `root`, `channel`, `release`, and a repository in `repo` with a root document.
+/// A folder with keys `root`, `channel`, `release`, and a repository in `repo` with a root
+/// document.
 pub(crate) struct Publisher {
     dir: tempfile::TempDir,
     auth: Option<&'static str>,
@@ -19,17 +20,22 @@ impl Publisher {
         for (n, name) in ["root", "channel", "release"].iter().enumerate() {
             let key = SecretKey::from_seed([n as u8 + 1; 32]);
             key.save(&dir.path().join(format!("{name}.key.pem"))).unwrap();
-            fs::write(dir.path().join(format!("{name}.pub.pem")), key.public().to_pem().unwrap()).unwrap();
+            fs::write(dir.path().join(format!("{name}.pub.pem")), key.public().to_pem().unwrap())
+                .unwrap();
         }
         fs::create_dir(dir.path().join("ring")).unwrap();
-        fs::copy(dir.path().join("release.pub.pem"), dir.path().join("ring/release.pub.pem")).unwrap();
+        fs::copy(dir.path().join("release.pub.pem"), dir.path().join("ring/release.pub.pem"))
+            .unwrap();
         Self { dir, auth: None }
     }
 
     /// With version 1.0.0 in the channel `stable`.
     pub(crate) fn with_release() -> Self {
         let this = Self::new();
-        this.runs("root new --repo repo --add root=root.pub.pem --add channel=channel.pub.pem --add release=release.pub.pem");
+        this.runs(
+            "root new --repo repo --add root=root.pub.pem --add channel=channel.pub.pem \
+            --add release=release.pub.pem",
+        );
         this.runs("root sign repo/next.root.json --key root.key.pem");
         this.runs("root finish --repo repo");
         this.publish("1.0.0");
@@ -53,8 +59,9 @@ impl Publisher {
     pub(crate) fn bundle(&self, version: &str) {
         let (boot, root) = (self.path("boot"), self.path("root"));
         fs::write(&boot, [1; 4096]).unwrap();
-        let content: Vec<u8> =
-            (0..3_u32 << 18).flat_map(|n| (n ^ u32::from(version.as_bytes()[0])).to_le_bytes()).collect();
+        let content: Vec<u8> = (0..3_u32 << 18)
+            .flat_map(|n| (n ^ u32::from(version.as_bytes()[0])).to_le_bytes())
+            .collect();
         fs::write(&root, content).unwrap();
         let verity = Verity { hash: Sha256([3; 32]), salt: bundle::Salt([4; 32]), size: 2 << 20 };
         let keys = [SecretKey::load(&self.path("release.key.pem")).unwrap()];
@@ -103,7 +110,9 @@ impl Publisher {
         let said = err.lines().last().unwrap_or_default();
         assert_eq!(got, code, "{line}: {err}");
         assert!(
-            said.starts_with("daruma-bundler: pu") && said.contains("oci://") && said.contains(part),
+            said.starts_with("daruma-bundler: pu")
+                && said.contains("oci://")
+                && said.contains(part),
             "{line}: {err}"
         );
     }

@@ -25,8 +25,11 @@ fn program() -> &'static Path {
         if !program.exists() {
             let _ = fs::remove_dir_all(&dir);
             fs::create_dir_all(&dir).unwrap();
-            let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-            run(Command::new("apt-get").args(["download", "-qq", "docker-registry"]).current_dir(&dir));
+            let run =
+                |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
+            run(Command::new("apt-get")
+                .args(["download", "-qq", "docker-registry"])
+                .current_dir(&dir));
             let package = fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
             let aside = dir.join("aside");
             run(Command::new("dpkg").arg("-x").arg(&package).arg(&aside));
@@ -42,7 +45,8 @@ impl Registry {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().display();
         let config = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {at}\nhttp:\n  addr: 127.0.0.1:0\n{auth}"
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {at}\nhttp:\n  addr: \
+                127.0.0.1:0\n{auth}"
         );
         fs::write(dir.path().join("config.yml"), config).unwrap();
         let mut child = Command::new(program())
@@ -54,7 +58,9 @@ impl Registry {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let address = lines
-            .find_map(|line| Some(line.split_once("listening on ")?.1.split('"').next()?.to_owned()))
+            .find_map(|line| {
+                Some(line.split_once("listening on ")?.1.split('"').next()?.to_owned())
+            })
             .expect("the registry has ended");
         // It would stop at a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
@@ -119,7 +125,10 @@ fn an_older_folder_does_not_take_the_place_of_a_newer_channel() {
     // A draft of a root is not for devices.
     publisher.runs("root change --repo repo --expires-days 30");
     let out = publisher.runs(&format!("push repo {to}"));
-    assert!(out.contains("0 files sent") && out.contains("next.root.json: not for devices"), "{out}");
+    assert!(
+        out.contains("0 files sent") && out.contains("next.root.json: not for devices"),
+        "{out}"
+    );
 }
 
 /// Exit code of a channel that is not acceptable.
@@ -136,10 +145,16 @@ fn one_bundle_has_the_tag_that_it_is_given() {
     assert!(publisher.runs(&format!("push 1.0.0.daruma {to}:one")).contains("was there already"));
     // Another tag: the same blob, which is not sent.
     assert!(
-        publisher.runs(&format!("push 1.0.0.daruma {to}")).contains(":bundles__1.0.0.daruma: sent (0 bytes)")
+        publisher
+            .runs(&format!("push 1.0.0.daruma {to}"))
+            .contains(":bundles__1.0.0.daruma: sent (0 bytes)")
     );
     publisher.fails(&format!("pull {to}:two -o bad"), 26, "there is no such artifact");
-    publisher.fails(&format!("pull {}:one -o bad", registry.at("b")), 26, "there is no such artifact");
+    publisher.fails(
+        &format!("pull {}:one -o bad", registry.at("b")),
+        26,
+        "there is no such artifact",
+    );
     publisher.fails(&format!("pull {} -o bad", registry.at("b")), 26, "there is no such artifact");
     fs::write(publisher.path("x.txt"), "x").unwrap();
     let (code, _, err) = publisher.run(&format!("push x.txt {to}:x"));
@@ -155,8 +170,11 @@ fn a_registry_serves_the_end_of_a_blob_and_says_that_nothing_has_changed() {
     let content = fs::read(publisher.path("1.0.0.daruma")).unwrap();
     let ask = |path: &str, header: &str| -> (String, Vec<u8>) {
         let mut stream = std::net::TcpStream::connect(&registry.address).unwrap();
-        write!(stream, "GET /v2/a/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n\r\n")
-            .unwrap();
+        write!(
+            stream,
+            "GET /v2/a/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
@@ -166,8 +184,10 @@ fn a_registry_serves_the_end_of_a_blob_and_says_that_nothing_has_changed() {
     let (head, tail) = ask(&blob, "Range: bytes=-1000");
     assert!(head.starts_with("HTTP/1.1 206 "), "{head}");
     assert_eq!(tail, content[content.len() - 1000..]);
-    let etag =
-        head.lines().find_map(|line| line.to_lowercase().strip_prefix("etag: ").map(str::to_owned)).unwrap();
+    let etag = head
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("etag: ").map(str::to_owned))
+        .unwrap();
     let (head, part) = ask(&blob, &format!("Range: bytes=4096-8191\r\nIf-Range: {etag}"));
     assert!(head.starts_with("HTTP/1.1 206 ") && part == content[4096..8192], "{head}");
 
@@ -175,8 +195,10 @@ fn a_registry_serves_the_end_of_a_blob_and_says_that_nothing_has_changed() {
     let (head, manifest) = ask("manifests/one", accept);
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert_eq!(bundle::oci::Artifact::parse(&manifest).unwrap().size, content.len() as u64);
-    let etag =
-        head.lines().find_map(|line| line.to_lowercase().strip_prefix("etag: ").map(str::to_owned)).unwrap();
+    let etag = head
+        .lines()
+        .find_map(|line| line.to_lowercase().strip_prefix("etag: ").map(str::to_owned))
+        .unwrap();
     let (head, nothing) = ask("manifests/one", &format!("{accept}\r\nIf-None-Match: {etag}"));
     assert!(head.starts_with("HTTP/1.1 304 ") && nothing.is_empty(), "{head}");
 }
@@ -200,11 +222,17 @@ fn a_blob_that_was_changed_in_the_registry_is_not_taken() {
 #[test]
 fn a_password_that_the_registry_checks_is_needed_and_enough() {
     let htpasswd = tempfile::NamedTempFile::new().unwrap();
-    fs::write(htpasswd.path(), "me:$2y$05$abcdefghijklmnopqrstuu49bmewiittwnvuj/vFgzYzqzdo5wdXG\n").unwrap();
-    let auth = format!("auth:\n  htpasswd:\n    realm: x\n    path: {}\n", htpasswd.path().display());
+    fs::write(htpasswd.path(), "me:$2y$05$abcdefghijklmnopqrstuu49bmewiittwnvuj/vFgzYzqzdo5wdXG\n")
+        .unwrap();
+    let auth =
+        format!("auth:\n  htpasswd:\n    realm: x\n    path: {}\n", htpasswd.path().display());
     let (registry, mut publisher) = (Registry::start(&auth), Publisher::with_release());
     let to = registry.at("a");
-    publisher.fails(&format!("push repo {to}"), 23, "it wants to know who asks; set $DARUMA_REGISTRY_AUTH");
+    publisher.fails(
+        &format!("push repo {to}"),
+        23,
+        "it wants to know who asks; set $DARUMA_REGISTRY_AUTH",
+    );
     publisher.log_in("me:wrong");
     publisher.fails(&format!("push repo {to}"), 23, "user and password are not right for it");
     publisher.log_in("me:s:cret");
@@ -222,12 +250,16 @@ fn a_registry_that_wants_a_token_gets_one_of_its_token_server() {
         }
     });
     // This kind of the registry's own looks whether there is a token, and not what it says.
-    let auth = format!("auth:\n  silly:\n    realm: http://{}/token\n    service: reg\n", tokens.address);
+    let auth =
+        format!("auth:\n  silly:\n    realm: http://{}/token\n    service: reg\n", tokens.address);
     let (registry, mut publisher) = (Registry::start(&auth), Publisher::with_release());
     let to = registry.at("fleet/routers");
     publisher.fails(&format!("push repo {to}"), 23, "it wants to know who asks");
     publisher.log_in("me:secret");
     assert!(publisher.runs(&format!("push repo {to}")).contains("4 files sent"));
     let asked: Vec<_> = tokens.seen().into_iter().map(|request| request.line).collect();
-    assert!(asked[0].starts_with("GET /token?service=reg&scope=repository:fleet/routers:pull"), "{asked:?}");
+    assert!(
+        asked[0].starts_with("GET /token?service=reg&scope=repository:fleet/routers:pull"),
+        "{asked:?}"
+    );
 }

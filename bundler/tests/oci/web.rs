@@ -32,11 +32,15 @@ impl Web {
                 let mut stream = stream.unwrap();
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 let Some(Ok(line)) = lines.next() else { continue };
-                let mut request =
-                    Request { line: line.trim_end_matches(" HTTP/1.1").to_owned(), authorization: None };
+                let mut request = Request {
+                    line: line.trim_end_matches(" HTTP/1.1").to_owned(),
+                    authorization: None,
+                };
                 for header in lines.map_while(Result::ok).take_while(|line| !line.is_empty()) {
-                    if let Some(value) = header.to_ascii_lowercase().strip_prefix("authorization:") {
-                        request.authorization = Some(header[header.len() - value.len()..].trim().to_owned());
+                    if let Some(value) = header.to_ascii_lowercase().strip_prefix("authorization:")
+                    {
+                        request.authorization =
+                            Some(header[header.len() - value.len()..].trim().to_owned());
                     }
                 }
                 log.lock().unwrap().push(request.clone());
@@ -52,8 +56,16 @@ impl Web {
 }
 
 /// A whole answer; `headers` is of lines with their ends.
-pub(crate) fn say(stream: &mut TcpStream, status: u16, headers: &str, body: &[u8]) -> std::io::Result<()> {
+pub(crate) fn say(
+    stream: &mut TcpStream,
+    status: u16,
+    headers: &str,
+    body: &[u8],
+) -> std::io::Result<()> {
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n")?;
+    write!(
+        stream,
+        "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    )?;
     stream.write_all(body)
 }

@@ -44,14 +44,16 @@ impl MemoryDisk {
         self.live.borrow().clone()
     }
 
-    /// What may be on the disk after the cut: of the writes that were not synced, none, the first ones, each one
-    /// alone, or all but one may have arrived.
+    /// What may be on the disk after the cut: of the writes that were not synced, none, the first
+    /// ones, each one alone, or all but one may have arrived.
     pub(crate) fn after_the_cut(&self) -> Vec<Vec<u8>> {
         let pending = self.pending.borrow();
         let count = pending.len();
         let with = |arrived: &dyn Fn(usize) -> bool| {
             let mut bytes = self.durable.borrow().clone();
-            for (_, (offset, data)) in pending.iter().enumerate().filter(|(index, _)| arrived(*index)) {
+            for (_, (offset, data)) in
+                pending.iter().enumerate().filter(|(index, _)| arrived(*index))
+            {
                 bytes[*offset as usize..*offset as usize + data.len()].copy_from_slice(data);
             }
             bytes
@@ -91,8 +93,9 @@ impl Disk for MemoryDisk {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.check(buf.as_ptr(), offset, buf.len());
         let live = self.live.borrow();
-        let from =
-            live.get(offset as usize..offset as usize + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let from = live
+            .get(offset as usize..offset as usize + buf.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         buf.copy_from_slice(from);
         Ok(())
     }

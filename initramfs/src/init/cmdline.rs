@@ -29,7 +29,8 @@ pub(crate) enum OverlayMode {
     Tmpfs,
 }
 
-/// dm-verity's figures of a root image: SHA-256, blocks of 4096 bytes, the tree right behind the data.
+/// dm-verity's figures of a root image: SHA-256, blocks of 4096 bytes, the tree right behind the
+/// data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Verity {
     /// 64 digits of lower-case hexadecimal.
@@ -63,8 +64,8 @@ pub(crate) struct Cmdline {
 }
 
 impl Cmdline {
-    /// Reads the text of `/proc/cmdline`. The last of several equal keys counts; keys that are not `daruma.*` are
-    /// others' business, unknown ones that are may belong to the agent.
+    /// Reads the text of `/proc/cmdline`. The last of several equal keys counts; keys that are not
+    /// `daruma.*` are others' business, unknown ones that are may belong to the agent.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut choice = None;
         let mut line = Self {
@@ -82,7 +83,8 @@ impl Cmdline {
         };
         for word in words(text) {
             let Some((key, value)) = word.split_once('=') else { continue };
-            let number = || value.parse::<u32>().with_context(|| format!("reading {word:?}: not a number"));
+            let number =
+                || value.parse::<u32>().with_context(|| format!("reading {word:?}: not a number"));
             match key {
                 "daruma.slot" if value == "recovery" => choice = Some(Choice::Recovery),
                 "daruma.slot" => {
@@ -93,7 +95,8 @@ impl Cmdline {
                 "daruma.try" => line.attempt = number()?,
                 "daruma.verity" if value.is_empty() => line.verity = None,
                 "daruma.verity" => {
-                    line.verity = Some(Verity::parse(value).with_context(|| format!("reading {word:?}"))?)
+                    line.verity =
+                        Some(Verity::parse(value).with_context(|| format!("reading {word:?}"))?)
                 }
                 "daruma.overlay" => line.overlay = OverlayMode::parse(value)?,
                 "daruma.watchdog" => line.watchdog_s = number()?,
@@ -104,7 +107,9 @@ impl Cmdline {
                 }
                 // Without it the disk is found by other signs: no reason not to boot.
                 "daruma.disk" => line.disk = value.parse().ok(),
-                "daruma.booted" => line.booted = Some(value.to_owned()).filter(|time| !time.is_empty()),
+                "daruma.booted" => {
+                    line.booted = Some(value.to_owned()).filter(|time| !time.is_empty())
+                }
                 "daruma.version" => line.version = Some(value.to_owned()),
                 _ => {}
             }
@@ -112,7 +117,8 @@ impl Cmdline {
         match choice {
             Some(choice) => line.choice = choice,
             None => bail!(
-                "reading the kernel command line: daruma.slot=A|B|recovery is missing; boot through GRUB"
+                "reading the kernel command line: daruma.slot=A|B|recovery is missing; boot \
+                    through GRUB"
             ),
         }
         Ok(line)
@@ -154,7 +160,9 @@ impl Verity {
     /// `ROOTHASH:SALT:DATABLOCKS`
     fn parse(value: &str) -> Result<Self> {
         let fields: Vec<&str> = value.split(':').collect();
-        let [root_hash, salt, data_blocks] = fields[..] else { bail!("it is ROOTHASH:SALT:DATABLOCKS") };
+        let [root_hash, salt, data_blocks] = fields[..] else {
+            bail!("it is ROOTHASH:SALT:DATABLOCKS")
+        };
         let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         ensure!(
             root_hash.len() == 64 && hex(root_hash),
@@ -200,7 +208,8 @@ mod tests {
     fn the_line_that_grub_makes_is_understood() {
         let hash = hash();
         let text = format!(
-            "BOOT_IMAGE=/vmlinuz daruma.slot=B daruma.trial=1 daruma.try=2 daruma.verity={hash}:00ff:1234 panic=5 \
+            "BOOT_IMAGE=/vmlinuz daruma.slot=B daruma.trial=1 daruma.try=2 \
+                daruma.verity={hash}:00ff:1234 panic=5 \
              daruma.disk=da12da12-0000-4000-8000-000000000002 daruma.booted=2026-11-28T12:59:03 \
              quiet console=ttyS0,115200 daruma.overlay=root daruma.watchdog=0 daruma.init=/bin/sh\n"
         );
@@ -227,9 +236,11 @@ mod tests {
 
     #[test]
     fn a_disk_without_a_name_that_can_be_read_has_none() {
-        for text in
-            ["daruma.slot=A daruma.disk=vda", "daruma.slot=A daruma.disk= daruma.booted=", "daruma.slot=A"]
-        {
+        for text in [
+            "daruma.slot=A daruma.disk=vda",
+            "daruma.slot=A daruma.disk= daruma.booted=",
+            "daruma.slot=A",
+        ] {
             let line = Cmdline::parse(text).unwrap();
             assert_eq!((line.disk, line.booted), (None, None), "{text}");
         }
@@ -239,7 +250,10 @@ mod tests {
     fn what_is_not_said_has_the_documented_value() {
         let line = Cmdline::parse("daruma.slot=recovery").unwrap();
         assert_eq!((line.choice, line.trial, line.attempt), (Choice::Recovery, false, 0));
-        assert_eq!((line.overlay, line.watchdog_s, line.recovery_wait_s), (OverlayMode::Etc, 60, 60));
+        assert_eq!(
+            (line.overlay, line.watchdog_s, line.recovery_wait_s),
+            (OverlayMode::Etc, 60, 60)
+        );
         assert_eq!(line.init, PathBuf::from("/sbin/init"));
     }
 

@@ -1,4 +1,5 @@
-//! What `daruma-init` says, all through the kernel's log: it reaches every console, and the real init's log later.
+//! What `daruma-init` says, all through the kernel's log: it reaches every console, and the real
+//! init's log later.
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -25,13 +25,16 @@ impl Drivers {
     /// Reads the index in `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(index::FILE);
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         Ok(Self { dir: dir.to_owned(), index: Index::parse(&text), tried: BTreeSet::new() })
     }
 
-    /// Loads a module after what it needs. Does nothing when it is built in (not here) or was tried before.
+    /// Loads a module after what it needs. Does nothing when it is built in (not here) or was tried
+    /// before.
     pub(crate) fn load(&mut self, name: &str) -> Result<()> {
-        let order: Vec<String> = self.index.load_order(name).into_iter().map(str::to_owned).collect();
+        let order: Vec<String> =
+            self.index.load_order(name).into_iter().map(str::to_owned).collect();
         for name in order {
             if self.tried.insert(name.clone()) {
                 self.insert(&name)?;
@@ -47,14 +50,15 @@ impl Drivers {
         let result = finit_module(&file, c"", ModuleInitFlags::empty());
         console::detail(&format!("module {name}: {} ms", start.elapsed().as_millis()));
         match result {
-            // ENODEV: this processor lacks the instructions, or there is no such hardware after all.
+            // ENODEV: this processor lacks the instructions, or there is no such hardware after
+            // all.
             Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("loading the kernel module {name}")),
         }
     }
 
-    /// Loads what one device asks for. Watchdogs are left to whoever arms one. One driver that fails must not
-    /// stop the boot: the disk may hang on another one.
+    /// Loads what one device asks for. Watchdogs are left to whoever arms one. One driver that
+    /// fails must not stop the boot: the disk may hang on another one.
     pub(crate) fn load_for(&mut self, modalias: &str) {
         let matching: Vec<String> = self.index.matching(modalias).map(str::to_owned).collect();
         for name in matching {
@@ -75,8 +79,8 @@ impl Drivers {
         }
     }
 
-    /// Loads a module if a device asks for it; `true` if it did and the module is there. One driver that fails must not
-    /// stop the boot: the disk may hang on another one.
+    /// Loads a module if a device asks for it; `true` if it did and the module is there. One driver
+    /// that fails must not stop the boot: the disk may hang on another one.
     pub(crate) fn load_if_asked(&mut self, name: &str, modaliases: &BTreeSet<String>) -> bool {
         let Some(entry) = self.index.modules.get(name) else { return false };
         if !modaliases.iter().any(|modalias| entry.matches(modalias)) {
@@ -92,7 +96,8 @@ impl Drivers {
 
 /// The `modalias` of every device there is, each once.
 pub(crate) fn modaliases(sys: &Path) -> BTreeSet<String> {
-    let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries =
+        |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     entries(sys.join("bus"))
         .flat_map(|bus| entries(bus.join("devices")))
         // The processors have one for all of them, elsewhere.
@@ -110,7 +115,9 @@ mod tests {
     #[test]
     fn every_device_and_the_processor_is_asked_for_its_driver() {
         let sys = tempfile::tempdir().unwrap();
-        for (device, modalias) in [("bus/pci/devices/0", "pci:v1\n"), ("bus/usb/devices/1", "usb:v2\n")] {
+        for (device, modalias) in
+            [("bus/pci/devices/0", "pci:v1\n"), ("bus/usb/devices/1", "usb:v2\n")]
+        {
             fs::create_dir_all(sys.path().join(device)).unwrap();
             fs::write(sys.path().join(device).join("modalias"), modalias).unwrap();
         }

@@ -11,8 +11,8 @@ pub(crate) fn open_esp(device: &Path) -> Result<FileDisk> {
     FileDisk::open(device).with_context(|| format!("opening {}", device.display()))
 }
 
-/// `env` with this boot of `slot` counted as a failure: GRUB said that it is try `attempt`, which the copy that
-/// survived may not know.
+/// `env` with this boot of `slot` counted as a failure: GRUB said that it is try `attempt`, which
+/// the copy that survived may not know.
 pub(crate) fn with_failure(mut env: Env, slot: Slot, attempt: u32) -> Env {
     let mut state = BootState::from_env(&env);
     let counted = match slot {

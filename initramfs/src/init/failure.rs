@@ -46,9 +46,11 @@ pub(crate) fn end(boot: &Boot, error: &anyhow::Error) -> ! {
 pub(crate) fn restart() -> ! {
     nix::unistd::sync();
     // Time for a person, and for a slow serial line.
-    let _ = poll(&mut [], PollTimeout::try_from(Duration::from_secs(2)).unwrap_or(PollTimeout::ZERO));
+    let _ =
+        poll(&mut [], PollTimeout::try_from(Duration::from_secs(2)).unwrap_or(PollTimeout::ZERO));
     let _ = reboot(RebootMode::RB_AUTOBOOT);
-    // Only without the right to reboot. The kernel panics when its first process ends, and panic=5 restarts it.
+    // Only without the right to reboot. The kernel panics when its first process ends, and panic=5
+    // restarts it.
     std::process::exit(1)
 }
 
@@ -61,24 +63,29 @@ fn failure_line(line: &Cmdline, slot: Slot, error: &anyhow::Error) -> String {
 fn record(var: &Path, line: &str) -> Result<()> {
     let path = var.join(FAILURES);
     fs::create_dir_all(path.parent().unwrap_or(var)).context("creating its folder")?;
-    let before =
-        fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let before = fs::read(&path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let lines: Vec<&str> = before.lines().chain([line]).collect();
     let kept = lines[lines.len().saturating_sub(KEPT_LINES)..].join("\n");
     tree::write_durably(&path, format!("{kept}\n").as_bytes())
 }
 
-/// With a whole environment GRUB has counted this try already, and nothing is written. A damaged one may be the reason
-/// why nothing is ever counted, so it is rebuilt with this failure in it.
+/// With a whole environment GRUB has counted this try already, and nothing is written. A damaged
+/// one may be the reason why nothing is ever counted, so it is rebuilt with this failure in it.
 fn count_if_damaged(esp: &Path, slot: Slot, attempt: u32) -> Result<()> {
-    let store = EnvStore::open(environment::open_esp(esp)?).context("reading the EFI system partition")?;
+    let store =
+        EnvStore::open(environment::open_esp(esp)?).context("reading the EFI system partition")?;
     let loaded = store.load().context("reading the environment")?;
     if loaded.damage.is_empty() {
         return Ok(());
     }
     let env = environment::with_failure(loaded.env, slot, attempt);
     store.heal(&env).context("rebuilding the environment")?;
-    console::loud(&format!("the environment was damaged ({}) and is rebuilt", loaded.damage.join(", ")));
+    console::loud(&format!(
+        "the environment was damaged ({}) and is rebuilt",
+        loaded.damage.join(", ")
+    ));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The first content of /var: what the image has below /var and the partition has not.
 //!
-//! Done once per system (`lib/daruma/var-filled` holds its root hash), so that a file which someone deleted stays
-//! deleted until an update brings a new image.
+//! Done once per system (`lib/daruma/var-filled` holds its root hash), so that a file which someone
+//! deleted stays deleted until an update brings a new image.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -13,8 +13,8 @@ use crate::tree::{self, TreeCopy};
 
 /// Copies to `var` what only `image` (the image's /var) has.
 ///
-/// Everything that is missing is copied aside, made durable and only then given its name, one rename each: a power
-/// cut leaves whole entries, and the next boot does the rest.
+/// Everything that is missing is copied aside, made durable and only then given its name, one
+/// rename each: a power cut leaves whole entries, and the next boot does the rest.
 pub(crate) fn fill(image: &Path, var: &Path, root_hash: &str, tick: &dyn Fn()) -> Result<()> {
     let stamp = var.join("lib/daruma/var-filled");
     if fs::read_to_string(&stamp).is_ok_and(|text| text.trim() == root_hash) {
@@ -22,17 +22,22 @@ pub(crate) fn fill(image: &Path, var: &Path, root_hash: &str, tick: &dyn Fn()) -
     }
     let aside = var.join(".daruma-new");
     tree::remove(&aside)?;
-    DirBuilder::new().mode(0o700).create(&aside).with_context(|| format!("creating {}", aside.display()))?;
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&aside)
+        .with_context(|| format!("creating {}", aside.display()))?;
     let mut missing = Vec::new();
     find_missing(image, var, &mut missing)?;
     let mut copy = TreeCopy::new(tick);
-    let copies: Vec<PathBuf> = (0..missing.len()).map(|number| aside.join(number.to_string())).collect();
+    let copies: Vec<PathBuf> =
+        (0..missing.len()).map(|number| aside.join(number.to_string())).collect();
     for ((from, _), copied) in missing.iter().zip(&copies) {
         copy.copy(from, copied)?;
     }
     tree::sync(var)?;
     for ((_, to), copied) in missing.iter().zip(&copies) {
-        fs::rename(copied, to).with_context(|| format!("moving {} to {}", copied.display(), to.display()))?;
+        fs::rename(copied, to)
+            .with_context(|| format!("moving {} to {}", copied.display(), to.display()))?;
     }
     tree::remove(&aside)?;
     fs::create_dir_all(var.join("lib/daruma"))?;
@@ -40,8 +45,8 @@ pub(crate) fn fill(image: &Path, var: &Path, root_hash: &str, tick: &dyn Fn()) -
     tree::write_durably(&stamp, format!("{root_hash}\n").as_bytes())
 }
 
-/// Entries of the image (first) that have no entry of any kind in /var (second), looked for in the folders that
-/// both have.
+/// Entries of the image (first) that have no entry of any kind in /var (second), looked for in the
+/// folders that both have.
 fn find_missing(image: &Path, var: &Path, missing: &mut Vec<(PathBuf, PathBuf)>) -> Result<()> {
     let context = || format!("reading {}", image.display());
     for entry in fs::read_dir(image).with_context(context)? {
@@ -67,7 +72,8 @@ mod tests {
             fs::create_dir_all(image.join(folder)).unwrap();
         }
         fs::write(image.join("lib/dpkg/status"), "packages").unwrap();
-        fs::set_permissions(image.join("lib/dpkg/status"), fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(image.join("lib/dpkg/status"), fs::Permissions::from_mode(0o640))
+            .unwrap();
         fs::hard_link(image.join("lib/dpkg/status"), image.join("lib/dpkg/status-old")).unwrap();
         fs::set_permissions(image.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
         symlink("../run", image.join("run")).unwrap();

@@ -14,7 +14,8 @@ use crate::mounts;
 /// What moves along with the root.
 const MOVED: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
-/// Whether there is a program at `init` inside `root`. Links are followed inside it, as they will be later.
+/// Whether there is a program at `init` inside `root`. Links are followed inside it, as they will
+/// be later.
 pub(crate) fn check(root: &Path, init: &Path) -> Result<()> {
     let context = || format!("looking for {} in the root image", init.display());
     let program = resolve(root, init).with_context(context)?;
@@ -52,8 +53,8 @@ fn resolve(root: &Path, path: &Path) -> Result<PathBuf> {
     Ok(root.join(at.strip_prefix("/")?))
 }
 
-/// Makes `root` the root of everything, frees the initramfs and becomes `init`. Every file that is open here is
-/// closed by that, the watchdog among them.
+/// Makes `root` the root of everything, frees the initramfs and becomes `init`. Every file that is
+/// open here is closed by that, the watchdog among them.
 pub(crate) fn switch(root: &Path, init: &Path) -> Result<Infallible> {
     for mount in MOVED {
         mounts::move_to(Path::new(mount), &root.join(&mount[1..]))?;
@@ -105,7 +106,8 @@ mod tests {
         symlink("/usr/lib/systemd/systemd", at("usr/sbin/init")).unwrap();
         let error = check(root.path(), Path::new("/sbin/init")).unwrap_err();
         assert!(error.to_string().contains("not an executable"), "{error}");
-        fs::set_permissions(at("usr/lib/systemd/systemd"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(at("usr/lib/systemd/systemd"), fs::Permissions::from_mode(0o755))
+            .unwrap();
         check(root.path(), Path::new("/sbin/init")).unwrap();
         check(root.path(), Path::new("/sbin/../../../sbin/init")).unwrap();
         symlink("loop", at("loop")).unwrap();

@@ -1,10 +1,12 @@
 //! `daruma-init`: the first process of a boot, in the initramfs.
 //!
-//! It mounts the slot that GRUB chose, through dm-verity, puts the overlays over it and hands over to the real init;
-//! in recovery it gets a device going again that has no slot left. What fails here is said on the console, written
-//! down on /var and ends in a restart, which costs the slot one try.
+//! It mounts the slot that GRUB chose, through dm-verity, puts the overlays over it and hands over
+//! to the real init; in recovery it gets a device going again that has no slot left. What fails
+//! here is said on the console, written down on /var and ends in a restart, which costs the slot
+//! one try.
 //!
-//! Reads from top to bottom: [`Boot::run`] prepares, [`Plan`] says what is to be done, [`Boot::execute`] does it.
+//! Reads from top to bottom: [`Boot::run`] prepares, [`Plan`] says what is to be done,
+//! [`Boot::execute`] does it.
 
 mod cmdline;
 mod console;
@@ -72,8 +74,13 @@ fn main() -> ExitCode {
         console::loud(&format!("FAILED: {panic}; rebooting"));
         failure::restart();
     }));
-    let mut boot =
-        Boot { line: None, drivers: Drivers::default(), watchdog: Watchdog::none(), esp: None, var: None };
+    let mut boot = Boot {
+        line: None,
+        drivers: Drivers::default(),
+        watchdog: Watchdog::none(),
+        esp: None,
+        var: None,
+    };
     let Err(error) = boot.run();
     failure::end(&boot, &error)
 }
@@ -98,12 +105,19 @@ impl Boot {
         };
         let mut for_var = self.drivers.clone();
         let (told, needed) = (line.told(), [slot.root_label()]);
-        // On a second processor, because ext4 alone takes as long as finding the disk and all that the root needs. A
-        // module that both ask for is loaded by the first; the kernel lets the other wait for it.
+        // On a second processor, because ext4 alone takes as long as finding the disk and all that
+        // the root needs. A module that both ask for is loaded by the first; the kernel lets the
+        // other wait for it.
         let disk = thread::scope(|scope| {
             let loading = scope.spawn(|| load_for_var(&mut for_var));
-            let disk =
-                partitions::wait(Path::new(SYS), &told, &needed, &uevents, &mut self.drivers, &self.watchdog);
+            let disk = partitions::wait(
+                Path::new(SYS),
+                &told,
+                &needed,
+                &uevents,
+                &mut self.drivers,
+                &self.watchdog,
+            );
             let root = load_for_root(&mut self.drivers);
             let var = loading.join().unwrap_or_else(|_| bail!("loading the file system of /var"));
             var.and(root).and(disk)
@@ -130,26 +144,31 @@ impl Boot {
                     }
                 }
                 Step::SettleDisk { disk, new_guids } => {
-                    // Neither a disk that cannot be used whole nor one without a name is a reason not to boot.
+                    // Neither a disk that cannot be used whole nor one without a name is a reason
+                    // not to boot.
                     let settled = var::settle_table(disk, *new_guids);
                     let grown = var_device.map(|device| var::grow(device, Path::new(VAR)));
-                    for error in [Some(settled), grown].into_iter().flatten().filter_map(Result::err) {
+                    for error in
+                        [Some(settled), grown].into_iter().flatten().filter_map(Result::err)
+                    {
                         console::warn(&format!("{error:#}"));
                     }
                 }
                 Step::OpenRoot { label, partition, verity: figures } => {
-                    let device =
-                        VerityDevice::open(partition, figures).with_context(|| format!("opening {label}"))?;
+                    let device = VerityDevice::open(partition, figures)
+                        .with_context(|| format!("opening {label}"))?;
                     verity = Some(device);
                 }
                 Step::MountRoot { label, at } => {
-                    let device = &verity.as_ref().context("mounting the root: it is not open")?.path;
-                    mounts::mount("squashfs", device, at, MountFlags::RDONLY, "").with_context(|| {
-                        format!("mounting {label}, or its content does not match daruma.verity")
-                    })?;
+                    let device =
+                        &verity.as_ref().context("mounting the root: it is not open")?.path;
+                    mounts::mount("squashfs", device, at, MountFlags::RDONLY, "").with_context(
+                        || format!("mounting {label}, or its content does not match daruma.verity"),
+                    )?;
                 }
                 Step::FillVar { image } => {
-                    // A full /var must not keep a system from booting: the update may be what empties it.
+                    // A full /var must not keep a system from booting: the update may be what
+                    // empties it.
                     let from = Path::new(image).join("var");
                     if let Err(error) = fill::fill(&from, Path::new(VAR), &plan.root_hash, &tick) {
                         console::warn(&format!(
@@ -184,7 +203,8 @@ impl Boot {
         bail!("the plan ends without starting anything")
     }
 
-    /// Covers `lower` with the slot's upper, at `target`. `kind` is the folder below /var/lib/daruma.
+    /// Covers `lower` with the slot's upper, at `target`. `kind` is the folder below
+    /// /var/lib/daruma.
     fn cover(
         &self,
         kind: &str,
@@ -210,7 +230,8 @@ impl Boot {
         };
         let upper = match prepare(&place) {
             Err(error) if state == VarState::Persistent => {
-                // Such as a full /var: the settings are as they were last, and what changes now is kept in memory.
+                // Such as a full /var: the settings are as they were last, and what changes now is
+                // kept in memory.
                 console::warn(&format!("{error:#}; they are kept in memory only"));
                 lowers.splice(0..0, upper::read_only(&base(VAR), slot, &plan.root_hash));
                 mounts::tmpfs(Path::new(var::MEMORY))?;
@@ -225,10 +246,16 @@ impl Boot {
 fn cover_with_memory(lower: &Path, target: &Path) -> Result<()> {
     let memory = Path::new("/daruma/memory");
     mounts::tmpfs(memory)?;
-    let overlay =
-        Overlay { lower: vec![lower.into()], upper: memory.join("upper"), work: memory.join("work") };
+    let overlay = Overlay {
+        lower: vec![lower.into()],
+        upper: memory.join("upper"),
+        work: memory.join("work"),
+    };
     for dir in [&overlay.upper, &overlay.work] {
-        DirBuilder::new().mode(0o755).create(dir).with_context(|| format!("creating {}", dir.display()))?;
+        DirBuilder::new()
+            .mode(0o755)
+            .create(dir)
+            .with_context(|| format!("creating {}", dir.display()))?;
     }
     overlay.mount(target)
 }
@@ -238,7 +265,13 @@ fn mount_kernel_file_systems() -> Result<()> {
     mounts::mount("proc", "proc", "/proc", strict, "")?;
     mounts::mount("sysfs", "sysfs", SYS, strict, "")?;
     mounts::mount("devtmpfs", "devtmpfs", "/dev", MountFlags::NOSUID, "mode=755")?;
-    mounts::mount("tmpfs", "tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, "mode=755,size=20%")?;
+    mounts::mount(
+        "tmpfs",
+        "tmpfs",
+        "/run",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        "mode=755,size=20%",
+    )?;
     DirBuilder::new().mode(0o755).create("/run/daruma").context("creating /run/daruma")
 }
 
@@ -256,8 +289,8 @@ fn load_for_root(drivers: &mut Drivers) -> Result<()> {
     wanted::ROOT.iter().try_for_each(|name| drivers.load(name))
 }
 
-/// Loads one watchdog's driver and arms it. The sure ones come first, and no second one is started: whoever takes over
-/// feeds one only.
+/// Loads one watchdog's driver and arms it. The sure ones come first, and no second one is started:
+/// whoever takes over feeds one only.
 fn arm_watchdog(drivers: &mut Drivers, timeout_s: u32) -> Watchdog {
     let device = Path::new("/dev/watchdog");
     let modaliases = || drivers::modaliases(Path::new(SYS));

@@ -31,7 +31,9 @@ pub(crate) fn tmpfs(target: &Path) -> Result<()> {
 /// Moves a mount with all that is mounted below it.
 pub(crate) fn move_to(from: &Path, to: &Path) -> Result<()> {
     let moved = Mount::builder().fstype("none").flags(MountFlags::MOVE).mount(from, to);
-    moved.map(drop).with_context(|| format!("moving the mount {} to {}", from.display(), to.display()))
+    moved
+        .map(drop)
+        .with_context(|| format!("moving the mount {} to {}", from.display(), to.display()))
 }
 
 /// An OverlayFS.
@@ -48,12 +50,15 @@ impl Overlay {
         mount("overlay", "overlay", target, MountFlags::empty(), &self.options())
     }
 
-    /// None of the paths holds a comma or a colon: all are made in this program. `index` and the like are switched
-    /// off because they tie an upper to one lower, and an upper here outlives its image.
+    /// None of the paths holds a comma or a colon: all are made in this program. `index` and the
+    /// like are switched off because they tie an upper to one lower, and an upper here outlives its
+    /// image.
     fn options(&self) -> String {
         let lower: Vec<String> = self.lower.iter().map(|path| path.display().to_string()).collect();
         let (upper, work) = (self.upper.display(), self.work.display());
         let lower = lower.join(":");
-        format!("lowerdir={lower},upperdir={upper},workdir={work},index=off,metacopy=off,redirect_dir=off")
+        format!(
+            "lowerdir={lower},upperdir={upper},workdir={work},index=off,metacopy=off,redirect_dir=off"
+        )
     }
 }

@@ -1,7 +1,8 @@
 //! Finds the disk that GRUB started from among those that have Daruma's partitions.
 //!
-//! What tells one from another is decided in [`grub_env::choose_disk`]; here it is waited for, with the drivers that the
-//! hardware asks for. What was found is left for the agent in [`DiskRecord::PATH`].
+//! What tells one from another is decided in [`grub_env::choose_disk`]; here it is waited for, with
+//! the drivers that the hardware asks for. What was found is left for the agent in
+//! [`DiskRecord::PATH`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,8 +56,11 @@ impl LabelledDisk {
     }
 
     fn of(parent: &Path, devices: &Path) -> Self {
-        let read = |file: &str| fs::read_to_string(parent.join(file)).unwrap_or_default().trim().to_owned();
-        let place = parent.strip_prefix(devices).unwrap_or(parent).parent().unwrap_or(Path::new(""));
+        let read = |file: &str| {
+            fs::read_to_string(parent.join(file)).unwrap_or_default().trim().to_owned()
+        };
+        let place =
+            parent.strip_prefix(devices).unwrap_or(parent).parent().unwrap_or(Path::new(""));
         let place = if place.ends_with("block") { place.parent().unwrap_or(place) } else { place };
         let place = place.to_string_lossy().into_owned();
         Self {
@@ -84,7 +88,8 @@ fn scan(sys: &Path) -> Vec<LabelledDisk> {
         // A partition's directory lies in its disk's.
         let Ok(real) = fs::canonicalize(entry.path()) else { continue };
         let Some(parent) = real.parent() else { continue };
-        let disk = disks.entry(parent.to_owned()).or_insert_with(|| LabelledDisk::of(parent, &devices));
+        let disk =
+            disks.entry(parent.to_owned()).or_insert_with(|| LabelledDisk::of(parent, &devices));
         disk.partitions.entry(label.to_owned()).or_insert_with(|| device.to_owned());
     }
     disks.into_values().collect()
@@ -106,8 +111,10 @@ impl Search<'_> {
             if !disk.has(self.needed) {
                 continue;
             }
-            let known = before.iter().find(|(seen, _)| *seen == disk).map(|(_, evidence)| evidence.clone());
-            // A device node may come a moment later than its folder in sysfs: then it is looked for again.
+            let known =
+                before.iter().find(|(seen, _)| *seen == disk).map(|(_, evidence)| evidence.clone());
+            // A device node may come a moment later than its folder in sysfs: then it is looked for
+            // again.
             if let Some(evidence) = known.or_else(|| read(&disk)) {
                 self.seen.push((disk, evidence));
             }
@@ -136,13 +143,15 @@ impl Search<'_> {
 
     /// What a person is told of the choice where there is one.
     fn line(&self, taken: &LabelledDisk, by: By) -> Option<String> {
-        let others = self.seen.iter().map(|(disk, _)| disk.name.as_str()).filter(|name| *name != taken.name);
+        let others =
+            self.seen.iter().map(|(disk, _)| disk.name.as_str()).filter(|name| *name != taken.name);
         let others: Vec<&str> = others.collect();
         (!others.is_empty()).then(|| {
             let (count, name) = (self.seen.len(), &taken.name);
             let others = others.join(" and ") + if count == 2 { " is" } else { " are" };
             format!(
-                "{count} disks have Daruma's partitions: {name} is taken, because {by}; {others} left alone"
+                "{count} disks have Daruma's partitions: {name} is taken, because {by}; {others} \
+                    left alone"
             )
         })
     }
@@ -159,11 +168,12 @@ fn read_evidence(told: &Told, disk: &LabelledDisk) -> Option<Evidence> {
     Some(Evidence::gather(told, &open(disk.whole())?, esp.flatten(), root.flatten()))
 }
 
-/// Finds the disk, loading the drivers that the hardware asks for, and waits for what appears late. `needed` are the
-/// labels without which there is no boot.
+/// Finds the disk, loading the drivers that the hardware asks for, and waits for what appears late.
+/// `needed` are the labels without which there is no boot.
 ///
-/// The drivers are tried in the order of [`wanted::DISK`], and not a second longer than until the disk is there: the
-/// rest is the real system's business, and a controller without disks may take a second to find that out.
+/// The drivers are tried in the order of [`wanted::DISK`], and not a second longer than until the
+/// disk is there: the rest is the real system's business, and a controller without disks may take a
+/// second to find that out.
 pub(crate) fn wait(
     sys: &Path,
     told: &Told,
@@ -194,7 +204,11 @@ pub(crate) fn wait(
             return announce(&search, disk, by);
         }
         if waited >= GIVE_UP {
-            bail!("waiting for the partitions {}: {}", needed.join(", "), describe(told, &scan(sys)));
+            bail!(
+                "waiting for the partitions {}: {}",
+                needed.join(", "),
+                describe(told, &scan(sys))
+            );
         }
         // An event wakes this up; the second is for the steps of patience above.
         match uevents.wait(Duration::from_secs(1))? {
@@ -217,20 +231,28 @@ fn announce(search: &Search<'_>, disk: LabelledDisk, by: By) -> Result<LabelledD
     }
     let (name, sequence, place) = (disk.name.clone(), disk.sequence.clone(), disk.place.clone());
     let record = DiskRecord { disk: name, sequence, place, by };
-    fs::write(DiskRecord::PATH, record.to_text()).with_context(|| format!("writing {}", DiskRecord::PATH))?;
+    fs::write(DiskRecord::PATH, record.to_text())
+        .with_context(|| format!("writing {}", DiskRecord::PATH))?;
     Ok(disk)
 }
 
 fn describe(told: &Told, disks: &[LabelledDisk]) -> String {
     if disks.is_empty() {
-        return "no disk has any of Daruma's partitions; is its driver in the initramfs?".to_owned();
+        return "no disk has any of Daruma's partitions; is its driver in the initramfs?"
+            .to_owned();
     }
-    let labels = |disk: &LabelledDisk| disk.partitions.keys().cloned().collect::<Vec<_>>().join(" ");
-    let all =
-        disks.iter().map(|disk| format!("{} has {}", disk.name, labels(disk))).collect::<Vec<_>>().join("; ");
+    let labels =
+        |disk: &LabelledDisk| disk.partitions.keys().cloned().collect::<Vec<_>>().join(" ");
+    let all = disks
+        .iter()
+        .map(|disk| format!("{} has {}", disk.name, labels(disk)))
+        .collect::<Vec<_>>()
+        .join("; ");
     match told.esp_guid {
         Some(guid) => {
-            format!("GRUB was started from the EFI system partition {guid}, which no disk has: {all}")
+            format!(
+                "GRUB was started from the EFI system partition {guid}, which no disk has: {all}"
+            )
         }
         None => all,
     }
@@ -248,21 +270,29 @@ mod tests {
         fs::create_dir_all(&disk).unwrap();
         fs::create_dir_all(sys.join("class/block")).unwrap();
         fs::write(disk.join("removable"), if removable { "1\n" } else { "0\n" }).unwrap();
-        fs::write(disk.join("uevent"), format!("MAJOR=254\nDEVNAME={name}\nDEVTYPE=disk\n")).unwrap();
+        fs::write(disk.join("uevent"), format!("MAJOR=254\nDEVNAME={name}\nDEVTYPE=disk\n"))
+            .unwrap();
         symlink(&disk, sys.join("class/block").join(name)).unwrap();
         for (number, label) in labels.iter().enumerate() {
             let partition = format!("{name}{}", number + 1);
             let dir = disk.join(&partition);
             fs::create_dir(&dir).unwrap();
-            let uevent =
-                format!("DEVNAME={partition}\nDEVTYPE=partition\nPARTN={}\nPARTNAME={label}\n", number + 1);
+            let uevent = format!(
+                "DEVNAME={partition}\nDEVTYPE=partition\nPARTN={}\nPARTNAME={label}\n",
+                number + 1
+            );
             fs::write(dir.join("uevent"), uevent).unwrap();
             symlink(&dir, sys.join("class/block").join(&partition)).unwrap();
         }
     }
 
     fn told() -> Told {
-        Told { booted: Some("now".into()), slot: Some(image_layout::Slot::A), attempt: 1, ..Told::default() }
+        Told {
+            booted: Some("now".into()),
+            slot: Some(image_layout::Slot::A),
+            attempt: 1,
+            ..Told::default()
+        }
     }
 
     /// A disk on which GRUB has counted this boot, or has not.
@@ -274,7 +304,8 @@ mod tests {
     fn taken(sys: &Path, needed: &[&str], started: &str, waited: Duration) -> Option<String> {
         let told = told();
         let mut search = Search { told: &told, needed, seen: Vec::new() };
-        let counted = |disk: &LabelledDisk| if disk.name == started { Counted::Exactly } else { Counted::No };
+        let counted =
+            |disk: &LabelledDisk| if disk.name == started { Counted::Exactly } else { Counted::No };
         search.look(sys, |disk| Some(evidence(counted(disk))));
         search.found(waited).map(|(disk, _)| disk.name)
     }
@@ -350,7 +381,8 @@ mod tests {
         search.look(sys.path(), |_| Some(evidence(Counted::No)));
         let (disk, by) = search.found(GIVE_UP).unwrap();
         assert_eq!(by, By::Nothing);
-        let expected = "2 disks have Daruma's partitions: vda is taken, because nothing tells them apart; vdb is left alone";
+        let expected = "2 disks have Daruma's partitions: vda is taken, because nothing tells \
+            them apart; vdb is left alone";
         assert_eq!(search.line(&disk, by).as_deref(), Some(expected));
         assert!(!by.is_proof());
     }

@@ -20,8 +20,8 @@ pub(crate) const VAR: &str = "/daruma/var";
 pub(crate) enum Step {
     /// Mounts /var at [`VAR`]; with no device, or when it cannot be mounted, in memory.
     MountVar { device: Option<PathBuf> },
-    /// Makes the partition table that of this disk, and lets /var fill it. New GUIDs only where GRUB tells the disk by
-    /// them: the GRUB script of an older device does not.
+    /// Makes the partition table that of this disk, and lets /var fill it. New GUIDs only where
+    /// GRUB tells the disk by them: the GRUB script of an older device does not.
     SettleDisk { disk: PathBuf, new_guids: bool },
     /// Maps the root partition through dm-verity.
     OpenRoot { label: &'static str, partition: PathBuf, verity: Verity },
@@ -53,11 +53,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan that boots a slot. /var comes first, so that what goes wrong after it can be written down there.
+    /// The plan that boots a slot. /var comes first, so that what goes wrong after it can be
+    /// written down there.
     pub(crate) fn new(line: &Cmdline, slot: Slot, disk: &LabelledDisk) -> Result<Self> {
         let verity = line.verity.clone();
-        let verity = verity
-            .context("reading the kernel command line: daruma.verity=ROOTHASH:SALT:BLOCKS is missing")?;
+        let verity = verity.context(
+            "reading the kernel command line: daruma.verity=ROOTHASH:SALT:BLOCKS is missing",
+        )?;
         let root_hash = verity.root_hash.clone();
         let label = slot.root_label();
         let partition =
@@ -91,8 +93,10 @@ mod tests {
 
     fn disk(labels: &[&str]) -> LabelledDisk {
         let name = |label: &&str| label::ALL.iter().position(|other| other == label).unwrap() + 1;
-        let partitions =
-            labels.iter().map(|label| ((*label).to_owned(), format!("vda{}", name(label)))).collect();
+        let partitions = labels
+            .iter()
+            .map(|label| ((*label).to_owned(), format!("vda{}", name(label))))
+            .collect();
         let mut disk = LabelledDisk::default();
         (disk.name, disk.partitions) = ("vda".into(), partitions);
         disk
@@ -101,15 +105,20 @@ mod tests {
     /// The plan's steps in words.
     fn steps(arguments: &str, disk: &LabelledDisk) -> Vec<String> {
         let hash = "00".repeat(32);
-        let line = Cmdline::parse(&format!("daruma.slot=B daruma.verity={hash}:00:8 {arguments}")).unwrap();
+        let line = Cmdline::parse(&format!("daruma.slot=B daruma.verity={hash}:00:8 {arguments}"))
+            .unwrap();
         let plan = Plan::new(&line, Slot::B, disk).unwrap();
         assert_eq!(plan.root_hash, hash);
         let word = |step: &Step| match step {
             Step::MountVar { device: Some(device) } => format!("var {}", device.display()),
             Step::MountVar { device: None } => "var in memory".to_owned(),
-            Step::SettleDisk { disk, new_guids: true } => format!("name and grow {}", disk.display()),
+            Step::SettleDisk { disk, new_guids: true } => {
+                format!("name and grow {}", disk.display())
+            }
             Step::SettleDisk { disk, new_guids: false } => format!("grow {}", disk.display()),
-            Step::OpenRoot { label, partition, .. } => format!("open {label} {}", partition.display()),
+            Step::OpenRoot { label, partition, .. } => {
+                format!("open {label} {}", partition.display())
+            }
             Step::MountRoot { at, .. } => format!("image {at}"),
             Step::FillVar { image } => format!("fill from {image}"),
             Step::CoverRoot { slot } => format!("root over {slot}"),
@@ -131,8 +140,11 @@ mod tests {
             ("root", "/daruma/image", Some("root over B")),
             ("tmpfs", "/daruma/image", Some("root over memory")),
         ] {
-            let mut expected =
-                vec!["var /dev/vda8".to_owned(), "grow /dev/vda".into(), "open root-b /dev/vda6".into()];
+            let mut expected = vec![
+                "var /dev/vda8".to_owned(),
+                "grow /dev/vda".into(),
+                "open root-b /dev/vda6".into(),
+            ];
             expected.extend([format!("image {image}"), format!("fill from {image}")]);
             expected.extend(cover.map(str::to_owned));
             expected.extend(["place var".to_owned(), "guard".into(), "start /sbin/init".into()]);

@@ -1,9 +1,10 @@
 //! Recovery: GRUB found no slot to try, or a person asked for it.
 //!
-//! The agent, which is in the archive that GRUB loads only now, does the work: it waits for a USB stick and installs
-//! from it. This program loads the drivers that appear, shows on all consoles what the agent says, and feeds the
-//! watchdog as long as it says something. If nothing was installed, both slots get their tries back and the device
-//! starts anew: power that failed many times in a row must not leave it dead.
+//! The agent, which is in the archive that GRUB loads only now, does the work: it waits for a USB
+//! stick and installs from it. This program loads the drivers that appear, shows on all consoles
+//! what the agent says, and feeds the watchdog as long as it says something. If nothing was
+//! installed, both slots get their tries back and the device starts anew: power that failed many
+//! times in a row must not leave it dead.
 
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, PipeReader};
@@ -21,7 +22,9 @@ use initramfs::wanted;
 use crate::cmdline::Cmdline;
 use crate::partitions::LabelledDisk;
 use crate::uevents::{Uevent, Uevents};
-use crate::{Boot, SYS, console, environment, failure, load_for_root, load_for_var, partitions, var};
+use crate::{
+    Boot, SYS, console, environment, failure, load_for_root, load_for_var, partitions, var,
+};
 
 /// The agent may be silent for this long; a slow disk that syncs 8 MiB is not.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -32,8 +35,14 @@ const TICK: Duration = Duration::from_millis(250);
 pub(crate) fn run(boot: &mut Boot, wait: Duration, uevents: &Uevents) -> Result<Infallible> {
     console::loud("RECOVERY: no slot could be started, or a person asked for it");
     let told = boot.line.as_ref().map(Cmdline::told).unwrap_or_default();
-    let disk =
-        partitions::wait(Path::new(SYS), &told, &[label::ESP], uevents, &mut boot.drivers, &boot.watchdog)?;
+    let disk = partitions::wait(
+        Path::new(SYS),
+        &told,
+        &[label::ESP],
+        uevents,
+        &mut boot.drivers,
+        &boot.watchdog,
+    )?;
     let agent = Path::new("/").join(initramfs::recovery::AGENT);
     if agent.exists() {
         prepare(boot, &disk);
@@ -57,7 +66,8 @@ fn prepare(boot: &mut Boot, disk: &LabelledDisk) {
     boot.watchdog.ping();
     boot.drivers.load_for_all(Path::new(SYS));
     boot.watchdog.ping();
-    // What the agent knows of the slots lies there. A partition that cannot be mounted is replaced by memory.
+    // What the agent knows of the slots lies there. A partition that cannot be mounted is replaced
+    // by memory.
     results.push(var::mount(disk.device(label::VAR).as_deref(), Path::new("/var")).map(drop));
     for error in results.into_iter().filter_map(Result::err) {
         console::warn(&format!("{error:#}"));
@@ -138,8 +148,10 @@ fn kill(child: &mut Child) {
 }
 
 fn reset_tries(disk: &LabelledDisk) -> Result<()> {
-    let esp = disk.device(label::ESP).with_context(|| format!("looking for esp on {}", disk.name))?;
-    let store = EnvStore::open(environment::open_esp(&esp)?).context("reading the EFI system partition")?;
+    let esp =
+        disk.device(label::ESP).with_context(|| format!("looking for esp on {}", disk.name))?;
+    let store =
+        EnvStore::open(environment::open_esp(&esp)?).context("reading the EFI system partition")?;
     let loaded = store.load().context("reading the environment")?;
     let env = environment::with_tries_reset(loaded.env);
     if loaded.damage.is_empty() {

@@ -24,7 +24,8 @@ pub(crate) fn device_mapper(control: &File, command: u8, buffer: &mut [u8]) -> i
     let size = u32::try_from(buffer.len()).map_err(io::Error::other)?;
     buffer[12..16].copy_from_slice(&size.to_ne_bytes());
     let request = nix::request_code_readwrite!(0xfd, command, DM_HEADER);
-    // SAFETY: the kernel reads and writes at most data_size bytes, which was just set to the buffer's length.
+    // SAFETY: the kernel reads and writes at most data_size bytes, which was just set to the
+    // buffer's length.
     done(unsafe { libc::ioctl(control.as_raw_fd(), request, buffer.as_mut_ptr()) })
 }
 
@@ -53,8 +54,14 @@ struct BlkpgArgument {
     data: *mut BlkpgPartition,
 }
 
-/// BLKPG_RESIZE_PARTITION: tells the kernel a mounted partition's new length; `start` must stay. In bytes.
-pub(crate) fn resize_partition(disk: &File, number: u32, start: u64, length: u64) -> io::Result<()> {
+/// BLKPG_RESIZE_PARTITION: tells the kernel a mounted partition's new length; `start` must stay. In
+/// bytes.
+pub(crate) fn resize_partition(
+    disk: &File,
+    number: u32,
+    start: u64,
+    length: u64,
+) -> io::Result<()> {
     let signed = |value: u64| i64::try_from(value).map_err(io::Error::other);
     let mut partition = BlkpgPartition {
         start: signed(start)?,
@@ -81,7 +88,8 @@ pub(crate) fn resize_ext4(mounted: &File, mut blocks: u64) -> io::Result<()> {
 pub(crate) fn list_xattrs(path: &Path) -> io::Result<Vec<CString>> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the kernel writes at most `size` bytes to `buffer`; with size 0 it only counts.
-    let names = grown(|buffer, size| unsafe { libc::llistxattr(path.as_ptr(), buffer.cast(), size) });
+    let names =
+        grown(|buffer, size| unsafe { libc::llistxattr(path.as_ptr(), buffer.cast(), size) });
     match names {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(Vec::new()),
         Err(error) => Err(error),
@@ -93,14 +101,18 @@ pub(crate) fn list_xattrs(path: &Path) -> io::Result<Vec<CString>> {
 pub(crate) fn get_xattr(path: &Path, name: &CStr) -> io::Result<Vec<u8>> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the kernel writes at most `size` bytes to `buffer`; with size 0 it only counts.
-    grown(|buffer, size| unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size) })
+    grown(|buffer, size| unsafe {
+        libc::lgetxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size)
+    })
 }
 
 /// Sets an extended attribute, of a symbolic link itself.
 pub(crate) fn set_xattr(path: &Path, name: &CStr, value: &[u8]) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: both names end in NUL and the kernel reads `value.len()` bytes of the value.
-    done(unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
+    done(unsafe {
+        libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    })
 }
 
 fn nul_ended(bytes: &[u8]) -> Option<CString> {
@@ -109,12 +121,14 @@ fn nul_ended(bytes: &[u8]) -> Option<CString> {
 
 /// Asks for the size, then for the bytes.
 fn grown(ask: impl Fn(*mut u8, usize) -> libc::ssize_t) -> io::Result<Vec<u8>> {
-    let size = usize::try_from(ask(std::ptr::null_mut(), 0)).map_err(|_| io::Error::last_os_error())?;
+    let size =
+        usize::try_from(ask(std::ptr::null_mut(), 0)).map_err(|_| io::Error::last_os_error())?;
     if size == 0 {
         return Ok(Vec::new());
     }
     let mut bytes = vec![0; size];
-    let size = usize::try_from(ask(bytes.as_mut_ptr(), size)).map_err(|_| io::Error::last_os_error())?;
+    let size =
+        usize::try_from(ask(bytes.as_mut_ptr(), size)).map_err(|_| io::Error::last_os_error())?;
     bytes.truncate(size);
     Ok(bytes)
 }

@@ -1,4 +1,5 @@
-//! Copies a tree with all that a file system keeps: owners, modes, times, extended attributes, links, devices.
+//! Copies a tree with all that a file system keeps: owners, modes, times, extended attributes,
+//! links, devices.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -18,8 +19,8 @@ use nix::sys::time::TimeSpec;
 
 use crate::sys;
 
-/// Overlayfs's notes on where a file in an upper came from. They hold for the lower that the upper was made on, so
-/// they are not copied (`Documentation/filesystems/overlayfs.rst`).
+/// Overlayfs's notes on where a file in an upper came from. They hold for the lower that the upper
+/// was made on, so they are not copied (`Documentation/filesystems/overlayfs.rst`).
 const OF_ITS_LOWER: [&[u8]; 5] = [
     b"trusted.overlay.origin",
     b"trusted.overlay.impure",
@@ -43,7 +44,8 @@ impl<'a> TreeCopy<'a> {
     /// Copies `from` to `to`, which must not exist; its parent must. Durable only after a sync.
     pub(crate) fn copy(&mut self, from: &Path, to: &Path) -> Result<()> {
         (self.tick)();
-        self.copy_one(from, to).with_context(|| format!("copying {} to {}", from.display(), to.display()))
+        self.copy_one(from, to)
+            .with_context(|| format!("copying {} to {}", from.display(), to.display()))
     }
 
     fn copy_one(&mut self, from: &Path, to: &Path) -> Result<()> {
@@ -91,7 +93,8 @@ impl<'a> TreeCopy<'a> {
 
 /// Gives `to` the owner, mode, extended attributes and times of `from`.
 pub(crate) fn copy_metadata(from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
-    // In this order: a change of owner clears set-id bits and capabilities, and every change but the last the times.
+    // In this order: a change of owner clears set-id bits and capabilities, and every change but
+    // the last the times.
     let made = fs::symlink_metadata(to)?;
     if (made.uid(), made.gid()) != (metadata.uid(), metadata.gid()) {
         lchown(to, Some(metadata.uid()), Some(metadata.gid()))?;
@@ -114,7 +117,8 @@ pub(crate) fn copy_metadata(from: &Path, metadata: &Metadata, to: &Path) -> Resu
 fn copy_xattr(from: &Path, name: &CStr, to: &Path) -> Result<()> {
     let value = sys::get_xattr(from, name)?;
     match sys::set_xattr(to, name, &value) {
-        // A file system in memory holds only some kinds; an ordinary user may not set what is the system's.
+        // A file system in memory holds only some kinds; an ordinary user may not set what is the
+        // system's.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
         other => other.with_context(|| format!("setting {}", name.to_string_lossy())),
     }
@@ -159,7 +163,8 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
     write().with_context(context)
 }
 
-/// Exchanges two paths, or moves `from` where there is no `to` yet. Either way `to` never is missing or half there.
+/// Exchanges two paths, or moves `from` where there is no `to` yet. Either way `to` never is
+/// missing or half there.
 pub(crate) fn put_in_place(from: &Path, to: &Path) -> Result<()> {
     use nix::fcntl::{RenameFlags, renameat2};
     let result = match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_EXCHANGE) {

@@ -1,4 +1,5 @@
-//! The kernel's announcements of devices (netlink, `NETLINK_KOBJECT_UEVENT`): what one waits for instead of sleeping.
+//! The kernel's announcements of devices (netlink, `NETLINK_KOBJECT_UEVENT`): what one waits for
+//! instead of sleeping.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -6,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
+};
 
 /// A socket that hears the kernel.
 pub(crate) struct Uevents {
@@ -32,7 +35,8 @@ impl Uevents {
         let socket = socket::socket(AddressFamily::Netlink, SockType::Datagram, flags, protocol)
             .context("opening the socket of kernel events")?;
         // Group 1 is the kernel; 2 would be udev.
-        socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 1)).context("listening to kernel events")?;
+        socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 1))
+            .context("listening to kernel events")?;
         Ok(Self { socket })
     }
 
@@ -79,7 +83,10 @@ mod tests {
     fn an_added_device_tells_what_its_driver_is_found_by() {
         let message = b"add@/devices/x\0ACTION=add\0SUBSYSTEM=usb\0MODALIAS=usb:v1234\0SEQNUM=7\0";
         assert_eq!(Uevent::parse(message), Uevent::Added { modalias: Some("usb:v1234".into()) });
-        assert_eq!(Uevent::parse(b"add@/x\0ACTION=add\0DEVNAME=vda1\0"), Uevent::Added { modalias: None });
+        assert_eq!(
+            Uevent::parse(b"add@/x\0ACTION=add\0DEVNAME=vda1\0"),
+            Uevent::Added { modalias: None }
+        );
         assert_eq!(Uevent::parse(b"remove@/x\0ACTION=remove\0"), Uevent::Other);
         assert_eq!(Uevent::parse(b""), Uevent::Other);
     }

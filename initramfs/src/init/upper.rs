@@ -1,8 +1,9 @@
 //! Uppers of overlays: one per slot, each belonging to one system.
 //!
-//! On disk, below `/var/lib/daruma/etc` (or `root`), for each slot `A` and `B`:
-//! `upper` (the changed files), `work` (overlayfs's own), `identity` (root hash of the system whose upper it is).
-//! `A.new` or `B.new` is one in the making, or an old one on its way out; it is removed at the next boot.
+//! On disk, below `/var/lib/daruma/etc` (or `root`), for each slot `A` and `B`: `upper` (the
+//! changed files), `work` (overlayfs's own), `identity` (root hash of the system whose upper it
+//! is). `A.new` or `B.new` is one in the making, or an old one on its way out; it is removed at the
+//! next boot.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -20,8 +21,9 @@ pub(crate) struct Upper {
     pub work: PathBuf,
 }
 
-/// Gives the slot's upper, making it first if the slot holds another system than the one that it was for: as a copy
-/// of the other slot's, because an update was installed from there; of its own if the other has none.
+/// Gives the slot's upper, making it first if the slot holds another system than the one that it
+/// was for: as a copy of the other slot's, because an update was installed from there; of its own
+/// if the other has none.
 ///
 /// `base` is the folder of both slots, `lower` what the upper will cover.
 pub(crate) fn prepare(
@@ -41,10 +43,15 @@ pub(crate) fn prepare(
         return Ok(ready);
     }
 
-    DirBuilder::new().mode(0o700).create(&aside).with_context(|| format!("creating {}", aside.display()))?;
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&aside)
+        .with_context(|| format!("creating {}", aside.display()))?;
     fs::create_dir(aside.join("work"))?;
-    let source =
-        [&base.join((!slot).name()), &own].map(|dir| dir.join("upper")).into_iter().find(|dir| dir.is_dir());
+    let source = [&base.join((!slot).name()), &own]
+        .map(|dir| dir.join("upper"))
+        .into_iter()
+        .find(|dir| dir.is_dir());
     match source {
         Some(source) => TreeCopy::new(tick).copy(&source, &aside.join("upper"))?,
         None => {

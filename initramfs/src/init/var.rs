@@ -32,7 +32,9 @@ pub(crate) const MEMORY: &str = "/daruma/var-memory";
 /// Mounts /var at `at`. A device that cannot keep anything must still boot, and say so.
 pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     let Some(device) = device else {
-        console::warn("there is no partition var: /var is in memory, nothing is kept after this boot");
+        console::warn(
+            "there is no partition var: /var is in memory, nothing is kept after this boot",
+        );
         mounts::tmpfs(at)?;
         return Ok(VarState::Memory);
     };
@@ -50,12 +52,20 @@ pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     let read_only = mounts::mount("ext4", device.to_string(), DISK, MountFlags::RDONLY, "noload");
     mounts::tmpfs(if read_only.is_ok() { Path::new(MEMORY) } else { at })?;
     if read_only.is_err() {
-        console::warn(&format!("mounting {device} on /var: {error:#}; /var is in memory, nothing is kept"));
+        console::warn(&format!(
+            "mounting {device} on /var: {error:#}; /var is in memory, nothing is kept"
+        ));
         return Ok(VarState::Memory);
     }
-    console::warn(&format!("mounting {device} on /var: {error:#}; it is read-only, changes are in memory"));
+    console::warn(&format!(
+        "mounting {device} on /var: {error:#}; it is read-only, changes are in memory"
+    ));
     let memory = Path::new(MEMORY).join("var");
-    let cover = Overlay { lower: vec![DISK.into()], upper: memory.join("upper"), work: memory.join("work") };
+    let cover = Overlay {
+        lower: vec![DISK.into()],
+        upper: memory.join("upper"),
+        work: memory.join("work"),
+    };
     for dir in [&cover.upper, &cover.work] {
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
@@ -63,8 +73,8 @@ pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     Ok(VarState::ReadOnly)
 }
 
-/// Makes the partition table that of this disk: var reaches its end, and with `new_guids` disk and partitions get
-/// GUIDs of their own if they have those of the factory image.
+/// Makes the partition table that of this disk: var reaches its end, and with `new_guids` disk and
+/// partitions get GUIDs of their own if they have those of the factory image.
 pub(crate) fn settle_table(disk: &Path, new_guids: bool) -> Result<()> {
     let whole = FileDisk::open(disk).with_context(|| format!("opening {}", disk.display()))?;
     // Waits until the kernel has gathered enough of what cannot be guessed.
@@ -85,10 +95,11 @@ pub(crate) fn settle_table(disk: &Path, new_guids: bool) -> Result<()> {
     Ok(())
 }
 
-/// Grows the mounted ext4 to the end of its partition, which [`settle_table`] may have moved in a boot that was cut off.
+/// Grows the mounted ext4 to the end of its partition, which [`settle_table`] may have moved in a
+/// boot that was cut off.
 pub(crate) fn grow(partition: &Path, mounted: &Path) -> Result<()> {
-    let device =
-        FileDisk::open_read_only(partition).with_context(|| format!("opening {}", partition.display()))?;
+    let device = FileDisk::open_read_only(partition)
+        .with_context(|| format!("opening {}", partition.display()))?;
     let size = device.size()?;
     let mut superblock = [0; 1024];
     device.file().read_exact_at(&mut superblock, 1024).context("reading var's superblock")?;
@@ -99,7 +110,11 @@ pub(crate) fn grow(partition: &Path, mounted: &Path) -> Result<()> {
     }
     let directory = File::open(mounted)?;
     sys::resize_ext4(&directory, size / block_size).context("growing var's file system")?;
-    console::say(&format!("var has grown from {} to {} MiB", (blocks * block_size) >> 20, size >> 20));
+    console::say(&format!(
+        "var has grown from {} to {} MiB",
+        (blocks * block_size) >> 20,
+        size >> 20
+    ));
     Ok(())
 }
 

@@ -42,10 +42,12 @@ impl VerityDevice {
         let control = File::options().read(true).write(true).open(control);
         let control = control.context("opening /dev/mapper/control")?;
         let mut create = header(READ_ONLY);
-        sys::device_mapper(&control, DEV_CREATE, &mut create).context("creating the device-mapper device")?;
+        sys::device_mapper(&control, DEV_CREATE, &mut create)
+            .context("creating the device-mapper device")?;
         let minor = minor_of(&create);
         let path = PathBuf::from(format!("/dev/dm-{minor}"));
-        let device = Self { control, path, partition: partition.to_owned(), verity: verity.clone() };
+        let device =
+            Self { control, path, partition: partition.to_owned(), verity: verity.clone() };
         device.load(OnCorruption::Fail)?;
         Ok(device)
     }
@@ -58,8 +60,9 @@ impl VerityDevice {
     fn load(&self, on_corruption: OnCorruption) -> Result<()> {
         let parameters = parameters(&self.partition, &self.verity, on_corruption);
         let mut buffer = table(self.verity.data_blocks * 8, &parameters);
-        sys::device_mapper(&self.control, TABLE_LOAD, &mut buffer)
-            .with_context(|| format!("loading the dm-verity table of {}", self.partition.display()))?;
+        sys::device_mapper(&self.control, TABLE_LOAD, &mut buffer).with_context(|| {
+            format!("loading the dm-verity table of {}", self.partition.display())
+        })?;
         // Without DM_SUSPEND_FLAG this means resume, which puts the loaded table in place.
         sys::device_mapper(&self.control, DEV_SUSPEND, &mut header(0)).context("starting dm-verity")
     }
@@ -73,8 +76,12 @@ fn parameters(partition: &Path, verity: &Verity, on_corruption: OnCorruption) ->
         OnCorruption::Fail => "",
         OnCorruption::Restart => " 1 restart_on_corruption",
     };
-    // Hash version 1; data and tree on one device; the tree's first block comes right after the data.
-    format!("1 {device} {device} 4096 4096 {data_blocks} {data_blocks} sha256 {root_hash} {salt}{options}")
+    // Hash version 1; data and tree on one device; the tree's first block comes right after the
+    // data.
+    format!(
+        "1 {device} {device} 4096 4096 {data_blocks} {data_blocks} sha256 {root_hash} \
+            {salt}{options}"
+    )
 }
 
 /// A `struct dm_ioctl` with the device's name; the length is filled in at the call.
@@ -103,7 +110,8 @@ fn table(sectors: u64, parameters: &str) -> Vec<u8> {
 
 /// The minor number in the kernel's 64-bit form (`huge_encode_dev`).
 fn minor_of(header: &[u8]) -> u64 {
-    let device = header[40..48].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    let device =
+        header[40..48].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
     (device & 0xff) | ((device >> 12) & 0xfff00)
 }
 
@@ -119,8 +127,9 @@ mod tests {
     fn the_table_puts_the_tree_right_behind_the_data() {
         let text = parameters(Path::new("/dev/vda4"), &verity(), OnCorruption::Restart);
         let (hash, salt) = ("ab".repeat(32), "cd".repeat(32));
-        let expected =
-            format!("1 /dev/vda4 /dev/vda4 4096 4096 1000 1000 sha256 {hash} {salt} 1 restart_on_corruption");
+        let expected = format!(
+            "1 /dev/vda4 /dev/vda4 4096 4096 1000 1000 sha256 {hash} {salt} 1 restart_on_corruption"
+        );
         assert_eq!(text, expected);
         assert!(parameters(Path::new("/dev/vda4"), &verity(), OnCorruption::Fail).ends_with(&salt));
     }

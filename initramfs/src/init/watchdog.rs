@@ -1,6 +1,7 @@
 //! The hardware watchdog: whoever hangs in early boot is reset by it.
 //!
-//! It is fed by the steps themselves, not by a thread: a thread would go on feeding it when a step hangs.
+//! It is fed by the steps themselves, not by a thread: a thread would go on feeding it when a step
+//! hangs.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::{console, sys};
 
-/// An armed watchdog, or none. It is never disarmed: closing it without writing `V` leaves the timer running until
-/// the real init opens it again.
+/// An armed watchdog, or none. It is never disarmed: closing it without writing `V` leaves the
+/// timer running until the real init opens it again.
 pub(crate) struct Watchdog {
     device: Option<File>,
     last: Cell<Instant>,
@@ -27,7 +28,9 @@ impl Watchdog {
     pub(crate) fn arm(path: &Path, timeout_s: u32) -> Option<Self> {
         let device = File::options().write(true).open(path).ok()?;
         // Some hardware counts no further than half a minute.
-        match sys::watchdog_timeout(&device, timeout_s).or_else(|_| sys::watchdog_timeout(&device, 30)) {
+        match sys::watchdog_timeout(&device, timeout_s)
+            .or_else(|_| sys::watchdog_timeout(&device, 30))
+        {
             Ok(seconds) => console::say(&format!("watchdog armed, {seconds} s")),
             Err(error) => console::warn(&format!(
                 "setting the watchdog to {timeout_s} s: {error}; it keeps its own time"

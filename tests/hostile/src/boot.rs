@@ -1,4 +1,5 @@
-//! What decides about a boot: the environment, the FAT it lies on, the kernel's command line, `slot.cfg`.
+//! What decides about a boot: the environment, the FAT it lies on, the kernel's command line,
+//! `slot.cfg`.
 
 use agent::{Booted, CommandLine, SlotConfig};
 use grub_env::{BootState, Env, EnvStore, SlotState, choose};
@@ -10,7 +11,8 @@ use crate::sparse::Sparse;
 
 const SIGNATURE: &[u8] = b"# GRUB Environment Block\n";
 
-/// A state (1 byte), the length of a value (1 byte), that value, and what follows the signature in a block.
+/// A state (1 byte), the length of a value (1 byte), that value, and what follows the signature in
+/// a block.
 pub(crate) fn environment(input: &[u8]) {
     assert_eq!(Env::parse(input).is_ok(), input.len() == Env::SIZE && input.starts_with(SIGNATURE));
     let [bits, len, rest @ ..] = input else { return };
@@ -28,12 +30,13 @@ pub(crate) fn environment(input: &[u8]) {
         choose(None, Some(&env), minute),
         choose(Some(&env), Some(&env), None),
     ] {
-        // What is not counted must not be the same for ever; what is counted must be what GRUB then reads.
+        // What is not counted must not be the same for ever; what is counted must be what GRUB then
+        // reads.
         let counted = choice.env.as_ref().zip(choice.selection.slot).zip(choice.copy);
         if let Some(((env, slot), _)) = counted {
             let tries = choice.selection.after.slot(slot).tries;
-            let saved =
-                env.saved_by_grub(if slot == Slot::A { "A_TRY" } else { "B_TRY" }, &tries.to_string());
+            let saved = env
+                .saved_by_grub(if slot == Slot::A { "A_TRY" } else { "B_TRY" }, &tries.to_string());
             assert_eq!(BootState::from_env(&saved.unwrap()), choice.selection.after);
         }
     }
@@ -46,7 +49,11 @@ pub(crate) fn environment(input: &[u8]) {
     };
     let mut healed = env.clone();
     state.apply_to(&mut healed);
-    assert_eq!((BootState::from_env(&healed), healed.flaws()), (state, vec![]), "healed and not whole");
+    assert_eq!(
+        (BootState::from_env(&healed), healed.flaws()),
+        (state, vec![]),
+        "healed and not whole"
+    );
     let mut torn = healed.encode();
     torn[Env::ATOMIC..].fill(0xff);
     assert_eq!(BootState::from_env(&Env::parse(&torn).unwrap()), state, "not in the first sector");
@@ -121,10 +128,15 @@ pub(crate) fn slot_cfg(input: &[u8]) {
     match SlotConfig::parse(&text) {
         Ok(config) => {
             let again = format!(
-                "set daruma_compatible={}\nset daruma_version={}\nset daruma_build={}\nset daruma_min_version={}\n",
+                "set daruma_compatible={}\nset daruma_version={}\nset daruma_build={}\nset \
+                    daruma_min_version={}\n",
                 config.compatible, config.version, config.build, config.min_version
             );
-            assert_eq!(SlotConfig::parse(&again), Ok(config), "written and read again it is another");
+            assert_eq!(
+                SlotConfig::parse(&again),
+                Ok(config),
+                "written and read again it is another"
+            );
         }
         Err(error) => is_one_line(&error),
     }

@@ -5,8 +5,8 @@ use bundle::{Bundle, Manifest, Sha256, limits};
 use crate::is_one_line;
 use crate::tail::{self, KEYS, MAGIC, Tail, keyring, seal, sign};
 
-/// 48 bytes of footer and what stands in front of it. Magic and check are made right, because no fuzzer guesses
-/// a hash, and the file is as long as the footer says.
+/// 48 bytes of footer and what stands in front of it. Magic and check are made right, because no
+/// fuzzer guesses a hash, and the file is as long as the footer says.
 pub(crate) fn footer(input: &[u8]) {
     let Some((fields, before)) = input.split_first_chunk::<48>() else { return };
     let mut footer = [0; limits::FOOTER];
@@ -59,26 +59,32 @@ fn is_inside(manifest: &Manifest) {
         assert!(image.verity.is_none_or(|verity| verity.size <= image.size));
     }
     assert!(
-        manifest.image("boot").is_some() && manifest.image("root").is_some_and(|root| root.verity.is_some())
+        manifest.image("boot").is_some()
+            && manifest.image("root").is_some_and(|root| root.verity.is_some())
     );
     assert!(manifest.update.min_version.cmp_precedence(&manifest.update.version).is_le());
 }
 
-/// The block of signatures on a bundle that is whole otherwise. The first byte chooses the threshold.
+/// The block of signatures on a bundle that is whole otherwise. The first byte chooses the
+/// threshold.
 pub(crate) fn signatures(input: &[u8]) {
     let Some((choice, block)) = input.split_first() else { return };
     let threshold = 1 + usize::from(choice & 1);
     let (manifest, tables) = (manifest_of(1, &zeros(1), &zeros(1)), [zeros(1), zeros(1)].concat());
     match Bundle::read(tail::bundle(12288, &tables, &manifest, block)) {
         Ok(read) => {
-            let entries: Vec<u8> =
-                read.signatures().iter().flat_map(|s| [&s.key.0[..], &s.bytes[..]].concat()).collect();
+            let entries: Vec<u8> = read
+                .signatures()
+                .iter()
+                .flat_map(|s| [&s.key.0[..], &s.bytes[..]].concat())
+                .collect();
             let count = (read.signatures().len() as u32).to_le_bytes();
             assert_eq!([&count[..], &entries].concat(), block, "written back it is what was read");
             assert!(read.signatures().len() <= limits::SIGNATURES);
             match read.verify(&keyring(threshold)) {
                 Ok(verified) => {
-                    // Nobody but the holder of a key makes a signature, and these holders make only one.
+                    // Nobody but the holder of a key makes a signature, and these holders make only
+                    // one.
                     let genuine = KEYS.iter().filter(|key| {
                         let signature = key.sign(manifest.as_bytes());
                         let entry = [&signature.key.0[..], &signature.bytes[..]].concat();
@@ -123,7 +129,8 @@ pub(crate) fn manifest_of(blocks: u64, boot: &[u8], root: &[u8]) -> String {
     )
 }
 
-/// Where the second table begins (u16), and the tables of both images, under a manifest that agrees as far as it can.
+/// Where the second table begins (u16), and the tables of both images, under a manifest that agrees
+/// as far as it can.
 pub(crate) fn chunk_table(input: &[u8]) {
     let Some((border, tables)) = input.split_first_chunk() else { return };
     let border = usize::from(u16::from_le_bytes(*border)).min(tables.len() / 36) * 36;
@@ -158,12 +165,16 @@ pub(crate) fn chunk_table(input: &[u8]) {
         }
         // The rest behind whole entries is in the hash and not in the table.
         Err(error) => {
-            assert!(matches!((error.exit_code(), tables.len() % 36), (16, _) | (12, 1..)), "{error}")
+            assert!(
+                matches!((error.exit_code(), tables.len() % 36), (16, _) | (12, 1..)),
+                "{error}"
+            )
         }
     }
 }
 
-/// A whole file. If the first byte is odd, a lying signer has signed its manifest and computed its check.
+/// A whole file. If the first byte is odd, a lying signer has signed its manifest and computed its
+/// check.
 pub(crate) fn bundle(input: &[u8]) {
     let Some((choice, file)) = input.split_first() else { return };
     let mut file = file.to_vec();
@@ -180,7 +191,10 @@ pub(crate) fn bundle(input: &[u8]) {
             for (name, image) in &verified.manifest().images {
                 for (index, chunk) in verified.chunks(name.as_str()).iter().enumerate() {
                     let read = verified.read_chunk(name.as_str(), index, &mut bytes);
-                    assert!(read.is_ok() || (!whole && bytes.is_empty()), "a bad byte was handed out");
+                    assert!(
+                        read.is_ok() || (!whole && bytes.is_empty()),
+                        "a bad byte was handed out"
+                    );
                     assert!(chunk.offset + u64::from(chunk.len) <= image.size);
                 }
             }
@@ -203,7 +217,8 @@ fn signed_again(file: &[u8]) -> Option<Vec<u8>> {
     let manifest = &before[manifest_end.checked_sub(u32_at(20))?..manifest_end];
     let block = sign(manifest, &[&KEYS[0]]);
     let mut footer = *footer;
-    footer[24..32].copy_from_slice(&((manifest_end + block.len() + limits::FOOTER) as u64).to_le_bytes());
+    footer[24..32]
+        .copy_from_slice(&((manifest_end + block.len() + limits::FOOTER) as u64).to_le_bytes());
     footer[44..48].copy_from_slice(&(block.len() as u32).to_le_bytes());
     seal(&mut footer, &block);
     Some([&before[..manifest_end], &block, &footer].concat())

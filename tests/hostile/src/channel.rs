@@ -1,6 +1,8 @@
 //! What a channel's server hands over, before and behind the signatures.
 
-use bundle::channel::{Channel, Facts, Kind, Later, Roles, Root, Signed, Timestamp, Verdict, decide};
+use bundle::channel::{
+    Channel, Facts, Kind, Later, Roles, Root, Signed, Timestamp, Verdict, decide,
+};
 use bundle::{Keyring, SecretKey};
 use semver::Version;
 
@@ -14,7 +16,12 @@ fn key(number: u8) -> SecretKey {
 pub(crate) fn root() -> Root {
     let ring = || Keyring::new([key(1).public()], 1).unwrap();
     let roles = Roles { root: ring(), channel: ring(), release: ring() };
-    Root { version: 1, expires: Timestamp::from_seconds(4_000_000_000), roles, later: Later::default() }
+    Root {
+        version: 1,
+        expires: Timestamp::from_seconds(4_000_000_000),
+        roles,
+        later: Later::default(),
+    }
 }
 
 /// The bytes as they are, and as the body of a document that key 1 has signed.
@@ -47,7 +54,8 @@ pub(crate) fn root_document(input: &[u8]) {
             Ok(next) => {
                 assert!(next.version > 1, "it goes back");
                 assert!(
-                    signed.signers(&root().roles.root).is_ok() && signed.signers(&next.roles.root).is_ok()
+                    signed.signers(&root().roles.root).is_ok()
+                        && signed.signers(&next.roles.root).is_ok()
                 );
                 assert_eq!(Root::claimed(&next.to_signed().unwrap()), Ok(next));
             }

@@ -1,10 +1,11 @@
-//! A delta, which nobody has signed: it gives the chunks of the bundle that it is for, or an error. The device grants no more
-//! memory than every device does, so a kernel's frame is always refused.
+//! A delta, which nobody has signed: it gives the chunks of the bundle that it is for, or an error.
+//! The device grants no more memory than every device does, so a kernel's frame is always refused.
 
 use std::sync::LazyLock;
 
 use bundle::delta::{
-    Delta, Header, Mix, OldImages, Output, Packing, Patch, Recompressor, Record, Source, limits, zstd_version,
+    Delta, Header, Mix, OldImages, Output, Packing, Patch, Recompressor, Record, Source, limits,
+    zstd_version,
 };
 use bundle::{Bundle, Sha256, Verified};
 
@@ -25,7 +26,8 @@ pub(crate) struct Pair {
 
 pub(crate) static PAIR: LazyLock<Pair> = LazyLock::new(Pair::new);
 
-/// If the first byte is odd the rest stands behind the right header, which no fuzzer guesses; else it is the whole delta.
+/// If the first byte is odd the rest stands behind the right header, which no fuzzer guesses; else
+/// it is the whole delta.
 pub(crate) fn delta(input: &[u8]) {
     let Some((choice, rest)) = input.split_first() else { return };
     let pair = &*PAIR;
@@ -35,7 +37,11 @@ pub(crate) fn delta(input: &[u8]) {
     } else {
         match Header::read(&mut records) {
             Ok(header) => {
-                assert_eq!(header.encode(), rest[..rest.len() - records.len()], "written back as it was read")
+                assert_eq!(
+                    header.encode(),
+                    rest[..rest.len() - records.len()],
+                    "written back as it was read"
+                )
             }
             Err(error) => is_one_line(&error.to_string()),
         }
@@ -63,7 +69,10 @@ fn is_bounded(record: &Record) {
         Record::Patch(Patch { dictionary, mix, outputs }) => {
             let made: usize = outputs.iter().map(|output| output.len as usize).sum();
             assert!((1..=limits::CONTENT).contains(&made) && made == mix.made());
-            assert!(dictionary.iter().map(|source| source.len as usize).sum::<usize>() <= limits::DICTIONARY);
+            assert!(
+                dictionary.iter().map(|source| source.len as usize).sum::<usize>()
+                    <= limits::DICTIONARY
+            );
             assert!(dictionary.len().max(outputs.len()) <= limits::BLOCKS);
             made
         }
@@ -87,11 +96,13 @@ impl Pair {
         changed[1000..1010].fill(b'!');
         changed.truncate(3900);
         changed.extend(b"new at the end");
-        let [old_first, old_second, new_first] = [&first, &second, &changed].map(|block| squeezed(block));
+        let [old_first, old_second, new_first] =
+            [&first, &second, &changed].map(|block| squeezed(block));
         let boot = letters(3, 8192);
         let root = padded([&old_first[..], &old_second, &second].concat(), 8192);
-        // What the new images are: the halves of boot in the other order; in root some bytes of its own, an old block, one
-        // with changes, one that is not compressed, zeros, and the dm-verity tree of all that.
+        // What the new images are: the halves of boot in the other order; in root some bytes of its
+        // own, an old block, one with changes, one that is not compressed, zeros, and the dm-verity
+        // tree of all that.
         let head = letters(4, 300);
         let stored = &letters(2, 3000)[..700];
         let data = padded([&head[..], &old_second, &new_first, stored].concat(), 8192);
@@ -109,7 +120,8 @@ impl Pair {
         );
 
         let mut mix = Mix::default();
-        let sums: Vec<u8> = changed.iter().zip(&first).map(|(new, old)| new.wrapping_sub(*old)).collect();
+        let sums: Vec<u8> =
+            changed.iter().zip(&first).map(|(new, old)| new.wrapping_sub(*old)).collect();
         mix.push(&sums[..3900], b"new at the end", 0);
         let source = |offset: usize, packed: &[u8], len: usize, packing| Source {
             image: 1,
@@ -177,7 +189,9 @@ impl Pair {
                 Ok(Some(place)) => {
                     let (name, index, entry) = expected.next().unwrap();
                     assert_eq!(place, (name, index));
-                    assert!(Sha256::of(&chunk) == entry.sha256 && chunk.len() == entry.len as usize);
+                    assert!(
+                        Sha256::of(&chunk) == entry.sha256 && chunk.len() == entry.len as usize
+                    );
                     count += 1;
                 }
                 Ok(None) => {
@@ -219,16 +233,21 @@ fn padded(mut image: Vec<u8>, size: usize) -> Vec<u8> {
 /// A bundle whose images have these chunks; the file itself is zeros, which nobody reads here.
 fn signed(boot: &[&[u8]], root: &[&[u8]]) -> Verified<Tail> {
     let table = |chunks: &[&[u8]]| -> Vec<u8> {
-        let entry = |chunk: &&[u8]| [&(chunk.len() as u32).to_le_bytes()[..], &Sha256::of(chunk).0].concat();
+        let entry = |chunk: &&[u8]| {
+            [&(chunk.len() as u32).to_le_bytes()[..], &Sha256::of(chunk).0].concat()
+        };
         chunks.iter().flat_map(entry).collect()
     };
     let (boot, root) = (table(boot), table(root));
-    let manifest =
-        crate::bundles::manifest_of(1, &boot, &root).replace("verity-size=4096", "verity-size=8192");
+    let manifest = crate::bundles::manifest_of(1, &boot, &root)
+        .replace("verity-size=4096", "verity-size=8192");
     let tables = [boot, root].concat();
     let size = 4096 + 8192 + 12288;
-    Bundle::open(tail::bundle(size, &tables, &manifest, &sign(manifest.as_bytes(), &[&KEYS[0]])), &keyring(1))
-        .unwrap()
+    Bundle::open(
+        tail::bundle(size, &tables, &manifest, &sign(manifest.as_bytes(), &[&KEYS[0]])),
+        &keyring(1),
+    )
+    .unwrap()
 }
 
 #[cfg(test)]
@@ -237,7 +256,8 @@ mod tests {
 
     #[test]
     fn the_seeds_go_all_the_way() {
-        let records: Vec<u8> = PAIR.records.iter().flat_map(|record| record.encode().unwrap()).collect();
+        let records: Vec<u8> =
+            PAIR.records.iter().flat_map(|record| record.encode().unwrap()).collect();
         assert_eq!(PAIR.apply(&[PAIR.header.encode(), records].concat()), 5);
     }
 }

@@ -9,7 +9,8 @@ use crate::is_one_line;
 /// One folder a process, filled anew for each input.
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 
-/// Texts divided by bytes 0: the file `threshold` (none if it is empty), and the `*.pem` of a keyring.
+/// Texts divided by bytes 0: the file `threshold` (none if it is empty), and the `*.pem` of a
+/// keyring.
 pub(crate) fn keys(input: &[u8]) {
     let mut parts = input.split(|byte| *byte == 0).take(1 + 70);
     let threshold = parts.next().unwrap_or_default();
@@ -20,7 +21,11 @@ pub(crate) fn keys(input: &[u8]) {
             Ok(key) => {
                 public += 1;
                 let again = PublicKey::from_pem(&key.to_pem().unwrap()).unwrap();
-                assert_eq!((again.id(), &again), (key.id(), &key), "written and read again it is another");
+                assert_eq!(
+                    (again.id(), &again),
+                    (key.id(), &key),
+                    "written and read again it is another"
+                );
                 assert!(SecretKey::from_pem(text).is_err(), "public and secret at once");
             }
             Err(error) => is_one_line(&error.to_string()),

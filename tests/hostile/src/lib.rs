@@ -1,9 +1,9 @@
 //! The bodies of the fuzz targets: what must hold for any bytes that reach a reader of Daruma's.
 //!
-//! Each is a function of an input that panics when a claim does not hold. `tests/fuzz` gives them to libFuzzer, and
-//! `tests/corpus.rs` runs them over the inputs that are kept in the repo, so that `make check` needs no fuzzer.
-//! Claims go beyond "no panic": what is accepted is written back as it was read, lies inside its file, and memory and
-//! work are bounded.
+//! Each is a function of an input that panics when a claim does not hold. `tests/fuzz` gives them
+//! to libFuzzer, and `tests/corpus.rs` runs them over the inputs that are kept in the repo, so that
+//! `make check` needs no fuzzer. Claims go beyond "no panic": what is accepted is written back as
+//! it was read, lies inside its file, and memory and work are bounded.
 #![allow(clippy::unwrap_used)] // to panic is how a claim fails
 
 mod boot;
@@ -73,12 +73,17 @@ const fn target(name: &'static str, run: fn(&[u8]), max_len: usize) -> Target {
 /// # Panics
 /// A claim does not hold, or there is no such target.
 pub fn run(name: &str, input: &[u8]) {
-    let target =
-        TARGETS.iter().find(|target| target.name == name).unwrap_or_else(|| panic!("no target {name}"));
+    let target = TARGETS
+        .iter()
+        .find(|target| target.name == name)
+        .unwrap_or_else(|| panic!("no target {name}"));
     (target.run)(input);
 }
 
 /// A message goes to a terminal: one line, and nothing that moves its cursor.
 fn is_one_line(message: &str) {
-    assert!(!message.is_empty() && !message.chars().any(char::is_control), "not one plain line: {message:?}");
+    assert!(
+        !message.is_empty() && !message.chars().any(char::is_control),
+        "not one plain line: {message:?}"
+    );
 }

@@ -30,13 +30,18 @@ pub(crate) fn oci(input: &[u8]) {
     {
         assert_eq!(Tag::of_path(&path), Ok(tag), "one path, one tag");
         if ArtifactKind::of_path(&path).is_some() {
-            assert!(!path.starts_with('/') && path.split('/').all(|part| !matches!(part, "" | "." | "..")));
+            assert!(
+                !path.starts_with('/')
+                    && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+            );
         }
     }
     if let Ok(tag) = Tag::of_path(text) {
         assert_eq!(tag.path().as_deref(), Some(text));
     }
-    if let Some(url) = Challenge::parse(text).and_then(|challenge| challenge.token_url("repository:a:pull")) {
+    if let Some(url) =
+        Challenge::parse(text).and_then(|challenge| challenge.token_url("repository:a:pull"))
+    {
         assert!(url.contains("scope="));
     }
 }

@@ -5,7 +5,8 @@ use image_layout::{Disk, PartitionTable, Settled, TableCopy, settle_table};
 use crate::is_one_line;
 use crate::sparse::{SECTOR, Sparse};
 
-/// How often the CRCs are to be made right (1 byte: bit 0 the primary, bit 1 the backup), and a [`Sparse`] disk.
+/// How often the CRCs are to be made right (1 byte: bit 0 the primary, bit 1 the backup), and a
+/// [`Sparse`] disk.
 pub(crate) fn gpt(input: &[u8]) {
     let Some((fix, input)) = input.split_first() else { return };
     let Some(disk) = Sparse::decode(input, u64::from(u32::MAX), 10_000) else { return };

@@ -5,7 +5,9 @@ use std::process::Command;
 
 use bundle::channel::{Kind, Signed};
 use bundle::oci::{Artifact, ArtifactKind};
-use bundle::{BundleWriter, ImageInput, Keyring, Salt, SecretKey, Sha256, StoredSquashfs, Update, Verity};
+use bundle::{
+    BundleWriter, ImageInput, Keyring, Salt, SecretKey, Sha256, StoredSquashfs, Update, Verity,
+};
 use image_layout::Slot;
 
 use crate::sparse::Sparse;
@@ -103,9 +105,12 @@ fn of_bundles(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
         b"# c\r\n[x-y]\na=\\s;\n[update]\ncompatible=a\nversion=1.0.0\nbuild=b\nx-a=1\n",
     );
     let mut boot_image = StoredSquashfs::new();
-    for (name, content) in
-        [("vmlinuz", &[1; 9000][..]), ("initrd", &[2; 5000]), ("slot.cfg", b"set a=1\n"), ("empty", b"")]
-    {
+    for (name, content) in [
+        ("vmlinuz", &[1; 9000][..]),
+        ("initrd", &[2; 5000]),
+        ("slot.cfg", b"set a=1\n"),
+        ("empty", b""),
+    ] {
         boot_image.add_bytes(name, content).unwrap();
     }
     let mut image = Vec::new();
@@ -128,10 +133,18 @@ fn of_bundles(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
         put("signatures", name, &[&[signers.len() as u8 - 1], &block[..]].concat());
     }
     let stranger = SecretKey::from_seed([3; 32]);
-    put("signatures", "stranger", &[&[0], &sign(manifest.as_bytes(), &[&stranger, &KEYS[1]])[..]].concat());
+    put(
+        "signatures",
+        "stranger",
+        &[&[0], &sign(manifest.as_bytes(), &[&stranger, &KEYS[1]])[..]].concat(),
+    );
     put("manifest", "smallest", manifest.as_bytes());
-    let small =
-        tail::bundle(12288, &[one.clone(), one].concat(), &manifest, &sign(manifest.as_bytes(), &[&KEYS[0]]));
+    let small = tail::bundle(
+        12288,
+        &[one.clone(), one].concat(),
+        &manifest,
+        &sign(manifest.as_bytes(), &[&KEYS[0]]),
+    );
     let zeros = vec![0; 12288];
     put("bundle", "of-zeros", &[&[1], &zeros[..], &small.tail].concat());
 }
@@ -144,7 +157,11 @@ fn of_keys(put: &dyn Fn(&str, &str, &[u8])) {
     put("keys", "twice", format!("1\0{0}\0{0}", pems[0]).as_bytes());
     put("keys", "secret", format!("\0{}\0{}", KEYS[0].to_pem().unwrap(), pems[1]).as_bytes());
     // A key of another kind: X25519, whose object identifier differs in one digit of base64.
-    put("keys", "x25519", format!("\0{}", pems[0].replace("MCowBQYDK2Vw", "MCowBQYDK2Vu")).as_bytes());
+    put(
+        "keys",
+        "x25519",
+        format!("\0{}", pems[0].replace("MCowBQYDK2Vw", "MCowBQYDK2Vu")).as_bytes(),
+    );
 }
 
 fn of_boot(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
@@ -180,7 +197,8 @@ fn of_boot(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
         let image_path = image.to_str().unwrap();
         run(
             "mkfs.fat",
-            &[options, &["-C", "-F", width, "-i", "da12da12", "-n", "ESP", image_path, blocks]].concat(),
+            &[options, &["-C", "-F", width, "-i", "da12da12", "-n", "ESP", image_path, blocks]]
+                .concat(),
         );
         run("mmd", &["-i", image_path, "::grub"]);
         run("mcopy", &["-i", image_path, block_path, "::grub/grubenv"]);
@@ -192,7 +210,8 @@ fn of_boot(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
     }
     let hash = "0123456789abcdef".repeat(4);
     let line = format!(
-        "BOOT_IMAGE=/vmlinuz daruma.slot=B daruma.trial=1 daruma.try=2 daruma.version=1.2.3 daruma.verity={hash}:00ff:1234 panic=5 quiet \
+        "BOOT_IMAGE=/vmlinuz daruma.slot=B daruma.trial=1 daruma.try=2 daruma.version=1.2.3 \
+            daruma.verity={hash}:00ff:1234 panic=5 quiet \
          daruma.overlay=root daruma.watchdog=0 daruma.recovery_wait=5 daruma.init=/bin/sh\n"
     );
     put("command_line", "grub", line.as_bytes());
@@ -225,8 +244,14 @@ fn of_texts(put: &dyn Fn(&str, &str, &[u8])) {
     let plain: Vec<&str> =
         agent::config::DEFAULT_FILE.lines().filter(|line| !line.starts_with('#')).collect();
     put("config", "short", plain.join("\n").as_bytes());
-    put("config", "set", b"keyring = \"/keys\"\nmin-version = \"1.2.3\"\nreboot-command = [\"reboot\"]\n[health]\ndns = [\"a\"]\n\
-        units-active = [\"ssh.service\"]\ndefault-route = true\n[watchdog]\ndevice = \"/dev/watchdog\"\ntimeout-s = 20\n");
+    put(
+        "config",
+        "set",
+        b"keyring = \"/keys\"\nmin-version = \"1.2.3\"\nreboot-command = \
+        [\"reboot\"]\n[health]\ndns = [\"a\"]\n\
+        units-active = [\"ssh.service\"]\ndefault-route = true\n[watchdog]\ndevice = \
+        \"/dev/watchdog\"\ntimeout-s = 20\n",
+    );
     let mut state = agent::state::State::default();
     let version = "2.0.0".parse().unwrap();
     state.remember(Slot::B, &version, "b2", "ab");
@@ -241,19 +266,25 @@ fn of_texts(put: &dyn Fn(&str, &str, &[u8])) {
 }
 
 /// Every action and key that stands alone.
-const WHOLE_RECIPE: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n    components: [main, non-free]\n    \
-    include:\n      - systemd\n  - action: apt\n    packages: &p [ssh, curl]\n    recommends: false\n  - action: run\n    chroot: true\n    \
-    command: |\n      echo 1\n  - action: kernel\n    modules: [\"drivers/net/**\"]\n  - action: bundle\n    compatible: router\n    \
-    min-version: \"1.0.0\"\n    args: quiet\n    drop: *p\n  - action: image\n    esp: 64M\n    boot: 96M\n    root: 1G\n";
+const WHOLE_RECIPE: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: \
+    trixie\n    components: [main, non-free]\n    \
+    include:\n      - systemd\n  - action: apt\n    packages: &p [ssh, curl]\n    recommends: \
+    false\n  - action: run\n    chroot: true\n    \
+    command: |\n      echo 1\n  - action: kernel\n    modules: [\"drivers/net/**\"]\n  - action: \
+    bundle\n    compatible: router\n    \
+    min-version: \"1.0.0\"\n    args: quiet\n    drop: *p\n  - action: image\n    esp: 64M\n    \
+    boot: 96M\n    root: 1G\n";
 
-/// A factory image's table without the image: what image-layout's own writer made is kept by its tests.
+/// A factory image's table without the image: what image-layout's own writer made is kept by its
+/// tests.
 fn partition_table() -> Vec<u8> {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(64 << 20).unwrap();
     let path = file.path().to_str().unwrap();
     let script = "label: gpt\nlabel-id: 11111111-1111-1111-1111-111111111111\ntable-length: 128\n\
         start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649, name=bios\n\
-        start=4096, size=8192, type=uefi, name=esp\nsize=8192, type=linux, name=boot-a\nsize=8192, type=linux, name=root-a\n\
+        start=4096, size=8192, type=uefi, name=esp\nsize=8192, type=linux, \
+        name=boot-a\nsize=8192, type=linux, name=root-a\n\
         size=8192, type=linux, name=var\n";
     use std::io::Write;
     let mut child = Command::new("sfdisk")
@@ -281,9 +312,17 @@ fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
 fn of_registries(put: &dyn Fn(&str, &str, &[u8])) {
     for kind in ArtifactKind::ALL {
         let artifact = Artifact { kind, digest: bundle::Sha256([7; 32]), size: 9000 };
-        put("oci", &format!("{kind:?}").to_lowercase(), &artifact.to_manifest("router-2.0.0.daruma"));
+        put(
+            "oci",
+            &format!("{kind:?}").to_lowercase(),
+            &artifact.to_manifest("router-2.0.0.daruma"),
+        );
     }
-    put("oci", "address", b"oci://me:secret@example.org:5000/fleet/routers:bundles__router-2.0.0.daruma");
+    put(
+        "oci",
+        "address",
+        b"oci://me:secret@example.org:5000/fleet/routers:bundles__router-2.0.0.daruma",
+    );
     put("oci", "tag", b"bundles__x_5fy-2.0.0_2bdeb13-0123456789ab.daruma");
     let challenge = br#"Bearer realm="https://auth.example.org/token",service="reg",scope="repository:a:pull", Basic realm="x""#;
     put("oci", "challenge", challenge);
@@ -292,7 +331,8 @@ fn of_registries(put: &dyn Fn(&str, &str, &[u8])) {
 
 fn of_deltas(put: &dyn Fn(&str, &str, &[u8])) {
     let pair = &*crate::delta::PAIR;
-    let records: Vec<Vec<u8>> = pair.records.iter().map(|record| record.encode().unwrap()).collect();
+    let records: Vec<Vec<u8>> =
+        pair.records.iter().map(|record| record.encode().unwrap()).collect();
     put("delta", "records", &[&[1], &records.concat()[..]].concat());
     put("delta", "whole", &[&[0], &pair.header.encode()[..], &records.concat()].concat());
     // Without what stands in front of them, the patches are the first that is read.

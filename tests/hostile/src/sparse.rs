@@ -8,8 +8,9 @@ use image_layout::Disk;
 
 pub(crate) const SECTOR: usize = 512;
 
-/// The input: sectors of the disk (u32), then for each sector that is not zero its number (u32) and its 512 bytes. All
-/// little endian; the last may be cut short, and of equal numbers the last counts.
+/// The input: sectors of the disk (u32), then for each sector that is not zero its number (u32) and
+/// its 512 bytes. All little endian; the last may be cut short, and of equal numbers the last
+/// counts.
 #[derive(Debug)]
 pub(crate) struct Sparse {
     size: u64,
@@ -32,7 +33,8 @@ impl Sparse {
             sector[..bytes.len()].copy_from_slice(bytes);
             sectors.insert(u64::from(u32::from_le_bytes(*number)), sector);
         }
-        let (sectors, budget, writes) = (RefCell::new(sectors), Cell::new(budget), RefCell::default());
+        let (sectors, budget, writes) =
+            (RefCell::new(sectors), Cell::new(budget), RefCell::default());
         Some(Self { size, sectors, budget, writes })
     }
 
@@ -57,7 +59,10 @@ impl Sparse {
     }
 
     /// Calls `visit` with a sector's number, the range in it and the range in the buffer.
-    fn pieces(range: std::ops::Range<u64>, mut visit: impl FnMut(u64, usize, std::ops::Range<usize>)) {
+    fn pieces(
+        range: std::ops::Range<u64>,
+        mut visit: impl FnMut(u64, usize, std::ops::Range<usize>),
+    ) {
         let mut at = range.start;
         while at < range.end {
             let within = (at % SECTOR as u64) as usize;

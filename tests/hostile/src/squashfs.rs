@@ -1,4 +1,5 @@
-//! The stored SquashFS: a bundle's frame, and a boot image on a partition that anything may have been written to.
+//! The stored SquashFS: a bundle's frame, and a boot image on a partition that anything may have
+//! been written to.
 
 use bundle::{Chunk, SlotChunks, StoredSquashfs, limits};
 use image_layout::Disk;
@@ -11,7 +12,11 @@ pub(crate) fn squashfs(input: &[u8]) {
     let files = match StoredSquashfs::list(&disk) {
         Ok(files) => files,
         Err(error) => {
-            return assert_eq!(error.exit_code(), if error_is_io(&error) { 1 } else { 12 }, "{error}");
+            return assert_eq!(
+                error.exit_code(),
+                if error_is_io(&error) { 1 } else { 12 },
+                "{error}"
+            );
         }
     };
     assert!(files.len() <= limits::FILES);
@@ -32,7 +37,8 @@ pub(crate) fn squashfs(input: &[u8]) {
     if free <= 1 << 20 {
         // What an install would believe of such a slot: never more than there is.
         if let Ok(slot) = SlotChunks::read(&disk, 1 << 20) {
-            let size = |chunks: &[Chunk]| chunks.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>();
+            let size =
+                |chunks: &[Chunk]| chunks.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>();
             assert!(size(&slot.boot) <= disk.size().unwrap());
             assert!(slot.root.is_none_or(|root| size(&root) <= 1 << 20));
         }

@@ -41,7 +41,12 @@ impl Disk for Tail {
 pub(crate) const MAGIC: &[u8; 16] = b"daruma bundle\0\0\0";
 
 /// A footer by docs/bundle-format.md, its check included.
-pub(crate) fn footer(file: u64, squashfs: u64, parts: [usize; 3], signatures: &[u8]) -> [u8; limits::FOOTER] {
+pub(crate) fn footer(
+    file: u64,
+    squashfs: u64,
+    parts: [usize; 3],
+    signatures: &[u8],
+) -> [u8; limits::FOOTER] {
     let [tables, manifest, block] = parts;
     let mut footer = [0; limits::FOOTER];
     footer[..16].copy_from_slice(MAGIC);
@@ -65,7 +70,8 @@ pub(crate) fn seal(footer: &mut [u8; limits::FOOTER], signatures: &[u8]) {
 pub(crate) fn bundle(squashfs: u64, tables: &[u8], manifest: &str, signatures: &[u8]) -> Tail {
     let len = tables.len() + manifest.len() + signatures.len() + limits::FOOTER;
     let size = squashfs + len as u64;
-    let footer = footer(size, squashfs, [tables.len(), manifest.len(), signatures.len()], signatures);
+    let footer =
+        footer(size, squashfs, [tables.len(), manifest.len(), signatures.len()], signatures);
     Tail { size, tail: [tables, manifest.as_bytes(), signatures, &footer].concat() }
 }
 
@@ -74,7 +80,8 @@ pub(crate) fn sign(manifest: &[u8], keys: &[&SecretKey]) -> Vec<u8> {
     let mut signatures: Vec<_> = keys.iter().map(|key| key.sign(manifest)).collect();
     signatures.sort_by_key(|signature| signature.key);
     let entry = |s: &bundle::Signature| [&s.key.0[..], &s.bytes[..]].concat();
-    [&(keys.len() as u32).to_le_bytes()[..], &signatures.iter().flat_map(entry).collect::<Vec<_>>()].concat()
+    [&(keys.len() as u32).to_le_bytes()[..], &signatures.iter().flat_map(entry).collect::<Vec<_>>()]
+        .concat()
 }
 
 /// The keys that the targets trust; there is no other use for them.

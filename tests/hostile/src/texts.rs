@@ -35,7 +35,8 @@ pub(crate) fn config(input: &[u8]) {
         Ok(config) => {
             let day = Duration::from_secs(1)..=Duration::from_secs(86_400);
             let health = &config.health;
-            let times = [health.deadline, health.check_timeout, health.retry, config.watchdog.timeout];
+            let times =
+                [health.deadline, health.check_timeout, health.retry, config.watchdog.timeout];
             assert!(times.iter().all(|time| day.contains(time)));
             assert!(config.keyring_threshold >= 1);
         }

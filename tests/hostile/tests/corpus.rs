@@ -19,7 +19,8 @@ fn corpus() -> PathBuf {
 fn every_kept_input_is_survived() {
     for target in TARGETS {
         let folder = corpus().join(target.name);
-        let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let files =
+            fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
         files.sort();
         let mut bytes = 0;

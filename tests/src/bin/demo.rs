@@ -10,7 +10,9 @@ fn main() -> Result<()> {
     let firmware = Firmware::from_env()?;
     let started = Instant::now();
     let dir = tempfile::Builder::new().prefix("daruma-demo-").tempdir()?;
-    println!("Daruma demo: real Debian, real GRUB ({firmware:?}), real reboots, in QEMU without KVM.");
+    println!(
+        "Daruma demo: real Debian, real GRUB ({firmware:?}), real reboots, in QEMU without KVM."
+    );
     println!("The console of the machine: {}", dir.path().join("serial.log").display());
     story::run(firmware, dir.path(), &mut |line| {
         let at = started.elapsed().as_secs();
@@ -32,6 +34,9 @@ fn main() -> Result<()> {
             eprintln!("the machine's console is kept in {}", kept.display());
         }
     })?;
-    println!("\nThe router was updated once and refused to die twice. ({} s)", started.elapsed().as_secs());
+    println!(
+        "\nThe router was updated once and refused to die twice. ({} s)",
+        started.elapsed().as_secs()
+    );
     Ok(())
 }

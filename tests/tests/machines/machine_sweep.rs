@@ -1,7 +1,9 @@
-//! The power fails at every moment of a whole machine's life, GRUB's and the kernel's writes included.
+//! The power fails at every moment of a whole machine's life, GRUB's and the kernel's writes
+//! included.
 //!
-//! QEMU records what a guest writes; prefixes of the recording, with and without what was still in the disk's cache,
-//! are the disks that a power cut leaves. Each is judged (`tests/src/machine_judge.rs`), some are booted.
+//! QEMU records what a guest writes; prefixes of the recording, with and without what was still in
+//! the disk's cache, are the disks that a power cut leaves. Each is judged
+//! (`tests/src/machine_judge.rs`), some are booted.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -55,8 +57,8 @@ fn seed() -> Result<u64> {
     }
 }
 
-/// The cuts after the entries of `range`: with all that was written, with that which was still in the cache lost in
-/// different ways, and with the last write torn.
+/// The cuts after the entries of `range`: with all that was written, with that which was still in
+/// the cache lost in different ways, and with the last write torn.
 fn cuts(disk: &CutDisk, range: Range<usize>, dice: &mut Dice) -> Vec<Cut> {
     let mut cuts = vec![Cut::default()];
     for entry in range.filter(|&entry| !disk.sectors(entry).is_empty()) {
@@ -93,7 +95,14 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, cut: &Cut, hash: u128, judge: &Judge<'_>, taken: Option<Taken>, fault: Option<Fault>) {
+    fn add(
+        &mut self,
+        cut: &Cut,
+        hash: u128,
+        judge: &Judge<'_>,
+        taken: Option<Taken>,
+        fault: Option<Fault>,
+    ) {
         self.tried += 1;
         self.faults.extend(fault.map(|fault| (cut.clone(), fault)));
         if !self.distinct.insert(hash) {
@@ -158,12 +167,14 @@ fn whole_machine(scenario: &Scenario, recording: &Recording) -> Result<()> {
     let writes = disk.log.entries.len() - flushes;
     println!("{}: {writes} writes and {flushes} flushes recorded, seed {seed}", scenario.name);
     for ((_, phase), taken) in &tally.taken {
-        let taken: Vec<String> = taken.iter().map(|(what, count)| format!("{count} boot {what}")).collect();
+        let taken: Vec<String> =
+            taken.iter().map(|(what, count)| format!("{count} boot {what}")).collect();
         println!("  {phase}: {}", taken.join(", "));
     }
     let (grub, var) = judge.runs();
     println!(
-        "  {} cuts, {} distinct disks, {} faults; grub-emu ran {grub} times, e2fsck on {var} /var, {judged_s} s",
+        "  {} cuts, {} distinct disks, {} faults; grub-emu ran {grub} times, e2fsck on {var} \
+            /var, {judged_s} s",
         tally.tried,
         tally.distinct.len(),
         tally.faults.len(),
@@ -183,7 +194,8 @@ fn whole_machine(scenario: &Scenario, recording: &Recording) -> Result<()> {
         let cut = own.get(dice.below(own.len())).context("a phase without a cut")?;
         bench.go_to(cut)?;
         let (taken, _) = bench.judge(cut.at)?;
-        let slot = if scenario.ends_in_a { Slot::A } else { taken.context("judged as not booting")?.0 };
+        let slot =
+            if scenario.ends_in_a { Slot::A } else { taken.context("judged as not booting")?.0 };
         let start = Instant::now();
         comes_up(&bench.disk(), slot).with_context(|| format!("{}, {cut:?}", phase.name))?;
         println!(
@@ -210,8 +222,9 @@ fn comes_up(disk: &Path, slot: Slot) -> Result<()> {
     vm.expect_all(&["tiny# ", &format!("slot {slot} is healthy")], 3 * BOOT)?;
     let status = vm.run("daruma status --json", 60)?.success()?;
     let status: Value = serde_json::from_str(status.trim()).with_context(|| status.clone())?;
-    let good =
-        status["running"] == slot.name() && status["state"] == "committed" && status["health"] == "healthy";
+    let good = status["running"] == slot.name()
+        && status["state"] == "committed"
+        && status["health"] == "healthy";
     ensure!(good, "{status}");
     Ok(())
 }
@@ -253,7 +266,8 @@ fn a_disk_or_a_program_that_breaks_the_order_is_found_out() -> Result<()> {
     let nothing = || Entry::Write { first: 0, data: Vec::new(), durable: false };
     let mixed: Symptom = |fault| matches!(fault, Fault::Mixed(_));
     let lost: Symptom = |fault| matches!(fault, Fault::CommittedLost(_));
-    // GRUB itself refuses a boot image that is not whole, and then takes the old system, which is not allowed either.
+    // GRUB itself refuses a boot image that is not whole, and then takes the old system, which is
+    // not allowed either.
     let either: Symptom = |fault| matches!(fault, Fault::Mixed(_) | Fault::CommittedLost(_));
     let no_boot: Symptom = |fault| matches!(fault, Fault::DoesNotBoot(_));
 
@@ -297,7 +311,10 @@ fn a_disk_or_a_program_that_breaks_the_order_is_found_out() -> Result<()> {
 
     let mut entries = whole();
     let var = last(install..trial, &|entry| {
-        entry < flip && truth.sectors(entry).count() == 8 && !is_payload(entry) && !is_environment(entry)
+        entry < flip
+            && truth.sectors(entry).count() == 8
+            && !is_payload(entry)
+            && !is_environment(entry)
     })?;
     if let Entry::Write { first, data, .. } = &mut entries[var] {
         // The first block of /var: ext4's superblock.

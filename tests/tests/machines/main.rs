@@ -1,5 +1,5 @@
-//! Everything that takes a machine in QEMU. One program, so that two machines always run side by side: an emulated
-//! one keeps little more than one processor busy.
+//! Everything that takes a machine in QEMU. One program, so that two machines always run side by
+//! side: an emulated one keeps little more than one processor busy.
 
 mod machine_sweep;
 mod pull;

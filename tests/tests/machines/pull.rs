@@ -44,7 +44,8 @@ fn put(vm: &mut Vm, path: &str, text: &str) -> Result<()> {
 }
 
 #[test]
-fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_release_alone() -> Result<()> {
+fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_release_alone()
+-> Result<()> {
     let fixture = Fixture::open()?;
     let recipe = |number: u32| format!("tests/recipes/demo-{number}.yaml");
     let first = fixture.bundle(&recipe(1), "1.0.0")?;
@@ -71,7 +72,8 @@ fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_rel
     expect_committed(&mut vm, "A", "1.0.0")?;
     put(&mut vm, "/etc/daruma/root.json", &fs::read_to_string(repo.join("root.json"))?)?;
     let port = server.address().port();
-    let channel = format!("[channel]\nurl = \"http://10.0.2.2:{port}/\"\npoll-s = 20\njitter-s = 0\n");
+    let channel =
+        format!("[channel]\nurl = \"http://10.0.2.2:{port}/\"\npoll-s = 20\njitter-s = 0\n");
     put(&mut vm, "/etc/daruma/daruma.toml", &channel)?;
     vm.type_line("sync; systemctl restart daruma")?;
 
@@ -103,7 +105,8 @@ fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_rel
 
 /// What the server saw.
 fn judge(requests: &[Request], full: u64) -> Result<()> {
-    let of = |part: &'static str| requests.iter().filter(move |request| request.path.contains(part));
+    let of =
+        |part: &'static str| requests.iter().filter(move |request| request.path.contains(part));
     let bytes = |part: &'static str| of(part).map(|request| request.bytes).sum::<u64>();
     for request in requests.iter().filter(|request| request.bytes > 10_000) {
         println!("{} {} {} {}", request.path, request.status, request.bytes, request.range);
@@ -116,9 +119,15 @@ fn judge(requests: &[Request], full: u64) -> Result<()> {
     );
     ensure!(deltas > 0, "no delta was fetched");
     ensure!(good < full / 4, "{good} of {full} bytes were fetched");
-    let looks: Vec<u64> =
-        of("channel.json").filter(|request| request.status == 304).map(|request| request.bytes).collect();
-    println!("{} looks at an unchanged channel, at most {:?} bytes each", looks.len(), looks.iter().max());
+    let looks: Vec<u64> = of("channel.json")
+        .filter(|request| request.status == 304)
+        .map(|request| request.bytes)
+        .collect();
+    println!(
+        "{} looks at an unchanged channel, at most {:?} bytes each",
+        looks.len(),
+        looks.iter().max()
+    );
     ensure!(looks.iter().all(|bytes| *bytes < 1000) && looks.len() >= 2, "{looks:?}");
     let pulled = of("3.0.0").filter(|request| request.range.starts_with("bytes=-")).count();
     ensure!(pulled == 1, "3.0.0 was opened {pulled} times");

@@ -1,4 +1,5 @@
-//! Machines that hold more than one disk with Daruma's partitions: the one that the firmware starts is the device's.
+//! Machines that hold more than one disk with Daruma's partitions: the one that the firmware starts
+//! is the device's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 240;
 const TINY: &str = "tests/recipes/tiny.yaml";
-/// The last version whose GRUB script named no disk, and whose disks all kept the GUIDs of their image.
+/// The last version whose GRUB script named no disk, and whose disks all kept the GUIDs of their
+/// image.
 const BEFORE: &str = "ab6d461";
 
 /// A machine with two disks, of which the firmware starts the second.
@@ -93,7 +95,9 @@ fn committed(vm: &mut Vm, version: &str) -> Result<Value> {
     vm.expect_all(&["tiny# ", "is healthy"], BOOT)?;
     let status = status(vm)?;
     ensure!(
-        status["version"] == version && status["state"] == "committed" && status["health"] == "healthy",
+        status["version"] == version
+            && status["state"] == "committed"
+            && status["health"] == "healthy",
         "not a committed {version}: {status}"
     );
     Ok(status)
@@ -101,7 +105,8 @@ fn committed(vm: &mut Vm, version: &str) -> Result<Value> {
 
 /// Installs the bundle of the third disk, whatever its name is, and restarts.
 fn install_and_reboot(vm: &mut Vm) -> Result<()> {
-    let mount = "for disk in /dev/vd?; do mount -t ext4 -o ro $disk /mnt 2>/dev/null && break; done";
+    let mount =
+        "for disk in /dev/vd?; do mount -t ext4 -o ro $disk /mnt 2>/dev/null && break; done";
     vm.run(&format!("{mount}; daruma install /mnt/new.daruma"), 300)?.success()?;
     vm.type_line("reboot -f")
 }
@@ -110,7 +115,8 @@ fn table(disk: &Path) -> Result<PartitionTable> {
     Ok(PartitionTable::read(&FileDisk::open_read_only(disk)?)?)
 }
 
-/// Two versions, the second disk is started: it boots to healthy, is updated, and the first one stays as it is.
+/// Two versions, the second disk is started: it boots to healthy, is updated, and the first one
+/// stays as it is.
 fn the_second_disk_boots_and_is_updated(firmware: Firmware) -> Result<()> {
     let fixture = Fixture::open()?;
     let (first, started) = (Two::factory(&fixture, "1.0.0")?, Two::factory(&fixture, "2.0.0")?);
@@ -200,9 +206,11 @@ fn a_stick_with_a_whole_image_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_disk_of_the_version_before_is_updated_beside_a_spare_and_found_by_its_environment() -> Result<()> {
+fn a_disk_of_the_version_before_is_updated_beside_a_spare_and_found_by_its_environment()
+-> Result<()> {
     let fixture = Fixture::open()?;
-    // An old program does not know the right one of two disks: the spare is put in after the update.
+    // An old program does not know the right one of two disks: the spare is put in after the
+    // update.
     let started = fixture.disk_of_commit(BEFORE, TINY, "1.0.0")?;
     let two = Two::new(fixture, Firmware::Bios, &started, &started)?.with_bundle("2.0.0")?;
     let factory = table(&two.machine.disk)?;

@@ -1,4 +1,5 @@
-//! One behaviour each, on a small root filesystem that boots in seconds, in real machines with real GRUB.
+//! One behaviour each, on a small root filesystem that boots in seconds, in real machines with real
+//! GRUB.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,8 @@ impl Device {
             .iter()
             .map(|(name, recipe, version)| Ok((*name, fixture.bundle(recipe, version)?)))
             .collect::<Result<Vec<(&str, PathBuf)>>>()?;
-        let files: Vec<(&str, &Path)> = files.iter().map(|(name, path)| (*name, path.as_path())).collect();
+        let files: Vec<(&str, &Path)> =
+            files.iter().map(|(name, path)| (*name, path.as_path())).collect();
         let data = dir.path().join("data.ext4");
         data_disk(&data, &files)?;
         let own = dir.path().join("disk.qcow2");
@@ -83,11 +85,15 @@ fn install_and_reboot(vm: &mut Vm, bundle: &str) -> Result<()> {
 
 fn committed(vm: &mut Vm) -> Result<()> {
     let status = status(vm)?;
-    ensure!(status["state"] == "committed" && status["health"] == "healthy", "not committed: {status}");
+    ensure!(
+        status["state"] == "committed" && status["health"] == "healthy",
+        "not committed: {status}"
+    );
     Ok(())
 }
 
-/// Installs `bundle` (version 3.0.0, broken) over a committed 1.0.0 and sees A come back, with the reason.
+/// Installs `bundle` (version 3.0.0, broken) over a committed 1.0.0 and sees A come back, with the
+/// reason.
 fn broken_update_falls_back(recipe: &str, seen: &str, reason: &str) -> Result<()> {
     let device = Device::new(Firmware::Bios, &[("broken.daruma", recipe, "3.0.0")])?;
     let mut vm = device.boot()?;
@@ -110,8 +116,12 @@ fn a_new_slot_boots_and_commits_and_keeps_settings_and_files() -> Result<()> {
     let device = Device::new(Firmware::Bios, &[("v2.daruma", TINY, "2.0.0")])?;
     let mut vm = device.boot()?;
     expect_running(&mut vm, "A", "1.0.0")?;
-    vm.run("echo mine > /etc/setting && mkdir -p /var/lib/app && echo data > /var/lib/app/file && sync", 60)?
-        .success()?;
+    vm.run(
+        "echo mine > /etc/setting && mkdir -p /var/lib/app && echo data > /var/lib/app/file && \
+        sync",
+        60,
+    )?
+    .success()?;
     install_and_reboot(&mut vm, "/mnt/v2.daruma")?;
     vm.expect("slot B, try 1 of 3", BOOT)?;
     wait_healthy(&mut vm)?;
@@ -173,7 +183,11 @@ fn an_init_that_hangs_is_reset_by_the_watchdog_and_falls_back() -> Result<()> {
 
 #[test]
 fn failing_health_falls_back_and_says_which_check() -> Result<()> {
-    broken_update_falls_back("tests/recipes/tiny-unhealthy.yaml", "50-uplink", "no answer from the uplink")
+    broken_update_falls_back(
+        "tests/recipes/tiny-unhealthy.yaml",
+        "50-uplink",
+        "no answer from the uplink",
+    )
 }
 
 /// Overwrites part of a partition of the idle slot after the install, then reboots into it.
@@ -183,7 +197,8 @@ fn damaged_slot(partition: u32, seek_kib: u32, seen: &str) -> Result<()> {
     vm.run("daruma install /mnt/v2.daruma", 300)?.success()?;
     vm.run(
         &format!(
-            "dd if=/dev/urandom of=/dev/vda{partition} bs=1k seek={seek_kib} count=256 conv=fsync,notrunc"
+            "dd if=/dev/urandom of=/dev/vda{partition} bs=1k seek={seek_kib} count=256 \
+                conv=fsync,notrunc"
         ),
         60,
     )?

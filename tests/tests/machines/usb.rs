@@ -1,4 +1,5 @@
-//! Recovery and updates from USB sticks, in real machines with real GRUB. Each test prints how long it took.
+//! Recovery and updates from USB sticks, in real machines with real GRUB. Each test prints how long
+//! it took.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,10 +48,9 @@ impl Field {
     }
 
     fn overwrite(&self, labels: &[&str]) -> Result<()> {
-        labels
-            .iter()
-            .enumerate()
-            .try_for_each(|(seed, label)| stick::overwrite(&self.machine.disk, label, seed as u64 + 1))
+        labels.iter().enumerate().try_for_each(|(seed, label)| {
+            stick::overwrite(&self.machine.disk, label, seed as u64 + 1)
+        })
     }
 
     /// A FAT stick with the bundle of this version, in a partition.
@@ -63,7 +63,9 @@ impl Field {
     /// What the person at the console saw, and how long it took.
     fn done(&self, what: &str) {
         let text = std::fs::read(&self.machine.log).unwrap_or_default();
-        for line in String::from_utf8_lossy(&text).lines().filter(|line| line.contains("daruma-init: ")) {
+        for line in
+            String::from_utf8_lossy(&text).lines().filter(|line| line.contains("daruma-init: "))
+        {
             println!("  {line}");
         }
         println!("{what}: {:.0} s", self.started.elapsed().as_secs_f64());
@@ -80,7 +82,9 @@ fn expect_committed(vm: &mut Vm, version: &str) -> Result<()> {
     vm.expect_all(&["tiny# ", "is healthy"], BOOT)?;
     let status = status(vm)?;
     ensure!(
-        status["version"] == version && status["state"] == "committed" && status["health"] == "healthy",
+        status["version"] == version
+            && status["state"] == "committed"
+            && status["health"] == "healthy",
         "not a committed {version}: {status}"
     );
     Ok(())
@@ -123,8 +127,11 @@ fn pulling_the_stick_at_any_moment_only_delays_recovery() -> Result<()> {
     vm.expect("plug in a USB stick", BOOT)?;
     let done = "DONE: version 2.0.0 is installed";
     let mut pulls = 0;
-    // Before the kernel has seen its partition, before it is looked at, while it is, and while it is read and written.
-    for moment in ["", "a stick is plugged in", "version 2.0.0", "checking update.daruma", "to write ("] {
+    // Before the kernel has seen its partition, before it is looked at, while it is, and while it
+    // is read and written.
+    for moment in
+        ["", "a stick is plugged in", "version 2.0.0", "checking update.daruma", "to write ("]
+    {
         let plugged = port.plug(&image)?;
         if !moment.is_empty() {
             vm.expect(moment, BOOT)?;
@@ -147,7 +154,13 @@ fn pulling_the_stick_at_any_moment_only_delays_recovery() -> Result<()> {
 }
 
 /// A bundle with small images that the bundler would not make. `key`: whose.
-fn odd_bundle(field: &Field, name: &str, compatible: &str, version: &str, key: &str) -> Result<PathBuf> {
+fn odd_bundle(
+    field: &Field,
+    name: &str,
+    compatible: &str,
+    version: &str,
+    key: &str,
+) -> Result<PathBuf> {
     let key = SecretKey::load(&field.fixture.key(key))?;
     let (boot, root) = (field.path("odd-boot"), field.path("odd-root"));
     std::fs::write(&boot, vec![7; 8192])?;
@@ -195,7 +208,8 @@ fn recovery_starts_from_a_slots_boot_image_by_a_key_and_finds_the_one_good_bundl
         ("e-old.daruma", odd_bundle(&field, "e", "tiny", "0.0.0-alpha", "release.key.pem")?),
         ("z-good.daruma", good),
     ];
-    let files: Vec<(&str, &Path)> = files.iter().map(|(name, path)| (*name, path.as_path())).collect();
+    let files: Vec<(&str, &Path)> =
+        files.iter().map(|(name, path)| (*name, path.as_path())).collect();
     data_disk(&image, &files)?;
     let (mut vm, _port) = Port::start(&field.machine, &[&image])?;
     vm.expect("slot A, try 1 of 9", BOOT)?;
@@ -225,7 +239,8 @@ fn recovery_starts_from_a_slots_boot_image_by_a_key_and_finds_the_one_good_bundl
 }
 
 #[test]
-fn under_uefi_a_key_starts_recovery_which_takes_the_highest_bundle_of_several_sticks() -> Result<()> {
+fn under_uefi_a_key_starts_recovery_which_takes_the_highest_bundle_of_several_sticks() -> Result<()>
+{
     let field = Field::under(Firmware::Uefi)?;
     field.overwrite(&["root-a", "boot-b", "root-b"])?;
     let new = field.stick("new.img", "2.0.0")?;
@@ -254,7 +269,8 @@ fn under_uefi_a_key_starts_recovery_which_takes_the_highest_bundle_of_several_st
 }
 
 #[test]
-fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recovery_follows() -> Result<()> {
+fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recovery_follows()
+-> Result<()> {
     let field = Field::new()?;
     let image = field.stick("fat.img", "2.0.0")?;
     let (mut vm, mut port) = Port::start(&field.machine, &[&image])?;
@@ -264,7 +280,8 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
                    for name in xhci_pci usb_storage sd_mod; do modprobe $name || exit 1; done; \
                    until [ -b /dev/sda1 ]; do sleep 1; done";
     vm.run(&format!("({drivers})"), BOOT)?.success()?;
-    // Policy off: the stick is there, and nobody cares. (An install would change what the slots hold.)
+    // Policy off: the stick is there, and nobody cares. (An install would change what the slots
+    // hold.)
     vm.run("sleep 5", 60)?.success()?;
     let now = status(&mut vm)?;
     ensure!(now["slots"]["B"]["ok"] == false, "something was installed: {now}");
@@ -300,10 +317,19 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     vm.expect("slot A, try 1 of 3", BOOT)?;
     expect_committed(&mut vm, "1.0.0")?;
     vm.cut_power()?;
-    expect_result(&older, &["Device: tiny, version 2.0.0", "INSTALLED: version 1.0.0 into slot A"])?;
+    expect_result(
+        &older,
+        &["Device: tiny, version 2.0.0", "INSTALLED: version 1.0.0 into slot A"],
+    )?;
     // The result of the update, and above it that of the new system, which found nothing to do.
-    expect_result(&image, &["Device: tiny, version 2.0.0", "is the one that runs", "NOTHING WAS INSTALLED"])?;
-    expect_result(&image, &["Device: tiny, version 1.0.0", "INSTALLED: version 2.0.0 into slot B"])?;
+    expect_result(
+        &image,
+        &["Device: tiny, version 2.0.0", "is the one that runs", "NOTHING WAS INSTALLED"],
+    )?;
+    expect_result(
+        &image,
+        &["Device: tiny, version 1.0.0", "INSTALLED: version 2.0.0 into slot B"],
+    )?;
     field.done("an update by a stick");
     Ok(())
 }
@@ -314,7 +340,8 @@ fn an_exfat_stick_that_is_plugged_in_late_brings_a_dead_device_back() -> Result<
     let bundle = field.fixture.bundle(TINY, "2.0.0")?;
     let image = field.path("exfat.img");
     stick::exfat(&image, 96 << 20)?;
-    // Nothing on the host can write files into an exFAT without root: the guest does, from its second disk.
+    // Nothing on the host can write files into an exFAT without root: the guest does, from its
+    // second disk.
     let mut machine = field.machine.clone();
     let data = field.path("data.ext4");
     data_disk(&data, &[("v2.daruma", &bundle)])?;

@@ -1,4 +1,5 @@
-//! Whatever is wrong with /var, or with the clock, the device boots, is healthy, says so, and can be updated.
+//! Whatever is wrong with /var, or with the clock, the device boots, is healthy, says so, and can
+//! be updated.
 //!
 //! The damage is done to the disk from outside, before the first boot.
 
@@ -21,8 +22,8 @@ const TINY: &str = "tests/recipes/tiny.yaml";
 /// The one fault that is gone in the next boot.
 const MENDED: &str = "/var's superblock was torn by a power cut and is mended";
 
-/// Boots 1.0.0 from a disk that was `damaged`, with QEMU's `options`; sees that it is healthy and that its status has
-/// `warning`; installs 2.0.0 after `before`, boots it and sees it committed.
+/// Boots 1.0.0 from a disk that was `damaged`, with QEMU's `options`; sees that it is healthy and
+/// that its status has `warning`; installs 2.0.0 after `before`, boots it and sees it committed.
 fn boots_and_updates(
     damage: impl FnOnce(&Path) -> Result<()>,
     options: &[&str],
@@ -40,7 +41,8 @@ fn boots_and_updates(
     let drive = format!("file={},if=virtio,format=raw,cache=writeback", disk.display());
     let log = dir.path().join("serial.log");
     let firmware = Firmware::Bios;
-    let machine = Machine { disk, format: "raw", data: Some(data), firmware, size: Size::Tiny, log };
+    let machine =
+        Machine { disk, format: "raw", data: Some(data), firmware, size: Size::Tiny, log };
     let mut vm = Vm::start_with(&machine, &drive, options)?;
     let console = comes_up(&mut vm, "A", warning)?;
     if let Some(warning) = warning {
@@ -62,11 +64,16 @@ fn comes_up(vm: &mut Vm, slot: &str, warning: Option<&str>) -> Result<String> {
     let text = vm.run("daruma status --json", 60)?.success()?;
     let status: Value = serde_json::from_str(text.trim()).with_context(|| text.clone())?;
     ensure!(
-        status["running"] == slot && status["state"] == "committed" && status["health"] == "healthy",
+        status["running"] == slot
+            && status["state"] == "committed"
+            && status["health"] == "healthy",
         "{status}"
     );
     let warnings = status["warnings"].to_string();
-    ensure!(warning.is_none_or(|warning| warnings.contains(warning)), "the warnings are {warnings}");
+    ensure!(
+        warning.is_none_or(|warning| warnings.contains(warning)),
+        "the warnings are {warnings}"
+    );
     Ok(console)
 }
 
@@ -87,8 +94,16 @@ fn tool(name: &str) -> Command {
 }
 
 fn debugfs(var: &Path, request: &str) -> Result<String> {
-    let output = tool("debugfs").args(["-w", "-R", request]).arg(var).output().context("starting debugfs")?;
-    ensure!(output.status.success(), "debugfs {request}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = tool("debugfs")
+        .args(["-w", "-R", request])
+        .arg(var)
+        .output()
+        .context("starting debugfs")?;
+    ensure!(
+        output.status.success(),
+        "debugfs {request}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -132,7 +147,9 @@ fn a_var_that_this_kernel_may_only_read() -> Result<()> {
 #[test]
 fn a_var_whose_superblock_was_torn() -> Result<()> {
     // The number of mounts in its first sector is new, the checksum in the second is not.
-    let torn = |var: &Path| Ok(File::options().write(true).open(var)?.write_all_at(&[77, 0], 1024 + 0x34)?);
+    let torn = |var: &Path| {
+        Ok(File::options().write(true).open(var)?.write_all_at(&[77, 0], 1024 + 0x34)?)
+    };
     boots_and_updates(
         |disk| change_partition(disk, label::VAR, torn),
         &[],

@@ -1,7 +1,9 @@
-//! Whatever hangs is reset by the hardware watchdog, and a slot on trial is left for the old system.
+//! Whatever hangs is reset by the hardware watchdog, and a slot on trial is left for the old
+//! system.
 //!
-//! Each disk is made with the new system on its last try, so that every case is one boot, one hang and the way back.
-//! The times that are printed are those of `docs/operating.md`; the watchdog is set to 10 s.
+//! Each disk is made with the new system on its last try, so that every case is one boot, one hang
+//! and the way back. The times that are printed are those of `docs/operating.md`; the watchdog is
+//! set to 10 s.
 
 use std::time::Instant;
 
@@ -14,7 +16,8 @@ use tests::vm::{Firmware, Machine, Size, Vm};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 300;
-/// Seconds within which a hanging machine must be reset: the watchdog's 10, and a lot for a slow host.
+/// Seconds within which a hanging machine must be reset: the watchdog's 10, and a lot for a slow
+/// host.
 const RESET: u64 = 60;
 const TINY: &str = "tests/recipes/tiny.yaml";
 
@@ -36,8 +39,14 @@ impl Bench {
             trial_disk::put_on_trial(&disk, &fixture.bundle(recipe, "3.0.0")?, 2)?;
         }
         let log = dir.path().join("serial.log");
-        let machine =
-            Machine { disk, format: "raw", data: None, firmware: Firmware::Bios, size: Size::Tiny, log };
+        let machine = Machine {
+            disk,
+            format: "raw",
+            data: None,
+            firmware: Firmware::Bios,
+            size: Size::Tiny,
+            log,
+        };
         let listener = QmpListener::new(dir.path())?;
         let drive = format!("file={},if=virtio,format=raw,cache=writeback", machine.disk.display());
         let options: Vec<&str> = listener.options.iter().map(String::as_str).collect();
@@ -53,7 +62,8 @@ impl Bench {
         self.qmp.command("block_set_io_throttle", limits).map(drop)
     }
 
-    /// Waits until slot A is healthy again after the watchdog's reset, and prints how long that took.
+    /// Waits until slot A is healthy again after the watchdog's reset, and prints how long that
+    /// took.
     fn comes_back(&mut self, what: &str, hung: Instant, try_line: &str) -> Result<()> {
         self.qmp.event("WATCHDOG", RESET).with_context(|| what.to_owned())?;
         let reset_s = hung.elapsed().as_secs();
@@ -61,11 +71,16 @@ impl Bench {
         let before = self.vm.expect(try_line, BOOT)?;
         ensure!(!before.contains("; rebooting"), "it was not the watchdog alone: {before}");
         self.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
-        println!("{what}: reset after {reset_s} s, slot A healthy after {} s", hung.elapsed().as_secs());
+        println!(
+            "{what}: reset after {reset_s} s, slot A healthy after {} s",
+            hung.elapsed().as_secs()
+        );
         let status = self.vm.run("daruma status --json", 60)?.success()?;
         let status: Value = serde_json::from_str(status.trim()).with_context(|| status.clone())?;
         ensure!(
-            status["running"] == "A" && status["state"] == "committed" && status["health"] == "healthy",
+            status["running"] == "A"
+                && status["state"] == "committed"
+                && status["health"] == "healthy",
             "{status}"
         );
         Ok(())
@@ -80,7 +95,10 @@ fn falls_back(what: &str, recipe: &str, hang: impl FnOnce(&mut Bench) -> Result<
     let hung = Instant::now();
     bench.comes_back(what, hung, "slot B (on trial) has used up its 3 tries")?;
     let text = bench.vm.run("daruma status", 60)?.success()?;
-    ensure!(text.contains("never reached its health checks"), "the status does not say why:\n{text}");
+    ensure!(
+        text.contains("never reached its health checks"),
+        "the status does not say why:\n{text}"
+    );
     Ok(())
 }
 
@@ -114,7 +132,10 @@ fn an_agent_that_is_killed_before_its_verdict() -> Result<()> {
 
 #[test]
 fn an_agent_that_is_terminated_before_its_verdict() -> Result<()> {
-    falls_back_after("agent ended in order (SIGTERM) before its verdict", "kill -TERM $(pidof daruma)")
+    falls_back_after(
+        "agent ended in order (SIGTERM) before its verdict",
+        "kill -TERM $(pidof daruma)",
+    )
 }
 
 #[test]

@@ -44,7 +44,8 @@ impl Fleet {
     }
 
     fn nginx(&self, name: &str) -> Result<Server> {
-        let (repo, dir) = (self.publisher.path("repo"), self.dir.path().join(format!("{name}.nginx")));
+        let (repo, dir) =
+            (self.publisher.path("repo"), self.dir.path().join(format!("{name}.nginx")));
         Server::nginx(&self.fixture, &Place::here(), repo.as_ref(), &dir, None)
     }
 
@@ -106,7 +107,9 @@ fn kill_at(device: &FolderDevice, words: &[&str], link: &SlowLink, brought: u64)
 }
 
 fn of(requests: &[Request], end: &str) -> u64 {
-    bytes(&requests.iter().filter(|request| request.path.ends_with(end)).cloned().collect::<Vec<_>>())
+    bytes(
+        &requests.iter().filter(|request| request.path.ends_with(end)).cloned().collect::<Vec<_>>(),
+    )
 }
 
 #[test]
@@ -119,7 +122,10 @@ fn a_device_follows_a_channel_in_debians_registry_and_fetches_only_what_is_missi
     let link = SlowLink::to(registry.address(), None)?;
     let device = fleet.device("follows", &at_link(&link, &name))?;
     let said = success(&mut device.command(&["check"]))?;
-    ensure!(said.contains("tiny 2.0.0") && said.contains("is to be installed over 1.0.0"), "{said}");
+    ensure!(
+        said.contains("tiny 2.0.0") && said.contains("is to be installed over 1.0.0"),
+        "{said}"
+    );
     let said = success(&mut device.command(&["update"]))?;
     ensure!(said.contains("installed 2.0.0 into slot B"), "{said}");
     fleet.expect_installed(&device)?;
@@ -149,7 +155,10 @@ fn an_update_from_debians_registry_goes_on_where_it_was_killed() -> Result<()> {
     fleet.expect_installed(&device)?;
     let undisturbed = link.brought();
     let size = fs::metadata(&fleet.bundle)?.len();
-    ensure!(undisturbed > size / 2, "{undisturbed} of {size} bytes came: that is no whole download");
+    ensure!(
+        undisturbed > size / 2,
+        "{undisturbed} of {size} bytes came: that is no whole download"
+    );
 
     let link = SlowLink::to(registry.address(), Some(undisturbed / 6))?;
     let device = fleet.device("killed", &at_link(&link, &name))?;
@@ -159,7 +168,10 @@ fn an_update_from_debians_registry_goes_on_where_it_was_killed() -> Result<()> {
     success(&mut device.command(&["update"]))?;
     fleet.expect_installed(&device)?;
     let share = link.brought() as f64 / undisturbed as f64;
-    println!("killed once: {} bytes in all, {undisturbed} undisturbed: {share:.3} ×", link.brought());
+    println!(
+        "killed once: {} bytes in all, {undisturbed} undisturbed: {share:.3} ×",
+        link.brought()
+    );
     ensure!(share <= 1.05, "a kill cost {share:.3} times the bytes");
     Ok(())
 }
@@ -205,7 +217,10 @@ fn a_device_from_the_factory_takes_the_delta_and_says_what_that_saves() -> Resul
     let requests = server.requests()?;
     let (by_delta, of_bundle) = (of(&requests, ".delta"), of(&requests, ".daruma"));
     // Heads of answers are counted as well, and one byte is asked for beforehand.
-    ensure!(by_delta >= delta && by_delta < delta + 2000, "{by_delta} bytes for a delta of {delta}");
+    ensure!(
+        by_delta >= delta && by_delta < delta + 2000,
+        "{by_delta} bytes for a delta of {delta}"
+    );
     ensure!(of_bundle < tail + 2000, "{of_bundle} bytes of the bundle, whose tail has {tail}");
 
     // The same without it.
@@ -284,12 +299,14 @@ fn an_update_that_is_killed_in_its_delta_is_completed_by_the_shorter_way() -> Re
         device.follow(&fleet.publisher.path("repo"), &url(&link))?;
         let said = success(&mut device.command(&["update"]))?;
         fleet.expect_installed(&device)?;
-        let way = said.lines().find(|line| line.contains("into slot B: ")).context("no way is named")?;
+        let way =
+            said.lines().find(|line| line.contains("into slot B: ")).context("no way is named")?;
         println!(
             "killed {left} bytes before the end: {way}; {} bytes, {undisturbed} undisturbed",
             link.brought()
         );
-        // Never more than to start over; the roots are asked for once more, because the address is another one.
+        // Never more than to start over; the roots are asked for once more, because the address is
+        // another one.
         ensure!(link.brought() <= undisturbed + 2000, "{name}: {} bytes", link.brought());
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! `daruma install URL` from a real nginx: what is fetched, and what becomes of it when the way is bad.
+//! `daruma install URL` from a real nginx: what is fetched, and what becomes of it when the way is
+//! bad.
 
 mod fleet;
 
@@ -49,9 +50,10 @@ impl Story {
 }
 
 fn success(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} ended with {}: {text}", output.status);
     Ok(text)
 }
@@ -141,7 +143,10 @@ impl Network {
             ip(&["netns", "add", name])?;
         }
         let (client, server) = (network.client.as_str(), network.server.as_str());
-        ip(&["-n", client, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", server])?;
+        ip(&[
+            "-n", client, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns",
+            server,
+        ])?;
         ip(&["-n", client, "addr", "add", CLIENT[0], "dev", "eth0"])?;
         ip(&["-n", server, "addr", "add", "10.77.0.1/24", "dev", "eth0"])?;
         for name in [client, server] {
@@ -197,7 +202,8 @@ fn lost_packets_and_a_changed_address_only_delay_an_install() -> Result<()> {
     let client = Place { namespace: Some(network.client.clone()), address: SERVER.into() };
     let mut command = client.command(story.device.program());
     command.args(story.device.arguments(&["install", &server.url("update.daruma")]));
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     std::thread::sleep(Duration::from_millis(1500));
     network.change_address()?;
     let output = child.wait_with_output()?;

@@ -1,4 +1,5 @@
-//! Runs the fuzz targets for a set time each, several at once, and prints a table. `make fuzz` builds them first.
+//! Runs the fuzz targets for a set time each, several at once, and prints a table. `make fuzz`
+//! builds them first.
 //!
 //!     fuzz seeds DIR                 writes the seeds into DIR/TARGET
 //!     fuzz limits                    prints each target's limits
@@ -21,14 +22,17 @@ fn main() -> ExitCode {
     match words[..] {
         ["seeds", dir] => hostile::seeds::write(Path::new(dir)),
         ["limits"] => limits(),
-        ["keep", programs, corpus, work, ref only @ ..] => keep(&Place::new(programs, corpus, work), only),
+        ["keep", programs, corpus, work, ref only @ ..] => {
+            keep(&Place::new(programs, corpus, work), only)
+        }
         ["run", programs, corpus, work, seconds, jobs, ref only @ ..] => {
             let (seconds, jobs) = (seconds.parse().unwrap(), jobs.parse().unwrap());
             return run(&Place::new(programs, corpus, work), seconds, jobs, only);
         }
         _ => {
             eprintln!(
-                "usage: fuzz seeds DIR | limits | run PROGRAMS CORPUS WORK SECONDS JOBS [TARGET…] | keep PROGRAMS CORPUS WORK [TARGET…]"
+                "usage: fuzz seeds DIR | limits | run PROGRAMS CORPUS WORK SECONDS JOBS [TARGET…] \
+                    | keep PROGRAMS CORPUS WORK [TARGET…]"
             );
             return ExitCode::from(2);
         }
@@ -62,7 +66,8 @@ impl Place {
         self.work.join("found").join(target.name)
     }
 
-    /// The target's program under its limits. Its temporary files are in memory where there is `/dev/shm`.
+    /// The target's program under its limits. Its temporary files are in memory where there is
+    /// `/dev/shm`.
     fn command(&self, target: &Target) -> Command {
         let mut command = Command::new(self.programs.join(target.name));
         command.args([
@@ -71,11 +76,19 @@ impl Place {
             format!("-malloc_limit_mb={}", target.malloc_mb),
             format!("-timeout={}", target.timeout_s),
         ]);
-        // The address sanitizer keeps freed memory to find its late uses; by default as much as the whole limit.
-        command.env("ASAN_OPTIONS", "quarantine_size_mb=16:detect_leaks=0:allocator_may_return_null=0");
+        // The address sanitizer keeps freed memory to find its late uses; by default as much as the
+        // whole limit.
+        command.env(
+            "ASAN_OPTIONS",
+            "quarantine_size_mb=16:detect_leaks=0:allocator_may_return_null=0",
+        );
+        let temporary = if Path::new("/dev/shm").is_dir() {
+            PathBuf::from("/dev/shm")
+        } else {
+            self.work.clone()
+        };
         let temporary =
-            if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { self.work.clone() };
-        let temporary = temporary.join(format!("daruma-fuzz-{}", std::process::id())).join(target.name);
+            temporary.join(format!("daruma-fuzz-{}", std::process::id())).join(target.name);
         fs::create_dir_all(&temporary).unwrap();
         command.env("TMPDIR", temporary);
         command
@@ -96,16 +109,19 @@ impl Place {
             .stdout(File::create(&log).unwrap())
             .stderr(File::options().append(true).open(&log).unwrap())
             .status();
-        let status = status.unwrap_or_else(|error| panic!("{}: {error}; run make fuzz", target.name));
+        let status =
+            status.unwrap_or_else(|error| panic!("{}: {error}; run make fuzz", target.name));
         let text = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
         let stat = |name: &str| -> u64 {
-            let value = text.lines().rev().find_map(|line| line.strip_prefix(&format!("stat::{name}:")));
+            let value =
+                text.lines().rev().find_map(|line| line.strip_prefix(&format!("stat::{name}:")));
             value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
         };
         let result = if status.success() {
             "none found".to_owned()
         } else {
-            let why = text.lines().find(|line| line.contains("ERROR:") || line.contains("panicked at"));
+            let why =
+                text.lines().find(|line| line.contains("ERROR:") || line.contains("panicked at"));
             format!("FOUND: {} ({})", why.unwrap_or("it ended early"), log.display())
         };
         Outcome {
@@ -120,7 +136,8 @@ impl Place {
 
 fn limits() {
     println!(
-        "| target | `-max_len`, bytes | `-rss_limit_mb` | `-malloc_limit_mb` | `-timeout`, s |\n|---|---|---|---|---|"
+        "| target | `-max_len`, bytes | `-rss_limit_mb` | `-malloc_limit_mb` | `-timeout`, s \
+            |\n|---|---|---|---|---|"
     );
     for Target { name, max_len, rss_mb, malloc_mb, timeout_s, .. } in TARGETS {
         println!("| {name} | {max_len} | {rss_mb} | {malloc_mb} | {timeout_s} |");
@@ -142,7 +159,10 @@ fn run(place: &Place, seconds: u64, jobs: usize, only: &[&str]) -> ExitCode {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(target) = targets.get(index) else { break };
                     let outcome = place.fuzz(target, seconds);
-                    println!("{}: {} executions, {}", target.name, outcome.executions, outcome.result);
+                    println!(
+                        "{}: {} executions, {}",
+                        target.name, outcome.executions, outcome.result
+                    );
                     outcomes.lock().unwrap().push((index, outcome));
                 }
             });
@@ -151,7 +171,8 @@ fn run(place: &Place, seconds: u64, jobs: usize, only: &[&str]) -> ExitCode {
     let mut outcomes = outcomes.into_inner().unwrap();
     outcomes.sort_by_key(|(index, _)| *index);
     println!(
-        "\n| target | executions | seconds | new corpus files | peak memory, MiB | crash, hang or limit |"
+        "\n| target | executions | seconds | new corpus files | peak memory, MiB | crash, hang or \
+            limit |"
     );
     println!("|---|---|---|---|---|---|");
     let mut code = ExitCode::SUCCESS;
@@ -167,12 +188,14 @@ fn run(place: &Place, seconds: u64, jobs: usize, only: &[&str]) -> ExitCode {
     code
 }
 
-/// At most this many files and bytes of a target are kept; the smallest first, because they say most.
+/// At most this many files and bytes of a target are kept; the smallest first, because they say
+/// most.
 const KEPT: (usize, usize) = (60, 300 << 10);
 
 fn keep(place: &Place, only: &[&str]) {
     for target in TARGETS.iter().filter(|target| only.is_empty() || only.contains(&target.name)) {
-        let (kept, merged) = (place.corpus.join(target.name), place.work.join("merged").join(target.name));
+        let (kept, merged) =
+            (place.corpus.join(target.name), place.work.join("merged").join(target.name));
         let _ = fs::remove_dir_all(&merged);
         fs::create_dir_all(&merged).unwrap();
         let mut command = place.command(target);
@@ -203,6 +226,11 @@ fn keep(place: &Place, only: &[&str]) {
             fs::copy(file, kept.join(name(file))).unwrap();
             room = (room.0 - 1, room.1 - len);
         }
-        println!("{}: {} of {} files kept", target.name, fs::read_dir(&kept).unwrap().count(), files.len());
+        println!(
+            "{}: {} of {} files kept",
+            target.name,
+            fs::read_dir(&kept).unwrap().count(),
+            files.len()
+        );
     }
 }
