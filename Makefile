@@ -17,10 +17,11 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build check lint deny test sweep demo bench bench-download fuzz fuzz-build fuzz-seeds fuzz-keep clean
+.PHONY: help setup build check lint deny test test-all sweep demo bench bench-download fuzz fuzz-build fuzz-seeds fuzz-keep clean
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
-	@echo 'make test                  set up and run every test'
+	@echo 'make test                  set up and run the tests, a share of the long sweeps among them'
+	@echo 'make test-all              all of the sweeps too, and the demo: for a release'
 	@echo 'make check                 the fast tests: no root, no network, no QEMU'
 	@echo 'make sweep                 cut the power at every operation on the disk; prints the counts'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
@@ -54,13 +55,17 @@ deny:
 check: lint
 	$(CARGO) test --locked --workspace --exclude tests
 
-test: setup lint deny build
-	$(CARGO) test --locked --workspace --features bundler/real-registry --no-fail-fast
+test: setup
+	@tests/suite test
+
+# Everything that there is, for a release and before an issue is called resolved.
+test-all: setup
+	@tests/suite test-all
 
 # The agent's steps on a disk in memory; then a whole machine's life, recorded in QEMU. The real GRUB judges both.
 sweep: setup build
 	@$(CARGO) run --locked --quiet -p tests --bin sweep
-	$(CARGO) test --locked --release -p tests --test machines machine_sweep -- --nocapture --test-threads=1
+	DARUMA_SWEEP=all $(CARGO) test --locked --release -p tests --test machines machine_sweep -- --nocapture --test-threads=1
 
 demo: setup build
 	@target/release/demo

@@ -53,6 +53,11 @@ impl Fixture {
         Ok(this)
     }
 
+    /// The folder of everything that is kept.
+    pub(crate) fn cache(&self) -> &Path {
+        &self.cache
+    }
+
     /// Path of a file of the repo.
     #[must_use]
     pub fn repo(&self, path: &str) -> PathBuf {
@@ -288,7 +293,11 @@ impl Fixture {
     }
 
     /// A folder in the cache, made by `build` if it is not there; made aside, then renamed.
-    fn keep(&self, name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    pub(crate) fn keep(
+        &self,
+        name: &str,
+        build: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
         let dir = self.cache.join(name);
         let _lock = self.lock(&format!("keep-{name}"))?;
         if !dir.exists() {
@@ -316,7 +325,7 @@ impl Fixture {
     }
 
     /// Held while a fixture is being made, so that two tests make it once.
-    fn lock(&self, name: &str) -> Result<File> {
+    pub(crate) fn lock(&self, name: &str) -> Result<File> {
         let dir = self.cache.join("locks");
         fs::create_dir_all(&dir)?;
         let file = File::create(dir.join(name))?;

@@ -1,15 +1,18 @@
 //! What the end-to-end tests, the demo and the benchmarks share: real images, real machines.
 
+pub mod accel;
 pub mod cut_disk;
 pub mod fixture;
 pub mod folder_device;
 pub mod grub_disk;
 pub mod grub_emu;
+pub mod healthy;
 pub mod machine_judge;
 pub mod publisher;
 pub mod qmp;
 pub mod recording;
 pub mod server;
+pub mod share;
 pub mod slow_link;
 pub mod stick;
 pub mod story;

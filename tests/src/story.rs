@@ -9,11 +9,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::accel::Accel;
 use crate::fixture::Fixture;
+use crate::healthy::Beginning;
 use crate::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 600;
+
+/// The system that the story begins with.
+pub const FIRST: Beginning<'static> = Beginning {
+    recipe: "tests/recipes/demo-1.yaml",
+    version: "1.0.0",
+    prompt: "router# ",
+    size: Size::Router,
+};
 
 /// What the story shows to the person who follows it.
 #[derive(Clone, Copy, Debug)]
@@ -26,11 +36,20 @@ pub enum Line<'a> {
     Screen(&'a str, &'a str),
 }
 
+/// Where the story begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    /// With a factory-new disk, under this firmware.
+    PowerOn(Firmware),
+    /// With the healthy system that another run has booted.
+    Health,
+}
+
 /// Runs the whole story in `dir`.
 ///
 /// # Errors
 /// When any step does not end as told.
-pub fn run(firmware: Firmware, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Result<()> {
+pub fn run(from: From, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Result<()> {
     let fixture = Fixture::open()?;
     tell(Line::Heading("Build"));
     let mut bundles: Vec<PathBuf> = Vec::new();
@@ -46,30 +65,28 @@ pub fn run(firmware: Firmware, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Re
                 .bundle(&format!("tests/recipes/demo-{number}.yaml"), &format!("{number}.0.0"))?,
         );
     }
-    let factory = fixture.disk(&bundles[0], "tests/recipes/demo-1.yaml")?;
-    let disk = dir.join("disk.qcow2");
-    overlay_disk(&factory, &disk)?;
-    let data = dir.join("data.ext4");
-    data_disk(
-        &data,
-        &[("v2.daruma", &bundles[1]), ("v3.daruma", &bundles[2]), ("v4.daruma", &bundles[3])],
-    )?;
-    let machine = Machine {
-        disk,
-        format: "qcow2",
-        data: Some(data),
-        firmware,
-        size: Size::Router,
-        log: dir.join("serial.log"),
+    let files: Vec<(&str, &Path)> = ["v2.daruma", "v3.daruma", "v4.daruma"]
+        .into_iter()
+        .zip(bundles[1..].iter().map(PathBuf::as_path))
+        .collect();
+    let mut vm = match from {
+        From::PowerOn(firmware) => {
+            tell(Line::Heading("1.0.0 boots from the factory image"));
+            let mut vm = power_on(&fixture, firmware, &bundles[0], dir, &files)?;
+            vm.expect_all(&["router# ", "is healthy"], BOOT)?;
+            tell(Line::Text(&format!(
+                "power-on to a healthy system: {:.0} s ({})",
+                vm.uptime(),
+                Accel::of_this_machine()?
+            )));
+            vm
+        }
+        From::Health => {
+            tell(Line::Heading("1.0.0 is healthy"));
+            FIRST.resume(&fixture, dir, &files, &[])?.1
+        }
     };
-
-    tell(Line::Heading("1.0.0 boots from the factory image"));
-    let mut vm = Vm::start(&machine)?;
-    ready(&mut vm)?;
-    tell(Line::Text(&format!(
-        "power-on to a healthy system: {:.0} s in software emulation",
-        vm.uptime()
-    )));
+    settle(&mut vm)?;
     show(&mut vm, tell)?;
     expect(&mut vm, "A", "1.0.0")?;
     vm.run("echo 'set by hand on 1.0.0' > /etc/motd && sync", 60)?.success()?;
@@ -125,9 +142,37 @@ pub fn run(firmware: Firmware, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Re
     Ok(())
 }
 
+/// Powers on a machine with `files` on its second disk.
+fn power_on(
+    fixture: &Fixture,
+    firmware: Firmware,
+    bundle: &Path,
+    dir: &Path,
+    files: &[(&str, &Path)],
+) -> Result<Vm> {
+    let factory = fixture.disk(bundle, FIRST.recipe)?;
+    let disk = dir.join("disk.qcow2");
+    overlay_disk(&factory, &disk)?;
+    let data = dir.join("data.ext4");
+    data_disk(&data, files)?;
+    Vm::start(&Machine {
+        disk,
+        format: "qcow2",
+        data: Some(data),
+        firmware,
+        size: FIRST.size,
+        log: dir.join("serial.log"),
+    })
+}
+
 /// Waits for the shell on the serial line, then for the agent's verdict.
 fn ready(vm: &mut Vm) -> Result<()> {
     vm.expect_all(&["router# ", "is healthy"], BOOT)?;
+    settle(vm)
+}
+
+/// Keeps the kernel off the console, and mounts the bundles.
+fn settle(vm: &mut Vm) -> Result<()> {
     vm.run("dmesg -n 1; mountpoint -q /mnt || mount -o ro /dev/vdb /mnt", 60)?.success()?;
     Ok(())
 }

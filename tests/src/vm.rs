@@ -1,6 +1,6 @@
 //! A QEMU machine with a serial console that a test reads and types on.
 //!
-//! TCG only: the tests must run where there is no usable KVM. A test that drops the [`Vm`] pulls
+//! Guests are emulated where there is no usable KVM ([`crate::accel`]). A test that drops the [`Vm`] pulls
 //! the power; nothing is shut down in order unless the test asks the guest for it.
 
 use std::fs::File;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::accel::Accel;
 use crate::tied;
 
 /// Which firmware starts GRUB.
@@ -121,8 +122,18 @@ impl Vm {
 
     /// [`Vm::start`] with another `-drive` for the system disk, and with more of QEMU's options.
     pub fn start_with(machine: &Machine, drive: &str, options: &[&str]) -> Result<Self> {
+        Self::start_on(Accel::of_this_machine()?, machine, drive, options)
+    }
+
+    /// [`Vm::start_with`] on an accelerator of one's choice.
+    pub(crate) fn start_on(
+        accel: Accel,
+        machine: &Machine,
+        drive: &str,
+        options: &[&str],
+    ) -> Result<Self> {
         let mut command = tied::command("qemu-system-x86_64");
-        command.args(["-accel", "tcg", "-M", "q35", "-cpu", "max", "-nodefaults"]);
+        command.args(accel.options()).args(["-M", "q35", "-nodefaults"]);
         command.args([
             "-m",
             machine.size.memory(),

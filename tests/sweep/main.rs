@@ -5,7 +5,8 @@
 //! follow the crash states ([`cut`]); the real GRUB and the agent's own next run judge them
 //! ([`judge`]). `docs/boot-protocol.md`, "Power cuts".
 //!
-//!     sweep [cuts|mutations|faults|kills|programs] [--seed N] [--more N] [--only SCENARIO]
+//!     sweep [cuts|mutations|faults|kills|programs] [--seed N] [--more N]
+//!         [--one-of N] [--only SCENARIO]
 
 mod content;
 mod crash_disk;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     let mut seed = 20_261_121;
-    let mut more = 1;
+    let (mut more, mut one_of) = (1, 1);
     let mut only = String::new();
     let mut part = String::from("all");
     let mut words = std::env::args().skip(1);
@@ -71,12 +72,13 @@ fn run() -> Result<bool> {
         match word.as_str() {
             "--seed" => seed = number()?,
             "--more" => more = number()?,
+            "--one-of" => one_of = number()?,
             "--only" => only = words.next().context("a scenario's name is missing")?,
             "cuts" | "mutations" | "faults" | "kills" | "programs" => part = word,
             kills::CHILD => return kills::child(words),
             _ => bail!(
                 "{word:?}: not one of cuts, mutations, faults, kills, programs, --seed N, --more \
-                    N, --only SCENARIO"
+                    N, --one-of N, --only SCENARIO"
             ),
         }
     }
@@ -90,7 +92,7 @@ fn run() -> Result<bool> {
     if std::env::var_os("SWEEP_SHOWS_ALL").is_none() {
         dup2_stderr(&nowhere)?;
     }
-    let options = sweep::Options { seed, more: more as usize, only };
+    let options = sweep::Options { seed, more: more as usize, only, one_of: one_of as usize };
     let result = parts(&part, &options, &mut out);
     if let Err(error) = &result {
         writeln!(complaints, "sweep: {error:#}")?;

@@ -31,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) more: usize,
     /// Only scenarios with this in their names.
     pub(crate) only: String,
+    /// One of so many cuts is made, but at least one at each operation; 1: all of them.
+    pub(crate) one_of: usize,
 }
 
 /// A crash state that is not as it must be.
@@ -53,6 +55,9 @@ struct Count {
 struct Findings {
     seen: HashSet<(usize, u64)>,
     counts: Vec<Count>,
+    /// First cuts that were made, and that a whole sweep makes. Many leave what another has left.
+    made: usize,
+    possible: usize,
     by_how: BTreeMap<How, usize>,
     violations: Vec<Violation>,
 }
@@ -80,7 +85,11 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
     for (number, scenario) in scenarios.iter().enumerate() {
         let recording = first_run(&judge, scenario).with_context(|| scenario.name)?;
         findings.counts[number].operations = recording.ops.len();
-        for cut in first_cuts(&recording, scenario, number, options) {
+        let cuts = first_cuts(&recording, scenario, number, options);
+        findings.possible += cuts.len();
+        let cuts = sample(cuts, options, number);
+        findings.made += cuts.len();
+        for cut in cuts {
             if findings.meet(number, &cut) {
                 findings.counts[number].first += 1;
                 let near_env = near_env(&recording, cut.at);
@@ -130,6 +139,30 @@ fn first_cuts(
     let per_image_write = (per_image_write * options.more).max(1);
     let amount = Amount { per_image_write, per_esp_write: 3, stories: true };
     sweep(recording, amount, |_| true, options.seed, &[number as u64])
+}
+
+/// A seeded part of the cuts, in which each operation has at least one.
+fn sample(cuts: Vec<Cut>, options: &Options, scenario: usize) -> Vec<Cut> {
+    if options.one_of <= 1 {
+        return cuts;
+    }
+    let mut kept: Vec<Cut> = Vec::new();
+    let mut rest = cuts.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        let at = first.at;
+        let mut of_operation = vec![first];
+        while let Some(next) = rest.next_if(|cut| cut.at == at) {
+            of_operation.push(next);
+        }
+        let mut random = Random::new(options.seed, &[scenario as u64, at as u64, 1]);
+        let sure = random.below(of_operation.len());
+        let chosen = of_operation.into_iter().enumerate().filter(|(index, _)| {
+            let by_chance = random.below(options.one_of) == 0;
+            *index == sure || by_chance
+        });
+        kept.extend(chosen.map(|(_, cut)| cut));
+    }
+    kept
 }
 
 fn near_env(recording: &Recording, at: usize) -> bool {
@@ -191,13 +224,14 @@ fn second_cuts(task: &Task, run: &Recording, options: &Options) -> Vec<Cut> {
     let path = [task.scenario as u64, task.cut.fingerprint()];
     let amount = Amount { per_image_write: 1, per_esp_write: 1, stories: false };
     let operations = run.ops.len();
-    if task.near_env && operations <= FEW_OPERATIONS {
+    if task.near_env && operations <= FEW_OPERATIONS && options.one_of <= 1 {
         return sweep(run, amount, |_| true, options.seed, &path);
     }
     let mut random = Random::new(options.seed, &path);
     let chosen = random.below(operations + 1);
     let mut cuts = sweep(run, amount, |at| at == chosen, options.seed, &path);
-    while cuts.len() > SECOND_CUTS {
+    let most = if options.one_of <= 1 { SECOND_CUTS } else { 1 };
+    while cuts.len() > most {
         cuts.swap_remove(random.below(cuts.len()));
     }
     cuts
@@ -230,7 +264,8 @@ impl Findings {
         out: &mut impl Write,
     ) -> Result<()> {
         let Options { seed, more, .. } = options;
-        writeln!(out, "Power cuts on the host, seed {seed}, {more} times the images' states\n")?;
+        writeln!(out, "Power cuts on the host, seed {seed}, {more} times the images' states")?;
+        writeln!(out, "{} of {} first cuts, at every operation\n", self.made, self.possible)?;
         writeln!(out, "{:>10} {:>10} {:>10}", "operations", "first cut", "second cut")?;
         let mut sum = Count::default();
         for (scenario, count) in scenarios.iter().zip(&self.counts) {

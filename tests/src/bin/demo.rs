@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use tests::story::{self, Line};
+use tests::accel::Accel;
+use tests::story::{self, From, Line};
 use tests::vm::Firmware;
 
 fn main() -> Result<()> {
@@ -11,10 +12,11 @@ fn main() -> Result<()> {
     let started = Instant::now();
     let dir = tempfile::Builder::new().prefix("daruma-demo-").tempdir()?;
     println!(
-        "Daruma demo: real Debian, real GRUB ({firmware:?}), real reboots, in QEMU without KVM."
+        "Daruma demo: real Debian, real GRUB ({firmware:?}), real reboots, in QEMU {}.",
+        Accel::of_this_machine()?
     );
     println!("The console of the machine: {}", dir.path().join("serial.log").display());
-    story::run(firmware, dir.path(), &mut |line| {
+    story::run(From::PowerOn(firmware), dir.path(), &mut |line| {
         let at = started.elapsed().as_secs();
         match line {
             Line::Heading(text) => println!("\n[{at:4} s] == {text}"),

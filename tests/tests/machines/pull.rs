@@ -7,7 +7,8 @@ use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::publisher::Publisher;
 use tests::server::{Place, Request, Server};
-use tests::vm::{Firmware, HOST_NETWORK, Machine, Size, Vm, overlay_disk};
+use tests::story;
+use tests::vm::{HOST_NETWORK, Vm};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
 const BOOT: u64 = 600;
@@ -57,18 +58,8 @@ fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_rel
     let repo = dir.path().join("repo");
     let server = Server::nginx(&fixture, &Place::here(), &repo, &dir.path().join("nginx"), None)?;
 
-    let disk = dir.path().join("disk.qcow2");
-    overlay_disk(&fixture.disk(&first, &recipe(1))?, &disk)?;
-    let machine = Machine {
-        disk,
-        format: "qcow2",
-        data: None,
-        firmware: Firmware::Bios,
-        size: Size::Router,
-        log: dir.path().join("serial.log"),
-    };
-    let mut vm = Vm::start_with(&machine, &machine.drive(), &HOST_NETWORK)?;
-    ready(&mut vm)?;
+    let (_, mut vm) = story::FIRST.resume(&fixture, dir.path(), &[], &HOST_NETWORK)?;
+    vm.run("dmesg -n 1", 60)?.success()?;
     expect_committed(&mut vm, "A", "1.0.0")?;
     put(&mut vm, "/etc/daruma/root.json", &fs::read_to_string(repo.join("root.json"))?)?;
     let port = server.address().port();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::fixture::Fixture;
+use tests::healthy::Beginning;
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 
 /// Seconds that any one boot may take; these machines are slow and shared.
@@ -19,16 +20,25 @@ struct Device {
 }
 
 impl Device {
-    /// `bundles`: name on the second disk, recipe, version.
-    fn new(firmware: Firmware, bundles: &[(&str, &str, &str)]) -> Result<Self> {
+    /// A healthy one, under BIOS. `bundles`: name on the second disk, recipe, version.
+    fn healthy(bundles: &[(&str, &str, &str)]) -> Result<(Self, Vm)> {
+        let (fixture, dir) = (Fixture::open()?, tempfile::tempdir()?);
+        let files = built(&fixture, bundles)?;
+        let files: Vec<(&str, &Path)> =
+            files.iter().map(|(name, path)| (*name, path.as_path())).collect();
+        let beginning =
+            Beginning { recipe: TINY, version: "1.0.0", prompt: "tiny# ", size: Size::Tiny };
+        let (machine, mut vm) = beginning.resume(&fixture, dir.path(), &files, &[])?;
+        mount(&mut vm)?;
+        Ok((Self { machine, _dir: dir }, vm))
+    }
+
+    /// One that has not been booted yet.
+    fn factory_new(firmware: Firmware, bundles: &[(&str, &str, &str)]) -> Result<Self> {
         let fixture = Fixture::open()?;
-        let factory = fixture.bundle(TINY, "1.0.0")?;
-        let disk = fixture.disk(&factory, TINY)?;
+        let disk = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
         let dir = tempfile::tempdir()?;
-        let files = bundles
-            .iter()
-            .map(|(name, recipe, version)| Ok((*name, fixture.bundle(recipe, version)?)))
-            .collect::<Result<Vec<(&str, PathBuf)>>>()?;
+        let files = built(&fixture, bundles)?;
         let files: Vec<(&str, &Path)> =
             files.iter().map(|(name, path)| (*name, path.as_path())).collect();
         let data = dir.path().join("data.ext4");
@@ -54,11 +64,25 @@ impl Device {
     }
 }
 
+/// The bundles by their names on the second disk.
+fn built<'a>(
+    fixture: &Fixture,
+    bundles: &[(&'a str, &str, &str)],
+) -> Result<Vec<(&'a str, PathBuf)>> {
+    let build = |(name, recipe, version): &(&'a str, &str, &str)| {
+        Ok((*name, fixture.bundle(recipe, version)?))
+    };
+    bundles.iter().map(build).collect()
+}
+
 /// Waits until the system that runs now is healthy, with its shell ready and the bundles mounted.
 fn wait_healthy(vm: &mut Vm) -> Result<()> {
     vm.expect_all(&["tiny# ", "is healthy"], BOOT)?;
-    vm.run("mount -t ext4 -o ro /dev/vdb /mnt", 60)?.success()?;
-    Ok(())
+    mount(vm)
+}
+
+fn mount(vm: &mut Vm) -> Result<()> {
+    vm.run("mount -t ext4 -o ro /dev/vdb /mnt", 60)?.success().map(drop)
 }
 
 fn status(vm: &mut Vm) -> Result<Value> {
@@ -95,8 +119,7 @@ fn committed(vm: &mut Vm) -> Result<()> {
 /// Installs `bundle` (version 3.0.0, broken) over a committed 1.0.0 and sees A come back, with the
 /// reason.
 fn broken_update_falls_back(recipe: &str, seen: &str, reason: &str) -> Result<()> {
-    let device = Device::new(Firmware::Bios, &[("broken.daruma", recipe, "3.0.0")])?;
-    let mut vm = device.boot()?;
+    let (_device, mut vm) = Device::healthy(&[("broken.daruma", recipe, "3.0.0")])?;
     install_and_reboot(&mut vm, "/mnt/broken.daruma")?;
     for attempt in 1..=3 {
         vm.expect(&format!("slot B, try {attempt} of 3"), BOOT)?;
@@ -113,8 +136,7 @@ fn broken_update_falls_back(recipe: &str, seen: &str, reason: &str) -> Result<()
 
 #[test]
 fn a_new_slot_boots_and_commits_and_keeps_settings_and_files() -> Result<()> {
-    let device = Device::new(Firmware::Bios, &[("v2.daruma", TINY, "2.0.0")])?;
-    let mut vm = device.boot()?;
+    let (_device, mut vm) = Device::healthy(&[("v2.daruma", TINY, "2.0.0")])?;
     expect_running(&mut vm, "A", "1.0.0")?;
     vm.run(
         "echo mine > /etc/setting && mkdir -p /var/lib/app && echo data > /var/lib/app/file && \
@@ -136,7 +158,7 @@ fn a_new_slot_boots_and_commits_and_keeps_settings_and_files() -> Result<()> {
 
 #[test]
 fn the_same_disk_boots_and_updates_under_uefi() -> Result<()> {
-    let device = Device::new(Firmware::Uefi, &[("v2.daruma", TINY, "2.0.0")])?;
+    let device = Device::factory_new(Firmware::Uefi, &[("v2.daruma", TINY, "2.0.0")])?;
     let mut vm = device.boot()?;
     vm.run("test -d /sys/firmware/efi", 60)?.success().context("not started by UEFI")?;
     install_and_reboot(&mut vm, "/mnt/v2.daruma")?;
@@ -147,8 +169,7 @@ fn the_same_disk_boots_and_updates_under_uefi() -> Result<()> {
 
 #[test]
 fn falling_back_restores_the_old_slots_etc() -> Result<()> {
-    let device = Device::new(Firmware::Bios, &[("v2.daruma", TINY, "2.0.0")])?;
-    let mut vm = device.boot()?;
+    let (_device, mut vm) = Device::healthy(&[("v2.daruma", TINY, "2.0.0")])?;
     vm.run("echo old > /etc/setting && sync", 60)?.success()?;
     install_and_reboot(&mut vm, "/mnt/v2.daruma")?;
     wait_healthy(&mut vm)?;
@@ -192,8 +213,7 @@ fn failing_health_falls_back_and_says_which_check() -> Result<()> {
 
 /// Overwrites part of a partition of the idle slot after the install, then reboots into it.
 fn damaged_slot(partition: u32, seek_kib: u32, seen: &str) -> Result<()> {
-    let device = Device::new(Firmware::Bios, &[("v2.daruma", TINY, "2.0.0")])?;
-    let mut vm = device.boot()?;
+    let (_device, mut vm) = Device::healthy(&[("v2.daruma", TINY, "2.0.0")])?;
     vm.run("daruma install /mnt/v2.daruma", 300)?.success()?;
     vm.run(
         &format!(
@@ -229,8 +249,7 @@ fn a_corrupt_root_is_found_by_dm_verity_and_falls_back() -> Result<()> {
 
 #[test]
 fn power_cut_in_the_middle_of_an_install_then_a_second_install_succeeds() -> Result<()> {
-    let device = Device::new(Firmware::Bios, &[("v2.daruma", TINY, "2.0.0")])?;
-    let mut vm = device.boot()?;
+    let (device, mut vm) = Device::healthy(&[("v2.daruma", TINY, "2.0.0")])?;
     vm.type_line("daruma install /mnt/v2.daruma")?;
     // The line that says what will be written, then the bar.
     vm.expect("to write (", 120)?;
@@ -252,8 +271,7 @@ fn power_cut_in_the_middle_of_an_install_then_a_second_install_succeeds() -> Res
 
 #[test]
 fn with_both_slots_exhausted_the_machine_comes_back_by_itself() -> Result<()> {
-    let device = Device::new(Firmware::Bios, &[])?;
-    let mut vm = device.boot()?;
+    let (device, mut vm) = Device::healthy(&[])?;
     // Nine power cuts in a row between GRUB and the health checks.
     for attempt in 1..=9 {
         vm.cut_power()?;

@@ -1,0 +1,119 @@
+//! How QEMU runs a guest: emulated (TCG), or by the processor (KVM) where that works.
+//!
+//! A `/dev/kvm` that can be opened says little: inside some virtual machines an ordinary kernel
+//! crashes under it. So a whole guest is booted once, and the answer is kept for this machine.
+//! `DARUMA_ACCEL=tcg` or `kvm` overrides it.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::fixture::Fixture;
+use crate::vm::{Firmware, Machine, Size, Vm, overlay_disk};
+
+/// Seconds in which a guest must be healthy under KVM. Emulated it would take 20.
+const TRIAL: u64 = 60;
+const TINY: &str = "tests/recipes/tiny.yaml";
+
+/// What QEMU's `-accel` takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accel {
+    /// Emulation, which works everywhere.
+    Tcg,
+    /// The processor's own virtualisation.
+    Kvm,
+}
+
+impl fmt::Display for Accel {
+    /// For a person who wonders why it takes so long.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcg => "in software emulation",
+            Self::Kvm => "with KVM",
+        })
+    }
+}
+
+impl Accel {
+    /// QEMU's options.
+    pub(crate) fn options(self) -> [&'static str; 4] {
+        match self {
+            Self::Tcg => ["-accel", "tcg", "-cpu", "max"],
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+        }
+    }
+
+    /// What this machine can do. The first call in a machine's life may take a minute.
+    ///
+    /// # Errors
+    /// `DARUMA_ACCEL` is neither `tcg` nor `kvm`, or the guest for the trial cannot be built.
+    pub fn of_this_machine() -> Result<Self> {
+        static ONCE: OnceLock<Result<Accel, String>> = OnceLock::new();
+        let found = || find().map_err(|error| format!("{error:#}"));
+        ONCE.get_or_init(found).clone().map_err(anyhow::Error::msg)
+    }
+}
+
+fn find() -> Result<Accel> {
+    match std::env::var("DARUMA_ACCEL").as_deref() {
+        Ok("tcg") => return Ok(Accel::Tcg),
+        Ok("kvm") => return Ok(Accel::Kvm),
+        Err(_) | Ok("") => {}
+        Ok(other) => bail!("DARUMA_ACCEL={other}: it is tcg or kvm"),
+    }
+    if File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return Ok(Accel::Tcg);
+    }
+    let fixture = Fixture::open()?;
+    let answer = fixture.cache().join(format!("accel-{}", machine()?));
+    let _lock = fixture.lock("accel")?;
+    if let Ok(text) = fs::read_to_string(&answer) {
+        return Ok(if text.trim() == "kvm" { Accel::Kvm } else { Accel::Tcg });
+    }
+    let works = boots_under_kvm(&fixture)?;
+    let word = if works { "kvm" } else { "tcg" };
+    println!(
+        "KVM {} here; remembered in {}",
+        if works { "works" } else { "fails" },
+        answer.display()
+    );
+    fs::write(&answer, word).with_context(|| format!("writing {}", answer.display()))?;
+    Ok(if works { Accel::Kvm } else { Accel::Tcg })
+}
+
+/// Names this machine: another processor, kernel or QEMU is asked again.
+fn machine() -> Result<String> {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor.lines().find(|line| line.starts_with("model name")).unwrap_or("");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
+    let qemu = qemu.context("starting qemu-system-x86_64 (package qemu-system-x86)")?;
+    let mut hash = Sha256::new();
+    [processor.as_bytes(), kernel.as_bytes(), &qemu.stdout]
+        .iter()
+        .for_each(|part| hash.update(part));
+    Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Whether the smallest test system comes up. A guest that crashes or hangs is an answer.
+fn boots_under_kvm(fixture: &Fixture) -> Result<bool> {
+    let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| -> PathBuf { Path::new(dir.path()).join(name) };
+    overlay_disk(&factory, &path("disk.qcow2"))?;
+    let machine = Machine {
+        disk: path("disk.qcow2"),
+        format: "qcow2",
+        data: None,
+        firmware: Firmware::Bios,
+        size: Size::Tiny,
+        log: path("serial.log"),
+    };
+    let mut vm = Vm::start_on(Accel::Kvm, &machine, &machine.drive(), &[])?;
+    Ok(vm.expect_all(&["tiny# ", "is healthy"], TRIAL).is_ok())
+}

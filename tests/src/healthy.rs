@@ -1,0 +1,115 @@
+//! Machines that go on from where another one was healthy, instead of booting.
+//!
+//! A boot takes 20 s to 60 s where there is no KVM, and going on half a second. So a machine is
+//! booted once per bundle, and its memory is kept with its disk as a snapshot in a qcow2. Only for
+//! tests that begin in a healthy system: what a test says of a boot it must see itself.
+//!
+//! Under BIOS only: the variable store of UEFI is a drive that cannot be in a snapshot.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::accel::Accel;
+use crate::fixture::Fixture;
+use crate::qmp::QmpListener;
+use crate::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
+
+/// Bytes of the second disk of each such machine. The guest has seen its size, and must not see
+/// another one.
+const DATA: u64 = 640 << 20;
+/// Seconds that the boot may take that is kept.
+const BOOT: u64 = 600;
+const SNAPSHOT: &str = "healthy";
+
+/// What a machine begins as.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning<'a> {
+    /// A path in the repo.
+    pub recipe: &'a str,
+    /// Of the bundle in slot A.
+    pub version: &'a str,
+    /// What the shell on its console prints when it waits for a line.
+    pub prompt: &'a str,
+    /// How much memory it has.
+    pub size: Size,
+}
+
+impl Beginning<'_> {
+    /// A healthy machine in `dir` with `files` on its second disk (an ext4), and the same machine
+    /// for later boots. `options` are more of QEMU's, of those that add no device.
+    ///
+    /// # Errors
+    /// The bundle cannot be built, or does not become healthy.
+    pub fn resume(
+        &self,
+        fixture: &Fixture,
+        dir: &Path,
+        files: &[(&str, &Path)],
+        options: &[&str],
+    ) -> Result<(Machine, Vm)> {
+        let bundle = fixture.bundle(self.recipe, self.version)?;
+        let factory = fixture.disk(&bundle, self.recipe)?;
+        let name = format!("healthy-{}", self.key(&bundle)?);
+        let kept = fixture.keep(&name, |kept| self.boot(&factory, kept))?;
+        let machine = self.machine(dir);
+        fs::copy(kept.join("disk.qcow2"), &machine.disk)?;
+        let data = machine.data.as_deref().context("a machine without its second disk")?;
+        data_disk(data, files)?;
+        ensure!(fs::metadata(data)?.len() <= DATA, "the second disk must be larger: {files:?}");
+        File::options().write(true).open(data)?.set_len(DATA)?;
+        let options = [options, &["-loadvm", SNAPSHOT]].concat();
+        let mut vm = Vm::start_with(&machine, &machine.drive(), &options)?;
+        // What the kernel has read of the second disk was of another one; and time has passed.
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+        let forget = "echo 3 >/proc/sys/vm/drop_caches";
+        vm.run(&format!("{forget}; date -s @{now} >/dev/null"), 60)?.success()?;
+        Ok((machine, vm))
+    }
+
+    fn machine(&self, dir: &Path) -> Machine {
+        Machine {
+            disk: dir.join("disk.qcow2"),
+            format: "qcow2",
+            data: Some(dir.join("data.ext4")),
+            firmware: Firmware::Bios,
+            size: self.size,
+            log: dir.join("serial.log"),
+        }
+    }
+
+    /// Everything that a snapshot depends on.
+    fn key(&self, bundle: &Path) -> Result<String> {
+        let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
+        let qemu = qemu.context("starting qemu-system-x86_64 (package qemu-system-x86)")?;
+        let mut key = Sha256::new();
+        // The bundle's folder is called by its content.
+        key.update(bundle.as_os_str().as_encoded_bytes());
+        key.update(qemu.stdout);
+        key.update(format!("{:?} {:?} {DATA}", Accel::of_this_machine()?, self.size));
+        Ok(key.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Boots `factory` and keeps it in `kept` when it is healthy.
+    fn boot(&self, factory: &Path, kept: &Path) -> Result<()> {
+        let machine = self.machine(kept);
+        overlay_disk(factory, &machine.disk)?;
+        let data = machine.data.as_deref().context("a machine without its second disk")?;
+        File::create(data)?.set_len(DATA)?;
+        let listener = QmpListener::new(kept)?;
+        let options: Vec<&str> = listener.options.iter().map(String::as_str).collect();
+        let mut vm = Vm::start_with(&machine, &machine.drive(), &options)?;
+        let mut qmp = listener.accept()?;
+        vm.expect_all(&[self.prompt, "is healthy"], BOOT)?;
+        vm.run("sync", 60)?.success()?;
+        let save = json!({ "command-line": format!("savevm {SNAPSHOT}") });
+        let said = qmp.command("human-monitor-command", save)?;
+        ensure!(said.as_str().is_none_or(str::is_empty), "savevm: {said}");
+        vm.cut_power()?;
+        Ok(fs::remove_file(data)?)
+    }
+}
