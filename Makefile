@@ -23,6 +23,7 @@ help:
 	@echo 'make test                  set up and run the tests, a share of the long sweeps among them'
 	@echo 'make test-all              all of the sweeps too, and the demo: for a release'
 	@echo 'make check                 the fast tests: no root, no network, no QEMU'
+	@echo 'make lint                  format, clippy and the rules of the house (tests/house)'
 	@echo 'make sweep                 cut the power at every operation on the disk; prints the counts'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
 	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target for so long; the kept corpus is part of make check'
@@ -46,6 +47,7 @@ build:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --features bundler/real-registry -- -D warnings
+	$(CARGO) run --locked --quiet -p house
 
 deny:
 	@tests/setup deny
