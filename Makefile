@@ -17,7 +17,7 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build check lint deny test test-all sweep demo bench bench-download fuzz fuzz-build fuzz-seeds fuzz-keep clean
+.PHONY: help setup build check lint deny test test-all sweep demo bench bench-download fuzz fuzz-build fuzz-seeds fuzz-keep book clean
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
 	@echo 'make test                  set up and run the tests, a share of the long sweeps among them'
@@ -29,6 +29,7 @@ help:
 	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target for so long; the kept corpus is part of make check'
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
 	@echo 'make bench-download        what an update fetches, beside RAUC, casync, zsync and xdelta3'
+	@echo 'make book                  docs/ as a book, into target/book/'
 
 setup:
 	@tests/setup
@@ -98,6 +99,10 @@ fuzz-keep: fuzz-build
 
 fuzz-seeds:
 	$(CARGO) run --locked --quiet -p hostile --bin fuzz -- seeds tests/fuzz/corpus
+
+book:
+	@tests/setup book
+	mdbook build docs
 
 clean:
 	rm -rf target out
