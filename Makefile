@@ -6,7 +6,7 @@ OUT     := target/daruma
 # Built images and downloads, keyed by content; never inside the repo.
 export DARUMA_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/daruma
 export FIRMWARE ?= bios
-# rustup from Debian or from its own installer may have put cargo here without the shell knowing yet.
+# rustup from Debian or from its own installer may have put cargo here. The shell may not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export RUST_BACKTRACE = 0
 
@@ -17,7 +17,8 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build check lint deny test test-all sweep demo bench bench-download fuzz fuzz-build fuzz-seeds fuzz-keep book clean
+.PHONY: help setup build check lint deny test test-all sweep demo bench bench-download book clean
+.PHONY: fuzz fuzz-build fuzz-seeds fuzz-keep
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
 	@echo 'make test                  set up and run the tests, a share of the long sweeps among them'
@@ -34,8 +35,9 @@ help:
 setup:
 	@tests/setup
 
-# The agent is linked dynamically (2 libraries) for the system, and statically, like daruma-init, for recovery: an
-# initramfs has no libraries, and no network, so this one is built without it (feature `pull`).
+# The agent is linked dynamically (2 libraries) for the system, and statically, like daruma-init,
+# for recovery. An initramfs has no libraries and no network, so the static agent is built without
+# the feature `pull`.
 build:
 	@mkdir -p $(OUT)
 	$(CARGO) build --locked --release -p bundler -p tests --bins
@@ -65,7 +67,8 @@ test: setup
 test-all: setup
 	@tests/suite test-all
 
-# The agent's steps on a disk in memory; then a whole machine's life, recorded in QEMU. The real GRUB judges both.
+# The agent's steps on a disk in memory; then a whole machine's life, recorded in QEMU. The real
+# GRUB judges both.
 sweep: setup build
 	@$(CARGO) run --locked --quiet -p tests --bin sweep
 	DARUMA_SWEEP=all $(CARGO) test --locked --release -p tests --test machines machine_sweep -- --nocapture --test-threads=1
@@ -82,9 +85,9 @@ bench-download: setup build
 	@tests/setup bench
 	@target/release/bench download
 
-# RUSTC_BOOTSTRAP lets the stable compiler take the two unstable flags that the address sanitizer needs; the programs
-# that are shipped are never built this way. zstd's C is built with clang: gcc's address sanitizer takes tables that it has
-# made static for variables out of scope.
+# RUSTC_BOOTSTRAP lets the stable compiler take the two unstable flags that the address sanitizer
+# needs. The programs that are shipped are never built this way. clang builds zstd's C, because
+# gcc's address sanitizer takes tables that it has made static for variables out of scope.
 fuzz-build:
 	@tests/setup fuzz
 	$(CARGO) build --locked --quiet -p hostile --bin fuzz
