@@ -26,6 +26,8 @@ const REMOVED: &[&str] = &[
     "vmlinuz",
     "vmlinuz.old",
     "etc/.pwd.lock",
+    // What a tar of an older bundler, or of another tool, still has of the build host.
+    "etc/.resolv.conf.systemd-resolved.bak",
     "etc/apt/apt.conf.d/99mmdebstrap",
     "etc/apt/sources.list",
     "etc/dpkg/dpkg.cfg.d/99mmdebstrap",

@@ -1,0 +1,152 @@
+//! Nothing of the build host is in an image: two hosts that differ in everything build the same
+//! bundle, and neither's names and addresses are in it.
+//!
+//! A host is a mount and UTS namespace of its own, which takes root (or sudo).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tests::fixture::Fixture;
+
+/// Two ordinary users with subordinate ids, which mmdebstrap's user namespace needs.
+const USERS: [&str; 2] = ["daruma-test", "daruma-other"];
+
+/// What tells one build host from another.
+struct Host {
+    name: &'static str,
+    /// In /etc/hosts and as a search domain.
+    domain: &'static str,
+    /// A second name server, from the addresses for documentation (RFC 5737).
+    address: &'static str,
+    umask: &'static str,
+    /// Mode of /etc/resolv.conf and /etc/hosts.
+    mode: u32,
+    environment: [(&'static str, &'static str); 3],
+    user: &'static str,
+}
+
+const HOSTS: [Host; 2] = [
+    Host {
+        name: "northern-build-host",
+        domain: "north.example",
+        address: "192.0.2.53",
+        umask: "022",
+        mode: 0o644,
+        environment: [("LANG", "C.UTF-8"), ("LC_ALL", "C"), ("TZ", "UTC")],
+        user: USERS[0],
+    },
+    Host {
+        name: "southern-build-host",
+        domain: "south.example",
+        address: "198.51.100.53",
+        umask: "077",
+        mode: 0o664,
+        environment: [("LANG", "de_AT"), ("LC_ALL", "fr_FR.UTF-8"), ("TZ", "Pacific/Auckland")],
+        user: USERS[1],
+    },
+];
+
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}", said.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The command as root.
+fn as_root(program: &str) -> Result<Command> {
+    let id = Command::new("id").arg("-u").output().context("starting id")?;
+    if id.stdout.trim_ascii() == b"0" {
+        return Ok(Command::new(program));
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.args(["-n", program]);
+    Ok(sudo)
+}
+
+/// Builds the bundle on `host`, in `dir`.
+fn build(host: &Host, dir: &Path) -> Result<Vec<u8>> {
+    let fixture = Fixture::open()?;
+    if !Command::new("id").arg(host.user).output()?.status.success() {
+        run(as_root("useradd")?.args(["--create-home", "--shell", "/bin/sh", host.user]))?;
+    }
+    let own = |file: &str, more: String| -> Result<()> {
+        let path = dir.join(file);
+        let text = fs::read_to_string(Path::new("/etc").join(file)).unwrap_or_default();
+        fs::write(&path, text + &more)?;
+        Ok(fs::set_permissions(&path, fs::Permissions::from_mode(host.mode))?)
+    };
+    own("resolv.conf", format!("nameserver {}\nsearch {}\n", host.address, host.domain))?;
+    own("hosts", format!("{} neighbour.{}\n", host.address, host.domain))?;
+    own("hostname", format!("{}\n", host.name))?;
+    for (from, to) in [
+        (fixture.repo("target/daruma"), "programs"),
+        (fixture.repo("tests/recipes"), "recipes"),
+        (fixture.key("keyring"), "keyring"),
+        (fixture.key("release.key.pem"), "release.key.pem"),
+    ] {
+        run(Command::new("cp").arg("-r").arg(from).arg(dir.join(to)))?;
+    }
+    run(as_root("chown")?.args(["-R", host.user]).arg(dir))?;
+    let environment: Vec<String> =
+        host.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let script = format!(
+        "cd {dir} && for f in resolv.conf hosts hostname; do mount --bind $f /etc/$f; done && \
+         hostname {name} && umask {umask} && exec runuser -u {user} -- env {environment} \
+         SOURCE_DATE_EPOCH=1767225600 sh -e -c '\
+         programs/daruma-bundler build recipes/traces.yaml -o rootfs.tar && \
+         programs/daruma-bundler bundle recipes/traces.yaml --rootfs rootfs.tar \
+         --key release.key.pem --keyring keyring --version 1.0.0 -o traces.daruma'",
+        dir = dir.display(),
+        name = host.name,
+        umask = host.umask,
+        user = host.user,
+        environment = environment.join(" "),
+    );
+    run(as_root("unshare")?.args(["--mount", "--uts", "sh", "-e", "-c", &script]))?;
+    let bundle = dir.join("traces.daruma");
+    run(as_root("chmod")?.arg("a+r").arg(&bundle))?;
+    Ok(fs::read(bundle)?)
+}
+
+/// The files of the bundle's root image that contain one of the host's names, unpacked.
+fn traces(dir: &Path, host: &Host) -> Result<String> {
+    let bundle = dir.join("traces.daruma");
+    let (outer, root) = (dir.join("outer"), dir.join("root"));
+    let unpack = |image: &Path, to: &Path| -> Result<()> {
+        let mut unsquashfs = as_root("unsquashfs")?;
+        run(unsquashfs.args(["-q", "-n", "-d"]).arg(to).arg(image)).map(drop)
+    };
+    unpack(&bundle, &outer)?;
+    unpack(&outer.join("root.img"), &root)?;
+    let mut grep = as_root("grep")?;
+    for word in [host.name, host.domain, host.address] {
+        grep.args(["-e", word]);
+    }
+    // Exit code 1: nothing was found.
+    let output = grep.args(["-rlaF"]).arg(&root).output().context("starting grep")?;
+    let code = output.status.code();
+    ensure!(code == Some(0) || code == Some(1), "grep {}: {code:?}", root.display());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn two_hosts_that_differ_in_everything_build_the_same_bundle_with_no_trace_of_either() -> Result<()>
+{
+    let mut bundles = Vec::new();
+    for host in &HOSTS {
+        let dir = tempfile::Builder::new().prefix("daruma-host-").tempdir_in("/var/tmp")?;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+        bundles.push(build(host, dir.path())?);
+        let found = traces(dir.path(), host)?;
+        ensure!(found.is_empty(), "of the host {} there is something in:\n{found}", host.name);
+        // Root's files, which only root can delete.
+        run(as_root("rm")?.arg("-rf").args([dir.path().join("outer"), dir.path().join("root")]))?;
+        run(as_root("chmod")?.args(["-R", "a+rwX"]).arg(dir.path()))?;
+    }
+    ensure!(bundles[0] == bundles[1], "the bundles differ");
+    Ok(())
+}
