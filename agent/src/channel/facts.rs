@@ -6,9 +6,9 @@ use semver::Version;
 
 use crate::config::Config;
 use crate::device::Device;
+use crate::device::identity::identity;
 use crate::exit::{Exit, Failure};
-use crate::identity::identity;
-use crate::state::now_s;
+use crate::status::state::now_s;
 
 /// Most bytes of a device id.
 const ID: usize = 256;
@@ -84,7 +84,7 @@ fn device_id(device: &Device, config: &Config) -> String {
     if let Some(id) = &config.channel.device_id {
         return id.clone();
     }
-    let bytes = crate::trust::read(&device.path("/etc/machine-id"), ID).unwrap_or_default();
+    let bytes = crate::trust::root::read(&device.path("/etc/machine-id"), ID).unwrap_or_default();
     let text = String::from_utf8(bytes).unwrap_or_default();
     // What systemd writes into an image that has not been started yet.
     let id = text.trim();

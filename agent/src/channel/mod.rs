@@ -1,21 +1,17 @@
-//! Updates from a channel: getting it, deciding, installing, and the daemon's looking by itself.
-//! `docs/channels.md` says what a channel is; what a device does with one is decided in
-//! `bundle::channel`.
+//! A channel: what is published, whether it is believed, and what to do about it.
+//! Leaves to `bundle::channel` what a channel means for a device, to `install` the writing.
+//! Read: `contact/`, `facts`, `withdrawal`, `plan`, `asked`, `update`, `show`.
 
+mod asked;
 mod contact;
 mod facts;
-mod json;
-mod plan;
-mod poll;
-mod refresh;
-mod report;
+pub(crate) mod plan;
 mod show;
-mod source;
-mod update;
+pub(crate) mod update;
 mod withdrawal;
 
-pub use json::{Asked, Trusted};
+pub use asked::{Asked, Trusted};
+pub(crate) use contact::source::Source;
 pub use plan::check;
-pub(crate) use poll::poll;
 pub use show::show;
 pub use update::update;

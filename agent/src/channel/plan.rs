@@ -3,14 +3,14 @@
 use bundle::Sha256;
 use bundle::channel::{Channel, Decision, Delta, Release, Verdict, decide};
 
+use crate::channel::asked::Asked;
+use crate::channel::contact::refresh::{Fresh, refresh, refused};
+use crate::channel::contact::source::Source;
 use crate::channel::facts::Own;
-use crate::channel::json::Asked;
-use crate::channel::refresh::{Fresh, refresh, refused};
-use crate::channel::source::Source;
 use crate::channel::withdrawal::Withdrawal;
 use crate::config::Config;
 use crate::device::Device;
-use crate::environment::Environment;
+use crate::device::environment::Environment;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::megabytes;
@@ -139,7 +139,7 @@ fn listed(channel: &Channel, own: &Own) -> Option<Sha256> {
 fn lies_in_the_other_slot(device: &Device, release: &Release) -> Result<Option<bool>, Failure> {
     let other = !device.running()?;
     let (state, _) = device.state_file().load();
-    let is_it = |installed: &crate::state::Installed| {
+    let is_it = |installed: &crate::status::state::Installed| {
         installed.manifest_sha256 == release.manifest_sha256.to_string()
     };
     if !state.installed.get(other.name()).is_some_and(is_it) {

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use bundle::channel::{Role, Root, Timestamp};
 
-use crate::channel::contact::{self, Contact};
-use crate::channel::json::{Followed, Seen, Trusted, TrustedRole, TrustedRoot};
-use crate::channel::source::Source;
+use crate::channel::asked::{Followed, Seen, Trusted, TrustedRole, TrustedRoot};
+use crate::channel::contact::remembered::{Contact, kept};
+use crate::channel::contact::source::Source;
 use crate::config::Config;
 use crate::device::Device;
 use crate::exit::Failure;
-use crate::state::now_s;
-use crate::trust::{self, Trust};
+use crate::status::state::now_s;
+use crate::trust::root::{self as trust, Trust};
 
 /// The text.
 ///
@@ -68,8 +68,8 @@ pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
         return Ok(Trusted { root: trusted, channel: None, text });
     };
     let _ = writeln!(text, "channel  {} of {}", config.channel.name, source.shown(""));
-    let kept = contact::kept(&source, &root).map(|(_, channel)| channel);
-    match &kept {
+    let known = kept(&source, &root).map(|(_, channel)| channel);
+    match &known {
         Some(channel) => {
             let _ = writeln!(
                 text,
@@ -89,7 +89,7 @@ pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
     if contact.time_s > 0 {
         let _ = writeln!(text, "         last contact {}", Timestamp::from_seconds(contact.time_s));
     }
-    let seen = kept.map(|channel| Seen {
+    let seen = known.map(|channel| Seen {
         serial: channel.serial,
         issued: channel.issued.to_string(),
         expires: channel.expires.to_string(),

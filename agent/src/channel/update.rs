@@ -5,16 +5,16 @@ use std::path::Path;
 use bundle::channel::{Delta, Release};
 use bundle::oci::is_oci;
 
+use crate::channel::contact::source::Source;
 use crate::channel::plan::{Step, plan};
-use crate::channel::source::Source;
 use crate::config::Config;
 use crate::console::say;
 use crate::device::Device;
+use crate::device::reboot;
 use crate::exit::Failure;
-use crate::install::{Options, Origin, install_bundle, open};
+use crate::install::command::{Options, Origin, install_bundle, open};
+use crate::install::web::{WebBundle, install_from_web, must_be};
 use crate::interrupt::Interrupt;
-use crate::reboot;
-use crate::web_install::{WebBundle, install_from_web, must_be};
 
 /// `daruma update`: installs what `daruma check` says, at once; with `and_reboot`, reboots into it.
 ///

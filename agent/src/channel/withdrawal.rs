@@ -6,9 +6,9 @@ use semver::Version;
 
 use crate::channel::facts::Own;
 use crate::device::Device;
-use crate::environment::Environment;
+use crate::device::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::state::Kind;
+use crate::status::state::Kind;
 
 /// A trial that has not begun, of a release that nobody is to take any more.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::seconds;
+use crate::config::file::seconds;
 
 /// Headers that carry the protocol itself: whoever sets them breaks range requests.
 const OWN_HEADERS: [&str; 9] = [

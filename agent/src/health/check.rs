@@ -13,7 +13,7 @@ use tokio::net::unix::pipe;
 use tokio::process::Command;
 
 use crate::exit::Failure;
-use crate::health::builtin;
+use crate::health::probes;
 
 /// How much of a check's output is kept: its end, in bytes.
 const OUTPUT_KEPT: usize = 512;
@@ -86,9 +86,9 @@ impl Check {
                 command.args(["is-active", "--", unit]);
                 run_command(command, limit).await
             }
-            Self::DefaultRoute(net) => builtin::default_route(net),
-            Self::Dns(host) => builtin::resolves(host, limit).await,
-            Self::Process(proc, name) => builtin::process_runs(proc, name),
+            Self::DefaultRoute(net) => probes::default_route(net),
+            Self::Dns(host) => probes::resolves(host, limit).await,
+            Self::Process(proc, name) => probes::process_runs(proc, name),
             Self::Impossible { cause, .. } => Err(format!("cannot be run: {cause}")),
         };
         result.map_err(|cause| Failed { check: self.name(), cause })

@@ -9,12 +9,12 @@ use crate::config::Pull;
 use crate::device::Device;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::pull::answer::{is_plain, refused};
-use crate::pull::client::{Client, PRODUCT};
+use crate::pull::client::http::{Client, PRODUCT};
 use crate::pull::oci;
 use crate::pull::pace::LowSpeed;
 use crate::pull::patience::Patience;
-use crate::pull::remote::runtime;
+use crate::pull::ranges::answer::{is_plain, refused};
+use crate::pull::ranges::remote::runtime;
 use crate::pull::trouble::Trouble;
 
 /// What is at an address.

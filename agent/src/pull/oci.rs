@@ -9,7 +9,7 @@ use hyper::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE
 
 use crate::config::Pull;
 use crate::exit::{Exit, Failure};
-use crate::pull::client::Client;
+use crate::pull::client::http::Client;
 use crate::pull::document::{Document, get};
 use crate::pull::trouble::Trouble;
 

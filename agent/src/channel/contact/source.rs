@@ -1,0 +1,104 @@
+//! A repository: on a web server, in an OCI registry, or a folder (a mounted stick, NFS).
+
+use std::io;
+use std::path::Path;
+
+use bundle::channel::Report;
+use bundle::oci::beside;
+
+use crate::config::Config;
+use crate::device::Device;
+use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::pull::{self, Document};
+use crate::trust::root as trust;
+
+/// The repository of the configuration.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) device: &'a Device,
+    pub(crate) config: &'a Config,
+    /// Its address, without a `/` at its end.
+    folder: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// # Errors
+    /// [`Exit::Config`]: no channel is configured.
+    pub(crate) fn of(device: &'a Device, config: &'a Config) -> Result<Self, Failure> {
+        let folder = config.channel.url.as_deref().ok_or_else(|| {
+            let path = device.path(crate::config::FILE);
+            let line = format!(
+                "no channel is configured; name its repository in `url` of [channel] in {}",
+                path.display()
+            );
+            Failure::new(Exit::Config, line)
+        })?;
+        Ok(Self { device, config, folder: folder.trim_end_matches('/') })
+    }
+
+    /// The address of its file `name`.
+    pub(crate) fn address(&self, name: &str) -> String {
+        beside(self.folder, name)
+    }
+
+    /// The repository's own address.
+    pub(crate) fn folder(&self) -> &str {
+        self.folder
+    }
+
+    /// The address of its file `name`, or with an empty one its own, for people: without a login.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        let address = if name.is_empty() { self.folder.to_owned() } else { self.address(name) };
+        let Some((scheme, rest)) = address.split_once("://") else { return address };
+        let host = rest.split('/').next().unwrap_or(rest);
+        match host.rsplit_once('@') {
+            Some((login, _)) => format!("{scheme}://{}", &rest[login.len() + 1..]),
+            None => address,
+        }
+    }
+
+    /// Whether it is on a web server.
+    fn is_web(&self) -> bool {
+        !self.folder.starts_with('/')
+    }
+
+    /// Gets the document `name`, of at most `limit` bytes; with `etag` only if it is another one by
+    /// now. A server is told the `report`.
+    ///
+    /// # Errors
+    /// It cannot be got, or is longer.
+    pub(crate) fn fetch(
+        &self,
+        name: &str,
+        limit: usize,
+        etag: Option<&str>,
+        report: Option<Report>,
+        interrupt: &Interrupt,
+    ) -> Result<Document, Failure> {
+        interrupt.check()?;
+        let address = self.address(name);
+        if self.is_web() {
+            return pull::fetch(
+                self.device,
+                &self.config.pull,
+                &address,
+                limit,
+                etag,
+                report,
+                interrupt,
+            );
+        }
+        let failure = |cause: &dyn std::fmt::Display| {
+            Failure::new(Exit::Unexpected, format!("reading {address}: {cause}"))
+        };
+        match trust::read(Path::new(&address), limit) {
+            Ok(bytes) if bytes.len() > limit => {
+                Err(failure(&format!("it is longer than {limit} bytes")))
+            }
+            Ok(bytes) => Ok(Document::Is { bytes, etag: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Document::Missing),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The end of a trial: the slot has proved itself.
+
+use image_layout::Slot;
+
+use crate::device::Device;
+use crate::device::environment::Environment;
+use crate::exit::Failure;
+use crate::status::state::Kind;
+
+/// All health checks of `running` have passed: commits the slot if it was on trial, and starts its
+/// count of boots anew. Returns the line for the person. The caller holds the lock.
+///
+/// # Errors
+/// The environment cannot be read or written.
+pub fn commit(device: &Device, running: Slot) -> Result<String, Failure> {
+    let mut environment = Environment::load(device)?;
+    let mut boot = environment.state();
+    let was_trial = boot.trial == Some(running);
+    boot.mark_good(running);
+    if let Some(record) = device.disk_record() {
+        environment.note_place(&record.place);
+    }
+    environment.write(&boot)?;
+    device.state_file().change(|state| {
+        state.release(running);
+        let version = device.slot_config(running).ok().map(|config| config.version);
+        let was_degraded = state.events.iter().rfind(|event| event.slot == running.name());
+        if was_trial {
+            state.owe_report(running, false);
+            state.record(Kind::Committed, running, version.as_ref(), "all health checks passed");
+        } else if was_degraded
+            .is_some_and(|event| matches!(event.kind, Kind::Degraded | Kind::HealthFailed))
+        {
+            state.record(Kind::Recovered, running, version.as_ref(), "all health checks passed");
+        }
+    });
+    Ok(if was_trial {
+        format!("slot {running} is healthy and committed")
+    } else {
+        format!("slot {running} is healthy")
+    })
+}

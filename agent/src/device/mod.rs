@@ -1,0 +1,15 @@
+//! This machine: its partitions and slots, what booted, and the one way to change what boots next.
+//! Leaves to `install` what is written to a slot, and to `grub-env` which slot boots.
+//! Read: `command_line`, `slot_config`, `disk/`, `machine`, `environment`, `identity`, `slot/`.
+
+pub(crate) mod command_line;
+pub(crate) mod disk;
+pub(crate) mod environment;
+pub(crate) mod identity;
+pub(crate) mod lock;
+mod machine;
+pub(crate) mod reboot;
+pub(crate) mod slot;
+pub(crate) mod slot_config;
+
+pub use machine::Device;

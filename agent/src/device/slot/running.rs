@@ -1,0 +1,98 @@
+//! The running slot as a source of chunks: its partitions, and what it says lies in them.
+
+use std::fmt;
+use std::thread::{Builder, JoinHandle};
+
+use bundle::{Chunk, ImageName, SlotChunks};
+use image_layout::{Disk, Slot};
+
+use crate::console::say;
+use crate::device::disk::opener::{Access, AnyDisk};
+use crate::device::machine::Device;
+
+/// The running slot's partitions, open for reading.
+pub(crate) struct RunningSlot {
+    boot: AnyDisk,
+    root: AnyDisk,
+    chunks: SlotChunks,
+}
+
+/// A running slot that is being read, beside whatever else goes on: it is never written to while it
+/// runs.
+pub struct Reading {
+    slot: Slot,
+    thread: JoinHandle<Result<RunningSlot, String>>,
+}
+
+impl Reading {
+    /// Begins to read the running slot of `device`. `None`: no slot runs (this is recovery), or
+    /// there is no thread to be had.
+    #[must_use]
+    pub fn begin(device: &Device) -> Option<Self> {
+        let slot = device.running().ok()?;
+        let open = |label: &str| -> Result<AnyDisk, String> {
+            let path = device.partition(label).map_err(|failure| failure.message)?;
+            device.open(path, Access::Look).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let partitions = (open(slot.boot_label()), open(slot.root_label()));
+        let read = move || -> Result<RunningSlot, String> {
+            let (boot, root) = (partitions.0?, partitions.1?);
+            let capacity = root.size().map_err(|error| error.to_string())?;
+            let chunks = SlotChunks::read(&boot, capacity).map_err(|error| error.to_string())?;
+            Ok(RunningSlot { boot, root, chunks })
+        };
+        Some(Self { slot, thread: Builder::new().spawn(read).ok()? })
+    }
+
+    /// Waits for what lies in the slot. `None`: it cannot be used, which a line says; an install
+    /// goes on without it.
+    pub(crate) fn finish(self) -> Option<RunningSlot> {
+        let Self { slot, thread } = self;
+        match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+            Ok(running) => {
+                if running.chunks.root.is_none() {
+                    say(format_args!(
+                        "slot {slot} does not say what its root image consists of (it was made by \
+                            an older daruma-bundler): nothing of it can be used again"
+                    ));
+                }
+                Some(running)
+            }
+            Err(cause) => {
+                say(format_args!("nothing of the running slot {slot} can be used again: {cause}"));
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+impl RunningSlot {
+    /// The chunks that the slot says it holds of `image`.
+    pub(crate) fn chunks(&self, image: &str) -> &[Chunk] {
+        match image {
+            ImageName::BOOT => &self.chunks.boot,
+            _ => self.chunks.root.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// The partition that holds `image`.
+    pub(crate) fn disk(&self, image: &str) -> Option<&AnyDisk> {
+        match image {
+            ImageName::BOOT => Some(&self.boot),
+            ImageName::ROOT => Some(&self.root),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for RunningSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningSlot").field("chunks", &self.chunks).finish_non_exhaustive()
+    }
+}

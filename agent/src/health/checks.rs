@@ -1,0 +1,119 @@
+//! Health: what must hold before a system is committed.
+//!
+//! A round runs every check once, one after the other: first the built-in ones of the
+//! configuration, then the executables of `/etc/daruma/health.d` in the order of their names. A
+//! round passes when all of them do.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config;
+use crate::device::Device;
+use crate::health::check::{Check, Failed};
+use crate::health::probes;
+
+/// Where a system's own checks lie.
+pub const FOLDER: &str = "/etc/daruma/health.d";
+
+/// The checks of a device, ready to run.
+#[derive(Debug)]
+pub struct Checks {
+    checks: Vec<Check>,
+    timeout: Duration,
+    retry: Duration,
+    deadline: Duration,
+}
+
+impl Checks {
+    /// The checks that the configuration and the folder ask for.
+    ///
+    /// A folder or file that cannot be read becomes a check that fails: a system whose checks
+    /// cannot be run has not proved anything.
+    #[must_use]
+    pub fn of(device: &Device, config: &config::Health) -> Self {
+        let mut checks = probes::checks(device, config);
+        let folder = device.path(FOLDER);
+        match executables(&folder) {
+            Ok(paths) => checks.extend(paths.into_iter().map(Check::Executable)),
+            Err(error) => checks.push(Check::Impossible {
+                name: folder.display().to_string(),
+                cause: error.to_string(),
+            }),
+        }
+        Self {
+            checks,
+            timeout: config.check_timeout,
+            retry: config.retry,
+            deadline: config.deadline,
+        }
+    }
+
+    /// How many checks there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.checks.len()
+    }
+
+    /// Rounds until one passes or the deadline is over; then what failed last.
+    pub async fn until_deadline(&self) -> Result<(), Failed> {
+        let end = Instant::now() + self.deadline;
+        loop {
+            let failed = match self.round(Some(end)).await {
+                Ok(()) => return Ok(()),
+                Err(failed) => failed,
+            };
+            if Instant::now() + self.retry >= end {
+                return Err(failed);
+            }
+            tokio::time::sleep(self.retry).await;
+        }
+    }
+
+    /// Rounds until one passes, however long it takes: a degraded system may still recover.
+    pub async fn until_passed(&self) {
+        loop {
+            tokio::time::sleep(self.retry).await;
+            if self.round(None).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// One round, whose checks are also cut off at `end`; it stops at the first check that fails.
+    async fn round(&self, end: Option<Instant>) -> Result<(), Failed> {
+        for check in &self.checks {
+            let left = end.map_or(self.timeout, |end| {
+                end.saturating_duration_since(Instant::now()).min(self.timeout)
+            });
+            check.run(left).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The executables of `folder` by name; a missing folder holds none, hidden files and files that
+/// are not executable are not meant (README, editor backups).
+fn executables(folder: &std::path::Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        // A dangling link is a check that was meant and cannot run; running it says so.
+        let executable = fs::metadata(entry.path())
+            .map_or(true, |m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+        if !hidden && executable {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,172 @@
+//! The bytes of an image, each chunk from where the plan says, and from the bundle where the plan
+//! is wrong.
+
+use std::ops::Range;
+
+use bundle::{Chunk, Sha256, Verified, VerityTree};
+use image_layout::Disk;
+
+use crate::device::disk::opener::AnyDisk;
+use crate::device::slot::target::{ALIGNMENT, PIECE, Piece};
+use crate::exit::Failure;
+use crate::install::chunks::plan::{Plan, Source};
+use crate::install::chunks::writer::Job;
+use crate::install::command::DeltaWay;
+
+/// Reads one image from its beginning to its end. Every chunk is hashed before a byte of it is
+/// handed out.
+pub(crate) struct ChunkReader<'a, D> {
+    bundle: &'a Verified<D>,
+    job: &'a Job,
+    chunks: &'a [Chunk],
+    /// Empty: everything from the bundle.
+    sources: &'a [Source],
+    running: Option<&'a AnyDisk>,
+    delta: Option<DeltaWay<'a>>,
+    index: usize,
+    /// Whether `chunk` holds chunk number `index`.
+    is_loaded: bool,
+    chunk: Vec<u8>,
+    /// For reading what is in its place, made when it is needed.
+    aligned: Option<Piece>,
+    /// Of the data that has gone by, if the plan is to make the tree and as long as it may still
+    /// succeed. Not beside a delta, which makes its own: where one breaks off, the tree is fetched.
+    growing: Option<VerityTree>,
+    /// The tree, once all of the data has gone by.
+    tree: Vec<u8>,
+}
+
+impl<'a, D: Disk> ChunkReader<'a, D> {
+    /// A reader of the image of `jobs[number]`.
+    pub(crate) fn new(
+        bundle: &'a Verified<D>,
+        plan: Option<&'a Plan>,
+        delta: Option<DeltaWay<'a>>,
+        jobs: &'a [Job],
+        number: usize,
+    ) -> Self {
+        let job = &jobs[number];
+        let sources = plan.map_or(&[][..], |plan| plan.sources(number));
+        let makes_tree = delta.is_none() && sources.contains(&Source::Tree);
+        let image = bundle.manifest().image(job.image).filter(|_| makes_tree);
+        Self {
+            bundle,
+            job,
+            chunks: bundle.chunks(job.image),
+            sources,
+            running: plan.and_then(|plan| plan.running(job.image)),
+            delta,
+            index: 0,
+            is_loaded: false,
+            chunk: Vec::new(),
+            aligned: None,
+            growing: VerityTree::of(image),
+            tree: Vec::new(),
+        }
+    }
+
+    /// Fills `buf` with the bytes at `offset` of the image, which lie in it, and behind those that
+    /// were read before.
+    ///
+    /// # Errors
+    /// The bundle cannot be read, or a chunk does not match its hash.
+    pub(crate) fn fill(&mut self, mut buf: &mut [u8], mut offset: u64) -> Result<(), Failure> {
+        while !buf.is_empty() {
+            let Some(chunk) = self.chunks.get(self.index) else { return Ok(()) };
+            let Some(within) =
+                offset.checked_sub(chunk.offset).filter(|within| *within < u64::from(chunk.len))
+            else {
+                self.index += 1;
+                self.is_loaded = false;
+                continue;
+            };
+            if !self.is_loaded {
+                self.load(*chunk)?;
+                self.is_loaded = true;
+            }
+            let from = &self.chunk[within as usize..]; // less than 2^32
+            let count = buf.len().min(from.len());
+            let (here, rest) = buf.split_at_mut(count);
+            here.copy_from_slice(&from[..count]);
+            if let Some(growing) = &mut self.growing {
+                growing.update(here);
+            }
+            (buf, offset) = (rest, offset + count as u64);
+        }
+        Ok(())
+    }
+
+    /// Goes on behind the bytes `range` of the image, which are in their place and not handed out.
+    /// Where the tree is to be made, they are read, because it is of them too.
+    pub(crate) fn pass_over(&mut self, range: &Range<u64>) {
+        let Some(growing) = &mut self.growing else { return };
+        let mut piece = Piece::new();
+        for offset in range.clone().step_by(PIECE) {
+            let length = usize::try_from(range.end - offset).map_or(PIECE, |left| left.min(PIECE));
+            let bytes = &mut piece.bytes_mut()[..length];
+            if self.job.target.read(bytes, offset).is_err() {
+                self.growing = None; // the tree is fetched
+                return;
+            }
+            growing.update(bytes);
+        }
+    }
+
+    fn load(&mut self, chunk: Chunk) -> Result<(), Failure> {
+        let source = self.sources.get(self.index);
+        if let Some(delta) = self.delta.filter(|_| source != Some(&Source::Here))
+            && (delta.take)(self.job.image, self.index, &mut self.chunk)
+        {
+            return Ok(());
+        }
+        let is_had = match source {
+            Some(Source::Here) => self.load_in_place(&chunk),
+            Some(Source::Copy { from }) => self.load_copy(&chunk, *from),
+            Some(Source::Tree) => self.load_tree(&chunk),
+            Some(Source::Fetch) | None => false,
+        };
+        if is_had && Sha256::of(&self.chunk) == chunk.sha256 {
+            return Ok(());
+        }
+        self.bundle.read_chunk(self.job.image, self.index, &mut self.chunk).map_err(|error| {
+            Failure::from_bundle("reading the bundle again while installing it", &error)
+        })
+    }
+
+    fn load_copy(&mut self, chunk: &Chunk, from: u64) -> bool {
+        self.chunk.resize(chunk.len as usize, 0);
+        self.running.is_some_and(|disk| disk.read_at(&mut self.chunk, from).is_ok())
+    }
+
+    fn load_tree(&mut self, chunk: &Chunk) -> bool {
+        let image = self.bundle.manifest().image(self.job.image);
+        let Some(verity) = image.and_then(|image| image.verity) else { return false };
+        if let Some(growing) = self.growing.take() {
+            self.tree = growing.finish(verity.size).unwrap_or_default();
+        }
+        let begin = (chunk.offset - verity.size) as usize; // less than a tree
+        let Some(part) = self.tree.get(begin..begin + chunk.len as usize) else { return false };
+        self.chunk.clear();
+        self.chunk.extend_from_slice(part);
+        true
+    }
+
+    /// Only the ends of what is in its place are read here: chunks that share a block with one that
+    /// is not.
+    fn load_in_place(&mut self, chunk: &Chunk) -> bool {
+        let align = ALIGNMENT as u64;
+        let start = chunk.offset / align * align;
+        let end = (chunk.offset + u64::from(chunk.len)).next_multiple_of(align);
+        let room = usize::try_from(end - start).unwrap_or(usize::MAX); // a chunk and two blocks at most
+        let piece = self.aligned.take().filter(|piece| piece.len() >= room);
+        let piece = self.aligned.insert(piece.unwrap_or_else(|| Piece::with_room(room)));
+        let bytes = &mut piece.bytes_mut()[..room];
+        if self.job.target.read(bytes, start).is_err() {
+            return false;
+        }
+        let begin = (chunk.offset - start) as usize; // less than a block
+        self.chunk.clear();
+        self.chunk.extend_from_slice(&bytes[begin..begin + chunk.len as usize]);
+        true
+    }
+}

@@ -1,0 +1,80 @@
+//! The chunks of an update by way of a delta: made of the running slot and of what the delta says,
+//! in their order.
+
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+
+use bundle::delta::{Delta, OldImages};
+use bundle::{BundleError, Sha256, Verified};
+use image_layout::Slot;
+
+use crate::console::say;
+use crate::device::Device;
+use crate::device::disk::opener::Access;
+use crate::exit::Failure;
+
+/// Puts the next chunk into the buffer and says which one it is.
+type Next<'a> =
+    Box<dyn FnMut(&mut Vec<u8>) -> Result<Option<(&'static str, usize)>, BundleError> + Send + 'a>;
+
+/// A delta that is being applied. When it fails, what is left comes from elsewhere.
+pub(crate) struct DeltaSource<'a> {
+    /// `None` once it has failed or has given everything.
+    next: Mutex<Option<Next<'a>>>,
+}
+
+impl<'a> DeltaSource<'a> {
+    /// Begins to apply the delta that `from` gives, from the running slot, which holds the bundle
+    /// with the manifest `old`, to `new`, in at most `memory_mib` of memory.
+    ///
+    /// # Errors
+    /// The running slot cannot be opened, or it is not a delta from `old` to `new` for this program
+    /// and so much memory.
+    pub(crate) fn open<N: Sync>(
+        device: &Device,
+        running: Slot,
+        old: Sha256,
+        new: &'a Verified<N>,
+        from: impl Read + Send + 'a,
+        memory_mib: u32,
+    ) -> Result<Self, String> {
+        let partition = |label: &str| {
+            let path = device.partition(label).map_err(|failure| failure.message)?;
+            device
+                .open(path, Access::Look)
+                .map_err(|error| format!("opening {}: {error}", path.display()))
+        };
+        let images = OldImages {
+            boot: partition(running.boot_label())?,
+            root: partition(running.root_label())?,
+        };
+        let mut delta =
+            Delta::open(from, new, old, images, memory_mib).map_err(|error| error.to_string())?;
+        let next: Next<'a> = Box::new(move |buf| delta.next_chunk(buf));
+        Ok(Self { next: Mutex::new(Some(next)) })
+    }
+
+    /// Puts chunk `index` of `image` into `buf`: it, or one behind it, was not asked for before.
+    /// False: the delta does not give it, and nothing more from now on.
+    pub(crate) fn take(&self, image: &str, index: usize, buf: &mut Vec<u8>) -> bool {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match next.as_mut().map(|next| next(buf)) {
+                None => return false,
+                Some(Ok(Some(made))) if made == (image, index) => return true,
+                // What lies in its place already.
+                Some(Ok(Some(_))) => {}
+                Some(Ok(None)) => *next = None,
+                Some(Err(error)) => {
+                    *next = None;
+                    say(format_args!("the delta: {error}; the rest comes as chunks of the bundle"));
+                }
+            }
+        }
+    }
+}
+
+/// The line of a delta that cannot be used; what comes instead is no failure.
+pub(crate) fn unusable(cause: &Failure) -> String {
+    format!("{cause}; the update comes another way")
+}

@@ -1,0 +1,168 @@
+//! `daruma install URL`: the same rules and the same writing as from a file; the bundle is read by
+//! range requests while the slot is written.
+
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
+
+use bundle::channel::{Delta, Release};
+use bundle::{Bundle, Verified};
+use image_layout::Disk;
+use semver::Version;
+
+use crate::config::Config;
+use crate::console::warn;
+use crate::device::Device;
+use crate::device::slot::running::Reading;
+use crate::exit::{Exit, Failure};
+use crate::install::command::{DeltaWay, Options, Origin, install_bundle};
+use crate::install::delta::{DeltaSource, unusable};
+use crate::interrupt::Interrupt;
+use crate::progress::megabytes;
+use crate::pull::Remote;
+use crate::trust::root::bundle_keys;
+
+/// A bundle on a web server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WebBundle<'a> {
+    /// Where it is.
+    pub(crate) url: &'a str,
+    /// Bytes of its tail, if they are known: then not one more is asked for.
+    pub(crate) tail: Option<u64>,
+    /// The release of a channel that it must be.
+    pub(crate) release: Option<&'a Release>,
+    /// Shorter ways to it, each with its address: the first that can be used counts.
+    pub(crate) deltas: &'a [(&'a Delta, String)],
+}
+
+/// Installs `wanted` into the slot that does not run. Returns the version, and what was fetched, as
+/// the end of a sentence.
+///
+/// # Errors
+/// As [`crate::install`], and [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`]. What arrives
+/// damaged ([`Exit::Content`]) is not written.
+pub(crate) fn install_from_web(
+    device: &Device,
+    config: &Config,
+    wanted: &WebBundle<'_>,
+    options: Options,
+    interrupt: &Interrupt,
+) -> Result<(Version, String), Failure> {
+    let keyring = bundle_keys(config, device)?;
+    // The network takes its time; so does the running slot.
+    let running = Reading::begin(device);
+    let remote = Remote::open(device, &config.pull, wanted.url, wanted.tail, interrupt)?;
+    let doing = format!("installing {}", remote.address());
+    let verified = Bundle::open(remote.clone(), &keyring)
+        .map_err(|error| Failure::from_bundle(&doing, &error))?;
+    if let Some(release) = wanted.release {
+        must_be(&verified, release, &doing)?;
+    }
+    let expect = |missing: &[Range<u64>]| remote.expect(missing);
+    // What was asked for of deltas that cannot be used counts too.
+    let mut asked = Vec::new();
+    let way = wanted.deltas.iter().find_map(|(delta, url)| {
+        let remote = open_delta(device, config, delta, url, interrupt);
+        let opened = remote.and_then(|remote| {
+            asked.push(remote.clone());
+            let from =
+                BufReader::with_capacity(DELTA_BUFFER, Stream { remote: remote.clone(), at: 0 });
+            let (running, memory) = (device.running()?, config.pull.delta_memory_mib);
+            let source = DeltaSource::open(device, running, delta.from, &verified, from, memory);
+            let doing = remote.address();
+            source.map_err(|cause| {
+                Failure::new(Exit::NotABundle, format!("reading {doing}: {cause}"))
+            })
+        });
+        opened.inspect_err(|cause| warn(unusable(cause))).ok().map(|source| (*delta, source))
+    });
+    let take = |image: &str, index: usize, buf: &mut Vec<u8>| {
+        way.as_ref().is_some_and(|(_, source)| source.take(image, index, buf))
+    };
+    let delta = way.as_ref().map(|(Delta { size, memory_mib, .. }, _)| DeltaWay {
+        size: *size,
+        memory_mib: *memory_mib,
+        take: &take,
+    });
+    let origin = Origin::Remote { expect: &expect, running, delta };
+    let version = install_bundle(device, config, &verified, origin, options, interrupt, &doing)?;
+    let mut fetched = remote.fetched();
+    for delta in &asked {
+        fetched.bytes += delta.fetched().bytes;
+        fetched.requests += delta.fetched().requests;
+    }
+    Ok((
+        version,
+        format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests),
+    ))
+}
+
+/// Bytes of a delta that are read at once.
+const DELTA_BUFFER: usize = 16 << 10;
+
+/// A delta on a web server, of which nothing but the last byte has come yet.
+fn open_delta<'i>(
+    device: &Device,
+    config: &Config,
+    delta: &Delta,
+    url: &str,
+    interrupt: &'i Interrupt,
+) -> Result<Remote<'i>, Failure> {
+    let remote = Remote::open(device, &config.pull, url, Some(1), interrupt)?;
+    let size = remote.size().unwrap_or(0);
+    if size != delta.size {
+        let line = format!(
+            "fetching {}: it has {size} bytes, and the channel says {}",
+            remote.address(),
+            delta.size
+        );
+        return Err(Failure::new(Exit::Channel, line));
+    }
+    let whole = 0..size;
+    remote.expect(std::slice::from_ref(&whole))?;
+    Ok(remote)
+}
+
+/// A file on a web server from its beginning to its end.
+struct Stream<'i> {
+    remote: Remote<'i>,
+    at: u64,
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.remote.size()? - self.at).unwrap_or(usize::MAX);
+        let count = buf.len().min(left);
+        self.remote.read_at(&mut buf[..count], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Refuses a bundle, however well signed, that is not the one that the channel means: neither
+/// another one in its place (mix-and-match), nor an old one that a thief of the channel's key has
+/// listed under a new version.
+///
+/// # Errors
+/// [`Exit::Channel`].
+pub(crate) fn must_be<D>(
+    verified: &Verified<D>,
+    release: &Release,
+    doing: &str,
+) -> Result<(), Failure> {
+    let update = &verified.manifest().update;
+    let line = if verified.manifest_sha256() != release.manifest_sha256 {
+        format!(
+            "{doing}: it is another bundle than the one that the channel names for this address; \
+                its publisher or somebody between has mixed them up"
+        )
+    } else if update.version != release.version || update.compatible != release.compatible {
+        format!(
+            "{doing}: it is {} {} and the channel calls it {} {}; whoever signs the channel has \
+                made a mistake, or is not its publisher",
+            update.compatible, update.version, release.compatible, release.version
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(Exit::Channel, line))
+}

@@ -1,0 +1,361 @@
+//! Requests: the headers, the way there (redirects, kept connections), and waiting for an answer.
+
+use std::time::{Duration, Instant};
+
+use bundle::oci::is_oci;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    PROXY_AUTHORIZATION, USER_AGENT,
+};
+use hyper::{Request, Response, StatusCode};
+
+use crate::config::Pull;
+use crate::device::Device;
+use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::pull::connection::address::Address;
+use crate::pull::connection::connector::{Connection, Connector};
+use crate::pull::connection::proxy::Proxies;
+use crate::pull::connection::tls::TlsFiles;
+use crate::pull::document::read_whole;
+use crate::pull::oci::{self, Registry};
+use crate::pull::pace::LowSpeed;
+use crate::pull::ranges::answer::refused;
+use crate::pull::trouble::Trouble;
+
+/// What it calls itself.
+pub(crate) const PRODUCT: &str = concat!("daruma/", env!("CARGO_PKG_VERSION"));
+/// Most redirects from one request.
+const REDIRECTS: usize = 5;
+/// How often a wait looks whether somebody wants to stop.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Asks one address.
+#[derive(Debug)]
+pub(crate) struct Client<'i> {
+    /// What was named.
+    named: Address,
+    /// Where it was found last, after redirects.
+    found: Address,
+    /// The same, for people.
+    shown: String,
+    /// The registry that this is.
+    pub(crate) registry: Option<Registry>,
+    connector: Connector,
+    headers: HeaderMap,
+    /// How long an answer may take.
+    answer_time: Duration,
+    interrupt: &'i Interrupt,
+    /// Requests that were sent.
+    pub(crate) requests: u64,
+}
+
+impl<'i> Client<'i> {
+    pub(crate) fn new(
+        device: &Device,
+        pull: &Pull,
+        url: &str,
+        interrupt: &'i Interrupt,
+    ) -> Result<Self, Failure> {
+        let wrong = |why: &dyn std::fmt::Display| Failure::new(Exit::Config, why);
+        let registry = if is_oci(url) { Some(Registry::of(url)?) } else { None };
+        let address = registry.as_ref().map_or_else(|| url.to_owned(), Registry::manifest_url);
+        let named = Address::parse(&address).map_err(|why| {
+            Failure::new(Exit::Usage, format!("understanding the address of the bundle: {why}"))
+        })?;
+        let shown = registry.as_ref().map_or_else(|| named.to_string(), Registry::shown);
+        let proxies = Proxies::new(pull.proxy.as_deref(), &|name| std::env::var(name).ok())
+            .map_err(|why| wrong(&format!("fetching {named}: {why}")))?;
+        let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| device.path(path));
+        let tls_files = TlsFiles {
+            ca: path(&pull.ca_file),
+            client_cert: path(&pull.client_cert),
+            client_key: path(&pull.client_key),
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in &pull.headers {
+            let name = HeaderName::try_from(name).map_err(|error| wrong(&error))?;
+            let mut value = HeaderValue::try_from(value).map_err(|error| wrong(&error))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let connector = Connector {
+            proxies,
+            tls_files,
+            timeout: pull.connect_timeout,
+            tls: std::sync::OnceLock::new(),
+        };
+        let answer_time = pull.low_speed;
+        let found = named.clone();
+        Ok(Self {
+            named,
+            found,
+            shown,
+            registry,
+            connector,
+            headers,
+            answer_time,
+            interrupt,
+            requests: 0,
+        })
+    }
+
+    /// Asks for another address from now on, in the name of the first.
+    pub(crate) fn turn_to(&mut self, url: &str) -> Result<(), Trouble> {
+        self.named = Address::parse(url).map_err(Trouble::server)?;
+        self.found = self.named.clone();
+        Ok(())
+    }
+
+    /// What was named, for people.
+    pub(crate) fn address(&self) -> &str {
+        &self.shown
+    }
+
+    /// `trouble` as the one line that ends everything.
+    pub(crate) fn failure(&self, trouble: Trouble) -> Failure {
+        match trouble {
+            Trouble::Passing { cause, .. } => {
+                Failure::new(Exit::Network, format!("fetching {}: {cause}", self.shown))
+            }
+            Trouble::Lasting(exit, cause) => {
+                Failure::new(exit, format!("fetching {}: {cause}", self.shown))
+            }
+            Trouble::Stopped(failure) => failure,
+        }
+    }
+
+    /// Sends a request with these headers besides the usual ones, follows redirects, and returns
+    /// the head of the answer. `kept` is the connection that may be used, and the one that then
+    /// stands.
+    pub(crate) async fn ask(
+        &mut self,
+        kept: &mut Option<Connection>,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Response<Incoming>, Trouble> {
+        let response = self.follow(kept, headers).await?;
+        let is_unknown = response.status() == StatusCode::UNAUTHORIZED && self.found == self.named;
+        let registry = self.registry.as_ref().filter(|_| is_unknown);
+        let Some(url) = registry.and_then(|registry| registry.token_url(response.headers())) else {
+            return Ok(response);
+        };
+        // What the refusal says besides, nobody reads.
+        *kept = None;
+        self.get_token(&url).await?;
+        self.follow(kept, headers).await
+    }
+
+    /// Asks a registry's token server. Tokens are good for some minutes, so that this may come in
+    /// the middle of a bundle.
+    async fn get_token(&mut self, url: &str) -> Result<(), Trouble> {
+        let mut address = Address::parse(url).map_err(|why| {
+            Trouble::server(format!(
+                "the registry names a token server whose address cannot be used: {why}"
+            ))
+        })?;
+        address.authorization.clone_from(&self.named.authorization);
+        let is_own = self.named.is_same_server(&address);
+        // The old one is of no use there either.
+        if let Some(registry) = &mut self.registry {
+            registry.token = None;
+        }
+        let mut connection = None;
+        let response = self.ask_once(&mut connection, &address, is_own, &[]).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(response.status(), response.headers()));
+        }
+        let mut speed = LowSpeed::new(1, self.answer_time);
+        let answer = read_whole(self, response.into_body(), &mut speed, oci::TOKEN).await?;
+        self.registry.as_mut().map_or(Ok(()), |registry| registry.accept(&answer))
+    }
+
+    async fn follow(
+        &mut self,
+        kept: &mut Option<Connection>,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Response<Incoming>, Trouble> {
+        let mut address = self.found.clone();
+        let mut is_own = self.named.is_same_server(&address);
+        for _ in 0..=REDIRECTS {
+            let response = self.ask_once(kept, &address, is_own, headers).await?;
+            let status = response.status();
+            if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                let is_refused =
+                    status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE;
+                if is_refused && address == self.found && self.found != self.named {
+                    // Where a redirect led to may be good for some minutes only: ask the first
+                    // server again.
+                    self.found = self.named.clone();
+                    let cause = format!(
+                        "the place that it redirected to, {address}, answered {}",
+                        status.as_u16()
+                    );
+                    return Err(Trouble::passing(cause));
+                }
+                self.found = address;
+                return Ok(response);
+            }
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let location =
+                location.ok_or_else(|| Trouble::server("the server redirects to nowhere"))?;
+            let next = address.join(location).map_err(|why| {
+                Trouble::server(format!(
+                    "the server redirects to an address that cannot be used: {why}"
+                ))
+            })?;
+            if address.is_tls && !next.is_tls {
+                return Err(Trouble::server(format!(
+                    "the server redirects from https to {next}, which anybody on the way could \
+                        change"
+                )));
+            }
+            is_own = is_own && address.is_same_server(&next);
+            // Whatever the body of a redirect says, nobody reads it.
+            if !kept.as_ref().is_some_and(Connection::is_http_2) {
+                *kept = None;
+            }
+            address = next;
+        }
+        Err(Trouble::server(format!(
+            "the server redirects more than {REDIRECTS} times; it seems to lead in a circle"
+        )))
+    }
+
+    async fn ask_once(
+        &mut self,
+        kept: &mut Option<Connection>,
+        address: &Address,
+        is_own: bool,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Response<Incoming>, Trouble> {
+        // A connection that was kept may have been closed by the server meanwhile: then a new one
+        // is made at once.
+        if let Some(mut connection) = kept.take().filter(|connection| connection.leads_to(address))
+        {
+            let request = self.request(&connection, address, is_own, headers)?;
+            self.requests += 1;
+            if let Ok(response) = self.wait(self.answer_time, connection.send(request)).await? {
+                *kept = Some(connection);
+                return Ok(response);
+            }
+        }
+        let connecting = self.connector.connect(address, is_own);
+        let longest = self.connector.timeout + LOOK;
+        let mut connection = self.wait(longest, connecting).await??;
+        let request = self.request(&connection, address, is_own, headers)?;
+        self.requests += 1;
+        let response =
+            self.wait(self.answer_time, connection.send(request)).await?.map_err(|error| {
+                match error.is_parse() {
+                    true => Trouble::server(format!("what the server answers is no HTTP: {error}")),
+                    false => Trouble::of_connection("asking the server", &error),
+                }
+            })?;
+        *kept = Some(connection);
+        Ok(response)
+    }
+
+    fn request(
+        &self,
+        connection: &Connection,
+        address: &Address,
+        is_own: bool,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Request<Empty<Bytes>>, Trouble> {
+        let scheme = if address.is_tls { "https" } else { "http" };
+        let uri = if connection.is_http_2() || connection.forward.is_some() {
+            format!("{scheme}://{}{}", address.authority(), address.path)
+        } else {
+            address.path.clone()
+        };
+        let mut request = Request::get(uri)
+            .header(HOST, address.authority())
+            .body(Empty::new())
+            .map_err(|error| Trouble::server(format!("asking for {address}: {error}")))?;
+        let all = request.headers_mut();
+        all.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
+        all.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        all.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // What came with an address is for the server of that address.
+        if let Some(authorization) = &address.authorization {
+            all.insert(AUTHORIZATION, authorization.clone());
+        }
+        if is_own {
+            all.extend(self.headers.clone());
+        }
+        if let Some(token) = self.registry.as_ref().and_then(|registry| registry.token.as_ref())
+            && self.named.is_same_server(address)
+        {
+            all.insert(AUTHORIZATION, token.clone());
+        }
+        for (name, value) in headers {
+            all.insert(name, value.clone());
+        }
+        if let Some(authorization) =
+            connection.forward.as_ref().and_then(|proxy| proxy.authorization.clone())
+        {
+            all.insert(PROXY_AUTHORIZATION, authorization);
+        }
+        Ok(request)
+    }
+
+    /// Waits for `future`, but not longer than `longest`, and not when somebody asks to stop.
+    pub(crate) async fn wait<T>(
+        &self,
+        longest: Duration,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Trouble> {
+        let began = Instant::now();
+        let mut future = std::pin::pin!(future);
+        loop {
+            let left = longest.saturating_sub(began.elapsed()).min(LOOK);
+            if let Ok(outcome) = tokio::time::timeout(left, &mut future).await {
+                return Ok(outcome);
+            }
+            self.interrupt.check().map_err(Trouble::Stopped)?;
+            if began.elapsed() >= longest {
+                let waited = began.elapsed().as_secs_f64();
+                return Err(Trouble::passing(format!("nothing came for {waited:.1} s")));
+            }
+        }
+    }
+
+    /// The next bytes of `body`; none: it is over. Too slow is an error.
+    pub(crate) async fn receive(
+        &self,
+        body: &mut Incoming,
+        speed: &mut LowSpeed,
+    ) -> Result<Option<Bytes>, Trouble> {
+        loop {
+            let began = Instant::now();
+            let bytes = match self.wait(speed.left(), body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(error))) => {
+                    return Err(Trouble::of_connection("the transfer broke off", &error));
+                }
+                // How slow it was is said by the count.
+                Err(Trouble::Passing { .. }) => Bytes::new(),
+                Err(trouble) => return Err(trouble),
+            };
+            speed.count(began.elapsed(), bytes.len() as u64).map_err(Trouble::passing)?;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    /// Sleeps, but not when somebody asks to stop.
+    pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Trouble> {
+        let until = Instant::now() + time;
+        while let Some(left) =
+            until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        {
+            tokio::time::sleep(left.min(LOOK)).await;
+            self.interrupt.check().map_err(Trouble::Stopped)?;
+        }
+        Ok(())
+    }
+}

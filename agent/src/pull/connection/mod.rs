@@ -1,0 +1,8 @@
+//! One connection to a server: its address, the proxy in between, TLS.
+//! Leaves to `client/` what is asked.
+//! Read: `address`, `proxy`, `tls`, `connector`.
+
+pub(crate) mod address;
+pub(crate) mod connector;
+pub(crate) mod proxy;
+pub(crate) mod tls;

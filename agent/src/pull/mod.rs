@@ -1,0 +1,15 @@
+//! Bytes over HTTP and from OCI registries: a bundle by ranges, a small document whole.
+//! Leaves to `bundle` whether they are believed; nothing is kept in a file.
+//! Read: `trouble`, `connection/`, `client/`, `document`, `oci`, `ranges/`.
+
+mod client;
+mod connection;
+mod document;
+mod oci;
+mod pace;
+mod patience;
+mod ranges;
+mod trouble;
+
+pub use document::{Document, fetch};
+pub(crate) use ranges::remote::Remote;

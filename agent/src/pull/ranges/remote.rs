@@ -1,0 +1,177 @@
+//! A bundle on a web server, as a [`Disk`] that can be read.
+
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use image_layout::Disk;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::Pull;
+use crate::device::Device;
+use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::pull::client::http::Client;
+use crate::pull::ranges::spans::spans;
+use crate::pull::ranges::transfer::Transfer;
+use crate::pull::trouble::Trouble;
+
+/// How much of a bundle's end the first request asks for, when nobody says how long the tail is.
+/// One of 3,500 chunks fits; of a longer one, the rest is asked for.
+const TAIL: u64 = 128 << 10;
+/// Most requests that an install plans with.
+const MOST_SPANS: usize = 100;
+
+/// What was fetched so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Fetched {
+    /// Bytes of bodies, those thrown away included.
+    pub(crate) bytes: u64,
+    /// Requests, redirects and repeated ones included.
+    pub(crate) requests: u64,
+}
+
+/// A bundle on a web server. Clones are the same one.
+///
+/// Reading blocks. It happens on the caller's thread, and so does everything else: between two
+/// reads nothing is received but what the kernel holds, so that memory is bounded and little is
+/// lost when the process is killed. The thread must not be one that drives an asynchronous runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote<'i> {
+    source: Arc<Mutex<Source<'i>>>,
+    size: u64,
+    tail: Arc<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Source<'i> {
+    /// Taken only when this is dropped.
+    runtime: Option<Runtime>,
+    transfer: Transfer<'i>,
+}
+
+impl<'i> Remote<'i> {
+    /// Opens the bundle at `url`: one request for its end, of `tail` bytes if the caller knows how
+    /// long the tail is.
+    ///
+    /// # Errors
+    /// [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`], [`Exit::Config`], [`Exit::Usage`] for
+    /// an address that is none, or what `interrupt` says.
+    pub(crate) fn open(
+        device: &Device,
+        pull: &Pull,
+        url: &str,
+        tail: Option<u64>,
+        interrupt: &'i Interrupt,
+    ) -> Result<Self, Failure> {
+        let mut transfer = Transfer::new(Client::new(device, pull, url, interrupt)?, pull);
+        let runtime = runtime()?;
+        // Beyond the limit of the format nothing is a tail.
+        let wanted = tail.unwrap_or(TAIL).clamp(1, bundle::limits::TAIL);
+        let opened = runtime.block_on(async {
+            let said = transfer.find(pull).await?;
+            let (size, tail) = transfer.open(wanted).await?;
+            if said.is_some_and(|said| said != size) {
+                return Err(Trouble::server(
+                    "the registry's blob is not as long as its manifest says; push it again",
+                ));
+            }
+            Ok((size, tail))
+        });
+        let (size, tail) = match opened {
+            Ok(opened) => opened,
+            Err(trouble) => return Err(transfer.client.failure(trouble)),
+        };
+        let source = Source { runtime: Some(runtime), transfer };
+        Ok(Self { source: Arc::new(Mutex::new(source)), size, tail: Arc::new(tail) })
+    }
+
+    /// Says in advance which bytes will be read, in ascending order.
+    ///
+    /// # Errors
+    /// [`Exit::Budget`] when that is more than the configuration allows.
+    pub(crate) fn expect(&self, ranges: &[Range<u64>]) -> Result<(), Failure> {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        // What lies in the tail has come already.
+        let tail_at = self.tail_at();
+        let ranges: Vec<_> =
+            ranges.iter().map(|range| range.start..range.end.min(tail_at)).collect();
+        let expected = spans(&ranges, MOST_SPANS);
+        let transfer = &mut source.transfer;
+        transfer.expect(expected).map_err(|trouble| transfer.client.failure(trouble))
+    }
+
+    /// What was fetched so far.
+    pub(crate) fn fetched(&self) -> Fetched {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        Fetched { bytes: source.transfer.fetched, requests: source.transfer.client.requests }
+    }
+
+    /// Where it is, for people.
+    pub(crate) fn address(&self) -> String {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.transfer.client.address().to_owned()
+    }
+
+    fn tail_at(&self) -> u64 {
+        self.size - self.tail.len() as u64
+    }
+}
+
+/// The runtime of the thread that asks. One more thread, at most, looks names up.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .map_err(|error| Failure::new(Exit::Unexpected, format!("starting to fetch: {error}")))
+}
+
+impl Drop for Source<'_> {
+    fn drop(&mut self) {
+        // A name that is being looked up is not waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Disk for Remote<'_> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= self.size);
+        if end.is_none() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let tail_at = self.tail_at();
+        let remote =
+            usize::try_from(tail_at.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+        let (front, behind) = buf.split_at_mut(remote);
+        if !behind.is_empty() {
+            // At most the tail's length, which is a usize.
+            let from = (offset + remote as u64 - tail_at) as usize;
+            behind.copy_from_slice(&self.tail[from..from + behind.len()]);
+        }
+        if front.is_empty() {
+            return Ok(());
+        }
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let Source { runtime: Some(runtime), transfer } = &mut *source else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        runtime
+            .block_on(transfer.fill(front, offset))
+            .map_err(|trouble| io::Error::other(transfer.client.failure(trouble)))
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}

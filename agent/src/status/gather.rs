@@ -1,0 +1,178 @@
+//! `daruma status`: what runs, what lies in the slots, what boots next and what happened.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use grub_env::BootState;
+use image_layout::{Slot, label};
+use serde::Serialize;
+
+use crate::config::{self, Config};
+use crate::daemon::service::{CHECKING, DEGRADED, HEALTHY, makeshift_line};
+use crate::device::Device;
+use crate::device::command_line::Booted;
+use crate::device::disk::partitions;
+use crate::exit::{Exit, Failure};
+use crate::status::init_report;
+use crate::status::state::{Event, Quarantined};
+
+/// Everything that `daruma status --json` prints. Fields may be added; none changes its meaning.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// `A`, `B` or `recovery`.
+    pub running: String,
+    /// What kind of device this is, by the running slot.
+    pub compatible: Option<String>,
+    /// The running system's version.
+    pub version: Option<String>,
+    /// `trial`, `committed`, or `bad` when a person marked the running slot bad.
+    pub state: &'static str,
+    /// `healthy`, `checking` or `degraded`, or `unknown` while no daemon has looked.
+    pub health: &'static str,
+    /// Why the system is degraded.
+    pub degraded_because: Option<String>,
+    /// What GRUB takes at the next boot if everything loads: `A`, `B` or `recovery`.
+    pub boots_next: String,
+    /// Both slots by name.
+    pub slots: BTreeMap<String, SlotStatus>,
+    /// The disk that the system runs from; absent when daruma-init did not say.
+    pub disk: Option<DiskStatus>,
+    /// What is wrong with the boot environment, one line each.
+    pub environment_damage: Vec<String>,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+    /// Bundles that failed here.
+    pub quarantined: Vec<Quarantined>,
+    /// What else a person should know: this boot's lines of daruma-init, an unusable state file or
+    /// configuration.
+    pub warnings: Vec<String>,
+}
+
+/// The disk that GRUB started from, and others that look like it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiskStatus {
+    /// The kernel's name, such as `vda`.
+    pub name: String,
+    /// What told it from the others at boot: `alone`, `guid`, `environment`, `root-hash`; or, where
+    /// nothing told for sure, `partitions`, `fixed`, `place`, `nothing`.
+    pub chosen_by: &'static str,
+    /// Other disks with Daruma's partitions that are there now.
+    pub others: Vec<String>,
+    /// `chosen_by` as a part of a sentence.
+    #[serde(skip)]
+    pub because: String,
+}
+
+impl DiskStatus {
+    fn of(device: &Device) -> Option<Self> {
+        let record = device.disk_record()?;
+        Some(Self {
+            name: record.disk.clone(),
+            chosen_by: record.by.word(),
+            others: partitions::others(Path::new("/sys"), &record.disk),
+            because: record.by.to_string(),
+        })
+    }
+}
+
+/// One slot.
+#[derive(Clone, Debug, Serialize)]
+pub struct SlotStatus {
+    /// The version that lies in it; absent when it is empty or damaged.
+    pub version: Option<String>,
+    /// Its build id.
+    pub build: Option<String>,
+    /// Why nothing can be said about its content.
+    pub unreadable_because: Option<String>,
+    /// Whether GRUB may boot it.
+    pub ok: bool,
+    /// Whether it is on trial.
+    pub trial: bool,
+    /// Boots since it was last healthy.
+    pub tries: u8,
+    /// Boots after which GRUB gives it up.
+    pub limit: u8,
+}
+
+impl Status {
+    /// Looks at everything and changes nothing.
+    ///
+    /// # Errors
+    /// [`Exit::Environment`] when the ESP cannot be read.
+    pub fn gather(device: &Device) -> Result<Self, Failure> {
+        let loaded = device.environment_read_only()?.load().map_err(|error| {
+            let place = device.partition(label::ESP).unwrap_or("the ESP".as_ref()).display();
+            Failure::new(
+                Exit::Environment,
+                format!("reading the boot environment on {place}: {error}"),
+            )
+        })?;
+        let boot = BootState::from_env(&loaded.env);
+        let (state, complaint) = device.state_file().load();
+        let slots = Slot::ALL.map(|slot| (slot, SlotStatus::of(device, &boot, slot)));
+        let running = match device.command_line().booted {
+            Booted::Slot(slot) => Some(slot),
+            Booted::Recovery => None,
+        };
+        let running_config = running.and_then(|slot| device.slot_config(slot).ok());
+        let degraded_because =
+            fs::read_to_string(device.path(DEGRADED)).ok().map(|line| line.trim().to_owned());
+        let health = if degraded_because.is_some() {
+            "degraded"
+        } else if device.path(HEALTHY).exists() {
+            "healthy"
+        } else if device.path(CHECKING).exists() {
+            "checking"
+        } else {
+            "unknown"
+        };
+        let unusable = Config::load(&device.path(config::FILE)).err();
+        let unusable = unusable.map(|failure| makeshift_line(&failure));
+        Ok(Self {
+            running: running.map_or("recovery", Slot::name).to_owned(),
+            compatible: running_config.as_ref().map(|config| config.compatible.clone()),
+            version: running_config.map(|config| config.version.to_string()),
+            state: match running {
+                Some(slot) if boot.trial == Some(slot) => "trial",
+                Some(slot) if !boot.slot(slot).ok => "bad",
+                Some(_) => "committed",
+                None => "recovery",
+            },
+            health,
+            degraded_because,
+            boots_next: boot.select().slot.map_or("recovery", Slot::name).to_owned(),
+            slots: slots
+                .into_iter()
+                .map(|(slot, status)| (slot.name().to_owned(), status))
+                .collect(),
+            disk: DiskStatus::of(device),
+            environment_damage: loaded.damage,
+            events: state.events,
+            quarantined: state.quarantined,
+            warnings: init_report::warnings(device)
+                .into_iter()
+                .chain(complaint)
+                .chain(unusable)
+                .collect(),
+        })
+    }
+}
+
+impl SlotStatus {
+    fn of(device: &Device, boot: &BootState, slot: Slot) -> Self {
+        let (config, unreadable_because) = match device.slot_config(slot) {
+            Ok(config) => (Some(config), None),
+            Err(cause) => (None, Some(cause)),
+        };
+        Self {
+            version: config.as_ref().map(|config| config.version.to_string()),
+            build: config.map(|config| config.build),
+            unreadable_because,
+            ok: boot.slot(slot).ok,
+            trial: boot.trial == Some(slot),
+            tries: boot.slot(slot).tries,
+            limit: boot.limit(slot),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The text of the result file on the stick.
+
+use std::fs;
+
+use image_layout::Slot;
+
+use crate::device::Device;
+use crate::device::identity::identity;
+use crate::exit::Failure;
+use crate::stick::offer::Offer;
+use crate::stick::sticks::Outcome;
+
+/// What the device is, what was found, why each was refused, what was done. No date: the clock may
+/// be wrong.
+pub(crate) fn result_text(
+    device: &Device,
+    offers: &[Offer],
+    outcome: &Result<Outcome, Failure>,
+    target: Slot,
+) -> String {
+    let mut text = String::from("Daruma: what this device did with this stick\n\n");
+    match identity(device) {
+        Ok(here) => text += &format!("Device: {}, version {}\n", here.compatible, here.version),
+        Err(cause) => text += &format!("Device: not known ({cause})\n"),
+    }
+    for (title, path) in [
+        ("Product", "/sys/class/dmi/id/product_name"),
+        ("Serial number", "/sys/class/dmi/id/product_serial"),
+        ("Machine id", "/etc/machine-id"),
+    ] {
+        let value = fs::read_to_string(device.path(path)).unwrap_or_default();
+        if !value.trim().is_empty() {
+            text += &format!("{title}: {}\n", value.trim());
+        }
+    }
+    text += "\n";
+    if offers.is_empty() {
+        text += "There is no *.daruma in the root folder of the stick.\n";
+    }
+    for offer in offers {
+        let verdict = match &offer.refused {
+            Some(failure) => format!("REFUSED (code {}): {failure}", failure.exit as u8),
+            None => "acceptable".to_owned(),
+        };
+        let version =
+            offer.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
+        text += &format!("{}{version}: {verdict}\n", offer.name());
+    }
+    text += "\n";
+    text += &match outcome {
+        Ok(Outcome::Installed(version)) => {
+            format!(
+                "INSTALLED: version {version} into slot {target}. It is on trial: the device \
+                    commits it when it is healthy.\n"
+            )
+        }
+        Ok(Outcome::Nothing | Outcome::Pulled) => "NOTHING WAS INSTALLED.\n".to_owned(),
+        Err(failure) => format!("FAILED (code {}): {failure}\n", failure.exit as u8),
+    };
+    text
+}

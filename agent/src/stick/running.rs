@@ -1,0 +1,64 @@
+//! Sticks in the running system (`usb.policy`): the same as recovery, into the idle slot, by the
+//! rules of an install.
+
+use grub_env::BootState;
+
+use crate::config::{Config, UsbPolicy};
+use crate::console::{say, warn};
+use crate::device::Device;
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::stick::led::Pattern;
+use crate::stick::offer::Wanted;
+use crate::stick::sticks::{Outcome, Purpose, Sticks};
+
+/// What the policy wants of a stick; `None`: nothing, and none is mounted.
+pub(crate) fn wanted(policy: UsbPolicy) -> Option<Wanted> {
+    match policy {
+        UsbPolicy::Off => None,
+        UsbPolicy::Newer => Some(Wanted::Newer),
+        UsbPolicy::AnySigned => Some(Wanted::Other),
+    }
+}
+
+/// Waits for sticks until one of them has brought a bundle into the idle slot; then the machine is
+/// to be rebooted. Returns what to tell.
+///
+/// # Errors
+/// The kernel cannot be listened to. What is wrong with a stick or a bundle is told and is no
+/// reason to stop.
+pub(crate) fn watch(device: &Device, config: &Config, wanted: Wanted) -> Result<String, Failure> {
+    let purpose = Purpose {
+        target: !device.running()?,
+        wanted,
+        begin: BootState::begin_install,
+        how: "from a USB stick",
+    };
+    let mut sticks = Sticks::listen(device, config)?;
+    loop {
+        sticks.wait(None, &|| ());
+        match sticks.install(&purpose, &Interrupt::never()) {
+            Ok(Outcome::Installed(version)) => {
+                sticks.release();
+                sticks.led.show(Pattern::Done);
+                return Ok(format!(
+                    "version {version} is installed in slot {} from a USB stick; pull the stick \
+                        out, the device restarts now",
+                    purpose.target
+                ));
+            }
+            Ok(Outcome::Pulled) => {
+                warn("the stick was pulled out before the end; plug it in again to start over");
+                sticks.start_over();
+                continue;
+            }
+            Ok(Outcome::Nothing) => {
+                say("nothing on the stick is installed; why is in daruma-result.txt on it")
+            }
+            Err(failure) => warn(&failure),
+        }
+        sticks.led.show(Pattern::Failed);
+        // Nobody needs it any more: it may be pulled out at any time.
+        sticks.release();
+    }
+}

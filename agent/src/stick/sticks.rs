@@ -1,0 +1,307 @@
+//! Installing from sticks: look at all that are there, take the best bundle, write it, tell the
+//! person on the stick.
+//!
+//! Recovery and the running system share this; they differ in the slot that is overwritten, in what
+//! is wanted, and in what comes after.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use image_layout::Slot;
+use semver::Version;
+
+use crate::config::Config;
+use crate::console::{say, warn};
+use crate::device::Device;
+use crate::exit::{Exit, Failure};
+use crate::install::command::{Begin, Origin, write_slot};
+use crate::interrupt::Interrupt;
+use crate::stick::led::{Led, Pattern};
+use crate::stick::offer::{Offer, Wanted, best};
+use crate::stick::result::result_text;
+use crate::stick::volume::mount::{RESULT, Stick};
+use crate::stick::volume::scan::{Volume, scan};
+use crate::stick::volume::uevents::Uevents;
+
+/// Sticks that are plugged in together come one after the other; this long nothing new may come.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How often a sign of life is due while nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often a volume without a file system is looked at.
+const LOOKS: u8 = 3;
+/// A stick that the kernel has announced may take this long until its partitions are there.
+const COMING: Duration = Duration::from_secs(10);
+/// But a device that comes and goes for ever does not keep recovery from ending.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long the running system sleeps between two looks when the kernel announces nothing.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What is done with a bundle.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose {
+    pub(crate) target: Slot,
+    pub(crate) wanted: Wanted,
+    pub(crate) begin: Begin,
+    /// For the event.
+    pub(crate) how: &'static str,
+}
+
+/// What came of the sticks that were there.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A bundle is in the slot and on trial.
+    Installed(Version),
+    /// Nothing on them may be installed.
+    Nothing,
+    /// The stick went away.
+    Pulled,
+}
+
+/// The sticks that are plugged in.
+#[derive(Debug)]
+pub(crate) struct Sticks<'a> {
+    device: &'a Device,
+    config: &'a Config,
+    uevents: Uevents,
+    folder: PathBuf,
+    mounted: Vec<Stick>,
+    /// Everything that has been looked at, so that it is looked at once.
+    seen: Vec<Volume>,
+    /// What had nothing on it so far, and how often: a disk is there a moment before its
+    /// partitions.
+    empty: BTreeMap<Volume, u8>,
+    pub(crate) led: Led,
+}
+
+impl<'a> Sticks<'a> {
+    /// Starts to listen for sticks.
+    pub(crate) fn listen(device: &'a Device, config: &'a Config) -> Result<Self, Failure> {
+        let uevents = Uevents::open().map_err(|error| {
+            Failure::new(
+                Exit::Unexpected,
+                format!("listening to the kernel for USB sticks: {error}"),
+            )
+        })?;
+        let led = Led::of(config.recovery.led.as_deref());
+        let folder = device.path("/run/daruma/stick");
+        Ok(Self {
+            device,
+            config,
+            uevents,
+            folder,
+            mounted: Vec::new(),
+            seen: Vec::new(),
+            empty: BTreeMap::new(),
+            led,
+        })
+    }
+
+    /// Waits until a stick with a file system has come, but not beyond `deadline`; with one, `tick`
+    /// shows every second that we live. False: none came.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>, tick: &dyn Fn()) -> bool {
+        let mut came: Option<Instant> = None;
+        let mut announced: Option<Instant> = None;
+        loop {
+            tick();
+            if self.look() {
+                came = Some(Instant::now());
+            }
+            if self.mounted.is_empty() {
+                came = None;
+            }
+            if came.is_some_and(|came| came.elapsed() >= SETTLE) {
+                return true;
+            }
+            let coming = announced.is_some_and(|announced| announced.elapsed() < COMING);
+            let is_over = |deadline: Instant| {
+                let now = Instant::now();
+                now >= deadline && (!coming || now >= deadline + LONGEST)
+            };
+            if came.is_none() && deadline.is_some_and(is_over) {
+                return false;
+            }
+            let is_idle = came.is_none() && deadline.is_none() && self.empty.is_empty();
+            if self.uevents.wait(if is_idle { IDLE } else { TICK }) {
+                announced = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Forgets what is gone, mounts what is new. True: there is a new stick.
+    fn look(&mut self) -> bool {
+        let there = scan(Path::new("/sys"), self.device);
+        self.seen.retain(|volume| there.contains(volume));
+        self.empty.retain(|volume, looks| there.contains(volume) && *looks < LOOKS);
+        let before = self.mounted.len();
+        self.mounted.retain(|stick| there.contains(&stick.volume));
+        if self.mounted.len() < before {
+            say("THE STICK WAS PULLED OUT; nothing was done with it");
+        }
+        let mut is_new = false;
+        for volume in there {
+            if self.seen.contains(&volume) {
+                continue;
+            }
+            match Stick::mount(&volume, &self.folder) {
+                Ok(Some(stick)) => {
+                    say(format_args!("a stick is plugged in: {} ({})", volume.name, stick.kind()));
+                    self.mounted.push(stick);
+                    is_new = true;
+                }
+                Ok(None) => {
+                    let looks = self.empty.entry(volume.clone()).or_default();
+                    *looks += 1;
+                    if *looks < LOOKS {
+                        continue;
+                    }
+                    say(format_args!(
+                        "{}: no FAT, exFAT or ext4 on it; it is left alone",
+                        volume.name
+                    ))
+                }
+                Err(error) => warn(format_args!(
+                    "mounting {}: {error}; format the stick anew, or use another one",
+                    volume.name
+                )),
+            }
+            self.seen.push(volume);
+        }
+        is_new
+    }
+
+    /// Whether one of the sticks that were mounted has gone. Asked after a failure: reads fail a
+    /// moment before the kernel lets go of the device.
+    fn is_one_gone(&self) -> bool {
+        let asked = Instant::now();
+        loop {
+            let there = scan(Path::new("/sys"), self.device);
+            if self.mounted.iter().any(|stick| !there.contains(&stick.volume)) {
+                return true;
+            }
+            if asked.elapsed() >= SETTLE {
+                return false;
+            }
+            self.uevents.wait(Duration::from_millis(100));
+        }
+    }
+
+    /// Takes the best bundle of all sticks and installs it. The result is written on each stick.
+    pub(crate) fn install(
+        &mut self,
+        purpose: &Purpose,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, Failure> {
+        let mut offers = Vec::new();
+        for stick in &self.mounted {
+            let bundles = stick.bundles().unwrap_or_else(|error| {
+                warn(format_args!("reading {}: {error}", stick.volume.name));
+                Vec::new()
+            });
+            if bundles.is_empty() {
+                say(format_args!("{}: there is no *.daruma in its root folder", stick.volume.name));
+            }
+            offers.extend(judge(self.device, self.config, &bundles, purpose));
+        }
+        if best(&offers).is_some() {
+            self.led.show(Pattern::Installing);
+        }
+        let outcome =
+            install_best(self.device, self.config, &mut offers, purpose, interrupt, &|| {
+                self.is_one_gone()
+            });
+        if self.is_one_gone() && !matches!(outcome, Ok(Outcome::Installed(_))) {
+            return Ok(Outcome::Pulled);
+        }
+        self.write_results(&offers, &outcome, purpose.target);
+        outcome
+    }
+
+    fn write_results(&self, offers: &[Offer], outcome: &Result<Outcome, Failure>, target: Slot) {
+        let text = result_text(self.device, offers, outcome, target);
+        for stick in &self.mounted {
+            if let Err(error) = stick.write_result(&text) {
+                warn(format_args!("writing {RESULT} to {}: {error}", stick.volume.name));
+            }
+        }
+    }
+
+    /// Unmounts all. What is plugged in was looked at, and is left alone until it is plugged in
+    /// again.
+    pub(crate) fn release(&mut self) {
+        self.mounted.clear();
+    }
+
+    /// Unmounts all, to start over with what is still there.
+    pub(crate) fn start_over(&mut self) {
+        self.mounted.clear();
+        self.seen.clear();
+    }
+}
+
+/// Judges each bundle and tells the person.
+pub(crate) fn judge(
+    device: &Device,
+    config: &Config,
+    bundles: &[PathBuf],
+    purpose: &Purpose,
+) -> Vec<Offer> {
+    let judge = |path: &PathBuf| {
+        let offer = Offer::of(device, config, path, purpose.target, purpose.wanted);
+        match (&offer.refused, &offer.version) {
+            (Some(failure), _) => warn(failure),
+            (None, Some(version)) => say(format_args!("{}: version {version}", offer.name())),
+            (None, None) => {}
+        }
+        offer
+    };
+    bundles.iter().map(judge).collect()
+}
+
+/// Installs the best of `offers`; one whose payload turns out to be damaged is refused, and the
+/// next best is taken. `is_gone` says whether the stick has been pulled out.
+pub(crate) fn install_best(
+    device: &Device,
+    config: &Config,
+    offers: &mut [Offer],
+    purpose: &Purpose,
+    interrupt: &Interrupt,
+    is_gone: &dyn Fn() -> bool,
+) -> Result<Outcome, Failure> {
+    while let Some(index) = best(offers) {
+        let name = offers[index].name();
+        if offers[index].failed_before {
+            say(format_args!(
+                "{name} failed on this device before; it is tried again, as there is no other"
+            ));
+        }
+        say(format_args!("checking {name}; do not pull the stick out"));
+        let verified = match offers[index].verify(device, config, interrupt) {
+            Ok(verified) => verified,
+            Err(_) if is_gone() => return Ok(Outcome::Pulled),
+            Err(failure) => {
+                warn(&failure);
+                offers[index].refused = Some(failure);
+                continue;
+            }
+        };
+        let doing = format!("installing {name}");
+        let Purpose { target, begin, how, .. } = *purpose;
+        return match write_slot(
+            device,
+            &verified,
+            Origin::File,
+            target,
+            begin,
+            how,
+            interrupt,
+            &doing,
+        ) {
+            Ok(version) => Ok(Outcome::Installed(version)),
+            Err(_) if is_gone() => Ok(Outcome::Pulled),
+            Err(failure) => Err(failure),
+        };
+    }
+    Ok(Outcome::Nothing)
+}

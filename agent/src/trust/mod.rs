@@ -1,0 +1,5 @@
+//! Whose signatures count on this device: the root document, or else the keyring.
+//! Leaves to `bundle` how a signature is verified, and to `channel` how newer roots come.
+//! Read: `root`.
+
+pub(crate) mod root;
