@@ -34,7 +34,9 @@ pub use device::lock::Lock;
 pub use device::slot::running::Reading;
 pub use device::slot_config::SlotConfig;
 pub use exit::{Exit, Failure};
-pub use install::command::{Expect, Options as InstallOptions, Origin, install, install_bundle};
+pub use install::command::install;
+pub use install::flip::install_bundle;
+pub use install::origin::{Expect, Options as InstallOptions, Origin};
 pub use interrupt::Interrupt;
 #[cfg(feature = "pull")]
 pub use pull::{Document, fetch};

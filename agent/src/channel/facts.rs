@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::device::identity::identity;
 use crate::exit::{Exit, Failure};
 use crate::status::state::now_s;
+use crate::status::state_file::StateFile;
 
 /// Most bytes of a device id.
 const ID: usize = 256;
@@ -39,7 +40,7 @@ impl Own {
         };
         let here = identity(device).map_err(|cause| failure(&cause))?;
         let compatible = here.compatible.parse().map_err(|error| failure(&error))?;
-        let (state, _) = device.state_file().load();
+        let (state, _) = StateFile::of(device).load();
         let installed = state.installed.get(running.name());
         let manifest = installed
             .filter(|installed| {
@@ -84,7 +85,7 @@ fn device_id(device: &Device, config: &Config) -> String {
     if let Some(id) = &config.channel.device_id {
         return id.clone();
     }
-    let bytes = crate::trust::root::read(&device.path("/etc/machine-id"), ID).unwrap_or_default();
+    let bytes = crate::trust::kept::read(&device.path("/etc/machine-id"), ID).unwrap_or_default();
     let text = String::from_utf8(bytes).unwrap_or_default();
     // What systemd writes into an image that has not been started yet.
     let id = text.trim();

@@ -14,6 +14,7 @@ use crate::device::environment::Environment;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::progress::megabytes;
+use crate::status::state_file::StateFile;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ fn listed(channel: &Channel, own: &Own) -> Option<Sha256> {
 /// or left by a person (false). What failed by itself is in quarantine.
 fn lies_in_the_other_slot(device: &Device, release: &Release) -> Result<Option<bool>, Failure> {
     let other = !device.running()?;
-    let (state, _) = device.state_file().load();
+    let (state, _) = StateFile::of(device).load();
     let is_it = |installed: &crate::status::state::Installed| {
         installed.manifest_sha256 == release.manifest_sha256.to_string()
     };

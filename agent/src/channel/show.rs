@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::device::Device;
 use crate::exit::Failure;
 use crate::status::state::now_s;
-use crate::trust::root::{self as trust, Trust};
+use crate::trust::root::{ANCHOR, Trust};
 
 /// The text.
 ///
@@ -24,7 +24,7 @@ pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
         let text = format!(
             "there is no {}: bundles are believed by the keyring {}, and no channel can be \
                 followed",
-            trust::ANCHOR,
+            ANCHOR,
             config.keyring.display()
         );
         return Ok(Trusted { root: None, channel: None, text });

@@ -12,7 +12,9 @@ use crate::console::say;
 use crate::device::Device;
 use crate::device::reboot;
 use crate::exit::Failure;
-use crate::install::command::{Options, Origin, install_bundle, open};
+use crate::install::fitness::open;
+use crate::install::flip::install_bundle;
+use crate::install::origin::{Options, Origin};
 use crate::install::web::{WebBundle, install_from_web, must_be};
 use crate::interrupt::Interrupt;
 
@@ -37,7 +39,7 @@ pub fn update(
         Step::Install(release, deltas) => install(&source, &release, &deltas, interrupt)?,
     };
     if and_reboot {
-        reboot::ask(device, config)?;
+        reboot::ask(device, &config.reboot_command)?;
     }
     Ok(line)
 }

@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::device::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::status::state::Kind;
+use crate::status::state_file::StateFile;
 
 /// A trial that has not begun, of a release that nobody is to take any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +34,7 @@ impl Withdrawal {
         own: &Own,
     ) -> Result<Option<Self>, Failure> {
         let slot = !device.running()?;
-        let (state, _) = device.state_file().load();
+        let (state, _) = StateFile::of(device).load();
         let Some(installed) = state.installed.get(slot.name()) else { return Ok(None) };
         let release = channel.releases.iter().find(|release| {
             release.manifest_sha256.to_string() == installed.manifest_sha256
@@ -82,8 +83,7 @@ impl Withdrawal {
             Failure::new(Exit::OnTrial, line)
         })?;
         environment.write(&boot)?;
-        device
-            .state_file()
+        StateFile::of(device)
             .change(|state| state.record(Kind::Withdrawn, *slot, Some(version), reason));
         Ok(Some(format!(
             "{version} in slot {slot} was withdrawn by its publisher before its first boot, and \

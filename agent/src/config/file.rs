@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use semver::Version;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
-use crate::config::{Channel, Pull};
+use crate::config::channel::Channel;
+use crate::config::numbers::at_least_one;
+use crate::config::pull::Pull;
+use crate::config::sections::{Health, Recovery, Usb, Watchdog};
 use crate::device::Device;
 use crate::exit::{Exit, Failure, one_line};
 
@@ -45,71 +47,6 @@ pub struct Config {
     pub pull: Pull,
 }
 
-/// Section `[usb]`: what the running system does with a stick that is plugged in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Usb {
-    /// Which bundles on it are installed.
-    pub policy: UsbPolicy,
-}
-
-/// Which bundles on a stick the running system installs by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UsbPolicy {
-    /// None; sticks are not even mounted.
-    #[default]
-    Off,
-    /// Acceptable ones that are newer than the running system.
-    Newer,
-    /// All acceptable ones but the running system itself, down to the floor.
-    AnySigned,
-}
-
-/// Section `[recovery]`.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Recovery {
-    /// Folder of a light that shows what is being done with a stick, such as
-    /// `/sys/class/leds/green:status`.
-    pub led: Option<PathBuf>,
-}
-
-/// Section `[health]`: what must hold before a system is committed.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Health {
-    /// Seconds from the start of the daemon in which all checks must pass once.
-    #[serde(rename = "deadline-s", deserialize_with = "seconds")]
-    pub deadline: Duration,
-    /// Seconds that one check may take before it is killed and counts as failed.
-    #[serde(rename = "check-timeout-s", deserialize_with = "seconds")]
-    pub check_timeout: Duration,
-    /// Seconds between a round with a failed check and the next round.
-    #[serde(rename = "retry-s", deserialize_with = "seconds")]
-    pub retry: Duration,
-    /// systemd units that must be active.
-    pub units_active: Vec<String>,
-    /// Whether there must be an IPv4 or IPv6 default route.
-    pub default_route: bool,
-    /// Host names that must resolve.
-    pub dns: Vec<String>,
-    /// Names of processes of which at least one each must run.
-    pub process: Vec<String>,
-}
-
-/// Section `[watchdog]`: for systems without systemd, where nobody else feeds the hardware
-/// watchdog.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Watchdog {
-    /// The device to open and feed; absent: none.
-    pub device: Option<PathBuf>,
-    /// Seconds until the hardware resets the machine; it is fed twice as often.
-    #[serde(rename = "timeout-s", deserialize_with = "seconds")]
-    pub timeout: Duration,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -124,26 +61,6 @@ impl Default for Config {
             channel: Channel::default(),
             pull: Pull::default(),
         }
-    }
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self {
-            deadline: Duration::from_secs(300),
-            check_timeout: Duration::from_secs(30),
-            retry: Duration::from_secs(5),
-            units_active: Vec::new(),
-            default_route: false,
-            dns: Vec::new(),
-            process: Vec::new(),
-        }
-    }
-}
-
-impl Default for Watchdog {
-    fn default() -> Self {
-        Self { device: None, timeout: Duration::from_secs(60) }
     }
 }
 
@@ -210,19 +127,11 @@ fn did_you_mean(message: &str) -> Option<String> {
         .map(|(_, name)| name.to_owned())
 }
 
-/// Longer than a day is a slip of the pen; zero would mean "never".
-pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    match u64::deserialize(deserializer)? {
-        seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),
-        other => Err(de::Error::custom(format!("{other} s is not between 1 and 86400 s"))),
-    }
-}
-
-fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    match u32::deserialize(deserializer)? {
-        0 => Err(de::Error::custom("a threshold of 0 would accept unsigned bundles")),
-        count => Ok(count),
-    }
+/// What the daemon and the status say of a configuration that cannot be used.
+pub(crate) fn makeshift_line(failure: &Failure) -> String {
+    format!(
+        "{failure}; the daemon works with the defaults until that is mended and it is started again"
+    )
 }
 
 #[cfg(test)]

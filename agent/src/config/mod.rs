@@ -1,13 +1,17 @@
 //! `/etc/daruma/daruma.toml`: what an administrator may set.
 //! Leaves to each user what a value means there.
-//! Read: `file`, then a section.
+//! Read: `file`, `sections`, `channel`, `window`, `pull`, `numbers`.
 
 mod channel;
 mod file;
+mod numbers;
 mod pull;
+mod sections;
 mod window;
 
 pub use channel::{Channel, Reboot};
-pub use file::{Config, DEFAULT_FILE, FILE, Health, Recovery, Usb, UsbPolicy, Watchdog};
+pub(crate) use file::makeshift_line;
+pub use file::{Config, DEFAULT_FILE, FILE};
 pub use pull::Pull;
+pub use sections::{Health, Recovery, Usb, UsbPolicy, Watchdog};
 pub use window::Window;

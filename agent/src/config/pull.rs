@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::config::file::seconds;
+use crate::config::numbers::seconds;
 
 /// Headers that carry the protocol itself: whoever sets them breaks range requests.
 const OWN_HEADERS: [&str; 9] = [

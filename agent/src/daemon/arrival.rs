@@ -10,6 +10,7 @@ use crate::device::environment::Environment;
 use crate::exit::Failure;
 use crate::status::init_report;
 use crate::status::state::{Kind, State};
+use crate::status::state_file::StateFile;
 
 /// Whether the other slot should have booted and did not.
 ///
@@ -32,7 +33,7 @@ pub(crate) fn was_given_up(state: &BootState, running: Slot) -> bool {
 pub fn settle(device: &Device) -> Result<Option<String>, Failure> {
     let running = device.running()?;
     let mut environment = Environment::load(device)?;
-    let state_file = device.state_file();
+    let state_file = StateFile::of(device);
     let (mut state, complaint) = state_file.load();
     if let Some(complaint) = complaint {
         warn(complaint);

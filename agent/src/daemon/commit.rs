@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::device::environment::Environment;
 use crate::exit::Failure;
 use crate::status::state::Kind;
+use crate::status::state_file::StateFile;
 
 /// All health checks of `running` have passed: commits the slot if it was on trial, and starts its
 /// count of boots anew. Returns the line for the person. The caller holds the lock.
@@ -21,7 +22,7 @@ pub fn commit(device: &Device, running: Slot) -> Result<String, Failure> {
         environment.note_place(&record.place);
     }
     environment.write(&boot)?;
-    device.state_file().change(|state| {
+    StateFile::of(device).change(|state| {
         state.release(running);
         let version = device.slot_config(running).ok().map(|config| config.version);
         let was_degraded = state.events.iter().rfind(|event| event.slot == running.name());

@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::device::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::status::state::Kind;
+use crate::status::state_file::StateFile;
 
 /// A person's verdict on a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +49,7 @@ pub fn mark(device: &Device, mark: Mark, slot: Option<Slot>) -> Result<String, F
         })?,
     }
     environment.write(&boot)?;
-    device.state_file().change(|state| {
+    StateFile::of(device).change(|state| {
         let version = device.slot_config(slot).ok().map(|config| config.version);
         let (kind, reason) = match mark {
             Mark::Good => (Kind::MarkedGood, "by hand"),
@@ -95,8 +96,7 @@ pub fn roll_back(device: &Device) -> Result<String, Failure> {
         .map_err(|cause| refuse(format!("there is no system in it: {cause}")))?
         .version;
     environment.write(&boot)?;
-    device
-        .state_file()
+    StateFile::of(device)
         .change(|state| state.record(Kind::RollBack, target, Some(&version), "asked for by hand"));
     Ok(format!("slot {target} ({version}) is on trial from the next boot; reboot to start it"))
 }

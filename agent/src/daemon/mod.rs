@@ -1,6 +1,6 @@
 //! One boot's verdict: check the system, commit it or give it up, then wait for updates.
 //! Leaves the checks to `health`, installing to `stick` and `channel`.
-//! Read: `service`, `arrival`, `commit`, `recovery_copy`, `poll`, `alive/`; `mark` is a person's.
+//! Read: `service`, `verdict`, `arrival`, `commit`, `updates`, `alive/`; `mark` is a person's.
 
 mod alive;
 pub(crate) mod arrival;
@@ -9,6 +9,9 @@ pub(crate) mod mark;
 #[cfg(feature = "pull")]
 mod poll;
 pub mod recovery_copy;
-pub(crate) mod service;
+mod service;
+mod updates;
+mod verdict;
 
-pub use service::{CHECKING, DEGRADED, HEALTHY, run};
+pub use crate::status::marks::{CHECKING, DEGRADED, HEALTHY};
+pub use service::run;

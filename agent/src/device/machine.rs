@@ -14,7 +14,6 @@ use crate::device::disk::partitions::{self, Partitions};
 use crate::device::lock::Lock;
 use crate::device::slot_config::SlotConfig;
 use crate::exit::{Exit, Failure};
-use crate::status::state::StateFile;
 
 /// A device, running or laid out in a folder.
 #[derive(Clone, Debug)]
@@ -160,12 +159,6 @@ impl Device {
     pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
         let absolute = absolute.as_ref();
         self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
-    }
-
-    /// The file `/var/lib/daruma/state.json`.
-    #[must_use]
-    pub fn state_file(&self) -> StateFile {
-        StateFile::in_folder(&self.path("/var/lib/daruma"))
     }
 
     /// Takes the lock of everything that changes the device, without waiting.

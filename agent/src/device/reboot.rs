@@ -1,10 +1,12 @@
-//! Rebooting because a system on trial failed.
+//! Rebooting: by the configured command, by systemd, or by the kernel.
+//!
+//! Leaves to the daemon and to `daruma update` when to reboot.
+//! A device laid out in a folder is not the machine that this program runs on.
 
 use std::process::Command;
 
 use nix::sys::reboot::{RebootMode, reboot};
 
-use crate::config::Config;
 use crate::device::machine::Device;
 use crate::exit::{Exit, Failure};
 
@@ -15,17 +17,16 @@ use crate::exit::{Exit, Failure};
 ///
 /// # Errors
 /// [`Exit::Unexpected`] when the command fails, or when there is nothing to reboot.
-pub(crate) fn ask(device: &Device, config: &Config) -> Result<(), Failure> {
+pub(crate) fn ask(device: &Device, reboot_command: &[String]) -> Result<(), Failure> {
     let failure = |cause: String| Failure::new(Exit::Unexpected, format!("rebooting: {cause}"));
-    let command: Vec<&str> =
-        match config.reboot_command.iter().map(String::as_str).collect::<Vec<_>>() {
-            words if !words.is_empty() => words,
-            _ if !device.is_real() => {
-                return Err(failure("this is not the machine that the program runs on".to_owned()));
-            }
-            _ if device.path("/run/systemd/system").is_dir() => vec!["systemctl", "reboot"],
-            _ => return now(),
-        };
+    let command: Vec<&str> = match reboot_command.iter().map(String::as_str).collect::<Vec<_>>() {
+        words if !words.is_empty() => words,
+        _ if !device.is_real() => {
+            return Err(failure("this is not the machine that the program runs on".to_owned()));
+        }
+        _ if device.path("/run/systemd/system").is_dir() => vec!["systemctl", "reboot"],
+        _ => return now(),
+    };
     let output = Command::new(command[0]).args(&command[1..]).output();
     let output = output.map_err(|error| failure(format!("{:?}: {error}", command.join(" "))))?;
     if !output.status.success() {

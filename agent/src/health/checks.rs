@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use crate::config;
 use crate::device::Device;
 use crate::health::check::{Check, Failed};
-use crate::health::probes;
 
 /// Where a system's own checks lie.
 pub const FOLDER: &str = "/etc/daruma/health.d";
@@ -35,7 +34,7 @@ impl Checks {
     /// cannot be run has not proved anything.
     #[must_use]
     pub fn of(device: &Device, config: &config::Health) -> Self {
-        let mut checks = probes::checks(device, config);
+        let mut checks = builtin(device, config);
         let folder = device.path(FOLDER);
         match executables(&folder) {
             Ok(paths) => checks.extend(paths.into_iter().map(Check::Executable)),
@@ -93,6 +92,18 @@ impl Checks {
         }
         Ok(())
     }
+}
+
+/// The built-in checks that the configuration asks for.
+fn builtin(device: &Device, config: &config::Health) -> Vec<Check> {
+    let proc = device.path("/proc");
+    let mut checks: Vec<_> = config.units_active.iter().cloned().map(Check::UnitActive).collect();
+    checks.extend(config.process.iter().map(|name| Check::Process(proc.clone(), name.clone())));
+    if config.default_route {
+        checks.push(Check::DefaultRoute(proc.join("net")));
+    }
+    checks.extend(config.dns.iter().cloned().map(Check::Dns));
+    checks
 }
 
 /// The executables of `folder` by name; a missing folder holds none, hidden files and files that

@@ -1,24 +1,11 @@
-//! The checks that need no program.
+//! What a check can find out without a program: a default route, a name, a process.
+//!
+//! `check` says which of them is asked, and how long it may take.
+//! Each returns the cause of its failure as the end of a sentence.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-
-use crate::config;
-use crate::device::Device;
-use crate::health::check::Check;
-
-/// The built-in checks that the configuration asks for.
-pub(crate) fn checks(device: &Device, config: &config::Health) -> Vec<Check> {
-    let proc = device.path("/proc");
-    let mut checks: Vec<_> = config.units_active.iter().cloned().map(Check::UnitActive).collect();
-    checks.extend(config.process.iter().map(|name| Check::Process(proc.clone(), name.clone())));
-    if config.default_route {
-        checks.push(Check::DefaultRoute(proc.join("net")));
-    }
-    checks.extend(config.dns.iter().cloned().map(Check::Dns));
-    checks
-}
 
 /// Whether the kernel's tables below `net` have a default route, of IPv4 or IPv6, that is up.
 pub(crate) fn default_route(net: &Path) -> Result<(), String> {

@@ -14,12 +14,14 @@ use crate::console::warn;
 use crate::device::Device;
 use crate::device::slot::running::Reading;
 use crate::exit::{Exit, Failure};
-use crate::install::command::{DeltaWay, Options, Origin, install_bundle};
+use crate::install::chunks::delta_way::DeltaWay;
 use crate::install::delta::{DeltaSource, unusable};
+use crate::install::flip::install_bundle;
+use crate::install::origin::{Options, Origin};
 use crate::interrupt::Interrupt;
 use crate::progress::megabytes;
 use crate::pull::Remote;
-use crate::trust::root::bundle_keys;
+use crate::trust::keys::bundle_keys;
 
 /// A bundle on a web server.
 #[derive(Clone, Copy, Debug)]

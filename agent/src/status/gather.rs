@@ -9,13 +9,14 @@ use image_layout::{Slot, label};
 use serde::Serialize;
 
 use crate::config::{self, Config};
-use crate::daemon::service::{CHECKING, DEGRADED, HEALTHY, makeshift_line};
 use crate::device::Device;
 use crate::device::command_line::Booted;
 use crate::device::disk::partitions;
 use crate::exit::{Exit, Failure};
 use crate::status::init_report;
+use crate::status::marks::{CHECKING, DEGRADED, HEALTHY};
 use crate::status::state::{Event, Quarantined};
+use crate::status::state_file::StateFile;
 
 /// Everything that `daruma status --json` prints. Fields may be added; none changes its meaning.
 #[derive(Clone, Debug, Serialize)]
@@ -109,7 +110,7 @@ impl Status {
             )
         })?;
         let boot = BootState::from_env(&loaded.env);
-        let (state, complaint) = device.state_file().load();
+        let (state, complaint) = StateFile::of(device).load();
         let slots = Slot::ALL.map(|slot| (slot, SlotStatus::of(device, &boot, slot)));
         let running = match device.command_line().booted {
             Booted::Slot(slot) => Some(slot),
@@ -128,7 +129,7 @@ impl Status {
             "unknown"
         };
         let unusable = Config::load(&device.path(config::FILE)).err();
-        let unusable = unusable.map(|failure| makeshift_line(&failure));
+        let unusable = unusable.map(|failure| config::makeshift_line(&failure));
         Ok(Self {
             running: running.map_or("recovery", Slot::name).to_owned(),
             compatible: running_config.as_ref().map(|config| config.compatible.clone()),

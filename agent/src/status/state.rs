@@ -1,20 +1,14 @@
-//! `/var/lib/daruma/state.json`: what the agent remembers between boots. Both slots share it.
+//! What the agent remembers between boots: the content of `state.json`.
 //!
-//! It explains; it decides nothing about booting (the GRUB environment does). So a missing, damaged
-//! or unwritable file never stops an install, a commit or a fall-back: what is lost is the story,
-//! and the quarantine of bundles that failed before.
+//! `state_file` loads and stores it.
+//! The state explains what happened. It decides nothing about booting: the GRUB environment does.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use image_layout::Slot;
 use semver::Version;
 use serde::{Deserialize, Serialize};
-
-use crate::console::warn;
 
 /// How many events are kept; the oldest go first.
 const EVENTS_KEPT: usize = 64;
@@ -218,80 +212,6 @@ impl State {
     }
 }
 
-/// Where the state lies.
-#[derive(Clone, Debug)]
-pub struct StateFile {
-    path: PathBuf,
-}
-
-impl StateFile {
-    /// The file `state.json` in `folder`.
-    #[must_use]
-    pub fn in_folder(folder: &Path) -> Self {
-        Self { path: folder.join("state.json") }
-    }
-
-    /// The state, and a line for the person when the file was there but could not be used.
-    #[must_use]
-    pub fn load(&self) -> (State, Option<String>) {
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return (State::default(), None);
-            }
-            Err(error) => return (State::default(), Some(self.complaint("reading", &error))),
-        };
-        match serde_json::from_slice(&bytes) {
-            Ok(state) => (state, None),
-            Err(error) => {
-                let line = format!(
-                    "{}; going on without what it remembered",
-                    self.complaint("reading", &error)
-                );
-                (State::default(), Some(line))
-            }
-        }
-    }
-
-    /// Replaces the file: written aside, synced, renamed, the folder synced. A power cut leaves the
-    /// old or the new one. The error is a line for the person.
-    pub fn store(&self, state: &State) -> Result<(), String> {
-        self.write(state).map_err(|error| self.complaint("writing", &error))
-    }
-
-    /// Loads, changes and stores. What goes wrong is printed and does not count: the environment
-    /// decides, and this file only explains.
-    pub fn change(&self, change: impl FnOnce(&mut State)) {
-        let (mut state, complaint) = self.load();
-        change(&mut state);
-        complaint.into_iter().chain(self.store(&state).err()).for_each(warn);
-    }
-
-    fn write(&self, state: &State) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let aside = self.path.with_extension("json.new");
-        let mut text = serde_json::to_vec_pretty(state)?;
-        text.push(b'\n');
-        let written = (|| {
-            let mut file = File::create(&aside)?;
-            file.write_all(&text)?;
-            file.sync_all()
-        })();
-        if let Err(error) = written {
-            // On a full disk the half-written file would only take more of what is missing.
-            let _ = fs::remove_file(&aside);
-            return Err(error);
-        }
-        fs::rename(&aside, &self.path)?;
-        File::open(folder)?.sync_all()
-    }
-
-    fn complaint(&self, doing: &str, error: &dyn std::fmt::Display) -> String {
-        format!("{doing} {}: {error}", self.path.display())
-    }
-}
-
 /// Seconds since 1970; 0 when the clock stands before that.
 #[must_use]
 pub fn now_s() -> u64 {
@@ -304,30 +224,6 @@ mod tests {
 
     fn version(text: &str) -> Version {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn what_is_stored_is_loaded_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = StateFile::in_folder(&folder.path().join("lib/daruma"));
-        let mut state = State::default();
-        state.remember(Slot::B, &version("2.0.0"), "b2", "ab");
-        state.record(Kind::Installed, Slot::B, Some(&version("2.0.0")), "");
-        state.quarantine(Slot::B, "it hung");
-        file.store(&state).unwrap();
-        assert_eq!(file.load(), (state, None));
-    }
-
-    #[test]
-    fn a_damaged_file_is_reported_and_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("state.json"), "{\"events\": [").unwrap();
-        let file = StateFile::in_folder(folder.path());
-        let (state, warning) = file.load();
-        assert_eq!(state, State::default());
-        assert!(warning.unwrap().contains("going on without"));
-        file.store(&state).unwrap();
-        assert_eq!(file.load().1, None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! USB sticks: found, judged and installed from, in the running system and in recovery.
 //! Leaves the rules and the writing of an install to `install`.
-//! Read: `volume/`, `offer`, `sticks`, `result`, `led`, then `running` and `recovery`.
+//! Read: `volume/`, `offer`, `choice`, `result`, `led`, `sticks`, then `running` and `recovery`.
 
+mod choice;
 mod led;
 mod offer;
 pub mod recovery;

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::device::Device;
 use crate::device::identity::identity;
 use crate::exit::{Exit, Failure};
-use crate::install::command::{check_fitness, open, quarantine_of, quarantined, verify_payload};
+use crate::install::fitness::{check_fitness, open, quarantine_of, quarantined, verify_payload};
 use crate::interrupt::Interrupt;
 
 /// Which acceptable bundles are wanted.

@@ -18,10 +18,11 @@ use crate::device::environment::Environment;
 use crate::device::slot::boot_image;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::stick::choice::{Outcome, Purpose, install_best, judge};
 use crate::stick::led::Pattern;
 use crate::stick::offer::Wanted;
 use crate::stick::result::result_text;
-use crate::stick::sticks::{Outcome, Purpose, Sticks, install_best, judge};
+use crate::stick::sticks::Sticks;
 use crate::stick::volume::mount::{RESULT, bundles_in};
 
 /// Waits up to `wait` for a stick, counted anew whenever one comes or goes, and installs the best

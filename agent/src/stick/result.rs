@@ -7,8 +7,8 @@ use image_layout::Slot;
 use crate::device::Device;
 use crate::device::identity::identity;
 use crate::exit::Failure;
+use crate::stick::choice::Outcome;
 use crate::stick::offer::Offer;
-use crate::stick::sticks::Outcome;
 
 /// What the device is, what was found, why each was refused, what was done. No date: the clock may
 /// be wrong.

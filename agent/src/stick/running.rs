@@ -8,9 +8,10 @@ use crate::console::{say, warn};
 use crate::device::Device;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
+use crate::stick::choice::{Outcome, Purpose};
 use crate::stick::led::Pattern;
 use crate::stick::offer::Wanted;
-use crate::stick::sticks::{Outcome, Purpose, Sticks};
+use crate::stick::sticks::Sticks;
 
 /// What the policy wants of a stick; `None`: nothing, and none is mounted.
 pub(crate) fn wanted(policy: UsbPolicy) -> Option<Wanted> {

@@ -9,16 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use image_layout::Slot;
-use semver::Version;
 
 use crate::config::Config;
 use crate::console::{say, warn};
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
-use crate::install::command::{Begin, Origin, write_slot};
 use crate::interrupt::Interrupt;
+use crate::stick::choice::{Outcome, Purpose, install_best, judge};
 use crate::stick::led::{Led, Pattern};
-use crate::stick::offer::{Offer, Wanted, best};
+use crate::stick::offer::{Offer, best};
 use crate::stick::result::result_text;
 use crate::stick::volume::mount::{RESULT, Stick};
 use crate::stick::volume::scan::{Volume, scan};
@@ -37,27 +36,6 @@ const COMING: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long the running system sleeps between two looks when the kernel announces nothing.
 const IDLE: Duration = Duration::from_secs(3600);
-
-/// What is done with a bundle.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Purpose {
-    pub(crate) target: Slot,
-    pub(crate) wanted: Wanted,
-    pub(crate) begin: Begin,
-    /// For the event.
-    pub(crate) how: &'static str,
-}
-
-/// What came of the sticks that were there.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// A bundle is in the slot and on trial.
-    Installed(Version),
-    /// Nothing on them may be installed.
-    Nothing,
-    /// The stick went away.
-    Pulled,
-}
 
 /// The sticks that are plugged in.
 #[derive(Debug)]
@@ -238,70 +216,4 @@ impl<'a> Sticks<'a> {
         self.mounted.clear();
         self.seen.clear();
     }
-}
-
-/// Judges each bundle and tells the person.
-pub(crate) fn judge(
-    device: &Device,
-    config: &Config,
-    bundles: &[PathBuf],
-    purpose: &Purpose,
-) -> Vec<Offer> {
-    let judge = |path: &PathBuf| {
-        let offer = Offer::of(device, config, path, purpose.target, purpose.wanted);
-        match (&offer.refused, &offer.version) {
-            (Some(failure), _) => warn(failure),
-            (None, Some(version)) => say(format_args!("{}: version {version}", offer.name())),
-            (None, None) => {}
-        }
-        offer
-    };
-    bundles.iter().map(judge).collect()
-}
-
-/// Installs the best of `offers`; one whose payload turns out to be damaged is refused, and the
-/// next best is taken. `is_gone` says whether the stick has been pulled out.
-pub(crate) fn install_best(
-    device: &Device,
-    config: &Config,
-    offers: &mut [Offer],
-    purpose: &Purpose,
-    interrupt: &Interrupt,
-    is_gone: &dyn Fn() -> bool,
-) -> Result<Outcome, Failure> {
-    while let Some(index) = best(offers) {
-        let name = offers[index].name();
-        if offers[index].failed_before {
-            say(format_args!(
-                "{name} failed on this device before; it is tried again, as there is no other"
-            ));
-        }
-        say(format_args!("checking {name}; do not pull the stick out"));
-        let verified = match offers[index].verify(device, config, interrupt) {
-            Ok(verified) => verified,
-            Err(_) if is_gone() => return Ok(Outcome::Pulled),
-            Err(failure) => {
-                warn(&failure);
-                offers[index].refused = Some(failure);
-                continue;
-            }
-        };
-        let doing = format!("installing {name}");
-        let Purpose { target, begin, how, .. } = *purpose;
-        return match write_slot(
-            device,
-            &verified,
-            Origin::File,
-            target,
-            begin,
-            how,
-            interrupt,
-            &doing,
-        ) {
-            Ok(version) => Ok(Outcome::Installed(version)),
-            Err(_) if is_gone() => Ok(Outcome::Pulled),
-            Err(failure) => Err(failure),
-        };
-    }
-    Ok(Outcome::Nothing)
 }

@@ -4,26 +4,24 @@
 //! `/var/lib/daruma/trust/N.root.json`, and are verified again, one after the other, whenever they
 //! are loaded: what lies in /var is believed for its signatures only.
 
-use std::fs::{self, File};
-#[cfg(feature = "pull")]
-use std::io::Write;
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 #[cfg(feature = "pull")]
 use bundle::channel::ChannelError;
 use bundle::channel::Root;
-use bundle::{Keyring, limits};
+use bundle::limits;
 
-use crate::config::Config;
 use crate::console::warn;
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
+#[cfg(feature = "pull")]
+use crate::trust::kept::keep;
+use crate::trust::kept::{FOLDER, read};
 
 /// The root document in the image.
 pub(crate) const ANCHOR: &str = "/etc/daruma/root.json";
-/// Folder of what channels brought.
-pub(crate) const FOLDER: &str = "/var/lib/daruma/trust";
 /// Most entries of the folder that are looked at.
 const ENTRIES: usize = 4096;
 
@@ -109,29 +107,6 @@ impl Trust {
     }
 }
 
-/// The keys that may sign bundles: those of the root document if there is one, else those of the
-/// keyring; with the higher of their own threshold and the configuration's.
-///
-/// # Errors
-/// [`Exit::Config`].
-pub(crate) fn bundle_keys(config: &Config, device: &Device) -> Result<Keyring, Failure> {
-    let (keyring, place) = match Trust::load(device)? {
-        Some(trust) => (
-            Ok(trust.root.roles.release),
-            format!("the release role of root version {}", trust.root.version),
-        ),
-        None => {
-            let path = device.path(&config.keyring);
-            (Keyring::load(&path), format!("the keyring {}", path.display()))
-        }
-    };
-    let with_threshold = keyring.and_then(|keyring| {
-        let threshold = keyring.threshold().max(config.keyring_threshold as usize);
-        Keyring::new(keyring.keys().cloned(), threshold)
-    });
-    with_threshold.map_err(|error| Failure::new(Exit::Config, format!("loading {place}: {error}")))
-}
-
 fn file(version: u64) -> String {
     format!("{version}.root.json")
 }
@@ -153,31 +128,4 @@ fn successor(root: &Root, path: &Path, version: u64) -> Result<Root, String> {
     let bytes = read(path, limits::ROOT).map_err(|error| error.to_string())?;
     let next = root.successor(&bytes).map_err(|error| error.to_string())?;
     if next.version == version { Ok(next) } else { Err(format!("it is version {}", next.version)) }
-}
-
-/// A file of at most `limit` bytes; of a longer one, a byte more, which its reader refuses.
-pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Writes a file of [`FOLDER`] aside, syncs and renames it: a power cut leaves the old or the new
-/// one. What goes wrong is a warning: everything in there can be got again.
-#[cfg(feature = "pull")]
-pub(crate) fn keep(device: &Device, name: &str, bytes: &[u8]) {
-    let folder = device.path(FOLDER);
-    let aside = folder.join(format!(".{name}.{}.new", std::process::id()));
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(&folder)?;
-        let mut file = File::create(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&aside, folder.join(name))?;
-        File::open(&folder)?.sync_all()
-    };
-    if let Err(error) = write() {
-        let _ = fs::remove_file(&aside);
-        warn(format_args!("writing {}: {error}", folder.join(name).display()));
-    }
 }

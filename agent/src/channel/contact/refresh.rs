@@ -13,7 +13,8 @@ use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::pull::Document;
 use crate::status::state::now_s;
-use crate::trust::root::{self as trust, Trust};
+use crate::trust::kept::keep;
+use crate::trust::root::{ANCHOR, Trust};
 
 /// Newer root documents are asked for at least so often, seconds.
 const ROOTS_S: u64 = 86_400;
@@ -33,7 +34,7 @@ pub(crate) struct Fresh {
 /// before stays.
 pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fresh, Failure> {
     let mut trust = Trust::load(source.device)?.ok_or_else(|| {
-        let path = source.device.path(trust::ANCHOR);
+        let path = source.device.path(ANCHOR);
         let line = format!(
             "following a channel: there is no {}, which says whose signatures count; build the \
                 image with root.json in its keyring folder",
@@ -109,7 +110,7 @@ fn accept(source: &Source<'_>, trust: &Trust, bytes: &[u8]) -> Result<Channel, F
             return Err(refuse(ChannelError::TwoFaced(channel.serial)));
         }
     }
-    trust::keep(source.device, &name, bytes);
+    keep(source.device, &name, bytes);
     Ok(channel)
 }
 

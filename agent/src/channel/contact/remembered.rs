@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::contact::source::Source;
 use crate::console::warn;
-use crate::trust::root as trust;
+use crate::trust::kept::{FOLDER, keep, read};
 
 /// When and how the channel was got. Unknown fields are ignored: a fall-back brings an older agent
 /// back.
@@ -30,15 +30,15 @@ const LIMIT: usize = 16 << 10;
 impl Contact {
     /// That of another repository, and one that cannot be read, are none.
     pub(crate) fn load(source: &Source<'_>) -> Self {
-        let path = source.device.path(trust::FOLDER).join(Self::file(source));
-        let bytes = trust::read(&path, LIMIT).ok().filter(|bytes| bytes.len() <= LIMIT);
+        let path = source.device.path(FOLDER).join(Self::file(source));
+        let bytes = read(&path, LIMIT).ok().filter(|bytes| bytes.len() <= LIMIT);
         let contact = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
         contact.filter(|contact| contact.url == source.folder()).unwrap_or_default()
     }
 
     pub(crate) fn store(&self, source: &Source<'_>) {
         if let Ok(text) = serde_json::to_string_pretty(self) {
-            trust::keep(source.device, &Self::file(source), format!("{text}\n").as_bytes());
+            keep(source.device, &Self::file(source), format!("{text}\n").as_bytes());
         }
     }
 
@@ -51,8 +51,8 @@ impl Contact {
 /// is the highest that was seen: when the keys are replaced it does not count any more, or their
 /// thief could have raised it for ever.
 pub(crate) fn kept(source: &Source<'_>, root: &Root) -> Option<(Vec<u8>, Channel)> {
-    let path = source.device.path(trust::FOLDER).join(file(source));
-    let bytes = trust::read(&path, limits::CHANNEL).ok()?;
+    let path = source.device.path(FOLDER).join(file(source));
+    let bytes = read(&path, limits::CHANNEL).ok()?;
     match Channel::open(&bytes, &source.config.channel.name, root) {
         Ok(channel) => Some((bytes, channel)),
         Err(error) if error.is_of_signatures() => None,

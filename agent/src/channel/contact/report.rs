@@ -6,13 +6,14 @@ use bundle::channel::{Outcome, Report};
 
 use crate::channel::contact::source::Source;
 use crate::status::state::Untold;
+use crate::status::state_file::StateFile;
 
 /// What is to be told with the next request.
 pub(crate) fn untold(source: &Source<'_>) -> Option<Report> {
     if !source.config.channel.report {
         return None;
     }
-    let Untold { manifest_sha256, fell_back } = source.device.state_file().load().0.untold?;
+    let Untold { manifest_sha256, fell_back } = StateFile::of(source.device).load().0.untold?;
     let outcome = if fell_back { Outcome::FellBack } else { Outcome::Committed };
     Some(Report::new(Sha256::try_from(manifest_sha256).ok()?, outcome))
 }
@@ -21,6 +22,6 @@ pub(crate) fn untold(source: &Source<'_>) -> Option<Report> {
 /// somebody else has that, it is told once more.
 pub(crate) fn told(source: &Source<'_>) {
     if let Ok(_lock) = source.device.lock() {
-        source.device.state_file().change(|state| state.untold = None);
+        StateFile::of(source.device).change(|state| state.untold = None);
     }
 }

@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::pull::{self, Document};
-use crate::trust::root as trust;
+use crate::trust::kept::read;
 
 /// The repository of the configuration.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl<'a> Source<'a> {
         let failure = |cause: &dyn std::fmt::Display| {
             Failure::new(Exit::Unexpected, format!("reading {address}: {cause}"))
         };
-        match trust::read(Path::new(&address), limit) {
+        match read(Path::new(&address), limit) {
             Ok(bytes) if bytes.len() > limit => {
                 Err(failure(&format!("it is longer than {limit} bytes")))
             }

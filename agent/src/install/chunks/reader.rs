@@ -9,9 +9,9 @@ use image_layout::Disk;
 use crate::device::disk::opener::AnyDisk;
 use crate::device::slot::target::{ALIGNMENT, PIECE, Piece};
 use crate::exit::Failure;
+use crate::install::chunks::delta_way::DeltaWay;
+use crate::install::chunks::job::Job;
 use crate::install::chunks::plan::{Plan, Source};
-use crate::install::chunks::writer::Job;
-use crate::install::command::DeltaWay;
 
 /// Reads one image from its beginning to its end. Every chunk is hashed before a byte of it is
 /// handed out.

@@ -12,14 +12,15 @@ use std::thread::{self, ScopedJoinHandle};
 
 use bundle::{Chunk, Verified};
 use image_layout::Disk;
-use sha2::{Digest, Sha256};
 
-use crate::device::slot::target::{PIECE, Piece, SlotTarget};
-use crate::exit::{Exit, Failure};
+use crate::device::slot::target::Piece;
+use crate::exit::Failure;
+use crate::install::chunks::compare::compare;
+use crate::install::chunks::delta_way::DeltaWay;
+use crate::install::chunks::job::Job;
 use crate::install::chunks::plan::Plan;
 use crate::install::chunks::reader::ChunkReader;
 use crate::install::chunks::span::{FETCHED, Span, Spans};
-use crate::install::command::DeltaWay;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
@@ -28,24 +29,12 @@ const PIECES: usize = 3;
 /// What is written is synced, and then read back, in steps of this many bytes.
 const STEP: u64 = 8 << 20;
 
-/// An image and the partition that it goes to.
-pub(crate) struct Job {
-    pub(crate) image: &'static str,
-    pub(crate) target: SlotTarget,
-}
-
 /// A part of a job's image on its way to the disk.
 struct Next {
     job: usize,
     span: Span,
     /// Its bytes; `None` if they are in their place.
     piece: Option<Piece>,
-}
-
-/// A part of a job's image on its way back, of which the first `length` bytes are used.
-struct Filled {
-    piece: Piece,
-    length: usize,
 }
 
 /// Writes the images of `jobs`, each chunk from where `plan` says or all from the bundle, syncs
@@ -143,7 +132,7 @@ fn write(
             let target = &jobs[job].target;
             target
                 .write(&piece.bytes()[..length as usize], offset)
-                .map_err(|error| disk_failure("writing", target, offset, &error))?;
+                .map_err(|error| jobs[job].disk_failure("writing", offset, &error))?;
             let _ = free.send(piece);
         }
         offset += length;
@@ -171,135 +160,6 @@ fn finish_step(
         return Ok(true);
     }
     let target = &jobs[job].target;
-    target.sync().map_err(|error| disk_failure("syncing", target, range.start, &error))?;
+    target.sync().map_err(|error| jobs[job].disk_failure("syncing", range.start, &error))?;
     Ok(written.send((job, range)).is_ok())
-}
-
-fn disk_failure(doing: &str, target: &SlotTarget, offset: u64, error: &std::io::Error) -> Failure {
-    let path = target.path().display();
-    Failure::new(
-        Exit::SlotIo,
-        format!("{doing} {path} at byte {offset}: {error}; is the disk failing?"),
-    )
-}
-
-/// Third stage: what is durable is read from the disk; and the fourth, on a thread of its own: it
-/// is hashed against the signed chunks.
-fn compare(
-    jobs: &[Job],
-    tables: &[&[Chunk]],
-    to_read_back: &Receiver<(usize, Range<u64>)>,
-) -> Result<(), Failure> {
-    let (filled, to_hash) = sync_channel(PIECES);
-    let (free, to_fill) = channel();
-    for _ in 0..PIECES {
-        let _ = free.send(Piece::new());
-    }
-    thread::scope(|scope| {
-        let hasher = scope.spawn(move || hash(jobs, tables, &to_hash, &free));
-        let outcome = read_back(jobs, to_read_back, &to_fill, filled);
-        outcome.and(join(hasher))
-    })
-}
-
-fn read_back(
-    jobs: &[Job],
-    to_read_back: &Receiver<(usize, Range<u64>)>,
-    to_fill: &Receiver<Piece>,
-    filled: SyncSender<Filled>,
-) -> Result<(), Failure> {
-    for (job, range) in to_read_back {
-        let target = &jobs[job].target;
-        target.forget(&range);
-        for offset in range.clone().step_by(PIECE) {
-            let Ok(mut piece) = to_fill.recv() else { return Ok(()) }; // the hasher says why
-            let length = usize::try_from(range.end - offset).map_or(PIECE, |left| left.min(PIECE));
-            let bytes = &mut piece.bytes_mut()[..length];
-            target
-                .read(bytes, offset)
-                .map_err(|error| disk_failure("reading back", target, offset, &error))?;
-            if filled.send(Filled { piece, length }).is_err() {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn hash(
-    jobs: &[Job],
-    tables: &[&[Chunk]],
-    to_hash: &Receiver<Filled>,
-    free: &Sender<Piece>,
-) -> Result<(), Failure> {
-    let mut chunks = tables
-        .iter()
-        .enumerate()
-        .flat_map(|(job, table)| table.iter().map(move |chunk| (job, chunk)));
-    let mut next = chunks.next();
-    let mut hash = Sha256::new();
-    let mut hashed = 0;
-    for filled in to_hash {
-        let mut rest = &filled.piece.bytes()[..filled.length];
-        while let Some((job, chunk)) = next.filter(|_| !rest.is_empty()) {
-            let count = rest.len().min(chunk.len as usize - hashed);
-            hash.update(&rest[..count]);
-            rest = &rest[count..];
-            hashed += count;
-            if hashed == chunk.len as usize {
-                if hash.finalize_reset()[..] != chunk.sha256.0 {
-                    let (path, offset) = (jobs[job].target.path().display(), chunk.offset);
-                    let line = format!(
-                        "reading back {path} at byte {offset}: the disk does not give back what \
-                            was written; it is failing, replace it"
-                    );
-                    return Err(Failure::new(Exit::SlotIo, line));
-                }
-                hashed = 0;
-                next = chunks.next();
-            }
-        }
-        let _ = free.send(filled.piece);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::device::disk::opener::{Access, Opener};
-
-    fn chunk(offset: u64, bytes: &[u8]) -> Chunk {
-        Chunk {
-            offset,
-            len: u32::try_from(bytes.len()).unwrap(),
-            sha256: bundle::Sha256::of(bytes),
-        }
-    }
-
-    #[test]
-    fn a_disk_that_does_not_keep_what_was_written_is_found_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("root-b");
-        let bytes: Vec<u8> = (0..3 * PIECE + 8192).map(|i| (i % 251) as u8).collect();
-        let (first, second) = bytes.split_at(PIECE + 100);
-        let chunks = [chunk(0, first), chunk(first.len() as u64, second)];
-        std::fs::write(&path, &bytes).unwrap();
-        let compare_file = || {
-            let disk = Opener::default().open(&path, Access::Write).unwrap();
-            let jobs = [Job { image: "root", target: SlotTarget::new(&path, disk) }];
-            let (written, to_read_back) = channel();
-            written.send((0, 0..PIECE as u64)).unwrap();
-            written.send((0, PIECE as u64..bytes.len() as u64)).unwrap();
-            drop(written);
-            compare(&jobs, &[&chunks], &to_read_back)
-        };
-        compare_file().unwrap();
-        let mut damaged = bytes.clone();
-        damaged[2 * PIECE] ^= 4;
-        std::fs::write(&path, damaged).unwrap();
-        let failure = compare_file().unwrap_err();
-        assert_eq!(failure.exit, Exit::SlotIo);
-        assert!(failure.message.contains("at byte 1048676"), "{failure}");
-    }
 }

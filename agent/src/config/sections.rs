@@ -1,0 +1,96 @@
+//! The short sections: `[health]`, `[watchdog]`, `[usb]` and `[recovery]`.
+//!
+//! `channel` and `pull` have a file each.
+//! A section that is absent means its defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::numbers::seconds;
+
+/// Section `[usb]`: what the running system does with a stick that is plugged in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Usb {
+    /// Which bundles on it are installed.
+    pub policy: UsbPolicy,
+}
+
+/// Which bundles on a stick the running system installs by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UsbPolicy {
+    /// None; sticks are not even mounted.
+    #[default]
+    Off,
+    /// Acceptable ones that are newer than the running system.
+    Newer,
+    /// All acceptable ones but the running system itself, down to the floor.
+    AnySigned,
+}
+
+/// Section `[recovery]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Recovery {
+    /// Folder of a light that shows what is being done with a stick, such as
+    /// `/sys/class/leds/green:status`.
+    pub led: Option<PathBuf>,
+}
+
+/// Section `[health]`: what must hold before a system is committed.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Health {
+    /// Seconds from the start of the daemon in which all checks must pass once.
+    #[serde(rename = "deadline-s", deserialize_with = "seconds")]
+    pub deadline: Duration,
+    /// Seconds that one check may take before it is killed and counts as failed.
+    #[serde(rename = "check-timeout-s", deserialize_with = "seconds")]
+    pub check_timeout: Duration,
+    /// Seconds between a round with a failed check and the next round.
+    #[serde(rename = "retry-s", deserialize_with = "seconds")]
+    pub retry: Duration,
+    /// systemd units that must be active.
+    pub units_active: Vec<String>,
+    /// Whether there must be an IPv4 or IPv6 default route.
+    pub default_route: bool,
+    /// Host names that must resolve.
+    pub dns: Vec<String>,
+    /// Names of processes of which at least one each must run.
+    pub process: Vec<String>,
+}
+
+/// Section `[watchdog]`: for systems without systemd, where nobody else feeds the hardware
+/// watchdog.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Watchdog {
+    /// The device to open and feed; absent: none.
+    pub device: Option<PathBuf>,
+    /// Seconds until the hardware resets the machine; it is fed twice as often.
+    #[serde(rename = "timeout-s", deserialize_with = "seconds")]
+    pub timeout: Duration,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(300),
+            check_timeout: Duration::from_secs(30),
+            retry: Duration::from_secs(5),
+            units_active: Vec::new(),
+            default_route: false,
+            dns: Vec::new(),
+            process: Vec::new(),
+        }
+    }
+}
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self { device: None, timeout: Duration::from_secs(60) }
+    }
+}

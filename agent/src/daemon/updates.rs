@@ -1,0 +1,80 @@
+//! Waiting for updates, from a stick or a channel, and the reboot into one.
+//!
+//! `stick` and `poll` install; this file returns when the machine is to go down.
+//! Work that blocks runs on a thread of its own, so that the watchdog is fed meanwhile.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::config::Config;
+use crate::console::warn;
+#[cfg(feature = "pull")]
+use crate::daemon::poll;
+use crate::device::Device;
+use crate::device::reboot;
+use crate::exit::Failure;
+use crate::stick::running;
+
+/// After the reboot was asked for, this is how long the system may take to go down before it is
+/// forced.
+const REBOOT_GRACE: Duration = Duration::from_secs(120);
+
+/// How the daemon ends.
+pub(crate) enum Ended {
+    Stopped,
+    Rebooting,
+}
+
+#[cfg(not(feature = "pull"))]
+pub(crate) use wait_for_sticks as wait_for_updates;
+
+/// Returns only if a stick or the channel has brought a system: then the machine goes down.
+#[cfg(feature = "pull")]
+pub(crate) async fn wait_for_updates(
+    device: &Device,
+    config: &Config,
+    tell: &impl Fn(&str),
+) -> Result<Ended, Failure> {
+    tokio::select! {
+        ended = wait_for_sticks(device, config, tell) => ended,
+        line = poll::poll(device, config, tell) => {
+            tell(&line);
+            reboot::ask(device, &config.reboot_command)?;
+            see_it_go_down(device).await
+        }
+    }
+}
+
+/// Returns only if a stick has brought a bundle: then the machine goes down.
+pub(crate) async fn wait_for_sticks(
+    device: &Device,
+    config: &Config,
+    tell: &impl Fn(&str),
+) -> Result<Ended, Failure> {
+    // A device in a folder has no USB port; this machine's is not meant.
+    let Some(wanted) = running::wanted(config.usb.policy).filter(|_| device.is_real()) else {
+        return std::future::pending().await;
+    };
+    let (own, own_config) = (device.clone(), config.clone());
+    // On a thread of its own: the watchdog is fed meanwhile.
+    match tokio::task::spawn_blocking(move || running::watch(&own, &own_config, wanted)).await {
+        Ok(Ok(line)) => tell(&line),
+        Ok(Err(failure)) => {
+            warn(failure);
+            return std::future::pending().await;
+        }
+        Err(_) => return std::future::pending().await,
+    }
+    reboot::ask(device, &config.reboot_command)?;
+    see_it_go_down(device).await
+}
+
+/// Waits for the shutdown that was asked for; forces it when it does not come.
+pub(crate) async fn see_it_go_down(device: &Device) -> Result<Ended, Failure> {
+    if device.is_real() {
+        sleep(REBOOT_GRACE).await;
+        reboot::now()?;
+    }
+    Ok(Ended::Rebooting)
+}

@@ -1,0 +1,171 @@
+//! The verdict on one boot: its health is checked, then it is committed or given up.
+//!
+//! See `docs/operating.md`, "What the daemon does at every boot". `health` runs the checks.
+//! The daemon takes the lock for each change and is without it while it waits.
+
+use std::fs;
+use std::time::Duration;
+
+use image_layout::Slot;
+use tokio::time::sleep;
+
+use crate::config::{self, Config};
+use crate::console::{say, warn};
+use crate::daemon::alive::notify::Notify;
+use crate::daemon::arrival;
+use crate::daemon::commit;
+use crate::daemon::recovery_copy;
+use crate::daemon::updates::{Ended, see_it_go_down, wait_for_updates};
+use crate::device::Device;
+use crate::device::command_line::Booted;
+use crate::device::environment::Environment;
+use crate::device::lock::Lock;
+use crate::device::reboot;
+use crate::exit::{Exit, Failure};
+use crate::health::{Checks, Failed};
+use crate::status::marks::{CHECKING, DEGRADED, HEALTHY};
+use crate::status::state::Kind;
+use crate::status::state_file::StateFile;
+
+/// How often a lock that somebody else holds is asked for again.
+const LOCK_RETRY: Duration = Duration::from_millis(500);
+/// Judges this boot, and then waits for updates. Returns when the machine goes down.
+pub(crate) async fn live(
+    device: &Device,
+    config: &Config,
+    unusable: Option<&Failure>,
+    notify: &Notify,
+) -> Result<Ended, Failure> {
+    let tell = |line: &str| {
+        say(line);
+        notify.status(line);
+    };
+    let Booted::Slot(running) = device.command_line().booted else {
+        tell("this is the recovery image: nothing to do");
+        return std::future::pending().await;
+    };
+    let on_trial = {
+        let _lock = wait_for_lock(device).await?;
+        if let Some(fall_back) = arrival::settle(device)? {
+            tell(&fall_back);
+        }
+        Environment::load(device)?.state().trial == Some(running)
+    };
+    if let Some(failure) = unusable {
+        tell(&config::makeshift_line(failure));
+    }
+    if device.path(HEALTHY).exists() {
+        tell(&format!("slot {running} is healthy"));
+        return wait_for_updates(device, config, &tell).await;
+    }
+    let checks = Checks::of(device, &config.health);
+    // A restarted daemon of a degraded system must not reboot it after all.
+    if !device.path(DEGRADED).exists() {
+        tell(&format!("slot {running}: {} health checks", checks.count()));
+        mark_file(device, CHECKING, "");
+        let outcome = match unusable {
+            // The next try may find it usable; waiting would not help.
+            Some(failure) if on_trial => Err(Failed::of_configuration(failure)),
+            _ => checks.until_deadline().await,
+        };
+        let _ = fs::remove_file(device.path(CHECKING));
+        match outcome {
+            Ok(()) => {
+                tell(&commit_under_lock(device, running).await?);
+                return live_on(device, config, &tell).await;
+            }
+            Err(failed) => {
+                let lock = wait_for_lock(device).await?;
+                match give_up(device, running, &failed)? {
+                    Verdict::Reboot(line) => {
+                        tell(&line);
+                        reboot::ask(device, &config.reboot_command)?;
+                        drop(lock);
+                        return see_it_go_down(device).await;
+                    }
+                    Verdict::Degraded(line) => tell(&line),
+                }
+            }
+        }
+    }
+    // A stick or the channel may bring a degraded system what it lacks.
+    tokio::select! {
+        () = checks.until_passed() => {}
+        ended = wait_for_updates(device, config, &tell) => return ended,
+    }
+    let _ = fs::remove_file(device.path(DEGRADED));
+    tell(&commit_under_lock(device, running).await?);
+    live_on(device, config, &tell).await
+}
+
+/// What is left to do for a healthy, committed system: recovery is made that of this system, and
+/// updates are waited for.
+async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
+    let own = device.clone();
+    match tokio::task::spawn_blocking(move || recovery_copy::refresh(&own)).await {
+        Ok(Ok(Some(line))) => say(line),
+        // The slots' boot images start recovery too: nothing is lost yet.
+        Ok(Err(failure)) => warn(failure),
+        Ok(Ok(None)) | Err(_) => {}
+    }
+    wait_for_updates(device, config, tell).await
+}
+
+/// Waits for an install or a person's command to finish: neither is to be cut off, or overwritten.
+async fn wait_for_lock(device: &Device) -> Result<Lock, Failure> {
+    loop {
+        match device.lock() {
+            Err(failure) if failure.exit == Exit::Locked => sleep(LOCK_RETRY).await,
+            result => return result,
+        }
+    }
+}
+
+/// [`commit::commit`] under the lock. The lock is free again when this returns: the daemon idles
+/// for ever after it, and an install must be possible then.
+async fn commit_under_lock(device: &Device, running: Slot) -> Result<String, Failure> {
+    let _lock = wait_for_lock(device).await?;
+    let line = commit::commit(device, running)?;
+    mark_file(device, HEALTHY, &line);
+    Ok(line)
+}
+
+enum Verdict {
+    Reboot(String),
+    Degraded(String),
+}
+
+/// The checks have not passed in time. A reboot makes sense only when it can lead to another
+/// system: while GRUB still has the other slot to go to. After a fall-back it has none, because the
+/// failed slot is marked bad.
+fn give_up(device: &Device, running: Slot, failed: &Failed) -> Result<Verdict, Failure> {
+    let boot = Environment::load(device)?.state();
+    let version = device.slot_config(running).ok().map(|config| config.version);
+    let verdict = if boot.may_boot(!running) {
+        let (tries, limit) = (boot.slot(running).tries, boot.limit(running));
+        Verdict::Reboot(format!(
+            "slot {running} failed (boot {tries} of {limit}): {failed}; rebooting"
+        ))
+    } else {
+        Verdict::Degraded(format!(
+            "slot {running} is degraded, and there is nothing better to boot: {failed}"
+        ))
+    };
+    StateFile::of(device).change(|state| {
+        state.record(Kind::HealthFailed, running, version.as_ref(), failed.to_string());
+        if let Verdict::Degraded(_) = verdict {
+            state.record(Kind::Degraded, running, version.as_ref(), failed.to_string());
+        }
+    });
+    if let Verdict::Degraded(_) = verdict {
+        mark_file(device, DEGRADED, &failed.to_string());
+    }
+    Ok(verdict)
+}
+
+fn mark_file(device: &Device, name: &str, line: &str) {
+    let path = device.path(name);
+    if let Err(error) = fs::write(&path, format!("{line}\n")) {
+        warn(format_args!("writing {}: {error}", path.display()));
+    }
+}

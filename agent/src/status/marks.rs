@@ -1,0 +1,11 @@
+//! Files in `/run` that tell how far the daemon is with this boot's health.
+//!
+//! The daemon writes them, and `gather` and the systemd units read them.
+//! They are gone after a reboot, because `/run` lies in memory.
+
+/// Exists once this boot's health checks have passed. The trial-deadline unit looks for it.
+pub const HEALTHY: &str = "/run/daruma/healthy";
+/// Exists while the system is not healthy and there is nothing better to boot. Holds the reason.
+pub const DEGRADED: &str = "/run/daruma/degraded";
+/// Exists while the daemon runs this boot's health checks.
+pub const CHECKING: &str = "/run/daruma/checking";

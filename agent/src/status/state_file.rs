@@ -1,0 +1,128 @@
+//! `/var/lib/daruma/state.json`: the file that holds the state. Both slots share it.
+//!
+//! `state` says what is in it.
+//! A missing, damaged or unwritable file never stops an install, a commit or a fall-back. The
+//! device then loses only the story, and the quarantine of bundles that failed before.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::console::warn;
+use crate::device::Device;
+use crate::status::state::State;
+
+/// Where the state lies.
+#[derive(Clone, Debug)]
+pub(crate) struct StateFile {
+    path: PathBuf,
+}
+
+impl StateFile {
+    /// The state file of `device`.
+    #[must_use]
+    pub(crate) fn of(device: &Device) -> Self {
+        Self::in_folder(&device.path("/var/lib/daruma"))
+    }
+
+    fn in_folder(folder: &Path) -> Self {
+        Self { path: folder.join("state.json") }
+    }
+
+    /// The state, and a line for the person when the file was there but could not be used.
+    #[must_use]
+    pub(crate) fn load(&self) -> (State, Option<String>) {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return (State::default(), None);
+            }
+            Err(error) => return (State::default(), Some(self.complaint("reading", &error))),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(state) => (state, None),
+            Err(error) => {
+                let line = format!(
+                    "{}; going on without what it remembered",
+                    self.complaint("reading", &error)
+                );
+                (State::default(), Some(line))
+            }
+        }
+    }
+
+    /// Replaces the file: written aside, synced, renamed, the folder synced. A power cut leaves the
+    /// old or the new one. The error is a line for the person.
+    pub(crate) fn store(&self, state: &State) -> Result<(), String> {
+        self.write(state).map_err(|error| self.complaint("writing", &error))
+    }
+
+    /// Loads, changes and stores. What goes wrong is printed and does not count: the environment
+    /// decides, and this file only explains.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
+        let (mut state, complaint) = self.load();
+        change(&mut state);
+        complaint.into_iter().chain(self.store(&state).err()).for_each(warn);
+    }
+
+    fn write(&self, state: &State) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let aside = self.path.with_extension("json.new");
+        let mut text = serde_json::to_vec_pretty(state)?;
+        text.push(b'\n');
+        let written = (|| {
+            let mut file = File::create(&aside)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        })();
+        if let Err(error) = written {
+            // On a full disk the half-written file would only take more of what is missing.
+            let _ = fs::remove_file(&aside);
+            return Err(error);
+        }
+        fs::rename(&aside, &self.path)?;
+        File::open(folder)?.sync_all()
+    }
+
+    fn complaint(&self, doing: &str, error: &dyn std::fmt::Display) -> String {
+        format!("{doing} {}: {error}", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image_layout::Slot;
+    use semver::Version;
+
+    use super::*;
+    use crate::status::state::Kind;
+
+    fn version(text: &str) -> Version {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_stored_is_loaded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::in_folder(&folder.path().join("lib/daruma"));
+        let mut state = State::default();
+        state.remember(Slot::B, &version("2.0.0"), "b2", "ab");
+        state.record(Kind::Installed, Slot::B, Some(&version("2.0.0")), "");
+        state.quarantine(Slot::B, "it hung");
+        file.store(&state).unwrap();
+        assert_eq!(file.load(), (state, None));
+    }
+
+    #[test]
+    fn a_damaged_file_is_reported_and_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("state.json"), "{\"events\": [").unwrap();
+        let file = StateFile::in_folder(folder.path());
+        let (state, warning) = file.load();
+        assert_eq!(state, State::default());
+        assert!(warning.unwrap().contains("going on without"));
+        file.store(&state).unwrap();
+        assert_eq!(file.load().1, None);
+    }
+}

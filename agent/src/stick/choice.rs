@@ -1,0 +1,105 @@
+//! The best bundle of those that sticks offer: judged, chosen and installed.
+//!
+//! `offer` judges one bundle; `sticks` says which bundles there are.
+//! Recovery and the running system differ only in the [`Purpose`].
+
+use std::path::PathBuf;
+
+use image_layout::Slot;
+use semver::Version;
+
+use crate::config::Config;
+use crate::console::{say, warn};
+use crate::device::Device;
+use crate::exit::Failure;
+use crate::install::flip::{Begin, write_slot};
+use crate::install::origin::Origin;
+use crate::interrupt::Interrupt;
+use crate::stick::offer::{Offer, Wanted, best};
+
+/// What is done with a bundle.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose {
+    pub(crate) target: Slot,
+    pub(crate) wanted: Wanted,
+    pub(crate) begin: Begin,
+    /// For the event.
+    pub(crate) how: &'static str,
+}
+
+/// What came of the sticks that were there.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A bundle is in the slot and on trial.
+    Installed(Version),
+    /// Nothing on them may be installed.
+    Nothing,
+    /// The stick went away.
+    Pulled,
+}
+
+/// Judges each bundle and tells the person.
+pub(crate) fn judge(
+    device: &Device,
+    config: &Config,
+    bundles: &[PathBuf],
+    purpose: &Purpose,
+) -> Vec<Offer> {
+    let judge = |path: &PathBuf| {
+        let offer = Offer::of(device, config, path, purpose.target, purpose.wanted);
+        match (&offer.refused, &offer.version) {
+            (Some(failure), _) => warn(failure),
+            (None, Some(version)) => say(format_args!("{}: version {version}", offer.name())),
+            (None, None) => {}
+        }
+        offer
+    };
+    bundles.iter().map(judge).collect()
+}
+
+/// Installs the best of `offers`; one whose payload turns out to be damaged is refused, and the
+/// next best is taken. `is_gone` says whether the stick has been pulled out.
+pub(crate) fn install_best(
+    device: &Device,
+    config: &Config,
+    offers: &mut [Offer],
+    purpose: &Purpose,
+    interrupt: &Interrupt,
+    is_gone: &dyn Fn() -> bool,
+) -> Result<Outcome, Failure> {
+    while let Some(index) = best(offers) {
+        let name = offers[index].name();
+        if offers[index].failed_before {
+            say(format_args!(
+                "{name} failed on this device before; it is tried again, as there is no other"
+            ));
+        }
+        say(format_args!("checking {name}; do not pull the stick out"));
+        let verified = match offers[index].verify(device, config, interrupt) {
+            Ok(verified) => verified,
+            Err(_) if is_gone() => return Ok(Outcome::Pulled),
+            Err(failure) => {
+                warn(&failure);
+                offers[index].refused = Some(failure);
+                continue;
+            }
+        };
+        let doing = format!("installing {name}");
+        let Purpose { target, begin, how, .. } = *purpose;
+        return match write_slot(
+            device,
+            &verified,
+            Origin::File,
+            target,
+            begin,
+            how,
+            interrupt,
+            &doing,
+        ) {
+            Ok(version) => Ok(Outcome::Installed(version)),
+            Err(_) if is_gone() => Ok(Outcome::Pulled),
+            Err(failure) => Err(failure),
+        };
+    }
+    Ok(Outcome::Nothing)
+}

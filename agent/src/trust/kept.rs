@@ -1,0 +1,44 @@
+//! Documents that channels brought, kept in `/var/lib/daruma/trust`.
+//!
+//! Its users verify what they read: a file in `/var` is believed for its signatures only.
+//! Losing a file does no harm: the next contact with the channel brings it again.
+
+use std::fs::File;
+#[cfg(feature = "pull")]
+use std::io::Write;
+use std::io::{self, Read};
+use std::path::Path;
+
+#[cfg(feature = "pull")]
+use crate::console::warn;
+#[cfg(feature = "pull")]
+use crate::device::Device;
+
+/// Folder of what channels brought.
+pub(crate) const FOLDER: &str = "/var/lib/daruma/trust";
+/// A file of at most `limit` bytes; of a longer one, a byte more, which its reader refuses.
+pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a file of [`FOLDER`] aside, syncs and renames it: a power cut leaves the old or the new
+/// one. What goes wrong is a warning: everything in there can be got again.
+#[cfg(feature = "pull")]
+pub(crate) fn keep(device: &Device, name: &str, bytes: &[u8]) {
+    let folder = device.path(FOLDER);
+    let aside = folder.join(format!(".{name}.{}.new", std::process::id()));
+    let write = || -> io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        let mut file = File::create(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&aside, folder.join(name))?;
+        File::open(&folder)?.sync_all()
+    };
+    if let Err(error) = write() {
+        let _ = std::fs::remove_file(&aside);
+        warn(format_args!("writing {}: {error}", folder.join(name).display()));
+    }
+}

@@ -1,0 +1,34 @@
+//! The keys that may sign bundles on this device.
+//!
+//! `root` loads the root document; `bundle::Keyring` counts signatures.
+//! A device without a root document goes by its keyring.
+
+use bundle::Keyring;
+
+use crate::config::Config;
+use crate::device::Device;
+use crate::exit::{Exit, Failure};
+use crate::trust::root::Trust;
+
+/// The keys that may sign bundles: those of the root document if there is one, else those of the
+/// keyring; with the higher of their own threshold and the configuration's.
+///
+/// # Errors
+/// [`Exit::Config`].
+pub(crate) fn bundle_keys(config: &Config, device: &Device) -> Result<Keyring, Failure> {
+    let (keyring, place) = match Trust::load(device)? {
+        Some(trust) => (
+            Ok(trust.root.roles.release),
+            format!("the release role of root version {}", trust.root.version),
+        ),
+        None => {
+            let path = device.path(&config.keyring);
+            (Keyring::load(&path), format!("the keyring {}", path.display()))
+        }
+    };
+    let with_threshold = keyring.and_then(|keyring| {
+        let threshold = keyring.threshold().max(config.keyring_threshold as usize);
+        Keyring::new(keyring.keys().cloned(), threshold)
+    });
+    with_threshold.map_err(|error| Failure::new(Exit::Config, format!("loading {place}: {error}")))
+}
