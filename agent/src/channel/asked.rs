@@ -1,14 +1,15 @@
-//! What `daruma check --json` and `daruma channel --json` print. Fields may be added; none changes
-//! its meaning.
+//! The answer of `daruma check`, for programs (`--json`) and for a person.
+//!
+//! `plan` decides; this file only puts it into fields.
+//! Fields may be added; none changes its meaning.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use bundle::channel::{Decision, Reason, Timestamp, Verdict};
 use serde::Serialize;
 
 use crate::channel::facts::Own;
-use crate::channel::plan::Step;
+use crate::channel::step::Step;
 use crate::channel::withdrawal::Withdrawal;
 use crate::exit::one_line;
 
@@ -80,7 +81,14 @@ pub struct Waiting {
 }
 
 impl Asked {
-    pub(crate) fn of(decision: &Decision<'_>, own: &Own, withdrawal: Option<&Withdrawal>) -> Self {
+    /// The answer, after the `step` is known and all `lines` for a person are.
+    pub(crate) fn of(
+        decision: &Decision<'_>,
+        own: &Own,
+        withdrawal: Option<&Withdrawal>,
+        step: &Step,
+        lines: &[String],
+    ) -> Self {
         let release = match &decision.verdict {
             Verdict::Install(release, deltas) => Some(Offered {
                 version: release.version.to_string(),
@@ -105,7 +113,7 @@ impl Asked {
             PassedOver { version: passed.release.version.to_string(), kind, reason, turn }
         });
         Self {
-            verdict: "nothing",
+            verdict: step.word(),
             compatible: own.compatible.to_string(),
             version: own.version.to_string(),
             build: own.build.clone(),
@@ -119,92 +127,13 @@ impl Asked {
             }),
             now: decision.now.to_string(),
             clock_is_wrong: own.now < decision.now,
-            lines: Vec::new(),
+            lines: lines.to_vec(),
         }
-    }
-
-    /// The verdict, now that the other slot was looked at.
-    pub(crate) fn lies_there(&mut self, step: &Step) {
-        self.verdict = match step {
-            Step::Nothing => "nothing",
-            Step::Install(..) => "install",
-            Step::Reboot => "reboot",
-        };
     }
 }
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.lines.iter().try_for_each(|line| writeln!(f, "{}", one_line(line)))
-    }
-}
-
-/// What `daruma channel` knows.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Trusted {
-    /// The root document; absent: the keyring counts, and no channel can be followed.
-    pub root: Option<TrustedRoot>,
-    /// The channel; absent: none is configured, or there is no root document.
-    pub channel: Option<Followed>,
-    /// What the command says to a person.
-    #[serde(skip)]
-    pub(crate) text: String,
-}
-
-/// The root document that counts.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct TrustedRoot {
-    /// Its version.
-    pub version: u64,
-    /// The version of the one in the image.
-    pub anchor_version: u64,
-    /// Until when channels are followed.
-    pub expires: String,
-    /// Whether that is over, by this device's clock.
-    pub expired: bool,
-    /// `root`, `channel` and `release`.
-    pub roles: BTreeMap<&'static str, TrustedRole>,
-}
-
-/// Whose signatures count for something.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct TrustedRole {
-    /// How many of the keys must sign.
-    pub threshold: usize,
-    /// Ids of the keys.
-    pub keys: Vec<String>,
-}
-
-/// The channel that is followed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Followed {
-    /// Its name.
-    pub name: String,
-    /// The repository, without a login.
-    pub url: String,
-    /// What was accepted last; absent: nothing yet, or not since the keys were replaced.
-    pub seen: Option<Seen>,
-    /// When it was last looked at with success, by this device's clock.
-    pub last_contact: Option<String>,
-}
-
-/// A channel document that was accepted.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Seen {
-    /// Nothing with a lower one is accepted.
-    pub serial: u64,
-    /// When it was made.
-    pub issued: String,
-    /// From when on nothing is installed from it.
-    pub expires: String,
-    /// Whether that is so, by this device's clock.
-    pub expired: bool,
-    /// How many releases it lists.
-    pub releases: usize,
-}
-
-impl fmt::Display for Trusted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }

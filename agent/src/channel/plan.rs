@@ -1,31 +1,18 @@
 //! What is to be done about a channel, in words for a person and for the daemon.
 
 use bundle::Sha256;
-use bundle::channel::{Channel, Decision, Delta, Release, Verdict, decide};
+use bundle::channel::{Channel, Decision, Verdict, decide};
 
 use crate::channel::asked::Asked;
 use crate::channel::contact::refresh::{Fresh, refresh, refused};
 use crate::channel::contact::source::Source;
 use crate::channel::facts::Own;
+use crate::channel::step::Step;
 use crate::channel::withdrawal::Withdrawal;
 use crate::config::Config;
 use crate::device::Device;
-use crate::device::environment::Environment;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
-use crate::progress::megabytes;
-use crate::status::state_file::StateFile;
-
-/// What is to be done.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// Nothing.
-    Nothing,
-    /// This release is to be installed, by the first of the deltas that can be used.
-    Install(Box<Release>, Vec<Delta>),
-    /// It is installed, and starts with the next boot.
-    Reboot,
-}
 
 /// What is to be done, and why.
 #[derive(Debug)]
@@ -63,68 +50,14 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
     own.manifest = own.manifest.or_else(|| listed(&channel, &own));
     let decision = decide(&channel, &trust.root, &own.facts(channel.serial));
     let withdrawal = Withdrawal::find(source.device, &channel, &own)?;
-    let mut lines = remarks(&decision, &own);
+    if let Verdict::Refuse(error) = &decision.verdict {
+        return Err(refused(&source.shown(&format!("{}.channel.json", channel.name)), error));
+    }
+    let (step, verdict) = Step::of(source.device, &decision, &own)?;
+    let mut lines = vec![verdict];
+    lines.extend(remarks(&decision, &own));
     lines.extend(withdrawal.as_ref().map(Withdrawal::announced));
-    let mut asked = Asked::of(&decision, &own, withdrawal.as_ref());
-    let step = match decision.verdict {
-        Verdict::Refuse(error) => {
-            return Err(refused(&source.shown(&format!("{}.channel.json", channel.name)), &error));
-        }
-        Verdict::Nothing => {
-            lines.insert(
-                0,
-                format!(
-                    "nothing to install: {} {} is the newest for this device",
-                    own.compatible, own.version
-                ),
-            );
-            if !decision.passed_over.is_empty() {
-                lines[0] = format!("nothing to install: {} {} stays", own.compatible, own.version);
-            }
-            Step::Nothing
-        }
-        Verdict::Install(release, deltas) => {
-            match lies_in_the_other_slot(source.device, release)? {
-                Some(true) => {
-                    lines.insert(
-                        0,
-                        format!(
-                            "{} {} is installed and starts with the next boot",
-                            release.compatible, release.version
-                        ),
-                    );
-                    Step::Reboot
-                }
-                Some(false) => {
-                    lines.insert(
-                    0,
-                    format!(
-                        "nothing to install: {} {} lies in the other slot, and somebody went back \
-                            from it; `daruma rollback` starts it again",
-                        release.compatible, release.version
-                    ),
-                );
-                    Step::Nothing
-                }
-                None => {
-                    lines.insert(
-                        0,
-                        format!(
-                            "{} {} (build {}, at most {}) is to be installed over {}",
-                            release.compatible,
-                            release.version,
-                            release.build,
-                            megabytes(release.size),
-                            own.version
-                        ),
-                    );
-                    Step::Install(Box::new(release.clone()), deltas.into_iter().cloned().collect())
-                }
-            }
-        }
-    };
-    asked.lies_there(&step);
-    asked.lines.clone_from(&lines);
+    let asked = Asked::of(&decision, &own, withdrawal.as_ref(), &step, &lines);
     Ok(Plan { step, withdrawal, lines, asked })
 }
 
@@ -133,21 +66,6 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
 fn listed(channel: &Channel, own: &Own) -> Option<Sha256> {
     let release = channel.release(&own.compatible, &own.version)?;
     (release.build.as_str() == own.build).then_some(release.manifest_sha256)
-}
-
-/// Whether `release` lies in the slot that does not run, whole: on trial from the next boot (true),
-/// or left by a person (false). What failed by itself is in quarantine.
-fn lies_in_the_other_slot(device: &Device, release: &Release) -> Result<Option<bool>, Failure> {
-    let other = !device.running()?;
-    let (state, _) = StateFile::of(device).load();
-    let is_it = |installed: &crate::status::state::Installed| {
-        installed.manifest_sha256 == release.manifest_sha256.to_string()
-    };
-    if !state.installed.get(other.name()).is_some_and(is_it) {
-        return Ok(None);
-    }
-    let boot = Environment::load(device)?.state();
-    Ok(boot.slot(other).ok.then_some(boot.trial == Some(other)))
 }
 
 fn remarks(decision: &Decision<'_>, own: &Own) -> Vec<String> {

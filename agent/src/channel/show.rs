@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use bundle::channel::{Role, Root, Timestamp};
 
-use crate::channel::asked::{Followed, Seen, Trusted, TrustedRole, TrustedRoot};
 use crate::channel::contact::remembered::{Contact, kept};
 use crate::channel::contact::source::Source;
+use crate::channel::trusted::{Followed, Seen, Trusted, TrustedRole, TrustedRoot};
 use crate::config::Config;
 use crate::device::Device;
 use crate::exit::Failure;

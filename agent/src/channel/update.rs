@@ -6,7 +6,8 @@ use bundle::channel::{Delta, Release};
 use bundle::oci::is_oci;
 
 use crate::channel::contact::source::Source;
-use crate::channel::plan::{Step, plan};
+use crate::channel::plan::plan;
+use crate::channel::step::Step;
 use crate::config::Config;
 use crate::console::say;
 use crate::device::Device;

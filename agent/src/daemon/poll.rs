@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::channel::Source;
-use crate::channel::plan::{Step, plan};
+use crate::channel::plan::plan;
+use crate::channel::step::Step;
 use crate::channel::update::install;
 use crate::config::{Config, Reboot};
 use crate::console::warn;

@@ -1,0 +1,79 @@
+//! The answer of `daruma channel`, for programs (`--json`) and for a person.
+//!
+//! `show` fills it.
+//! Fields may be added; none changes its meaning.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// What `daruma channel` knows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Trusted {
+    /// The root document; absent: the keyring counts, and no channel can be followed.
+    pub root: Option<TrustedRoot>,
+    /// The channel; absent: none is configured, or there is no root document.
+    pub channel: Option<Followed>,
+    /// What the command says to a person.
+    #[serde(skip)]
+    pub(crate) text: String,
+}
+
+/// The root document that counts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct TrustedRoot {
+    /// Its version.
+    pub version: u64,
+    /// The version of the one in the image.
+    pub anchor_version: u64,
+    /// Until when channels are followed.
+    pub expires: String,
+    /// Whether that is over, by this device's clock.
+    pub expired: bool,
+    /// `root`, `channel` and `release`.
+    pub roles: BTreeMap<&'static str, TrustedRole>,
+}
+
+/// Whose signatures count for something.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct TrustedRole {
+    /// How many of the keys must sign.
+    pub threshold: usize,
+    /// Ids of the keys.
+    pub keys: Vec<String>,
+}
+
+/// The channel that is followed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Followed {
+    /// Its name.
+    pub name: String,
+    /// The repository, without a login.
+    pub url: String,
+    /// What was accepted last; absent: nothing yet, or not since the keys were replaced.
+    pub seen: Option<Seen>,
+    /// When it was last looked at with success, by this device's clock.
+    pub last_contact: Option<String>,
+}
+
+/// A channel document that was accepted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Seen {
+    /// Nothing with a lower one is accepted.
+    pub serial: u64,
+    /// When it was made.
+    pub issued: String,
+    /// From when on nothing is installed from it.
+    pub expires: String,
+    /// Whether that is so, by this device's clock.
+    pub expired: bool,
+    /// How many releases it lists.
+    pub releases: usize,
+}
+
+impl fmt::Display for Trusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
