@@ -1,20 +1,16 @@
-//! A small document on a web server, such as a channel: fetched whole, within a limit.
+//! A small document, such as a channel, that a client fetches whole.
+//!
+//! `fetch` chooses the client; `oci` asks for a registry's documents with this.
+//! A document that is longer than its limit is refused while it comes.
 
-use bundle::channel::Report;
 use hyper::StatusCode;
-use hyper::body::Incoming;
-use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, USER_AGENT};
+use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 
 use crate::config::Pull;
-use crate::device::Device;
-use crate::exit::Failure;
-use crate::interrupt::Interrupt;
-use crate::pull::client::http::{Client, PRODUCT};
-use crate::pull::oci;
+use crate::pull::client::http::Client;
+use crate::pull::client::status::{is_plain, refused};
 use crate::pull::pace::LowSpeed;
 use crate::pull::patience::Patience;
-use crate::pull::ranges::answer::{is_plain, refused};
-use crate::pull::ranges::remote::runtime;
 use crate::pull::trouble::Trouble;
 
 /// What is at an address.
@@ -33,38 +29,8 @@ pub enum Document {
     Missing,
 }
 
-/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one
-/// by now. The `report` stands in the request's `User-Agent`.
-///
-/// # Errors
-/// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for one that is too long),
-/// [`crate::Exit::Config`], [`crate::Exit::Usage`], or what `interrupt` says.
-pub fn fetch(
-    device: &Device,
-    pull: &Pull,
-    url: &str,
-    limit: usize,
-    etag: Option<&str>,
-    report: Option<Report>,
-    interrupt: &Interrupt,
-) -> Result<Document, Failure> {
-    let report =
-        report.and_then(|report| HeaderValue::from_str(&format!("{PRODUCT} {report}")).ok());
-    let report: Vec<_> = report.map(|report| (USER_AGENT, report)).into_iter().collect();
-    let mut client = Client::new(device, pull, url, interrupt)?;
-    let runtime = runtime()?;
-    let outcome = runtime.block_on(async {
-        if client.registry.is_some() {
-            oci::document(&mut client, pull, limit, etag, &report).await
-        } else {
-            get(&mut client, pull, limit, etag, &report).await
-        }
-    });
-    runtime.shutdown_background();
-    outcome.map_err(|trouble| client.failure(trouble))
-}
-
-/// The same for where `client` asks, with these headers besides; tries again where that may help.
+/// Fetches the document that `client` asks for, with these headers besides; tries again where that
+/// may help.
 pub(crate) async fn get(
     client: &mut Client<'_>,
     pull: &Pull,
@@ -78,7 +44,7 @@ pub(crate) async fn get(
             Ok(document) => return Ok(document),
             Err(trouble) => {
                 let (wait, _) = patience.after(trouble)?;
-                client.sleep(wait).await?;
+                client.waiting.sleep(wait).await?;
             }
         }
     }
@@ -107,25 +73,6 @@ async fn once(
     is_plain(response.headers())?;
     let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
     let mut speed = LowSpeed::new(pull.low_speed_bytes_per_s, pull.low_speed);
-    let bytes = read_whole(client, response.into_body(), &mut speed, limit).await?;
+    let bytes = client.waiting.receive_whole(response.into_body(), &mut speed, limit).await?;
     Ok(Document::Is { bytes, etag })
-}
-
-/// All of `body`, of at most `limit` bytes.
-pub(crate) async fn read_whole(
-    client: &Client<'_>,
-    mut body: Incoming,
-    speed: &mut LowSpeed,
-    limit: usize,
-) -> Result<Vec<u8>, Trouble> {
-    let mut bytes = Vec::new();
-    loop {
-        let Some(data) = client.receive(&mut body, speed).await? else {
-            return Ok(bytes);
-        };
-        if bytes.len() + data.len() > limit {
-            return Err(Trouble::server(format!("the document is longer than {limit} bytes")));
-        }
-        bytes.extend_from_slice(&data);
-    }
 }

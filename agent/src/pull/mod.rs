@@ -1,15 +1,17 @@
 //! Bytes over HTTP and from OCI registries: a bundle by ranges, a small document whole.
 //! Leaves to `bundle` whether they are believed; nothing is kept in a file.
-//! Read: `trouble`, `connection/`, `client/`, `document`, `oci`, `ranges/`.
+//! Read: `trouble`, `connection/`, `client/`, `document`, `oci`, `ranges/`, `fetch`.
 
 mod client;
 mod connection;
 mod document;
+mod fetch;
 mod oci;
 mod pace;
 mod patience;
 mod ranges;
 mod trouble;
 
-pub use document::{Document, fetch};
+pub use document::Document;
+pub use fetch::fetch;
 pub(crate) use ranges::remote::Remote;

@@ -1,93 +1,21 @@
-//! Bundles and channels in an OCI registry: from a tag to the blob that it stands for, and the
-//! token that a registry may want to see. The bytes of the blob are then fetched as from any web
-//! server.
+//! Bundles and channels in an OCI registry: from a tag to the blob that it stands for.
+//!
+//! `client::registry` has the addresses and the token.
+//! The bytes of the blob are then fetched as from any web server.
 
 use bundle::Sha256;
 use bundle::limits;
-use bundle::oci::{Artifact, Challenge, MANIFEST_TYPE, Reference, token};
-use hyper::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use bundle::oci::{Artifact, MANIFEST_TYPE};
+use hyper::header::{ACCEPT, HeaderName, HeaderValue};
 
 use crate::config::Pull;
-use crate::exit::{Exit, Failure};
 use crate::pull::client::http::Client;
 use crate::pull::document::{Document, get};
 use crate::pull::trouble::Trouble;
 
-/// Most bytes of a token server's answer.
-pub(crate) const TOKEN: usize = 64 << 10;
-
-/// The registry that a [`Client`] asks.
-#[derive(Debug)]
-pub(crate) struct Registry {
-    reference: Reference,
-    /// What it wants to see, once it has said so.
-    pub(crate) token: Option<HeaderValue>,
-}
-
-impl Registry {
-    /// # Errors
-    /// [`Exit::Usage`]: that is no address of an artifact.
-    pub(crate) fn of(url: &str) -> Result<Self, Failure> {
-        let reference: Reference = url.parse().map_err(|error| {
-            Failure::new(Exit::Usage, format!("understanding the address of the bundle: {error}"))
-        })?;
-        if reference.tag.is_none() {
-            let line = format!(
-                "understanding the address {reference}: a tag is missing, as in {reference}:TAG"
-            );
-            return Err(Failure::new(Exit::Usage, line));
-        }
-        Ok(Self { reference, token: None })
-    }
-
-    /// The address of the manifest, with the login.
-    pub(crate) fn manifest_url(&self) -> String {
-        let url = self.reference.tag.as_ref().map(|tag| self.reference.manifest_url(tag));
-        self.with_login(url.unwrap_or_default())
-    }
-
-    fn blob_url(&self, artifact: &Artifact) -> String {
-        self.with_login(self.reference.blob_url(&artifact.digest))
-    }
-
-    fn with_login(&self, url: String) -> String {
-        match &self.reference.login {
-            Some(login) => url.replacen("://", &format!("://{login}@"), 1),
-            None => url,
-        }
-    }
-
-    /// For people, without the login.
-    pub(crate) fn shown(&self) -> String {
-        self.reference.to_string()
-    }
-
-    /// Where to ask for a token after this refusal; `None`: a token is not what is missing.
-    pub(crate) fn token_url(&self, headers: &HeaderMap) -> Option<String> {
-        let scope = format!("repository:{}:pull", self.reference.name);
-        let values = headers.get_all(WWW_AUTHENTICATE).iter();
-        let mut challenges = values.filter_map(|value| Challenge::parse(value.to_str().ok()?));
-        // A password is sent by https only, where the registry is asked so.
-        challenges
-            .find_map(|challenge| challenge.token_url(&scope))
-            .filter(|url| !self.reference.is_tls || url.starts_with("https://"))
-    }
-
-    /// Takes a token server's answer.
-    pub(crate) fn accept(&mut self, answer: &[u8]) -> Result<(), Trouble> {
-        let value =
-            token(answer).and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
-        let mut value =
-            value.ok_or_else(|| Trouble::server("the registry's token server gives no token"))?;
-        value.set_sensitive(true);
-        self.token = Some(value);
-        Ok(())
-    }
-}
-
 /// What the tag of `client` stands for; from then on the client asks for its blob. `None`: there is
 /// no such tag. With `etag`, `Unchanged` if it is the same as then.
-pub(crate) async fn resolve(
+async fn resolve(
     client: &mut Client<'_>,
     pull: &Pull,
     etag: Option<&str>,
@@ -108,11 +36,25 @@ pub(crate) async fn resolve(
 }
 
 /// What a tag stands for.
-pub(crate) enum Resolved {
+enum Resolved {
     /// This, and the ETag of its manifest.
     Is(Artifact, Option<String>),
     Unchanged,
     Missing,
+}
+
+/// The size in bytes of the bundle that the tag of `client` stands for. `None`: it is no registry.
+pub(crate) async fn bundle(client: &mut Client<'_>, pull: &Pull) -> Result<Option<u64>, Trouble> {
+    if client.registry.is_none() {
+        return Ok(None);
+    }
+    match resolve(client, pull, None, &[]).await? {
+        Resolved::Is(artifact, _) if !artifact.kind.is_document() => Ok(Some(artifact.size)),
+        Resolved::Is(..) => {
+            Err(Trouble::server("the tag stands for no bundle; is the address right?"))
+        }
+        _ => Err(Trouble::server("there is no such tag in the registry; is the address right?")),
+    }
 }
 
 /// The document that the tag of `client` stands for, of at most `limit` bytes.

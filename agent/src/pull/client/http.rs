@@ -1,9 +1,9 @@
 //! Requests: the headers, the way there (redirects, kept connections), and waiting for an answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bundle::oci::is_oci;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
@@ -15,23 +15,20 @@ use crate::config::Pull;
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
+use crate::pull::client::registry::{Registry, TOKEN};
+use crate::pull::client::status::refused;
+use crate::pull::client::waiting::{LOOK, Waiting};
 use crate::pull::connection::address::Address;
 use crate::pull::connection::connector::{Connection, Connector};
 use crate::pull::connection::proxy::Proxies;
 use crate::pull::connection::tls::TlsFiles;
-use crate::pull::document::read_whole;
-use crate::pull::oci::{self, Registry};
 use crate::pull::pace::LowSpeed;
-use crate::pull::ranges::answer::refused;
 use crate::pull::trouble::Trouble;
 
 /// What it calls itself.
 pub(crate) const PRODUCT: &str = concat!("daruma/", env!("CARGO_PKG_VERSION"));
 /// Most redirects from one request.
 const REDIRECTS: usize = 5;
-/// How often a wait looks whether somebody wants to stop.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// Asks one address.
 #[derive(Debug)]
 pub(crate) struct Client<'i> {
@@ -47,7 +44,7 @@ pub(crate) struct Client<'i> {
     headers: HeaderMap,
     /// How long an answer may take.
     answer_time: Duration,
-    interrupt: &'i Interrupt,
+    pub(crate) waiting: Waiting<'i>,
     /// Requests that were sent.
     pub(crate) requests: u64,
 }
@@ -97,7 +94,7 @@ impl<'i> Client<'i> {
             connector,
             headers,
             answer_time,
-            interrupt,
+            waiting: Waiting::new(interrupt),
             requests: 0,
         })
     }
@@ -167,7 +164,7 @@ impl<'i> Client<'i> {
             return Err(refused(response.status(), response.headers()));
         }
         let mut speed = LowSpeed::new(1, self.answer_time);
-        let answer = read_whole(self, response.into_body(), &mut speed, oci::TOKEN).await?;
+        let answer = self.waiting.receive_whole(response.into_body(), &mut speed, TOKEN).await?;
         self.registry.as_mut().map_or(Ok(()), |registry| registry.accept(&answer))
     }
 
@@ -236,23 +233,25 @@ impl<'i> Client<'i> {
         {
             let request = self.request(&connection, address, is_own, headers)?;
             self.requests += 1;
-            if let Ok(response) = self.wait(self.answer_time, connection.send(request)).await? {
+            if let Ok(response) =
+                self.waiting.wait(self.answer_time, connection.send(request)).await?
+            {
                 *kept = Some(connection);
                 return Ok(response);
             }
         }
         let connecting = self.connector.connect(address, is_own);
         let longest = self.connector.timeout + LOOK;
-        let mut connection = self.wait(longest, connecting).await??;
+        let mut connection = self.waiting.wait(longest, connecting).await??;
         let request = self.request(&connection, address, is_own, headers)?;
         self.requests += 1;
         let response =
-            self.wait(self.answer_time, connection.send(request)).await?.map_err(|error| {
-                match error.is_parse() {
+            self.waiting.wait(self.answer_time, connection.send(request)).await?.map_err(
+                |error| match error.is_parse() {
                     true => Trouble::server(format!("what the server answers is no HTTP: {error}")),
                     false => Trouble::of_connection("asking the server", &error),
-                }
-            })?;
+                },
+            )?;
         *kept = Some(connection);
         Ok(response)
     }
@@ -299,63 +298,5 @@ impl<'i> Client<'i> {
             all.insert(PROXY_AUTHORIZATION, authorization);
         }
         Ok(request)
-    }
-
-    /// Waits for `future`, but not longer than `longest`, and not when somebody asks to stop.
-    pub(crate) async fn wait<T>(
-        &self,
-        longest: Duration,
-        future: impl Future<Output = T>,
-    ) -> Result<T, Trouble> {
-        let began = Instant::now();
-        let mut future = std::pin::pin!(future);
-        loop {
-            let left = longest.saturating_sub(began.elapsed()).min(LOOK);
-            if let Ok(outcome) = tokio::time::timeout(left, &mut future).await {
-                return Ok(outcome);
-            }
-            self.interrupt.check().map_err(Trouble::Stopped)?;
-            if began.elapsed() >= longest {
-                let waited = began.elapsed().as_secs_f64();
-                return Err(Trouble::passing(format!("nothing came for {waited:.1} s")));
-            }
-        }
-    }
-
-    /// The next bytes of `body`; none: it is over. Too slow is an error.
-    pub(crate) async fn receive(
-        &self,
-        body: &mut Incoming,
-        speed: &mut LowSpeed,
-    ) -> Result<Option<Bytes>, Trouble> {
-        loop {
-            let began = Instant::now();
-            let bytes = match self.wait(speed.left(), body.frame()).await {
-                Ok(None) => return Ok(None),
-                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                Ok(Some(Err(error))) => {
-                    return Err(Trouble::of_connection("the transfer broke off", &error));
-                }
-                // How slow it was is said by the count.
-                Err(Trouble::Passing { .. }) => Bytes::new(),
-                Err(trouble) => return Err(trouble),
-            };
-            speed.count(began.elapsed(), bytes.len() as u64).map_err(Trouble::passing)?;
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
-        }
-    }
-
-    /// Sleeps, but not when somebody asks to stop.
-    pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Trouble> {
-        let until = Instant::now() + time;
-        while let Some(left) =
-            until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-        {
-            tokio::time::sleep(left.min(LOOK)).await;
-            self.interrupt.check().map_err(Trouble::Stopped)?;
-        }
-        Ok(())
     }
 }

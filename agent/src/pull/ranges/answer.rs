@@ -1,14 +1,11 @@
 //! What a server's answer to a range request must say before a byte of it is taken.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue,
-    LAST_MODIFIED, RETRY_AFTER,
-};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED};
 
+use crate::pull::client::status::{is_plain, refused, text};
 use crate::pull::trouble::Trouble;
 
 /// The file that was opened: its answers must go on being about this one.
@@ -125,47 +122,8 @@ pub(crate) fn check(
     Ok((version, range))
 }
 
-/// That the bytes are the file's own, not packed on the way.
-pub(crate) fn is_plain(headers: &HeaderMap) -> Result<(), Trouble> {
-    for value in headers.get_all(CONTENT_ENCODING) {
-        if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
-            let how: String = String::from_utf8_lossy(value.as_bytes()).chars().take(20).collect();
-            return Err(Trouble::server(format!(
-                "the server sends the file packed ({how}), though asked not to; switch that off \
-                    for *.daruma"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// A status that is no answer.
-pub(crate) fn refused(status: StatusCode, headers: &HeaderMap) -> Trouble {
-    let code = status.as_u16();
-    let said = match status.canonical_reason() {
-        Some(reason) => format!("the server answered {code} ({reason})"),
-        None => format!("the server answered {code}"),
-    };
-    match code {
-        408 | 425 | 429 | 500 | 502 | 503 | 504 => {
-            let seconds = text(headers, &RETRY_AFTER).and_then(|text| text.trim().parse().ok());
-            Trouble::Passing { cause: said, wait: seconds.map(Duration::from_secs) }
-        }
-        401 | 403 => {
-            Trouble::server(format!("{said}; are headers and client-cert of [pull] right?"))
-        }
-        404 | 410 => Trouble::server(format!("{said}; is the address right?")),
-        407 => Trouble::server(format!("{said}; put user and password into proxy of [pull]")),
-        _ => Trouble::server(said),
-    }
-}
-
 fn changed() -> Trouble {
     Trouble::server("the file on the server has changed since this install began; start it again")
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// `bytes 0-99/1000`: the range and the size of the file.
@@ -181,8 +139,10 @@ fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use hyper::header::HeaderName;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &str)| {

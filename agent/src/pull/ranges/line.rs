@@ -5,7 +5,7 @@ use std::ops::Range;
 use hyper::Response;
 use hyper::body::{Body, Bytes, Incoming};
 
-use crate::pull::client::http::Client;
+use crate::pull::client::waiting::Waiting;
 use crate::pull::connection::connector::Connection;
 use crate::pull::pace::LowSpeed;
 use crate::pull::trouble::Trouble;
@@ -75,7 +75,7 @@ impl Line {
     /// away. `arrived` is told how many bytes the network brought.
     pub(crate) async fn take(
         &mut self,
-        client: &Client<'_>,
+        waiting: Waiting<'_>,
         at: u64,
         most: usize,
         arrived: &mut u64,
@@ -92,22 +92,22 @@ impl Line {
                 let taken = coming.rest.slice(..coming.rest.len().min(most));
                 coming.skip(taken.len());
                 if coming.range.is_empty() {
-                    self.finish(client).await?;
+                    self.finish(waiting).await?;
                 }
                 return Ok(taken);
             }
-            coming.receive(client, arrived).await?;
+            coming.receive(waiting, arrived).await?;
         }
     }
 
     /// All has come: nothing may follow. A connection that does not say so in time is not used
     /// again.
-    async fn finish(&mut self, client: &Client<'_>) -> Result<(), Trouble> {
+    async fn finish(&mut self, waiting: Waiting<'_>) -> Result<(), Trouble> {
         let Some(mut coming) = self.coming.take() else { return Ok(()) };
         if coming.incoming.is_end_stream() {
             return Ok(());
         }
-        match client.receive(&mut coming.incoming, &mut coming.speed).await {
+        match waiting.receive(&mut coming.incoming, &mut coming.speed).await {
             Ok(None) => {}
             Ok(Some(_)) => return Err(too_much()),
             Err(stopped @ Trouble::Stopped(_)) => return Err(stopped),
@@ -123,10 +123,10 @@ impl Coming {
         self.range.start += count as u64;
     }
 
-    async fn receive(&mut self, client: &Client<'_>, arrived: &mut u64) -> Result<(), Trouble> {
+    async fn receive(&mut self, waiting: Waiting<'_>, arrived: &mut u64) -> Result<(), Trouble> {
         let left = self.range.end - self.range.start;
         let bytes =
-            client.receive(&mut self.incoming, &mut self.speed).await?.ok_or_else(|| {
+            waiting.receive(&mut self.incoming, &mut self.speed).await?.ok_or_else(|| {
                 Trouble::passing(format!("the transfer ended {left} bytes too early"))
             })?;
         *arrived += bytes.len() as u64;

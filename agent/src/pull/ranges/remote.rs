@@ -5,13 +5,15 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use image_layout::Disk;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::config::Pull;
 use crate::device::Device;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::pull::client::http::Client;
+use crate::pull::client::waiting::runtime;
+use crate::pull::oci;
 use crate::pull::ranges::spans::spans;
 use crate::pull::ranges::transfer::Transfer;
 use crate::pull::trouble::Trouble;
@@ -55,7 +57,7 @@ impl<'i> Remote<'i> {
     /// long the tail is.
     ///
     /// # Errors
-    /// [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`], [`Exit::Config`], [`Exit::Usage`] for
+    /// [`crate::Exit::Network`], [`crate::Exit::Server`], [`crate::Exit::Budget`], [`crate::Exit::Config`], [`crate::Exit::Usage`] for
     /// an address that is none, or what `interrupt` says.
     pub(crate) fn open(
         device: &Device,
@@ -69,7 +71,7 @@ impl<'i> Remote<'i> {
         // Beyond the limit of the format nothing is a tail.
         let wanted = tail.unwrap_or(TAIL).clamp(1, bundle::limits::TAIL);
         let opened = runtime.block_on(async {
-            let said = transfer.find(pull).await?;
+            let said = oci::bundle(&mut transfer.client, pull).await?;
             let (size, tail) = transfer.open(wanted).await?;
             if said.is_some_and(|said| said != size) {
                 return Err(Trouble::server(
@@ -89,7 +91,7 @@ impl<'i> Remote<'i> {
     /// Says in advance which bytes will be read, in ascending order.
     ///
     /// # Errors
-    /// [`Exit::Budget`] when that is more than the configuration allows.
+    /// [`crate::Exit::Budget`] when that is more than the configuration allows.
     pub(crate) fn expect(&self, ranges: &[Range<u64>]) -> Result<(), Failure> {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         // What lies in the tail has come already.
@@ -116,15 +118,6 @@ impl<'i> Remote<'i> {
     fn tail_at(&self) -> u64 {
         self.size - self.tail.len() as u64
     }
-}
-
-/// The runtime of the thread that asks. One more thread, at most, looks names up.
-pub(crate) fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(1)
-        .build()
-        .map_err(|error| Failure::new(Exit::Unexpected, format!("starting to fetch: {error}")))
 }
 
 impl Drop for Source<'_> {

@@ -12,7 +12,6 @@ use crate::console::say;
 use crate::exit::Exit;
 use crate::progress::megabytes;
 use crate::pull::client::http::Client;
-use crate::pull::oci::{self, Resolved};
 use crate::pull::pace::{LowSpeed, RateLimit};
 use crate::pull::patience::Patience;
 use crate::pull::ranges::answer::{Asked, Version, check};
@@ -50,22 +49,6 @@ impl<'i> Transfer<'i> {
             rate: RateLimit::new(pull.rate_limit_bytes_per_s),
             budget: Some(pull.byte_budget).filter(|budget| *budget > 0),
             fetched: 0,
-        }
-    }
-
-    /// In a registry: from the tag to the blob, and how many bytes it has.
-    pub(crate) async fn find(&mut self, pull: &Pull) -> Result<Option<u64>, Trouble> {
-        if self.client.registry.is_none() {
-            return Ok(None);
-        }
-        match oci::resolve(&mut self.client, pull, None, &[]).await? {
-            Resolved::Is(artifact, _) if !artifact.kind.is_document() => Ok(Some(artifact.size)),
-            Resolved::Is(..) => {
-                Err(Trouble::server("the tag stands for no bundle; is the address right?"))
-            }
-            _ => {
-                Err(Trouble::server("there is no such tag in the registry; is the address right?"))
-            }
         }
     }
 
@@ -115,7 +98,7 @@ impl<'i> Transfer<'i> {
                     buf[filled..filled + bytes.len()].copy_from_slice(&bytes);
                     filled += bytes.len();
                     let pause = self.rate.count(bytes.len() as u64);
-                    self.client.sleep(pause).await?;
+                    self.client.waiting.sleep(pause).await?;
                 }
                 Err(trouble) => self.again(is_main, trouble).await?,
             }
@@ -136,7 +119,7 @@ impl<'i> Transfer<'i> {
         }
         let line = if is_main { &mut self.main } else { &mut self.side };
         let mut arrived = 0;
-        let taken = line.take(&self.client, range.start, most, &mut arrived).await;
+        let taken = line.take(self.client.waiting, range.start, most, &mut arrived).await;
         self.fetched += arrived;
         self.patience.progress(arrived);
         taken
@@ -194,6 +177,6 @@ impl<'i> Transfer<'i> {
             "fetching {}: {cause}; trying again in {seconds:.1} s",
             self.client.address()
         ));
-        self.client.sleep(wait).await
+        self.client.waiting.sleep(wait).await
     }
 }

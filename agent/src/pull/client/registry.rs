@@ -1,0 +1,82 @@
+//! The OCI registry that a client asks: its addresses, and the token that it wants to see.
+//!
+//! `bundle::oci` reads references, manifests and challenges; `oci` goes from a tag to a blob.
+//! A registry refuses the first request and says where a token can be had.
+
+use bundle::oci::{Artifact, Challenge, Reference, token};
+use hyper::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+
+use crate::exit::{Exit, Failure};
+use crate::pull::trouble::Trouble;
+
+/// Most bytes of a token server's answer.
+pub(crate) const TOKEN: usize = 64 << 10;
+
+/// The registry that a client asks.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    reference: Reference,
+    /// What it wants to see, once it has said so.
+    pub(crate) token: Option<HeaderValue>,
+}
+
+impl Registry {
+    /// # Errors
+    /// [`Exit::Usage`]: that is no address of an artifact.
+    pub(crate) fn of(url: &str) -> Result<Self, Failure> {
+        let reference: Reference = url.parse().map_err(|error| {
+            Failure::new(Exit::Usage, format!("understanding the address of the bundle: {error}"))
+        })?;
+        if reference.tag.is_none() {
+            let line = format!(
+                "understanding the address {reference}: a tag is missing, as in {reference}:TAG"
+            );
+            return Err(Failure::new(Exit::Usage, line));
+        }
+        Ok(Self { reference, token: None })
+    }
+
+    /// The address of the manifest, with the login.
+    pub(crate) fn manifest_url(&self) -> String {
+        let url = self.reference.tag.as_ref().map(|tag| self.reference.manifest_url(tag));
+        self.with_login(url.unwrap_or_default())
+    }
+
+    pub(crate) fn blob_url(&self, artifact: &Artifact) -> String {
+        self.with_login(self.reference.blob_url(&artifact.digest))
+    }
+
+    fn with_login(&self, url: String) -> String {
+        match &self.reference.login {
+            Some(login) => url.replacen("://", &format!("://{login}@"), 1),
+            None => url,
+        }
+    }
+
+    /// For people, without the login.
+    pub(crate) fn shown(&self) -> String {
+        self.reference.to_string()
+    }
+
+    /// Where to ask for a token after this refusal; `None`: a token is not what is missing.
+    pub(crate) fn token_url(&self, headers: &HeaderMap) -> Option<String> {
+        let scope = format!("repository:{}:pull", self.reference.name);
+        let values = headers.get_all(WWW_AUTHENTICATE).iter();
+        let mut challenges = values.filter_map(|value| Challenge::parse(value.to_str().ok()?));
+        // A password is sent by https only, where the registry is asked so.
+        challenges
+            .find_map(|challenge| challenge.token_url(&scope))
+            .filter(|url| !self.reference.is_tls || url.starts_with("https://"))
+    }
+
+    /// Takes a token server's answer.
+    pub(crate) fn accept(&mut self, answer: &[u8]) -> Result<(), Trouble> {
+        let value =
+            token(answer).and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        let mut value =
+            value.ok_or_else(|| Trouble::server("the registry's token server gives no token"))?;
+        value.set_sensitive(true);
+        self.token = Some(value);
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! A small document at an address: on a web server, or behind a tag of a registry.
+//!
+//! `document` and `oci` fetch it.
+//! The caller's thread waits for it.
+
+use bundle::channel::Report;
+use hyper::header::{HeaderValue, USER_AGENT};
+
+use crate::config::Pull;
+use crate::device::Device;
+use crate::exit::Failure;
+use crate::interrupt::Interrupt;
+use crate::pull::client::http::{Client, PRODUCT};
+use crate::pull::client::waiting::runtime;
+use crate::pull::document::{Document, get};
+use crate::pull::oci;
+
+/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one
+/// by now. The `report` stands in the request's `User-Agent`.
+///
+/// # Errors
+/// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for one that is too long),
+/// [`crate::Exit::Config`], [`crate::Exit::Usage`], or what `interrupt` says.
+pub fn fetch(
+    device: &Device,
+    pull: &Pull,
+    url: &str,
+    limit: usize,
+    etag: Option<&str>,
+    report: Option<Report>,
+    interrupt: &Interrupt,
+) -> Result<Document, Failure> {
+    let report =
+        report.and_then(|report| HeaderValue::from_str(&format!("{PRODUCT} {report}")).ok());
+    let report: Vec<_> = report.map(|report| (USER_AGENT, report)).into_iter().collect();
+    let mut client = Client::new(device, pull, url, interrupt)?;
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
+        if client.registry.is_some() {
+            oci::document(&mut client, pull, limit, etag, &report).await
+        } else {
+            get(&mut client, pull, limit, etag, &report).await
+        }
+    });
+    runtime.shutdown_background();
+    outcome.map_err(|trouble| client.failure(trouble))
+}
