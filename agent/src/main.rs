@@ -30,7 +30,7 @@ enum Verb {
     },
     /// Install a bundle into the slot that does not run; it is on trial from the next boot
     Install {
-        /// The bundle: a file, or its address (http://…, https://…, or in a registry
+        /// The bundle: a file, or its address (http://..., https://..., or in a registry
         /// oci://HOST/NAME:TAG)
         #[arg(value_name = "FILE|URL")]
         file: PathBuf,

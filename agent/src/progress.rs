@@ -57,13 +57,13 @@ impl Drop for Progress {
     }
 }
 
-/// ` writing ━━━━━━━━━━━━━━━━━━━━                      50 % of 90.2 MB`
+/// ` writing ####################                      50 % of 90.2 MB`
 fn bar(step: &str, percent: u64, total: u64) -> String {
     let full = (percent.min(100) * WIDTH / 100) as usize; // at most the width
     let empty = WIDTH as usize - full;
     format!(
         "{step:>8} {}{} {percent:>3} % of {}",
-        "━".repeat(full),
+        "#".repeat(full),
         " ".repeat(empty),
         megabytes(total)
     )
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_bar_is_as_long_as_its_share_and_always_as_wide() {
         let half = bar("writing", 50, 90_200_000);
-        assert_eq!(half.chars().filter(|c| *c == '━').count(), 20);
+        assert_eq!(half.chars().filter(|c| *c == '#').count(), 20);
         assert!(half.ends_with("50 % of 90.2 MB"), "{half}");
         let widths = [0, 7, 100, 101].map(|percent| bar("looking", percent, 1).chars().count());
         assert_eq!(widths, [widths[0]; 4]);

@@ -1,6 +1,6 @@
 //! A channel: what is published, whether it is believed, and what to do about it.
 //! Leaves to `bundle::channel` what a channel means for a device, to `install` the writing.
-//! Read: `contact/`, `facts`, `withdrawal`, `step`, `asked`, `plan`, `update`; then `trusted`, `show`.
+//! Read: `contact/`, `facts`, `withdrawal`, `step`, `asked`, `plan`, `update`, `trusted`, `show`.
 
 mod asked;
 mod contact;

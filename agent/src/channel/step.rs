@@ -46,8 +46,8 @@ impl Step {
             }
             Some(false) => {
                 let line = format!(
-                    "nothing to install: {compatible} {version} lies in the other slot, and somebody \
-                        went back from it; `daruma rollback` starts it again"
+                    "nothing to install: {compatible} {version} lies in the other slot, and \
+                        somebody went back from it; `daruma rollback` starts it again"
                 );
                 (Self::Nothing, line)
             }

@@ -12,8 +12,8 @@ use crate::config::window::Window;
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Channel {
-    /// The repository: `https://…`, `http://…`, `oci://HOST/NAME`, or a folder (`/…`). Absent:
-    /// there is no channel.
+    /// The repository: `https://...`, `http://...`, `oci://HOST/NAME`, or a folder (`/...`).
+    /// Absent: there is no channel.
     #[serde(deserialize_with = "address")]
     pub url: Option<String>,
     /// Which of its channels.
@@ -81,7 +81,7 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
         Ok(Some(url))
     } else {
         Err(de::Error::custom(format!(
-            "{url:?} is neither https://…, http://…, oci://… nor a folder /…"
+            "{url:?} is neither https://..., http://..., oci://... nor a folder /..."
         )))
     }
 }

@@ -116,7 +116,7 @@ impl Config {
 }
 
 /// The expected key that is nearest to the unknown one, from serde's "unknown field `x`, expected
-/// one of …".
+/// one of ...".
 fn did_you_mean(message: &str) -> Option<String> {
     let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = names.next()?;

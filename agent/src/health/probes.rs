@@ -13,7 +13,7 @@ pub(crate) fn default_route(net: &Path) -> Result<(), String> {
     const REJECT: u32 = 0x200;
     let is_usable =
         |flags: &str| u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & (UP | REJECT) == UP);
-    // Iface Destination Gateway Flags RefCnt Use Metric Mask …
+    // Iface Destination Gateway Flags RefCnt Use Metric Mask ...
     let ipv4 = fs::read_to_string(net.join("route")).unwrap_or_default().lines().any(|line| {
         let fields: Vec<_> = line.split_ascii_whitespace().collect();
         matches!(fields[..], [_, "00000000", _, flags, _, _, _, "00000000", ..] if is_usable(flags))

@@ -1,6 +1,6 @@
 //! `daruma install`: from a file at hand, or from a server.
 //!
-//! `fitness` says whether the bundle may be installed, `flip` writes the slot, `web` reads a server.
+//! `fitness` judges the bundle, `flip` writes the slot, `web` reads from a server.
 //! Everything that can be refused is refused before the first byte of the idle slot is touched.
 
 use std::path::Path;

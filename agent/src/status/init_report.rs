@@ -1,6 +1,6 @@
 //! What daruma-init leaves for the agent.
 //!
-//! `/var/lib/daruma/init-failures` outlives the reboot: one line `slot=B version=4.0.0 reason=…`
+//! `/var/lib/daruma/init-failures` outlives the reboot: one line `slot=B version=4.0.0 reason=...`
 //! per boot that was given up in the initramfs. `/run/daruma/init.log` holds this boot's warnings,
 //! one per line.
 

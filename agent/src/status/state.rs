@@ -228,8 +228,9 @@ mod tests {
 
     #[test]
     fn an_older_agent_reads_what_a_newer_one_wrote() {
-        let text = r#"{"new-field": 1, "events": [{"time_s": 1, "kind": "levitated", "slot": "A", "x": 2}]}"#;
-        let state: State = serde_json::from_str(text).unwrap();
+        let event = r#"{"time_s": 1, "kind": "levitated", "slot": "A", "x": 2}"#;
+        let text = format!(r#"{{"new-field": 1, "events": [{event}]}}"#);
+        let state: State = serde_json::from_str(&text).unwrap();
         assert_eq!(state.events[0].kind, Kind::Unknown);
     }
 

@@ -54,7 +54,7 @@ impl fmt::Display for Status {
             "in quarantine",
             self.quarantined.iter().map(|entry| {
                 format!(
-                    "{}  manifest {:.16}…  {}",
+                    "{}  manifest {:.16}...  {}",
                     entry.version, entry.manifest_sha256, entry.reason
                 )
             }),

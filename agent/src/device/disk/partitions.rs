@@ -30,7 +30,7 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
     let block = sys.join("class/block");
     let entries = fs::read_dir(&block).map_err(|error| format!("{}: {error}", block.display()))?;
     for entry in entries.flatten() {
-        // A partition's folder lies inside its disk's: …/sda/sda3.
+        // A partition's folder lies inside its disk's: .../sda/sda3.
         let Ok(folder) = entry.path().canonicalize() else { continue };
         let Ok(uevent) = fs::read_to_string(folder.join("uevent")) else { continue };
         let value =
@@ -119,7 +119,7 @@ pub(crate) fn others(sys: &Path, own: &str) -> Vec<String> {
 
 /// `major:minor` of what is mounted at `point`; of several mounts the last one is on top.
 fn mounted_number(mountinfo: &str, point: &str) -> Option<String> {
-    // proc(5): 36 35 98:0 /mnt1 /mnt2 rw,noatime … - ext3 /dev/root rw
+    // proc(5): 36 35 98:0 /mnt1 /mnt2 rw,noatime ... - ext3 /dev/root rw
     mountinfo.lines().rev().find_map(|line| {
         let mut fields = line.split(' ').skip(2);
         let number = fields.next()?;

@@ -157,7 +157,8 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         let align = ALIGNMENT as u64;
         let start = chunk.offset / align * align;
         let end = (chunk.offset + u64::from(chunk.len)).next_multiple_of(align);
-        let room = usize::try_from(end - start).unwrap_or(usize::MAX); // a chunk and two blocks at most
+        // A chunk and two blocks at most.
+        let room = usize::try_from(end - start).unwrap_or(usize::MAX);
         let piece = self.aligned.take().filter(|piece| piece.len() >= room);
         let piece = self.aligned.insert(piece.unwrap_or_else(|| Piece::with_room(room)));
         let bytes = &mut piece.bytes_mut()[..room];

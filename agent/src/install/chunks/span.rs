@@ -173,7 +173,8 @@ mod tests {
                 for (chunk, source) in chunks.iter().zip(&sources) {
                     let overlap = (chunk.offset + u64::from(chunk.len)).min(end)
                         .saturating_sub(chunk.offset.max(span.range.start));
-                    proptest::prop_assert!(!span.is_here || overlap == 0 || *source == Source::Here);
+                    let is_kept = overlap == 0 || *source == Source::Here;
+                    proptest::prop_assert!(!span.is_here || is_kept);
                     fetched += if *source == Source::Fetch { overlap } else { 0 };
                 }
                 proptest::prop_assert!(is_by_delta || fetched < FETCHED + BLOCK);

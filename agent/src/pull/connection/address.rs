@@ -129,7 +129,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls { "https" } else { "http" };
         let (path, query) =
-            self.path.split_once('?').map_or((self.path.as_str(), ""), |(path, _)| (path, "?…"));
+            self.path.split_once('?').map_or((self.path.as_str(), ""), |(path, _)| (path, "?..."));
         write!(f, "{scheme}://{}{path}{query}", self.authority())
     }
 }
@@ -143,7 +143,7 @@ mod tests {
     fn an_address_shows_neither_password_nor_query() {
         let address =
             Address::parse("https://me:s%3acret@Example.org:8443/a/b.daruma?token=x#top").unwrap();
-        assert_eq!(address.to_string(), "https://example.org:8443/a/b.daruma?…");
+        assert_eq!(address.to_string(), "https://example.org:8443/a/b.daruma?...");
         assert_eq!(address.path, "/a/b.daruma?token=x");
         assert_eq!(address.authorization.unwrap(), "Basic bWU6czpjcmV0");
     }
@@ -170,9 +170,9 @@ mod tests {
     fn a_location_is_taken_from_where_it_was_said() {
         let here = Address::parse("http://u:p@[::1]:8080/a/b?c").unwrap();
         for (location, there) in [
-            ("/x?y=http://z", "http://[::1]:8080/x?…"),
+            ("/x?y=http://z", "http://[::1]:8080/x?..."),
             ("x", "http://[::1]:8080/a/x"),
-            ("?d", "http://[::1]:8080/a/b?…"),
+            ("?d", "http://[::1]:8080/a/b?..."),
             ("//other/x", "http://other/x"),
             ("https://other:444/x", "https://other:444/x"),
         ] {

@@ -23,12 +23,11 @@ use crate::pull::connection::proxy::{Proxies, Proxy};
 use crate::pull::connection::tls::{Tls, TlsFiles};
 use crate::pull::trouble::Trouble;
 
-/// What the kernel, and HTTP/2, may hold for us is what brings this many bytes per second over the
-/// link …
+/// Bytes per second that the receive window is to allow: its size is this times the delay.
 const PER_SECOND: f64 = 4e6;
-/// … but at least and at most so many bytes. When the disk is slower than the link, this is what a
-/// killed install has fetched in vain, besides what it was about to write; without a bound, the
-/// kernel would let it grow to megabytes.
+/// The smallest and the largest receive window, bytes. A killed install has fetched its window in
+/// vain when the disk is slower than the link. Without a bound the kernel would let the window grow
+/// to megabytes.
 const WINDOW: std::ops::RangeInclusive<u32> = 32 << 10..=208 << 10;
 /// Most bytes of an answer's head, and of one piece of its body.
 const BUFFER: usize = 16 << 10;

@@ -123,7 +123,7 @@ impl Proxy {
             .map_err(|why| format!("not the address of a proxy: {why}"))?;
         if address.is_tls {
             return Err(
-                "a proxy that is itself reached over https is not supported; give it as http://…"
+                "a proxy that is itself reached over https is not supported; give it as http://..."
                     .to_owned(),
             );
         }
@@ -185,7 +185,10 @@ mod tests {
         #[test]
         fn no_environment_is_too_strange(proxy in ".{0,40}", except in "[a-z0-9.:/*,\\[\\] \
             -]{0,40}") {
-            let variable = |name: &str| Some(if name == "no_proxy" { except.clone() } else { proxy.clone() });
+            let variable = |name: &str| {
+                let value = if name == "no_proxy" { &except } else { &proxy };
+                Some(value.clone())
+            };
             for address in ["http://10.0.0.1/", "https://[fe80::1]/", "http://a.b/"] {
                 if let Ok(proxies) = Proxies::new(None, &variable) {
                     let _ = proxies.choose(&Address::parse(address).unwrap());

@@ -33,7 +33,8 @@ impl Version {
         match (&self.etag, &other.etag) {
             (Some(ours), Some(theirs)) => ours != theirs,
             _ => {
-                matches!((&self.modified, &other.modified), (Some(ours), Some(theirs)) if ours != theirs)
+                let dates = (&self.modified, &other.modified);
+                matches!(dates, (Some(ours), Some(theirs)) if ours != theirs)
             }
         }
     }

@@ -57,8 +57,9 @@ impl<'i> Remote<'i> {
     /// long the tail is.
     ///
     /// # Errors
-    /// [`crate::Exit::Network`], [`crate::Exit::Server`], [`crate::Exit::Budget`], [`crate::Exit::Config`], [`crate::Exit::Usage`] for
-    /// an address that is none, or what `interrupt` says.
+    /// [`crate::Exit::Network`], [`crate::Exit::Server`], [`crate::Exit::Budget`],
+    /// [`crate::Exit::Config`], [`crate::Exit::Usage`] for an address that is none, or what
+    /// `interrupt` says.
     pub(crate) fn open(
         device: &Device,
         pull: &Pull,

@@ -60,7 +60,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn spans_cover_every_range_with_few_requests(lengths in prop::collection::vec((0_u64..50, 0_u64..50), 0..80), most in 1_usize..20) {
+        fn spans_cover_every_range_with_few_requests(
+            lengths in prop::collection::vec((0_u64..50, 0_u64..50), 0..80),
+            most in 1_usize..20,
+        ) {
             let mut at = 0;
             let ranges: Vec<_> = lengths.iter().map(|(gap, length)| {
                 let start = at + gap;
@@ -71,7 +74,8 @@ mod tests {
             prop_assert!(spans.len() <= most);
             prop_assert!(spans.windows(2).all(|pair| pair[0].end < pair[1].start));
             for range in ranges.iter().filter(|range| range.start < range.end) {
-                prop_assert!(spans.iter().any(|span| span.start <= range.start && range.end <= span.end));
+                let covers = |span: &Range<u64>| span.start <= range.start && range.end <= span.end;
+                prop_assert!(spans.iter().any(covers));
             }
             prop_assert!(bytes(&spans) >= bytes(&ranges));
         }
