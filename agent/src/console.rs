@@ -1,39 +1,41 @@
 //! Lines for the person at the console, and the bar below them while something takes its time.
+//!
+//! `progress` decides what the bar shows.
+//! A line and the bar never mix, because one lock guards the terminal.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The bar that the terminal shows in its last line; empty: none. Held while a line is printed, so
-/// that two threads' lines and the bar do not mix.
+/// The bar in the terminal's last line. Empty: there is no bar. The lock is held while a line is
+/// printed.
 static BAR: Mutex<String> = Mutex::new(String::new());
-/// Back to the beginning of the line, and nothing in it.
+/// Moves to the beginning of the line and clears the line.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Prints a line. Nobody listening (a closed terminal, a pager that was left) is no reason to stop
-/// an install, let alone to panic, as `println!` does.
+/// Prints a line. A closed terminal or a pager that was left must not stop an install, so errors
+/// are ignored. `println!` would panic.
 pub fn say(line: impl fmt::Display) {
     above_the_bar(|| {
         let _ = writeln!(io::stdout(), "{line}");
     });
 }
 
-/// Prints a warning where errors go.
+/// Prints a warning on stderr.
 pub fn warn(line: impl fmt::Display) {
     above_the_bar(|| {
         let _ = writeln!(io::stderr(), "daruma: {line}");
     });
 }
 
-/// Puts `bar` in the place of the one that the terminal shows on stderr; empty: takes it away. What
-/// cannot be shown does not matter.
+/// Replaces the bar on stderr by `bar`. Empty: removes the bar. Errors do not matter.
 pub(crate) fn show_bar(bar: String) {
     let mut shown = shown();
     let _ = write!(io::stderr(), "{CLEAR}{bar}");
     *shown = bar;
 }
 
-/// The bar gives its line to what `print` prints, and stands below it again.
+/// Clears the bar, prints, and shows the bar again below.
 fn above_the_bar(print: impl FnOnce()) {
     let bar = shown();
     if bar.is_empty() {

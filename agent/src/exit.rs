@@ -1,11 +1,14 @@
 //! How `daruma` ends: one table of exit codes, and the error that carries one.
+//!
+//! `main` prints the error and exits.
+//! An exit code never changes its meaning, because scripts go by it.
 
 use std::fmt;
 
 use bundle::BundleError;
 
-/// The exit codes of `daruma`. Documented for users in `docs/operating.md`; numbers never change
-/// meaning.
+/// The exit codes of `daruma`. `docs/operating.md` documents them for users. A number never changes
+/// its meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Exit {
@@ -41,8 +44,8 @@ pub enum Exit {
     NotADevice = 22,
     /// The configuration is invalid.
     Config = 23,
-    // 24 is the bundler's: a tool of the build host is missing or failed.
-    /// The server cannot be reached, or a transfer does not get on.
+    // 24 belongs to the bundler: a tool of the build host is missing or failed.
+    /// The server cannot be reached, or a transfer makes no progress.
     Network = 25,
     /// The server's answers cannot be used: no ranges, another file than before, or lies.
     Server = 26,
@@ -74,10 +77,10 @@ impl Failure {
         Self { exit, message: one_line(&message.to_string()) }
     }
 
-    /// The failure that a bundle's error is, while `doing` something.
+    /// The failure for a bundle's error while `doing` something.
     ///
-    /// A source that knows why it could not be read (a web server) says so with a failure of its
-    /// own, which is then the one.
+    /// A web server knows why it could not be read and puts a failure of its own into the error.
+    /// That failure is returned as it is.
     pub(crate) fn from_bundle(doing: &str, error: &BundleError) -> Self {
         if let BundleError::Read { source, .. } = error
             && let Some(failure) = source.get_ref().and_then(|cause| cause.downcast_ref::<Self>())
@@ -99,7 +102,8 @@ impl Failure {
     }
 }
 
-/// `text` as one line that cannot move a terminal's cursor, whoever wrote what it quotes.
+/// `text` as one line without control characters. Whoever wrote a quoted part cannot move a
+/// terminal's cursor.
 pub(crate) fn one_line(text: &str) -> String {
     let line = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     let plain = |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };

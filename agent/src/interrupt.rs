@@ -1,5 +1,7 @@
-//! Ctrl-C and SIGTERM during an install: asked for between two pieces, so that every end is a clean
-//! one.
+//! Ctrl-C and SIGTERM during an install.
+//!
+//! Each long task asks between two pieces of its work whether to stop.
+//! A signal does not kill the process, so every end is a clean one.
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
@@ -7,15 +9,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::exit::{Exit, Failure};
 
-/// Whether somebody asked to stop.
+/// Knows whether somebody asked to stop.
 #[derive(Debug)]
 pub struct Interrupt {
     pending: Option<SignalFd>,
 }
 
 impl Interrupt {
-    /// Keeps SIGINT and SIGTERM from killing this thread and those that it starts from now on; they
-    /// are only seen by [`Interrupt::check`].
+    /// Blocks SIGINT and SIGTERM for this thread and for those that it starts later. Only
+    /// [`Interrupt::check`] sees them then.
     ///
     /// # Errors
     /// [`Exit::Unexpected`] when the kernel refuses.
@@ -32,7 +34,7 @@ impl Interrupt {
         Ok(Self { pending: Some(fd) })
     }
 
-    /// Nobody will ask.
+    /// An interrupt that never comes.
     #[must_use]
     pub fn never() -> Self {
         Self { pending: None }

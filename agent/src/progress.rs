@@ -1,11 +1,14 @@
-//! How far an install is: a bar on a terminal, a few plain lines elsewhere.
+//! The progress of an install: a bar on a terminal, a few plain lines elsewhere.
+//!
+//! `console` prints both.
+//! Stderr decides whether there is a terminal, because the bar goes there.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use crate::console::{say, show_bar};
 
-/// Plain lines come at each tenth of the whole, but at most this often.
+/// Plain lines come at each tenth of the whole, but not more often than this.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 /// Characters of a whole bar.
 const WIDTH: u64 = 40;
@@ -15,9 +18,9 @@ const WIDTH: u64 = 40;
 pub(crate) struct Progress {
     step: &'static str,
     total: u64,
-    /// What the bar shows, per cent; `None`: there is no terminal.
+    /// Percent that the bar shows. `None`: there is no terminal.
     shown: Option<u64>,
-    /// The tenth that the last plain line said.
+    /// The tenth that the last plain line named.
     told: u64,
     last_line: Instant,
 }

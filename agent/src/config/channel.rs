@@ -1,4 +1,7 @@
 //! Section `[channel]`: where updates come from, and when they may come.
+//!
+//! `channel` and `daemon::poll` act on it; `window` is the maintenance window.
+//! Without a `url` the device follows no channel.
 
 use std::time::Duration;
 
@@ -16,27 +19,27 @@ pub struct Channel {
     /// Absent: there is no channel.
     #[serde(deserialize_with = "address")]
     pub url: Option<String>,
-    /// Which of its channels.
+    /// Which of the repository's channels.
     #[serde(deserialize_with = "name")]
     pub name: ChannelName,
-    /// Seconds between two looks of the daemon; 0: it does not look by itself.
+    /// Seconds between two looks of the daemon. 0: the daemon does not look by itself.
     #[serde(rename = "poll-s", deserialize_with = "up_to_a_month")]
     pub poll: Duration,
-    /// Up to so many seconds more, at random, before every look, so that a fleet does not come all
-    /// at once.
+    /// Before every look the daemon waits up to this many seconds more, at random. So a fleet does
+    /// not come all at once.
     #[serde(rename = "jitter-s", deserialize_with = "up_to_a_month")]
     pub jitter: Duration,
-    /// When the daemon may install and reboot; absent: always.
+    /// When the daemon may install and reboot. Absent: always.
     pub window: Option<Window>,
     /// What the daemon does about the reboot after an install.
     pub reboot: Reboot,
-    /// Program and arguments; its exit code 0 says that the link is metered, and the daemon does
-    /// not download. Empty: it never is.
+    /// Program and arguments. Exit code 0 says that the link is metered, and the daemon does not
+    /// download. Empty: the link is never metered.
     pub metered_command: Vec<String>,
-    /// Whether the server is told what became of a release: committed or not, and nothing that
-    /// tells devices apart.
+    /// Whether the server is told if a release was committed or fell back. Nothing that tells
+    /// devices apart is sent.
     pub report: bool,
-    /// The device's id, which decides when its turn in a roll-out comes; absent: `/etc/machine-id`.
+    /// The device's id, which decides when its turn in a roll-out comes. Absent: `/etc/machine-id`.
     pub device_id: Option<String>,
 }
 
@@ -47,7 +50,7 @@ pub enum Reboot {
     /// Reboots, within the window.
     #[default]
     Window,
-    /// Leaves that to a person.
+    /// Leaves the reboot to a person.
     ByHand,
 }
 

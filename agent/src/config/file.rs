@@ -1,4 +1,7 @@
-//! `/etc/daruma/daruma.toml`: what an administrator may set. Strict: what is not known is refused.
+//! `/etc/daruma/daruma.toml`: the file as a whole.
+//!
+//! Each section has a type of its own, in `sections`, `channel` and `pull`.
+//! A key that is not known is refused, with its line and the key that was probably meant.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,9 +16,9 @@ use crate::config::sections::{Health, Recovery, Usb, Watchdog};
 use crate::device::Device;
 use crate::exit::{Exit, Failure, one_line};
 
-/// Where the configuration lies.
+/// Path of the configuration on the device.
 pub const FILE: &str = "/etc/daruma/daruma.toml";
-/// The default file, in which every key is documented; installed as `/etc/daruma/daruma.toml`.
+/// The default file, which documents every key. A device gets it as `/etc/daruma/daruma.toml`.
 pub const DEFAULT_FILE: &str = include_str!("../../dist/daruma.toml");
 
 /// The whole configuration. A missing file means all defaults.
@@ -24,13 +27,13 @@ pub const DEFAULT_FILE: &str = include_str!("../../dist/daruma.toml");
 pub struct Config {
     /// Folder of the public keys (`*.pem`) that may sign bundles.
     pub keyring: PathBuf,
-    /// How many different keys of the keyring must have signed a bundle.
+    /// How many different keys of the keyring must sign a bundle.
     #[serde(deserialize_with = "at_least_one")]
     pub keyring_threshold: u32,
-    /// Bundles below this version are refused. The running system's own floor counts too; the
-    /// higher one wins.
+    /// Bundles below this version are refused. The running system has a floor too; the higher of
+    /// the two counts.
     pub min_version: Version,
-    /// The command that reboots; empty: `systemctl reboot` under systemd, otherwise the system
+    /// The command that reboots. Empty: `systemctl reboot` under systemd, otherwise the system
     /// call.
     pub reboot_command: Vec<String>,
     /// Section `[health]`.
@@ -65,7 +68,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Parses the text of a configuration file; the error is one line that names the line number.
+    /// Parses the text of a configuration file. The error is one line with the line number.
     pub fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| {
@@ -80,9 +83,9 @@ impl Config {
         })
     }
 
-    /// What the daemon works with when the file cannot be used: the defaults. Where nobody else
-    /// feeds the hardware watchdog that daruma-init armed, the daemon must, or a slip of the pen
-    /// would end in one reset after the other.
+    /// The configuration of the daemon when the file cannot be used: the defaults. Without systemd
+    /// the daemon must also feed the hardware watchdog that daruma-init armed. Otherwise one typing
+    /// error would cause one reset after the other.
     #[must_use]
     pub fn makeshift(device: &Device) -> Self {
         let mut config = Self::default();
@@ -94,7 +97,7 @@ impl Config {
         config
     }
 
-    /// Loads `path`; a file that does not exist gives the defaults.
+    /// Loads `path`. A file that does not exist gives the defaults.
     pub fn load(path: &Path) -> Result<Self, Failure> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -115,8 +118,8 @@ impl Config {
     }
 }
 
-/// The expected key that is nearest to the unknown one, from serde's "unknown field `x`, expected
-/// one of ...".
+/// The known key that is most like the unknown one. `message` is serde's: "unknown field `x`,
+/// expected one of ...".
 fn did_you_mean(message: &str) -> Option<String> {
     let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = names.next()?;
@@ -127,7 +130,7 @@ fn did_you_mean(message: &str) -> Option<String> {
         .map(|(_, name)| name.to_owned())
 }
 
-/// What the daemon and the status say of a configuration that cannot be used.
+/// The line about a configuration that cannot be used, for the daemon and for `daruma status`.
 pub(crate) fn makeshift_line(failure: &Failure) -> String {
     format!(
         "{failure}; the daemon works with the defaults until that is mended and it is started again"

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// Longer than a day is a slip of the pen; zero would mean "never".
+/// From one second to one day. More would be a typing error, and zero would mean "never".
 pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     match u64::deserialize(deserializer)? {
         seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),

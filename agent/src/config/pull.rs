@@ -1,4 +1,7 @@
 //! Section `[pull]`: how bundles are fetched from web servers.
+//!
+//! `pull` acts on it.
+//! Headers and values are checked here, so none can become a second header or request.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::config::numbers::seconds;
 
-/// Headers that carry the protocol itself: whoever sets them breaks range requests.
+/// Headers that carry the protocol itself. Setting them would break range requests.
 const OWN_HEADERS: [&str; 9] = [
     "accept-encoding",
     "connection",
@@ -29,33 +32,32 @@ const HEADER_VALUE: usize = 4096;
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Pull {
-    /// Address of the proxy; `direct`: none; absent: what the environment says.
+    /// Address of the proxy. `direct`: no proxy. Absent: the environment's.
     pub proxy: Option<String>,
     /// PEM file of certificate authorities that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
     /// PEM file of the certificate (chain) that this device shows to a server that asks for one.
     pub client_cert: Option<PathBuf>,
-    /// PEM file of its key.
+    /// PEM file of the certificate's key.
     pub client_key: Option<PathBuf>,
-    /// Headers of every request, for the host that was named only: not for one that it redirects
-    /// to.
+    /// Headers of every request to the named host. A host that it redirects to does not get them.
     #[serde(deserialize_with = "headers")]
     pub headers: BTreeMap<String, String>,
-    /// Seconds until a connection must stand.
+    /// Seconds until a connection must be made.
     #[serde(rename = "connect-timeout-s", deserialize_with = "seconds")]
     pub connect_timeout: Duration,
-    /// A connection that brings fewer bytes per second than this, over `low_speed`, is given up.
+    /// Least bytes per second. A connection that is slower over `low_speed` is given up.
     pub low_speed_bytes_per_s: u64,
-    /// Seconds over which the speed is measured; a connection that brings nothing for so long is
-    /// given up in any case.
+    /// Seconds over which the speed is measured. A connection that brings nothing for so long is
+    /// always given up.
     #[serde(rename = "low-speed-s", deserialize_with = "seconds")]
     pub low_speed: Duration,
     /// Tries in a row without progress until an install gives up.
     #[serde(deserialize_with = "tries")]
     pub tries: u32,
-    /// Most bytes per second; 0: as fast as it goes.
+    /// Most bytes per second. 0: no limit.
     pub rate_limit_bytes_per_s: u64,
-    /// Most bytes that one install may fetch; 0: no limit.
+    /// Most bytes that one install may fetch. 0: no limit.
     pub byte_budget: u64,
     /// Most MiB of memory that applying a delta may take.
     #[serde(deserialize_with = "mebibytes")]
@@ -88,8 +90,7 @@ fn tries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     }
 }
 
-/// With less than the default no delta at all would be taken, and that by mistake rather than on
-/// purpose.
+/// Refuses less than the default: then no delta would be taken, and nobody would know why.
 fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         mib @ bundle::delta::limits::MEMORY.. => Ok(mib),
@@ -100,8 +101,7 @@ fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error
     }
 }
 
-/// Names of the letters that HTTP allows, values of one line: nothing in them can become a header
-/// or a request of its own.
+/// Names must have only letters that HTTP allows, and values only one line.
 fn headers<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {

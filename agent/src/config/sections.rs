@@ -14,7 +14,7 @@ use crate::config::numbers::seconds;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Usb {
-    /// Which bundles on it are installed.
+    /// Which bundles on the stick are installed.
     pub policy: UsbPolicy,
 }
 
@@ -22,12 +22,12 @@ pub struct Usb {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UsbPolicy {
-    /// None; sticks are not even mounted.
+    /// None. Sticks are not even mounted.
     #[default]
     Off,
-    /// Acceptable ones that are newer than the running system.
+    /// The newest acceptable bundle, if it is newer than the running system.
     Newer,
-    /// All acceptable ones but the running system itself, down to the floor.
+    /// Any acceptable bundle except the running system, down to the floor.
     AnySigned,
 }
 
@@ -35,7 +35,7 @@ pub enum UsbPolicy {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Recovery {
-    /// Folder of a light that shows what is being done with a stick, such as
+    /// Folder of a light that shows what happens with a stick, such as
     /// `/sys/class/leds/green:status`.
     pub led: Option<PathBuf>,
 }
@@ -44,10 +44,10 @@ pub struct Recovery {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Health {
-    /// Seconds from the start of the daemon in which all checks must pass once.
+    /// Seconds from the start of the daemon. Within them all checks must pass once.
     #[serde(rename = "deadline-s", deserialize_with = "seconds")]
     pub deadline: Duration,
-    /// Seconds that one check may take before it is killed and counts as failed.
+    /// Seconds that one check may take. After them it is killed and counts as failed.
     #[serde(rename = "check-timeout-s", deserialize_with = "seconds")]
     pub check_timeout: Duration,
     /// Seconds between a round with a failed check and the next round.
@@ -59,7 +59,7 @@ pub struct Health {
     pub default_route: bool,
     /// Host names that must resolve.
     pub dns: Vec<String>,
-    /// Names of processes of which at least one each must run.
+    /// Names of processes. At least one process of each name must run.
     pub process: Vec<String>,
 }
 
@@ -68,9 +68,9 @@ pub struct Health {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Watchdog {
-    /// The device to open and feed; absent: none.
+    /// The device to open and feed. Absent: none.
     pub device: Option<PathBuf>,
-    /// Seconds until the hardware resets the machine; it is fed twice as often.
+    /// Seconds until the hardware resets the machine. The daemon feeds it twice as often.
     #[serde(rename = "timeout-s", deserialize_with = "seconds")]
     pub timeout: Duration,
 }

@@ -1,4 +1,7 @@
 //! A maintenance window: a time of the day, UTC.
+//!
+//! `daemon::poll` waits for it.
+//! The device's clock counts, even if it is wrong.
 
 use std::str::FromStr;
 
@@ -6,26 +9,25 @@ use serde::Deserialize;
 
 const DAY_S: u64 = 86_400;
 
-/// From one minute of the day to another, UTC; it may go over midnight. By the device's clock,
-/// whatever that says.
+/// From one minute of the day to another, UTC. It may go over midnight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Window {
     /// Seconds after midnight.
     from_s: u64,
-    /// How long it is, seconds.
+    /// Length of the window, seconds.
     length_s: u64,
 }
 
 impl Window {
-    /// Seconds from `now_s` (since 1970) until the window is open; 0: it is.
+    /// Seconds from `now_s` (since 1970) until the window opens. 0: it is open.
     #[must_use]
     pub fn wait_s(&self, now_s: u64) -> u64 {
         let since = (now_s % DAY_S + DAY_S - self.from_s) % DAY_S;
         if since < self.length_s { 0 } else { DAY_S - since }
     }
 
-    /// How long it is, seconds.
+    /// Length of the window, seconds.
     #[must_use]
     pub fn length_s(&self) -> u64 {
         self.length_s

@@ -1,4 +1,7 @@
-//! The kernel command line that grub.cfg made: which slot runs.
+//! The kernel command line that grub.cfg made: it says which slot runs.
+//!
+//! Leaves the words of others to their owners.
+//! daruma-init splits the line in the same way, so both take the same slot for the running one.
 
 use image_layout::Slot;
 
@@ -11,7 +14,7 @@ pub enum Booted {
     Recovery,
 }
 
-/// The Daruma words of a kernel command line; all others are somebody else's.
+/// The Daruma words of a kernel command line. All other words belong to others.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CommandLine {
     /// `daruma.slot=`
@@ -23,8 +26,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Parses the text of `/proc/cmdline`. `None`: this machine was not booted by Daruma's
-    /// grub.cfg.
+    /// Parses the text of `/proc/cmdline`. `None`: Daruma's grub.cfg did not boot this machine.
     ///
     /// The last of several equal words wins, as in the kernel.
     #[must_use]
@@ -45,9 +47,9 @@ impl CommandLine {
     }
 }
 
-/// The kernel's own splitting, as in daruma-init: blanks divide, except between double quotes,
-/// which are dropped. Were the two to differ, the agent could take the running slot for the idle
-/// one.
+/// Splits as the kernel and daruma-init do: blanks divide the words, except between double quotes.
+/// The quotes are dropped. With another splitting, the agent could take the running slot for the
+/// idle one.
 fn words(text: &str) -> Vec<String> {
     let mut quoted = false;
     let divides = |c: char| {

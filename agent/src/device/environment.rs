@@ -1,4 +1,7 @@
 //! The boot environment as the agent uses it: loaded once, changed in memory, written once.
+//!
+//! `grub-env` knows the format, the place on the disk and the moves that are allowed.
+//! Whoever writes it holds the lock of the device.
 
 use grub_env::{BootState, Env, EnvError, EnvStore, PLACE};
 use image_layout::label;
@@ -8,20 +11,20 @@ use crate::device::disk::opener::AnyDisk;
 use crate::device::machine::Device;
 use crate::exit::{Exit, Failure};
 
-/// The environment of a device, open for writing. Whoever has it should hold the [`crate::Lock`].
+/// The environment of a device, open for writing. Its owner should hold the [`crate::Lock`].
 pub(crate) struct Environment {
     store: EnvStore<AnyDisk>,
-    /// As it is on the disk.
+    /// What the disk holds.
     env: Env,
-    /// Where the disk hangs, to be noted with the next write.
+    /// The place of the disk in the machine, to be noted with the next write.
     place: Option<String>,
-    /// What is wrong with the copies on the disk, one line each; empty once they have been healed.
+    /// What is wrong with the copies on the disk, one line each. Empty once they are healed.
     damage: Vec<String>,
     partition: String,
 }
 
 impl Environment {
-    /// Loads it.
+    /// Loads the environment of `device`.
     pub(crate) fn load(device: &Device) -> Result<Self, Failure> {
         let store = device.environment()?;
         let partition = device.partition(label::ESP)?.display().to_string();
@@ -34,28 +37,28 @@ impl Environment {
         Ok(Self { store, env: loaded.env, place: None, damage: loaded.damage, partition })
     }
 
-    /// What it says.
+    /// The boot state that the environment holds.
     pub(crate) fn state(&self) -> BootState {
         BootState::from_env(&self.env)
     }
 
-    /// What is wrong with it.
+    /// What is wrong with the environment, one line each.
     pub(crate) fn damage(&self) -> &[String] {
         &self.damage
     }
 
-    /// Has the next [`Environment::write`] note where the disk hangs: what daruma-init goes by
+    /// Makes the next [`Environment::write`] note the disk's place. daruma-init goes by the place
     /// where nothing else tells this disk from a clone.
     pub(crate) fn note_place(&mut self, place: &str) {
         self.place = Some(place.to_owned());
     }
 
-    /// Makes it say `state`, durably. Writes nothing when it says so already and is undamaged: the
-    /// ESP is flash that wears, too.
+    /// Writes `state` durably. Writes nothing when the disk holds it already and is undamaged,
+    /// because the ESP may be flash, which wears.
     pub(crate) fn write(&mut self, state: &BootState) -> Result<(), Failure> {
         let mut env = self.env.clone();
         state.apply_to(&mut env);
-        // Without room for it the device works all the same.
+        // A device whose environment has no room for the place works all the same.
         if let Some(place) = &self.place
             && env.get(PLACE).as_ref() != Some(place)
         {
@@ -68,8 +71,8 @@ impl Environment {
             if self.damage.is_empty() { self.store.store(&env) } else { self.store.heal(&env) };
         match written {
             Ok(()) => {}
-            // GRUB goes by the first copy, which says what it should; the daemon mends the second
-            // at its next start.
+            // GRUB reads the first copy, which is right. The daemon mends the second at its next
+            // start.
             Err(error @ EnvError::BakNotWritten(_)) => {
                 warn(format_args!("writing the boot environment on {}: {error}", self.partition))
             }

@@ -1,4 +1,7 @@
 //! What kind of device this is, and the oldest version that may be installed on it.
+//!
+//! `slot_config` reads the file that says so.
+//! Recovery has no running slot: it asks its own archive, and both slots for their floors.
 
 use std::fs;
 
@@ -9,12 +12,12 @@ use crate::device::command_line::Booted;
 use crate::device::machine::Device;
 use crate::device::slot_config::SlotConfig;
 
-/// What recovery is told of the device; the bundler puts it into the recovery archive.
+/// Tells recovery what the device is. The bundler puts it into the recovery archive.
 const RECOVERY_CFG: &str = "/etc/daruma/recovery.cfg";
 
-/// The running system's; in recovery, where none runs, that of the recovery archive, with the
-/// highest floor of the slots that are committed: both slots' kernels may be dead, and an older
-/// release must not come in that way.
+/// The identity of the running system. In recovery, it is that of the recovery archive, with the
+/// highest floor of the committed slots. So an older release cannot come in while both kernels are
+/// dead.
 ///
 /// # Errors
 /// The cause, for one line.

@@ -1,4 +1,7 @@
 //! The lock: one process at a time changes the device.
+//!
+//! Who takes it decides how long to hold it, and whether to try again.
+//! The kernel frees it when the process ends, however it ends.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -9,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::exit::{Exit, Failure};
 
-/// Held until it is dropped or the process ends, however it ends.
+/// Holds the lock until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
@@ -19,7 +22,7 @@ impl Lock {
     /// Takes the lock at `path` without waiting.
     ///
     /// # Errors
-    /// [`Exit::Locked`] with the holder's process id when another process has it.
+    /// [`Exit::Locked`], with the holder's process id, when another process holds it.
     pub fn take(path: &Path) -> Result<Self, Failure> {
         let failure = |exit, cause: String| {
             Failure::new(exit, format!("taking the lock {}: {cause}", path.display()))
@@ -33,7 +36,8 @@ impl Lock {
         let file = open().map_err(|error| failure(Exit::Unexpected, error.to_string()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
-                // Only for the other one's message; the lock itself is the kernel's.
+                // The id is only for the message of the process that comes second. The kernel keeps
+                // the lock.
                 let _ = file
                     .set_len(0)
                     .and_then(|()| file.rewind())

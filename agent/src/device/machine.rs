@@ -1,5 +1,7 @@
-//! The device: where its partitions, files and runtime folder are. Nothing else looks at the
-//! running system.
+//! The device: where its partitions, its files and its runtime folder are.
+//!
+//! `disk/` finds and opens the partitions, `environment` changes what boots.
+//! Nothing else looks at the running system; a test gives a folder instead.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -21,7 +23,7 @@ pub struct Device {
     root: PathBuf,
     is_real: bool,
     partitions: Partitions,
-    /// What daruma-init found of the disk, if it said so.
+    /// What daruma-init recorded of the disk. `None`: it recorded nothing.
     record: Option<DiskRecord>,
     command_line: CommandLine,
     opener: Opener,
@@ -32,7 +34,7 @@ impl Device {
     /// partitions may be missing.
     ///
     /// # Errors
-    /// [`Exit::NotADevice`] when it was not booted by Daruma's grub.cfg or lacks partitions.
+    /// [`Exit::NotADevice`] when Daruma's grub.cfg did not boot it, or when it lacks partitions.
     pub fn discover() -> Result<Self, Failure> {
         let command_line = read_command_line(Path::new("/proc/cmdline"))?;
         let failure = |cause: String| {
@@ -71,8 +73,8 @@ impl Device {
         })
     }
 
-    /// A device laid out in `folder`: files named like the partitions, folders `etc`, `var`, `run`
-    /// (and `proc`, for health checks), and the file `cmdline`.
+    /// A device laid out in `folder`. The folder holds files named like the partitions, the folders
+    /// `etc`, `var` and `run`, and the file `cmdline`. Health checks also need `proc`.
     ///
     /// # Errors
     /// [`Exit::NotADevice`] when one of them is missing.
@@ -81,8 +83,8 @@ impl Device {
         let mut partitions = Partitions::new();
         for label in label::ALL {
             let path = folder.join(label);
-            // bios, recovery and var are not needed for anything that the agent does itself.
-            // A file that stands for a partition, or the block device itself.
+            // The agent itself does not need bios, recovery and var. Each file stands for a
+            // partition, or is the block device itself.
             if path.exists() && !path.is_dir() {
                 partitions.insert(label.to_owned(), path);
             }
@@ -96,13 +98,13 @@ impl Device {
         Ok(device)
     }
 
-    /// The same device, whose partitions are opened by `opener`: the power-cut sweep's way in.
+    /// The same device with another opener of its partitions. The power-cut sweep comes in here.
     #[must_use]
     pub fn with_opener(self, opener: Opener) -> Self {
         Self { opener, ..self }
     }
 
-    /// Whether this is the machine that the program runs on: only that one can be rebooted.
+    /// True if the program runs on this machine. Only this machine can be rebooted.
     #[must_use]
     pub fn is_real(&self) -> bool {
         self.is_real
@@ -143,7 +145,7 @@ impl Device {
         })
     }
 
-    /// What daruma-init found of the disk that GRUB started from, if it said so.
+    /// What daruma-init recorded of the disk that GRUB started from.
     pub(crate) fn disk_record(&self) -> Option<&DiskRecord> {
         self.record.as_ref()
     }
@@ -161,7 +163,7 @@ impl Device {
         self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
     }
 
-    /// Takes the lock of everything that changes the device, without waiting.
+    /// Takes the lock that every change of the device needs. Does not wait.
     ///
     /// # Errors
     /// [`Exit::Locked`] when another process holds it.
@@ -197,15 +199,15 @@ impl Device {
         EnvStore::open(disk).map_err(|error| failure(&error))
     }
 
-    /// Opens the partition `path`, one that [`Device::partition`] gave.
+    /// Opens the partition `path`, which [`Device::partition`] gave.
     pub(crate) fn open(&self, path: &Path, access: Access) -> std::io::Result<AnyDisk> {
         self.opener.open(path, access)
     }
 
-    /// What lies in a slot, by the `slot.cfg` of its boot image.
+    /// What a slot holds, by the `slot.cfg` of its boot image.
     ///
     /// # Errors
-    /// The cause, for one line: the slot is empty or its boot image is damaged.
+    /// The cause, for one line: the slot is empty, or its boot image is damaged.
     pub fn slot_config(&self, slot: Slot) -> Result<SlotConfig, String> {
         let path = self.partition(slot.boot_label()).map_err(|failure| failure.message)?;
         let disk = self

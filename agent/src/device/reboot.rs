@@ -10,10 +10,9 @@ use nix::sys::reboot::{RebootMode, reboot};
 use crate::device::machine::Device;
 use crate::exit::{Exit, Failure};
 
-/// Asks for a reboot: the configured command, else systemd, else the kernel.
+/// Asks for a reboot: by `reboot_command`, or by systemd, or by the kernel.
 ///
-/// A device laid out in a folder is not the machine that this runs on; without a configured command
-/// nothing is rebooted there.
+/// Without a configured command, a device laid out in a folder is not rebooted.
 ///
 /// # Errors
 /// [`Exit::Unexpected`] when the command fails, or when there is nothing to reboot.
@@ -41,7 +40,7 @@ pub(crate) fn ask(device: &Device, reboot_command: &[String]) -> Result<(), Fail
     Ok(())
 }
 
-/// Reboots at once, without asking anybody, after a sync.
+/// Syncs, and reboots at once without asking anybody.
 ///
 /// # Errors
 /// [`Exit::Unexpected`] when the kernel refuses (the program is not root).

@@ -1,4 +1,7 @@
-//! `slot.cfg`, the file in a boot image that only sets variables: what a slot holds.
+//! `slot.cfg`, the file in a boot image that says what a slot holds.
+//!
+//! `bundler` writes it, GRUB reads it too, `bundle` reads files out of a boot image.
+//! The file only sets variables, so that GRUB can source it.
 
 use std::path::Path;
 
@@ -20,12 +23,12 @@ pub struct SlotConfig {
     pub version: Version,
     /// The build id.
     pub build: String,
-    /// Versions below this one must not follow it (the anti-rollback floor).
+    /// No version below this one may follow it (the anti-rollback floor).
     pub min_version: Version,
 }
 
 impl SlotConfig {
-    /// Reads it out of the boot image on the partition `path`, open as `disk`. The error is the
+    /// Reads `slot.cfg` of the boot image on the partition `path`, open as `disk`. The error is the
     /// cause, for one line.
     pub(crate) fn read(disk: &impl Disk, path: &Path) -> Result<Self, String> {
         let bytes = bundle::StoredSquashfs::read_file(disk, FILE)
@@ -34,7 +37,7 @@ impl SlotConfig {
             .map_err(|error| format!("{FILE} of {}: {error}", path.display()))
     }
 
-    /// Parses the text.
+    /// Parses the text of `slot.cfg`.
     ///
     /// # Errors
     /// Says which variable is missing or is not a version.
@@ -63,13 +66,13 @@ impl SlotConfig {
         let compatible: Compatible = value("daruma_compatible")?
             .parse()
             .map_err(|error| format!("daruma_compatible: {error}"))?;
-        // Only shown to people, and so not worth a refusal.
+        // The build id is only shown to people. A wrong one is not worth a refusal.
         let build = value("daruma_build").ok().and_then(|build| build.parse::<BuildId>().ok());
         Ok(Self {
             compatible: compatible.as_str().to_owned(),
             version: version("daruma_version")?,
             build: build.map_or_else(String::new, |build| build.as_str().to_owned()),
-            // No floor is a floor of nothing.
+            // A missing floor allows every version.
             min_version: if value("daruma_min_version").is_ok() {
                 version("daruma_min_version")?
             } else {

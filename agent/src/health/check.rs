@@ -45,7 +45,7 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// The configuration cannot be used, so what should be checked is not known.
+    /// The failure of a configuration that cannot be used: nobody knows what to check.
     pub(crate) fn of_configuration(failure: &Failure) -> Self {
         Self { check: "configuration".to_owned(), cause: format!("is impossible: {failure}") }
     }
@@ -58,7 +58,7 @@ impl fmt::Display for Failed {
 }
 
 impl Check {
-    /// The name for messages.
+    /// The name that messages use.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Executable(path) => {
@@ -72,7 +72,7 @@ impl Check {
         }
     }
 
-    /// Runs it; after `limit` it has failed, and its process group is killed.
+    /// Runs the check. After `limit` it has failed, and its process group is killed.
     pub(crate) async fn run(&self, limit: Duration) -> Result<(), Failed> {
         let result = match self {
             Self::Executable(path) => run_command(Command::new(path), limit).await,

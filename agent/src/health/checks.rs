@@ -1,8 +1,8 @@
-//! Health: what must hold before a system is committed.
+//! The checks of a device, in rounds.
 //!
-//! A round runs every check once, one after the other: first the built-in ones of the
-//! configuration, then the executables of `/etc/daruma/health.d` in the order of their names. A
-//! round passes when all of them do.
+//! `check` runs one of them.
+//! A round runs the built-in checks first, then the executables of `/etc/daruma/health.d` by name.
+//! It passes when every check passes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use crate::config;
 use crate::device::Device;
 use crate::health::check::{Check, Failed};
 
-/// Where a system's own checks lie.
+/// Folder of a system's own checks.
 pub const FOLDER: &str = "/etc/daruma/health.d";
 
 /// The checks of a device, ready to run.
@@ -30,8 +30,8 @@ pub struct Checks {
 impl Checks {
     /// The checks that the configuration and the folder ask for.
     ///
-    /// A folder or file that cannot be read becomes a check that fails: a system whose checks
-    /// cannot be run has not proved anything.
+    /// A folder or file that cannot be read becomes a check that fails. A system whose checks
+    /// cannot run has not proved anything.
     #[must_use]
     pub fn of(device: &Device, config: &config::Health) -> Self {
         let mut checks = builtin(device, config);
@@ -57,7 +57,7 @@ impl Checks {
         self.checks.len()
     }
 
-    /// Rounds until one passes or the deadline is over; then what failed last.
+    /// Runs rounds until one passes or the deadline is over. The error is what failed last.
     pub async fn until_deadline(&self) -> Result<(), Failed> {
         let end = Instant::now() + self.deadline;
         loop {
@@ -72,7 +72,7 @@ impl Checks {
         }
     }
 
-    /// Rounds until one passes, however long it takes: a degraded system may still recover.
+    /// Runs rounds until one passes, however long it takes. A degraded system may still recover.
     pub async fn until_passed(&self) {
         loop {
             tokio::time::sleep(self.retry).await;
@@ -82,7 +82,7 @@ impl Checks {
         }
     }
 
-    /// One round, whose checks are also cut off at `end`; it stops at the first check that fails.
+    /// Runs one round, up to the first check that fails. At `end` the check that runs is cut off.
     async fn round(&self, end: Option<Instant>) -> Result<(), Failed> {
         for check in &self.checks {
             let left = end.map_or(self.timeout, |end| {
@@ -106,8 +106,8 @@ fn builtin(device: &Device, config: &config::Health) -> Vec<Check> {
     checks
 }
 
-/// The executables of `folder` by name; a missing folder holds none, hidden files and files that
-/// are not executable are not meant (README, editor backups).
+/// The executables of `folder` by name. A missing folder holds none. Hidden files and files that
+/// are not executable are not checks (README, editor backups).
 fn executables(folder: &std::path::Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -118,7 +118,7 @@ fn executables(folder: &std::path::Path) -> std::io::Result<Vec<PathBuf>> {
     for entry in entries {
         let entry = entry?;
         let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        // A dangling link is a check that was meant and cannot run; running it says so.
+        // Somebody meant a dangling link to be a check. Running it says that it cannot run.
         let executable = fs::metadata(entry.path())
             .map_or(true, |m| m.is_file() && m.permissions().mode() & 0o111 != 0);
         if !hidden && executable {

@@ -18,7 +18,8 @@ use tokio::process::Command;
 /// Bytes of a check's output that are kept: its end.
 const OUTPUT_KEPT: usize = 512;
 
-/// Kills the whole group when the check is given up: at its limit, or because the daemon stops.
+/// Kills the whole process group when the check is given up: at its limit, or when the daemon
+/// stops.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
@@ -45,13 +46,13 @@ pub(crate) async fn run_command(mut command: Command, limit: Duration) -> Result
 }
 
 async fn run_to_end(command: &mut Command, output: &mut Tail) -> io::Result<ExitStatus> {
-    // One pipe for both, so that the lines stay in order.
+    // One pipe takes both outputs, so the lines stay in order.
     let (reader, writer) = io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
     let mut child = command.spawn()?;
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
-    // The command holds our copies of the pipe's writing end; without them the end of output can be
-    // seen.
+    // The command holds our copies of the pipe's writing end. While they are open, the end of the
+    // output cannot be seen.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut reader = pipe::Receiver::from_owned_fd(reader.into())?;
     let mut piece = [0; OUTPUT_KEPT];
@@ -62,7 +63,7 @@ async fn run_to_end(command: &mut Command, output: &mut Tail) -> io::Result<Exit
                 0 => break child.wait().await?,
                 count => output.push(&piece[..count]),
             },
-            // A child that it left behind may hold the pipe open for ever.
+            // A child that the check left behind may hold the pipe open for ever.
             status = child.wait() => break status?,
         }
     };
@@ -79,7 +80,7 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// The end of an output, shown as one line behind a colon.
+/// The end of an output, shown as one line after a colon.
 #[derive(Default)]
 struct Tail(Vec<u8>);
 
@@ -98,7 +99,7 @@ impl fmt::Display for Tail {
         if lines.is_empty() {
             return Ok(());
         }
-        // Control characters would let a check write over the console of whoever reads the status.
+        // With control characters a check could write over the console of whoever reads the status.
         let shown: String =
             lines.join(" | ").chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         write!(f, ": {shown}")

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Whether the kernel's tables below `net` have a default route, of IPv4 or IPv6, that is up.
+/// Succeeds if the kernel's tables below `net` have a default route, IPv4 or IPv6, that is up.
 pub(crate) fn default_route(net: &Path) -> Result<(), String> {
     const UP: u32 = 1;
     const REJECT: u32 = 0x200;
@@ -27,7 +27,7 @@ pub(crate) fn default_route(net: &Path) -> Result<(), String> {
     if ipv4 || ipv6 { Ok(()) } else { Err("found none".to_owned()) }
 }
 
-/// Whether the system's resolver knows an address of `host`.
+/// Succeeds if the system's resolver knows an address of `host`.
 pub(crate) async fn resolves(host: &str, limit: Duration) -> Result<(), String> {
     match tokio::time::timeout(limit, tokio::net::lookup_host((host, 0))).await {
         Ok(Ok(mut addresses)) => {
@@ -38,9 +38,9 @@ pub(crate) async fn resolves(host: &str, limit: Duration) -> Result<(), String> 
     }
 }
 
-/// Whether a process called `name` runs, by the tables below `proc`.
+/// Succeeds if a process called `name` runs, by the tables below `proc`.
 pub(crate) fn process_runs(proc: &Path, name: &str) -> Result<(), String> {
-    // TASK_COMM_LEN is 16 with the final zero; the full name is at the start of cmdline.
+    // TASK_COMM_LEN is 16 with the final zero. The full name is at the start of cmdline.
     let short: String = name.chars().take(15).collect();
     let entries = fs::read_dir(proc)
         .map_err(|error| format!("cannot be run: {}: {error}", proc.display()))?;

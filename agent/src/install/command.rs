@@ -21,11 +21,11 @@ use crate::install::web::{WebBundle, install_from_web};
 use crate::interrupt::Interrupt;
 
 /// Installs the bundle `file`, a path or an address (`http://`, `https://`, `oci://`), into the
-/// slot that does not run. Returns what to tell the person.
+/// idle slot. Returns what to tell the person.
 ///
 /// # Errors
-/// Every refusal has its own [`Exit`]; all up to [`Exit::Locked`] leave slot and environment as
-/// they were. After that the idle slot is marked bad until an install succeeds.
+/// Every refusal has its own [`crate::Exit`]. All up to [`crate::Exit::Locked`] leave slot and
+/// environment as they were. After that the idle slot is marked bad until an install succeeds.
 pub fn install(
     device: &Device,
     config: &Config,
@@ -53,7 +53,7 @@ pub fn install(
     ))
 }
 
-/// `file` as text, if it is an address and no path.
+/// `file` as text if it is an address. `None`: it is a path.
 fn web_address(file: &Path) -> Option<&str> {
     let is_web = |text: &&str| {
         if bundle::oci::is_oci(text) {

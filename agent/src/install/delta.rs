@@ -1,5 +1,7 @@
-//! The chunks of an update by way of a delta: made of the running slot and of what the delta says,
-//! in their order.
+//! The chunks of a bundle, made from a delta and the running slot.
+//!
+//! `bundle::delta` applies the delta; `chunks::reader` hashes each chunk and asks for the next.
+//! A delta that fails is no error: the rest comes as chunks of the bundle.
 
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -17,19 +19,19 @@ use crate::exit::Failure;
 type Next<'a> =
     Box<dyn FnMut(&mut Vec<u8>) -> Result<Option<(&'static str, usize)>, BundleError> + Send + 'a>;
 
-/// A delta that is being applied. When it fails, what is left comes from elsewhere.
+/// A delta that is being applied. If it fails, the remaining chunks come from elsewhere.
 pub(crate) struct DeltaSource<'a> {
-    /// `None` once it has failed or has given everything.
+    /// `None` when it has failed or has given everything.
     next: Mutex<Option<Next<'a>>>,
 }
 
 impl<'a> DeltaSource<'a> {
-    /// Begins to apply the delta that `from` gives, from the running slot, which holds the bundle
-    /// with the manifest `old`, to `new`, in at most `memory_mib` of memory.
+    /// Begins to apply the delta `from` to the running slot. The slot holds the bundle with the
+    /// manifest `old`; the result is `new`. Takes at most `memory_mib` of memory.
     ///
     /// # Errors
-    /// The running slot cannot be opened, or it is not a delta from `old` to `new` for this program
-    /// and so much memory.
+    /// The running slot cannot be opened, or the delta does not lead from `old` to `new`, or it
+    /// needs another program or more memory.
     pub(crate) fn open<N: Sync>(
         device: &Device,
         running: Slot,
@@ -54,15 +56,15 @@ impl<'a> DeltaSource<'a> {
         Ok(Self { next: Mutex::new(Some(next)) })
     }
 
-    /// Puts chunk `index` of `image` into `buf`: it, or one behind it, was not asked for before.
-    /// False: the delta does not give it, and nothing more from now on.
+    /// Puts chunk `index` of `image` into `buf`. Chunks are asked for in their order. False: the
+    /// delta does not give this chunk, and will give no other.
     pub(crate) fn take(&self, image: &str, index: usize, buf: &mut Vec<u8>) -> bool {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match next.as_mut().map(|next| next(buf)) {
                 None => return false,
                 Some(Ok(Some(made))) if made == (image, index) => return true,
-                // What lies in its place already.
+                // The slot holds this chunk already.
                 Some(Ok(Some(_))) => {}
                 Some(Ok(None)) => *next = None,
                 Some(Err(error)) => {
@@ -74,7 +76,7 @@ impl<'a> DeltaSource<'a> {
     }
 }
 
-/// The line of a delta that cannot be used; what comes instead is no failure.
+/// The warning for a delta that cannot be used. The update comes another way, so it is no failure.
 pub(crate) fn unusable(cause: &Failure) -> String {
     format!("{cause}; the update comes another way")
 }

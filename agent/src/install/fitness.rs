@@ -19,6 +19,10 @@ use crate::status::state::Quarantined;
 use crate::status::state_file::StateFile;
 use crate::trust::keys::bundle_keys;
 
+/// Opens the bundle `file` and verifies its signatures.
+///
+/// # Errors
+/// The keys cannot be loaded, the file cannot be read, or it is no acceptable bundle.
 pub(crate) fn open(
     config: &Config,
     device: &Device,
@@ -31,6 +35,10 @@ pub(crate) fn open(
     Bundle::open(disk, &keyring).map_err(|error| Failure::from_bundle(doing, &error))
 }
 
+/// Checks that the bundle is for this device, not below the floor, and fits into slot `target`.
+///
+/// # Errors
+/// The exit code of the rule that the bundle breaks.
 pub(crate) fn check_fitness<D>(
     device: &Device,
     config: &Config,
@@ -62,11 +70,12 @@ pub(crate) fn check_fitness<D>(
     verified.check(&policy).map_err(|error| Failure::from_bundle(doing, &error))
 }
 
-/// The bundle's entry in quarantine, if it failed on this device before.
+/// The quarantine entry of the bundle. `None`: it did not fail on this device.
 pub(crate) fn quarantine_of<D>(device: &Device, verified: &Verified<D>) -> Option<Quarantined> {
     StateFile::of(device).load().0.quarantined(&verified.manifest_sha256().to_string()).cloned()
 }
 
+/// The refusal of a bundle that is in quarantine.
 pub(crate) fn quarantined(doing: &str, entry: &Quarantined) -> Failure {
     Failure::new(
         Exit::Quarantined,
@@ -78,6 +87,10 @@ pub(crate) fn quarantined(doing: &str, entry: &Quarantined) -> Failure {
     )
 }
 
+/// Verifies every byte of the payload.
+///
+/// # Errors
+/// The content does not match its hashes, or what `interrupt` says.
 pub(crate) fn verify_payload<D: Disk + Sync>(
     verified: &Verified<D>,
     interrupt: &Interrupt,

@@ -30,8 +30,8 @@ use crate::progress::{Progress, megabytes};
 use crate::status::state::Kind;
 use crate::status::state_file::StateFile;
 
-/// Installs a bundle that has been opened into the slot that does not run. `doing` begins each
-/// failure's line. Returns the version.
+/// Installs an opened bundle into the idle slot. `doing` begins the line of each failure. Returns
+/// the version.
 ///
 /// # Errors
 /// As [`crate::install`].
@@ -45,7 +45,7 @@ pub fn install_bundle<D: Disk + Sync>(
     doing: &str,
 ) -> Result<Version, Failure> {
     let target = !device.running()?;
-    // Nothing of this touches the slot: fitness for this device, and every byte of the payload.
+    // Nothing here touches the slot: fitness for this device, and every byte of the payload.
     check_fitness(device, config, verified, target, doing)?;
     if let Some(entry) = quarantine_of(device, verified)
         && !options.allow_quarantined
@@ -59,11 +59,11 @@ pub fn install_bundle<D: Disk + Sync>(
     write_slot(device, verified, origin, target, BootState::begin_install, "", interrupt, doing)
 }
 
-/// The move of the boot state that makes a slot's overwriting safe.
+/// The move of the boot state that makes overwriting a slot safe.
 pub(crate) type Begin = fn(&mut BootState, Slot) -> Result<(), TransitionError>;
 
-/// Writes a verified bundle into `target` and puts it on trial; the part of an install that changes
-/// the device. `how` goes into the event. Returns the version.
+/// Writes a verified bundle into `target` and puts it on trial. `how` goes into the event. Returns
+/// the version.
 #[expect(
     clippy::too_many_arguments,
     reason = "each is another thing, and both callers have them one by one"
@@ -137,7 +137,7 @@ pub(crate) fn write_slot<D: Disk + Sync>(
         expect(plan.missing())?;
     }
 
-    // Step 1: the idle slot is not bootable any more.
+    // Step 1: the idle slot cannot be booted any more.
     environment.write(&boot)?;
     forget_settings(device, target);
     // Steps 2 and 3: written, synced, read back and compared.
@@ -150,7 +150,7 @@ pub(crate) fn write_slot<D: Disk + Sync>(
         &mut Progress::start("writing", bytes),
     )?;
     interrupt.check()?;
-    // Before the flip: were the slot to fail, its manifest must be known, to be put into
+    // The manifest must be known before the flip. If the slot fails, the manifest goes into
     // quarantine.
     StateFile::of(device).change(|state| {
         state.remember(target, version, build, &verified.manifest_sha256().to_string());
@@ -162,8 +162,8 @@ pub(crate) fn write_slot<D: Disk + Sync>(
     Ok(version.clone())
 }
 
-/// The slot's uppers belong to the system that is being overwritten. Without its name on them,
-/// daruma-init starts from a copy of the running slot's, also when the very same image is installed
+/// Removes the names from the slot's uppers, which belong to the system that is overwritten.
+/// daruma-init then starts from a copy of the running slot's upper, even if the same image comes
 /// again.
 fn forget_settings(device: &Device, target: Slot) {
     for kind in ["etc", "root"] {

@@ -9,30 +9,31 @@ use crate::device::slot::running::Reading;
 use crate::exit::Failure;
 use crate::install::chunks::delta_way::DeltaWay;
 
-/// Where a bundle is, as far as an install differs by it.
+/// Where a bundle comes from.
 pub enum Origin<'a> {
-    /// A file at hand: every byte of it is verified before the slot is touched, and everything is
-    /// read from it.
+    /// A file at hand. Every byte is verified before the slot is touched, and all is read from the
+    /// file.
     File,
-    /// Far away: what the slots have already is not fetched.
+    /// A bundle far away. What the slots hold already is not fetched.
     Remote {
-        /// Before the slot is touched, it is told which ranges of the bundle will be read: bytes,
-        /// ascending. (Others too, where a slot does not hold what it seemed to.) Its failure ends
-        /// the install.
+        /// Is told before the slot is touched which ranges of the bundle will be read: bytes,
+        /// ascending. Other ranges may follow if a slot does not hold what it seemed to. An error
+        /// ends the install.
         expect: &'a Expect<'a>,
-        /// What the running slot holds, if somebody has begun to look.
+        /// The running slot, if somebody has begun to read it.
         running: Option<Reading>,
-        /// A delta besides, which is taken if it is shorter than what else would be fetched.
+        /// A delta to the same bundle. It is taken if it is shorter than what else would be
+        /// fetched.
         delta: Option<DeltaWay<'a>>,
     },
 }
 
-/// What is told which ranges of a bundle will be read.
+/// A function that is told which ranges of a bundle will be read.
 pub type Expect<'a> = dyn Fn(&[Range<u64>]) -> Result<(), Failure> + 'a;
 
-/// What a person may ask for besides the bundle.
+/// Options of an install.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
-    /// Install a bundle that failed on this device before.
+    /// Install a bundle even though it failed on this device before.
     pub allow_quarantined: bool,
 }

@@ -1,5 +1,7 @@
-//! `daruma install URL`: the same rules and the same writing as from a file; the bundle is read by
-//! range requests while the slot is written.
+//! `daruma install URL`: the bundle is read by range requests while the slot is written.
+//!
+//! `flip` writes by the same rules as from a file; `pull` reads the server.
+//! A bundle that a channel names must be exactly that one.
 
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
@@ -28,20 +30,20 @@ use crate::trust::keys::bundle_keys;
 pub(crate) struct WebBundle<'a> {
     /// Where it is.
     pub(crate) url: &'a str,
-    /// Bytes of its tail, if they are known: then not one more is asked for.
+    /// Bytes of its tail, if known. Then the first request asks for exactly these.
     pub(crate) tail: Option<u64>,
-    /// The release of a channel that it must be.
+    /// The release of a channel that it must be. `None`: a person named the address.
     pub(crate) release: Option<&'a Release>,
-    /// Shorter ways to it, each with its address: the first that can be used counts.
+    /// Deltas to it, each with its address. The first that can be used counts.
     pub(crate) deltas: &'a [(&'a Delta, String)],
 }
 
-/// Installs `wanted` into the slot that does not run. Returns the version, and what was fetched, as
-/// the end of a sentence.
+/// Installs `wanted` into the idle slot. Returns the version, and what was fetched as the end of a
+/// sentence.
 ///
 /// # Errors
 /// As [`crate::install`], and [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`]. What arrives
-/// damaged ([`Exit::Content`]) is not written.
+/// damaged is not written ([`Exit::Content`]).
 pub(crate) fn install_from_web(
     device: &Device,
     config: &Config,
@@ -50,7 +52,7 @@ pub(crate) fn install_from_web(
     interrupt: &Interrupt,
 ) -> Result<(Version, String), Failure> {
     let keyring = bundle_keys(config, device)?;
-    // The network takes its time; so does the running slot.
+    // Reads the running slot while the network takes its time.
     let running = Reading::begin(device);
     let remote = Remote::open(device, &config.pull, wanted.url, wanted.tail, interrupt)?;
     let doing = format!("installing {}", remote.address());
@@ -60,7 +62,7 @@ pub(crate) fn install_from_web(
         must_be(&verified, release, &doing)?;
     }
     let expect = |missing: &[Range<u64>]| remote.expect(missing);
-    // What was asked for of deltas that cannot be used counts too.
+    // What was fetched of deltas that cannot be used counts too.
     let mut asked = Vec::new();
     let way = wanted.deltas.iter().find_map(|(delta, url)| {
         let remote = open_delta(device, config, delta, url, interrupt);
@@ -101,7 +103,7 @@ pub(crate) fn install_from_web(
 /// Bytes of a delta that are read at once.
 const DELTA_BUFFER: usize = 16 << 10;
 
-/// A delta on a web server, of which nothing but the last byte has come yet.
+/// Opens a delta on a web server. Only its last byte has come then.
 fn open_delta<'i>(
     device: &Device,
     config: &Config,
@@ -140,12 +142,12 @@ impl Read for Stream<'_> {
     }
 }
 
-/// Refuses a bundle, however well signed, that is not the one that the channel means: neither
-/// another one in its place (mix-and-match), nor an old one that a thief of the channel's key has
-/// listed under a new version.
+/// Refuses a bundle that is not the one that the channel names, however well it is signed. It may
+/// be another bundle in its place (mix-and-match). A thief of the channel's key may also list an
+/// old bundle under a new version.
 ///
 /// # Errors
-/// [`Exit::Channel`].
+/// [`Exit::Channel`]: it is another bundle.
 pub(crate) fn must_be<D>(
     verified: &Verified<D>,
     release: &Release,

@@ -1,4 +1,7 @@
-//! `daruma status`: what runs, what lies in the slots, what boots next and what happened.
+//! `daruma status`: what runs, what the slots hold, what boots next and what happened.
+//!
+//! `text` writes it for a person.
+//! Gathering changes nothing, and needs neither lock nor daemon.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,23 +32,23 @@ pub struct Status {
     pub version: Option<String>,
     /// `trial`, `committed`, or `bad` when a person marked the running slot bad.
     pub state: &'static str,
-    /// `healthy`, `checking` or `degraded`, or `unknown` while no daemon has looked.
+    /// `healthy`, `checking` or `degraded`. `unknown` if no daemon has looked yet.
     pub health: &'static str,
     /// Why the system is degraded.
     pub degraded_because: Option<String>,
-    /// What GRUB takes at the next boot if everything loads: `A`, `B` or `recovery`.
+    /// What GRUB boots next if everything loads: `A`, `B` or `recovery`.
     pub boots_next: String,
     /// Both slots by name.
     pub slots: BTreeMap<String, SlotStatus>,
-    /// The disk that the system runs from; absent when daruma-init did not say.
+    /// The disk that the system runs from. Absent: daruma-init did not record it.
     pub disk: Option<DiskStatus>,
     /// What is wrong with the boot environment, one line each.
     pub environment_damage: Vec<String>,
     /// What happened, oldest first.
     pub events: Vec<Event>,
-    /// Bundles that failed here.
+    /// Bundles that failed on this device.
     pub quarantined: Vec<Quarantined>,
-    /// What else a person should know: this boot's lines of daruma-init, an unusable state file or
+    /// What else a person should know: daruma-init's lines of this boot, an unusable state file or
     /// configuration.
     pub warnings: Vec<String>,
 }
@@ -55,8 +58,8 @@ pub struct Status {
 pub struct DiskStatus {
     /// The kernel's name, such as `vda`.
     pub name: String,
-    /// What told it from the others at boot: `alone`, `guid`, `environment`, `root-hash`; or, where
-    /// nothing told for sure, `partitions`, `fixed`, `place`, `nothing`.
+    /// How it was told from other disks at boot: by `alone`, `guid`, `environment`, `root-hash`;
+    /// less surely by `partitions`, `fixed`, `place`, `nothing`.
     pub chosen_by: &'static str,
     /// Other disks with Daruma's partitions that are there now.
     pub others: Vec<String>,
@@ -80,11 +83,11 @@ impl DiskStatus {
 /// One slot.
 #[derive(Clone, Debug, Serialize)]
 pub struct SlotStatus {
-    /// The version that lies in it; absent when it is empty or damaged.
+    /// The version that the slot holds. Absent: the slot is empty or damaged.
     pub version: Option<String>,
-    /// Its build id.
+    /// The build id of that version.
     pub build: Option<String>,
-    /// Why nothing can be said about its content.
+    /// Why the slot's content cannot be read.
     pub unreadable_because: Option<String>,
     /// Whether GRUB may boot it.
     pub ok: bool,
@@ -97,7 +100,7 @@ pub struct SlotStatus {
 }
 
 impl Status {
-    /// Looks at everything and changes nothing.
+    /// Reads everything and changes nothing.
     ///
     /// # Errors
     /// [`Exit::Environment`] when the ESP cannot be read.

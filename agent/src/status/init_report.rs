@@ -1,8 +1,7 @@
-//! What daruma-init leaves for the agent.
+//! The report of daruma-init: boots that it gave up, and warnings of this boot.
 //!
-//! `/var/lib/daruma/init-failures` outlives the reboot: one line `slot=B version=4.0.0 reason=...`
-//! per boot that was given up in the initramfs. `/run/daruma/init.log` holds this boot's warnings,
-//! one per line.
+//! `daemon::arrival` moves the failures into the state; `gather` shows the warnings.
+//! A failure is a line `slot=B version=4.0.0 reason=...` in a file that outlives the reboot.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +14,7 @@ use crate::status::state::{Kind, State};
 
 const FAILURES: &str = "/var/lib/daruma/init-failures";
 const WARNINGS: &str = "/run/daruma/init.log";
-/// No more of either file is read: they come from a part of the system that may have been in
+/// Most bytes read of either file. They come from a part of the system that may have been in
 /// trouble.
 const BYTES_READ: usize = 16 << 10;
 
@@ -40,8 +39,8 @@ impl InitFailure {
     }
 }
 
-/// Moves the failures from daruma-init's file into the state. Call [`forget_failures`] once the
-/// state is stored.
+/// Adds the failures in daruma-init's file to the state. Call [`forget_failures`] when the state is
+/// stored. Returns whether there were any.
 pub(crate) fn take_failures(device: &Device, state: &mut State) -> bool {
     let text = read(&device.path(FAILURES));
     for failure in text.lines().filter_map(InitFailure::parse) {
@@ -50,9 +49,9 @@ pub(crate) fn take_failures(device: &Device, state: &mut State) -> bool {
     !text.is_empty()
 }
 
-/// Removes daruma-init's file: its lines are in the state now.
+/// Removes daruma-init's file, because its lines are in the state now.
 pub(crate) fn forget_failures(device: &Device) {
-    // If it stays, its lines are reported twice; that is all.
+    // If the file stays, its lines are reported twice, and nothing worse.
     let _ = fs::remove_file(device.path(FAILURES));
 }
 

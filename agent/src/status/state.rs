@@ -10,28 +10,28 @@ use image_layout::Slot;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-/// How many events are kept; the oldest go first.
+/// Events that are kept. The oldest go first.
 const EVENTS_KEPT: usize = 64;
-/// How many manifests stay in quarantine; the oldest go first.
+/// Manifests that stay in quarantine. The oldest go first.
 const QUARANTINED_KEPT: usize = 64;
 
-/// The content of the file. Unknown fields are ignored on purpose: an older agent must be able to
-/// read what a newer one wrote, because a fall-back brings the older one back.
+/// The content of the file. Unknown fields are ignored on purpose: a fall-back brings back an older
+/// agent, which must read what a newer one wrote.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// What was last installed into each slot, by slot name.
+    /// The last install into each slot, by slot name.
     pub installed: BTreeMap<String, Installed>,
     /// What happened, oldest first.
     pub events: Vec<Event>,
-    /// Bundles that failed on this device and are not installed again by themselves.
+    /// Bundles that failed on this device. The agent does not install them again by itself.
     pub quarantined: Vec<Quarantined>,
-    /// What the channel's server has not been told yet.
+    /// What the channel's server was not told yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<Untold>,
 }
 
-/// One installation that was written and read back.
+/// An install that was written and read back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Installed {
     /// The bundle's version.
@@ -49,14 +49,14 @@ pub struct Installed {
 pub struct Event {
     /// Seconds since 1970 by the device's clock, which may be wrong.
     pub time_s: u64,
-    /// What kind of thing.
+    /// What kind of event.
     pub kind: Kind,
-    /// The slot that it happened to.
+    /// The slot that the event happened to.
     pub slot: String,
-    /// The version in that slot, when it is known.
+    /// The version in that slot, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Why, or what exactly; one line, may be empty.
+    /// Why, or what exactly: one line, may be empty.
     #[serde(default)]
     pub reason: String,
 }
@@ -73,9 +73,9 @@ pub enum Kind {
     HealthFailed,
     /// daruma-init gave up the slot's boot.
     InitFailed,
-    /// The other slot runs because this one failed.
+    /// The other slot runs, because this one failed.
     FellBack,
-    /// The slot runs without having become healthy, because there is nothing better to boot.
+    /// The slot runs but is not healthy, and there is nothing better to boot.
     Degraded,
     /// A degraded system became healthy.
     Recovered,
@@ -85,8 +85,7 @@ pub enum Kind {
     MarkedBad,
     /// A person made the slot the next trial.
     RollBack,
-    /// The publisher withdrew what lies in the slot before its first boot; it is not on trial any
-    /// more.
+    /// The publisher withdrew the release before its first boot. The slot is not on trial any more.
     Withdrawn,
     /// The boot environment was damaged and has been rebuilt.
     EnvironmentHealed,
@@ -100,7 +99,7 @@ pub enum Kind {
 pub struct Untold {
     /// SHA-256 of its signed manifest, hex.
     pub manifest_sha256: String,
-    /// It failed, and the other slot runs; else it is committed.
+    /// True if the release failed and the other slot runs. False if it is committed.
     pub fell_back: bool,
 }
 
@@ -137,7 +136,7 @@ impl State {
         self.events.drain(..surplus);
     }
 
-    /// Remembers what now lies in `slot`.
+    /// Remembers the bundle that `slot` holds now.
     pub fn remember(&mut self, slot: Slot, version: &Version, build: &str, manifest_sha256: &str) {
         self.installed.insert(
             slot.name().to_owned(),
@@ -150,7 +149,8 @@ impl State {
         );
     }
 
-    /// Remembers for the channel's server what became of what lies in `slot`, if that is known.
+    /// Notes what became of the release in `slot`, for the channel's server. Does nothing if the
+    /// release is not known.
     pub fn owe_report(&mut self, slot: Slot, fell_back: bool) {
         if let Some(installed) = self.installed.get(slot.name()) {
             let manifest_sha256 = installed.manifest_sha256.clone();
@@ -158,8 +158,8 @@ impl State {
         }
     }
 
-    /// Puts what lies in `slot` into quarantine. `None`: it is not known what lies there (a factory
-    /// image, or the file was lost).
+    /// Puts the bundle in `slot` into quarantine. `None`: the bundle is not known, because it is
+    /// from a factory image or the file was lost.
     pub fn quarantine(&mut self, slot: Slot, reason: &str) -> Option<&Quarantined> {
         let installed = self.installed.get(slot.name())?;
         let entry = Quarantined {
@@ -181,16 +181,15 @@ impl State {
         self.quarantined.iter().find(|entry| entry.manifest_sha256 == manifest_sha256)
     }
 
-    /// Takes what lies in `slot` out of quarantine: it has proved itself after all, or a person
-    /// says so.
+    /// Takes the bundle in `slot` out of quarantine: it became healthy, or a person says so.
     pub fn release(&mut self, slot: Slot) {
         if let Some(installed) = self.installed.get(slot.name()) {
             self.quarantined.retain(|entry| entry.manifest_sha256 != installed.manifest_sha256);
         }
     }
 
-    /// The failures of `slot` since something was last installed into it or it was last healthy,
-    /// oldest first.
+    /// The failures of `slot`, oldest first, since the last install into it or since it was last
+    /// healthy.
     #[must_use]
     pub fn failures(&self, slot: Slot) -> Vec<&Event> {
         let of_slot = self.events.iter().filter(|event| event.slot == slot.name());
@@ -212,7 +211,7 @@ impl State {
     }
 }
 
-/// Seconds since 1970; 0 when the clock stands before that.
+/// Seconds since 1970. 0 if the clock stands before 1970.
 #[must_use]
 pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())

@@ -12,7 +12,7 @@ use crate::console::warn;
 use crate::device::Device;
 use crate::status::state::State;
 
-/// Where the state lies.
+/// Where the state lies on the device.
 #[derive(Clone, Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
@@ -29,7 +29,7 @@ impl StateFile {
         Self { path: folder.join("state.json") }
     }
 
-    /// The state, and a line for the person when the file was there but could not be used.
+    /// The state, and a warning if the file exists but cannot be used.
     #[must_use]
     pub(crate) fn load(&self) -> (State, Option<String>) {
         let bytes = match fs::read(&self.path) {
@@ -51,14 +51,14 @@ impl StateFile {
         }
     }
 
-    /// Replaces the file: written aside, synced, renamed, the folder synced. A power cut leaves the
-    /// old or the new one. The error is a line for the person.
+    /// Replaces the file: writes it aside, syncs it, renames it, and syncs the folder. A power cut
+    /// leaves the old or the new file. The error is one line.
     pub(crate) fn store(&self, state: &State) -> Result<(), String> {
         self.write(state).map_err(|error| self.complaint("writing", &error))
     }
 
-    /// Loads, changes and stores. What goes wrong is printed and does not count: the environment
-    /// decides, and this file only explains.
+    /// Loads, changes and stores the state. Errors are printed and do not count: the environment
+    /// decides, and the state only explains.
     pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
         let (mut state, complaint) = self.load();
         change(&mut state);
@@ -77,7 +77,7 @@ impl StateFile {
             file.sync_all()
         })();
         if let Err(error) = written {
-            // On a full disk the half-written file would only take more of what is missing.
+            // On a full disk the half-written file would only take more of the missing space.
             let _ = fs::remove_file(&aside);
             return Err(error);
         }

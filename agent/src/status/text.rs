@@ -1,11 +1,14 @@
-//! The status for a person's eyes.
+//! The status as text, for a person.
+//!
+//! `gather` knows the facts.
+//! The text may change from release to release; a program reads `--json`.
 
 use std::fmt;
 
 use crate::status::gather::{SlotStatus, Status};
 use crate::status::state::{Event, Kind};
 
-/// How many of the latest events are shown; `--json` has them all.
+/// Latest events that are shown. `--json` has them all.
 const EVENTS_SHOWN: usize = 12;
 
 impl fmt::Display for Status {
@@ -96,7 +99,7 @@ impl SlotStatus {
             (true, false, true) => "good",
             (true, false, false) => "good, tries used up",
         };
-        // Why it cannot be read is in --json: for a factory-new device it would be noise.
+        // The cause is in --json only. For a factory-new device it would be noise.
         match (&self.unreadable_because, self.ok) {
             (Some(_), false) => "empty or damaged: GRUB passes over it".to_owned(),
             (Some(_), true) => format!("{standing}, but empty or damaged"),
@@ -140,7 +143,7 @@ fn event_line(event: &Event) -> String {
     format!("{}  {} {version}  {what}{reason}", utc(event.time_s), event.slot)
 }
 
-/// `2026-11-21 12:34:56` of seconds since 1970.
+/// `2026-11-21 12:34:56` for seconds since 1970, UTC.
 fn utc(time_s: u64) -> String {
     let (days, second) = (time_s / 86_400, time_s % 86_400);
     // Howard Hinnant's days-from-civil algorithm, backwards: eras of 400 years that begin on 1

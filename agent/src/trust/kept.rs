@@ -16,15 +16,16 @@ use crate::device::Device;
 
 /// Folder of what channels brought.
 pub(crate) const FOLDER: &str = "/var/lib/daruma/trust";
-/// A file of at most `limit` bytes; of a longer one, a byte more, which its reader refuses.
+/// Reads a file of at most `limit` bytes. Of a longer file it returns one byte more than that,
+/// which the caller refuses.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Writes a file of [`FOLDER`] aside, syncs and renames it: a power cut leaves the old or the new
-/// one. What goes wrong is a warning: everything in there can be got again.
+/// Writes a file of [`FOLDER`] aside, syncs and renames it. A power cut leaves the old or the new
+/// file. An error is only a warning, because a channel brings the file again.
 #[cfg(feature = "pull")]
 pub(crate) fn keep(device: &Device, name: &str, bytes: &[u8]) {
     let folder = device.path(FOLDER);

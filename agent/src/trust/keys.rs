@@ -10,11 +10,11 @@ use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::trust::root::Trust;
 
-/// The keys that may sign bundles: those of the root document if there is one, else those of the
-/// keyring; with the higher of their own threshold and the configuration's.
+/// The keys that may sign bundles: those of the root document, or else those of the keyring. The
+/// threshold is the higher one of theirs and the configuration's.
 ///
 /// # Errors
-/// [`Exit::Config`].
+/// [`Exit::Config`]: the root document or the keyring cannot be used.
 pub(crate) fn bundle_keys(config: &Config, device: &Device) -> Result<Keyring, Failure> {
     let (keyring, place) = match Trust::load(device)? {
         Some(trust) => (

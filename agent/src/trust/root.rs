@@ -1,8 +1,7 @@
-//! Whose signatures count: the root document of the image, and those that have followed it.
+//! The root document: the image's own, and those that have followed it.
 //!
-//! The image's is the anchor. Newer ones that a channel brought lie in
-//! `/var/lib/daruma/trust/N.root.json`, and are verified again, one after the other, whenever they
-//! are loaded: what lies in /var is believed for its signatures only.
+//! `bundle` verifies that one follows the other; `kept` stores those that a channel brought.
+//! The image's document is the anchor: the chain is verified from it whenever it is loaded.
 
 use std::fs;
 use std::io;
@@ -22,10 +21,10 @@ use crate::trust::kept::{FOLDER, read};
 
 /// The root document in the image.
 pub(crate) const ANCHOR: &str = "/etc/daruma/root.json";
-/// Most entries of the folder that are looked at.
+/// Most entries of the folder that are read.
 const ENTRIES: usize = 4096;
 
-/// The root document that counts now.
+/// The root document that counts now, with all its keys.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Trust {
     pub(crate) root: Root,
@@ -35,11 +34,11 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    /// Loads it; `None`: the image has none, and the keyring counts.
+    /// Loads the root document. `None`: the image has none, and the keyring counts.
     ///
     /// # Errors
-    /// [`Exit::Config`]: the image's cannot be used. Falling back to the keyring would undo a
-    /// revocation.
+    /// [`Exit::Config`]: the image's document cannot be used. The keyring would undo a revocation,
+    /// so it does not take its place.
     pub(crate) fn load(device: &Device) -> Result<Option<Self>, Failure> {
         let path = device.path(ANCHOR);
         let failure = |cause: &dyn std::fmt::Display| {
@@ -77,11 +76,11 @@ impl Trust {
         }))
     }
 
-    /// Takes the next version, if it follows, and keeps it.
+    /// Moves on to the next version, if it follows, and keeps it.
     ///
     /// # Errors
-    /// Why it does not follow; nothing is changed then. That it cannot be kept is a warning: the
-    /// next contact gets it again.
+    /// Why the document does not follow; then nothing is changed. A document that cannot be kept is
+    /// only a warning: the next contact brings it again.
     #[cfg(feature = "pull")]
     pub(crate) fn advance(&mut self, device: &Device, bytes: &[u8]) -> Result<(), ChannelError> {
         let next = self.root.successor(bytes)?;
@@ -93,8 +92,8 @@ impl Trust {
         Ok(())
     }
 
-    /// Keeps the image's root document as well: a system that is fallen back to has an older one,
-    /// and must not forget what this one has revoked.
+    /// Keeps the image's root document as well. After a fall-back, the older system must not forget
+    /// what this one has revoked.
     #[cfg(feature = "pull")]
     pub(crate) fn keep_anchor(&self, device: &Device) {
         let path = device.path(FOLDER).join(file(self.anchor));

@@ -1,5 +1,7 @@
-//! A partition past the page cache: what is written goes to the disk, and what is read comes from
-//! it.
+//! A partition past the page cache: writes go to the disk, reads come from the disk.
+//!
+//! `opener` decides which partitions are opened so.
+//! Where the filesystem has no `O_DIRECT`, the pages are dropped by hand.
 
 use std::fs::File;
 use std::io;
@@ -22,20 +24,21 @@ pub(crate) struct DirectDisk {
 }
 
 impl DirectDisk {
-    /// Opens `path` for reading, and for writing if `write` says so.
+    /// Opens `path` for reading, and for writing too if `write` is true.
     pub(crate) fn open(path: &Path, write: bool) -> io::Result<Self> {
         let open = |flags| File::options().read(true).write(write).custom_flags(flags).open(path);
         let (file, direct) = match open(libc::O_DIRECT) {
             Ok(file) => (file, true),
-            // Not every filesystem has it (a test's tmpfs); the page cache is then kept small by
-            // hand.
+            // Some filesystems lack it, such as a test's tmpfs. Then the page cache is kept small
+            // by hand.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (open(0)?, false),
             Err(error) => return Err(error),
         };
         Ok(Self { disk: FileDisk::from(file), direct: AtomicBool::new(direct) })
     }
 
-    /// A few filesystems take the flag at open and refuse it at the first transfer.
+    /// Does `transfer`. A few filesystems take the flag at open and refuse it at the first
+    /// transfer: then drops the flag and does it again.
     fn direct_or_not(&self, mut transfer: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         match transfer() {
             Err(error)
@@ -77,7 +80,7 @@ impl Disk for DirectDisk {
         else {
             return;
         };
-        // Advice only: a filesystem in memory has nowhere else to read from.
+        // This is only advice. A filesystem in memory has nowhere else to read from.
         let file = self.disk.file().as_fd();
         let _ = posix_fadvise(file, start, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }

@@ -1,5 +1,7 @@
-//! How a device's partitions are opened: the one place from which everything that the agent reads
-//! of a partition or writes to it comes.
+//! Opens partitions. The agent reads and writes every slot and the ESP through this type.
+//!
+//! `direct` goes past the page cache.
+//! A test gives an opener of its own, which can cut the power.
 
 use std::fmt;
 use std::io;
@@ -18,7 +20,7 @@ pub type AnyDisk = Box<dyn Disk + Send + Sync>;
 pub enum Access {
     /// Reading single bytes, through the page cache.
     Look,
-    /// Reading whole sectors as they are on the disk, which is what GRUB will read.
+    /// Reading whole sectors as they are on the disk. GRUB will read the same.
     Read,
     /// Reading and writing whole sectors, past the page cache.
     Write,

@@ -1,9 +1,7 @@
-//! Finding the device's partitions: by GPT label, all on one disk, and on the right one.
+//! The device's partitions: found by GPT label, all on one disk, and on the right disk.
 //!
-//! A second disk may carry the same labels (a spare, a clone, a USB stick with a factory image).
-//! daruma-init has found the one that GRUB started from and says so in [`DiskRecord::PATH`]. Where
-//! nothing says so, because another initramfs was started, the disk counts that carries the mounted
-//! /var; no guess is made between two.
+//! daruma-init finds the disk that GRUB started from, and records it in [`DiskRecord::PATH`].
+//! A second disk may carry the same labels. Without a record the disk of the mounted /var counts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,17 +10,16 @@ use std::path::{Path, PathBuf};
 use grub_env::DiskRecord;
 use image_layout::label;
 
-/// The labels without which a machine is no Daruma device. (BIOS's core image is GRUB's own
-/// business. /var explains and decides nothing; a device that has lost it must still be judged and
-/// updated.)
+/// The labels that every Daruma device has. The agent needs no bios partition. A device that has
+/// lost /var must still be judged and updated.
 const NEEDED: [&str; 5] = [label::ESP, "boot-a", "root-a", "boot-b", "root-b"];
 
 /// Device nodes by label.
 pub(crate) type Partitions = BTreeMap<String, PathBuf>;
 
 /// Looks through `sys` (normally `/sys`) for the disk that holds Daruma's partitions. `mountinfo`
-/// is the text of `/proc/self/mountinfo`, `dev` normally `/dev`. The error is the cause, for one
-/// line.
+/// is the text of `/proc/self/mountinfo`; `dev` is normally `/dev`. Never guesses between two
+/// disks. The error is the cause, for one line.
 pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions, String> {
     let mut disks: BTreeMap<PathBuf, Partitions> = BTreeMap::new();
     let mut var_disk = None;
@@ -30,7 +27,7 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
     let block = sys.join("class/block");
     let entries = fs::read_dir(&block).map_err(|error| format!("{}: {error}", block.display()))?;
     for entry in entries.flatten() {
-        // A partition's folder lies inside its disk's: .../sda/sda3.
+        // The folder of a partition lies in the folder of its disk: .../sda/sda3.
         let Ok(folder) = entry.path().canonicalize() else { continue };
         let Ok(uevent) = fs::read_to_string(folder.join("uevent")) else { continue };
         let value =
@@ -53,7 +50,7 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
         };
     }
     disks.retain(|_, partitions| is_whole(partitions));
-    // One that has lost its var is taken only when there is none that has it, as daruma-init does.
+    // A disk without var is taken only when no disk has var. daruma-init does the same.
     if disks.values().any(|partitions| partitions.contains_key(label::VAR)) {
         disks.retain(|_, partitions| partitions.contains_key(label::VAR));
     }
@@ -88,12 +85,12 @@ pub(crate) fn recorded(sys: &Path, record: &DiskRecord, dev: &Path) -> Result<Pa
     Ok(labelled.collect())
 }
 
-/// The first of the partitions without which there is no device that `partitions` lacks.
+/// The first needed label that `partitions` lacks.
 pub(crate) fn lacking(partitions: &Partitions) -> Option<&'static str> {
     NEEDED.into_iter().find(|label| !partitions.contains_key(*label))
 }
 
-/// Names of the disks besides `own` that have all of a device's partitions.
+/// Names of the disks other than `own` that have all needed partitions.
 pub(crate) fn others(sys: &Path, own: &str) -> Vec<String> {
     let mut disks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in fs::read_dir(sys.join("class/block")).into_iter().flatten().flatten() {
@@ -117,7 +114,8 @@ pub(crate) fn others(sys: &Path, own: &str) -> Vec<String> {
         .collect()
 }
 
-/// `major:minor` of what is mounted at `point`; of several mounts the last one is on top.
+/// `major:minor` of the device that is mounted at `point`. Of several mounts the last one is on
+/// top.
 fn mounted_number(mountinfo: &str, point: &str) -> Option<String> {
     // proc(5): 36 35 98:0 /mnt1 /mnt2 rw,noatime ... - ext3 /dev/root rw
     mountinfo.lines().rev().find_map(|line| {

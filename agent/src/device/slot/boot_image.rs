@@ -1,4 +1,7 @@
 //! A slot's boot image, checked as GRUB checks it.
+//!
+//! `bundle` reads the files of the image.
+//! The image carries two lists of hashes: for a boot of the slot, and for recovery.
 
 use std::path::Path;
 
@@ -8,13 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::device::machine::Device;
 
-/// The lists of hashes in a boot image: what a slot's boot needs, and what recovery needs besides.
+/// The lists of hashes in a boot image: what a boot of the slot needs, and what recovery needs
+/// besides.
 const SUMS: [&str; 2] = ["SHA256SUMS", "RECOVERY.SHA256SUMS"];
-/// Bytes that are read at once.
+/// Bytes read at once.
 const PIECE: usize = 1 << 20;
 
-/// Whether the slot holds what looks like a system: a boot image whose files have their hashes, and
-/// the beginning of a root image. (dm-verity checks that one, block by block, when it runs.)
+/// Checks that the slot holds a system: every file of its boot image matches its hash, and its root
+/// image begins like one. dm-verity checks the rest of the root image when it runs.
 ///
 /// # Errors
 /// What is wrong, for one line.
@@ -33,8 +37,8 @@ pub(crate) fn is_whole(device: &Device, slot: Slot) -> Result<(), String> {
     if &magic == b"hsqs" { Ok(()) } else { Err("its root image is damaged or empty".to_owned()) }
 }
 
-/// Compares every file that the image's lists name with its hash. Returns the image's length in
-/// bytes: everything up to the end of its last file and its metadata.
+/// Compares every file that the lists name with its hash. Returns the image's length in bytes, up
+/// to the end of its last file and its metadata.
 ///
 /// # Errors
 /// What is wrong, for one line.
@@ -83,7 +87,7 @@ fn hash(disk: &impl Disk, offset: u64, size: u64) -> std::io::Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// [`check`] of what lies at `path`.
+/// Checks the boot image at `path`, as [`check`] does.
 pub(crate) fn check_at(path: &Path) -> Result<u64, String> {
     let disk = FileDisk::open_read_only(path).map_err(|error| error.to_string())?;
     check(&disk)

@@ -1,4 +1,7 @@
-//! The running slot as a source of chunks: its partitions, and what it says lies in them.
+//! The running slot as a source of chunks: its partitions, and the chunks that it says it holds.
+//!
+//! `install` decides which chunks are taken from it, and hashes each of them.
+//! A slot is never written to while it runs, so a thread may read it during other work.
 
 use std::fmt;
 use std::thread::{Builder, JoinHandle};
@@ -17,16 +20,15 @@ pub(crate) struct RunningSlot {
     chunks: SlotChunks,
 }
 
-/// A running slot that is being read, beside whatever else goes on: it is never written to while it
-/// runs.
+/// A running slot that a thread is reading. Nothing writes to a slot while it runs.
 pub struct Reading {
     slot: Slot,
     thread: JoinHandle<Result<RunningSlot, String>>,
 }
 
 impl Reading {
-    /// Begins to read the running slot of `device`. `None`: no slot runs (this is recovery), or
-    /// there is no thread to be had.
+    /// Begins to read the running slot of `device`. `None`: no slot runs (this is recovery), or no
+    /// thread could be started.
     #[must_use]
     pub fn begin(device: &Device) -> Option<Self> {
         let slot = device.running().ok()?;
@@ -44,8 +46,8 @@ impl Reading {
         Some(Self { slot, thread: Builder::new().spawn(read).ok()? })
     }
 
-    /// Waits for what lies in the slot. `None`: it cannot be used, which a line says; an install
-    /// goes on without it.
+    /// Waits until the slot is read. `None`: the slot cannot be used, and a line has said why. An
+    /// install goes on without it.
     pub(crate) fn finish(self) -> Option<RunningSlot> {
         let Self { slot, thread } = self;
         match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {

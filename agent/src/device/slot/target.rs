@@ -1,5 +1,7 @@
-//! A partition that an image is written to and read back from, and the pieces in which that is
-//! done.
+//! A partition that an image is written to and read back from, and the buffers for that.
+//!
+//! `install` decides what is written, and in which order.
+//! All buffers lie at addresses that `O_DIRECT` takes.
 
 use std::io;
 use std::ops::Range;
@@ -12,7 +14,8 @@ use crate::device::disk::opener::AnyDisk;
 /// Most bytes of one write. From a file, every write but the last of an image has this size and
 /// begins on a multiple of it.
 pub(crate) const PIECE: usize = 1 << 20;
-/// What `O_DIRECT` asks of addresses, offsets and lengths on any disk that GRUB can boot.
+/// The alignment that `O_DIRECT` needs of addresses, offsets and lengths, on every disk that GRUB
+/// can boot.
 pub(crate) const ALIGNMENT: usize = 4096;
 
 /// A buffer, most often of [`PIECE`] bytes, at an address that `O_DIRECT` takes.
@@ -69,7 +72,7 @@ impl SlotTarget {
         self.disk.write_at(bytes, offset)
     }
 
-    /// Returns once everything written is on the disk.
+    /// Returns when everything written is on the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.disk.sync()
     }
@@ -79,7 +82,7 @@ impl SlotTarget {
         self.disk.forget(range.clone());
     }
 
-    /// Fills `bytes`, under the same conditions as [`SlotTarget::write`].
+    /// Fills `bytes`. The conditions of [`SlotTarget::write`] hold here too.
     pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.disk.read_at(bytes, offset)
     }

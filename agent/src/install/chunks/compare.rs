@@ -17,14 +17,13 @@ use crate::install::chunks::job::Job;
 /// Pieces on their way: one being filled, one waiting, one being emptied.
 const PIECES: usize = 3;
 
-/// A part of a job's image on its way back, of which the first `length` bytes are used.
+/// A part of a job's image that was read back. The first `length` bytes are used.
 struct Filled {
     piece: Piece,
     length: usize,
 }
 
-/// Third stage: what is durable is read from the disk; and the fourth, on a thread of its own: it
-/// is hashed against the signed chunks.
+/// Reads from the disk what is durable. A thread of its own hashes it against the signed chunks.
 pub(crate) fn compare(
     jobs: &[Job],
     tables: &[&[Chunk]],

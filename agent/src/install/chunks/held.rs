@@ -14,9 +14,8 @@ pub(crate) fn end(chunks: &[Chunk]) -> u64 {
     chunks.last().map_or(0, |chunk| chunk.offset + u64::from(chunk.len))
 }
 
-/// Which of `chunks` the partition holds in their places. After `patience` bytes that it does not
-/// hold, one after the other, the rest counts as not held either. `at` is told how many bytes were
-/// looked at.
+/// Which of `chunks` the partition holds in their places. After `patience` bytes in a row that it
+/// does not hold, the rest counts as not held. `at` is told how many bytes were read.
 pub(crate) fn held(
     target: &SlotTarget,
     chunks: &[Chunk],
@@ -29,7 +28,7 @@ pub(crate) fn held(
     let mut next = chunks.iter();
     let mut current = next.next();
     let (mut hash, mut hashed, mut is_readable) = (Sha256::new(), 0, true);
-    // Where the last chunk ends that is held.
+    // End of the last chunk that is held.
     let mut found = 0;
     for offset in (0..size).step_by(PIECE) {
         if offset - found >= patience {

@@ -1,10 +1,8 @@
-//! Where each chunk of an update comes from: it is in its place already, the running slot has it,
-//! it is of the dm-verity tree, which is made here, or it is fetched.
+//! Where each chunk of an update comes from: the idle slot, the running slot, the hash tree, or the
+//! bundle.
 //!
-//! The idle slot is its own journal. What an install that was killed, or cut off with the power,
-//! has left there is found by reading it, so no record can be lost with /var or say what is not so.
-//! A plan is advice: every chunk is hashed again when it is used, and what turns out to be wrong is
-//! fetched.
+//! `held` reads the idle slot; `reader` gets the chunks.
+//! A plan is advice: every chunk is hashed when it is used, and what is wrong is fetched.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,9 +17,8 @@ use crate::install::chunks::job::Job;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
-/// Bytes of an image that the idle slot does not hold, one after the other, behind which nothing
-/// more is looked for if there is a delta. An install writes from the beginning to the end, so what
-/// one before has left there lies at the beginning.
+/// Bytes that the idle slot may lack in a row, if there is a delta, before the search ends. An
+/// install writes from beginning to end, so an earlier one left its bytes at the beginning.
 const PATIENCE: u64 = 1 << 20;
 
 /// Where a chunk comes from.
@@ -29,9 +26,9 @@ const PATIENCE: u64 = 1 << 20;
 pub(crate) enum Source {
     /// The idle slot holds it, in its place.
     Here,
-    /// The running slot's partition for the same image has it at this byte.
+    /// The partition of the running slot that holds `image`. `None`: it gives no chunk.
     Copy { from: u64 },
-    /// It is of the dm-verity tree of the data in front of it.
+    /// It is part of the dm-verity tree of the data in front of it, and is made here.
     Tree,
     /// The bundle.
     Fetch,
@@ -42,9 +39,9 @@ pub(crate) enum Source {
 pub(crate) struct Plan {
     /// For each job, for each chunk.
     sources: Vec<Vec<Source>>,
-    /// What copies are read from.
+    /// The slot that copies are read from.
     running: Option<RunningSlot>,
-    /// Bytes that lie in their places already.
+    /// Bytes that are in their places already.
     pub(crate) here: u64,
     /// Bytes that the running slot has.
     pub(crate) copied: u64,
@@ -56,13 +53,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Looks for what the slots have of the images of `jobs`: reads the whole of what will be
-    /// overwritten, once and in 1 MiB of memory, and goes by what `running`, which is asked then,
-    /// says of itself. Where there is a delta besides, which is shorter than nearly all that could
-    /// be found, it looks no further than [`PATIENCE`].
+    /// Looks for the chunks of `jobs` in the slots. Reads once all that will be overwritten, in 1
+    /// MiB of memory, and then asks `running` what it holds. With a delta the search ends after
+    /// [`PATIENCE`].
     ///
     /// # Errors
-    /// What `interrupt` says. What cannot be read is not there.
+    /// What `interrupt` says. A block that cannot be read counts as not held.
     pub(crate) fn make<D>(
         bundle: &Verified<D>,
         jobs: &[Job],
@@ -113,7 +109,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Adds an image that begins at `start` of the bundle.
+    /// Adds an image that begins at byte `start` of the bundle.
     fn count(&mut self, chunks: &[Chunk], sources: &[Source], start: u64) {
         for (chunk, source) in chunks.iter().zip(sources) {
             let len = u64::from(chunk.len);
@@ -133,8 +129,8 @@ impl Plan {
         }
     }
 
-    /// The parts of the bundle, bytes, that will be read, in this order, if the slots keep what
-    /// they promise.
+    /// The parts of the bundle, bytes, that will be read, in this order. More may follow if a slot
+    /// does not hold what it seemed to.
     pub(crate) fn missing(&self) -> &[Range<u64>] {
         &self.missing
     }
@@ -150,8 +146,8 @@ impl Plan {
     }
 }
 
-/// Where the dm-verity tree of an image lies that is cut where it begins (bundles before that have
-/// chunks of both), and is small enough to be held in memory; otherwise nowhere.
+/// The place of the dm-verity tree in an image. Empty if no chunk begins with the tree (in older
+/// bundles), or if the tree is too large for memory.
 fn tree(image: Option<&Image>, chunks: &[Chunk]) -> Range<u64> {
     let verity =
         image.filter(|image| VerityTree::of(Some(image)).is_some()).and_then(|image| image.verity);

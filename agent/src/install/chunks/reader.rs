@@ -1,5 +1,7 @@
-//! The bytes of an image, each chunk from where the plan says, and from the bundle where the plan
-//! is wrong.
+//! Reads the bytes of an image, each chunk from where the plan says.
+//!
+//! `plan` may be wrong; then the chunk comes from the bundle.
+//! Every chunk is hashed before a byte of it is handed out.
 
 use std::ops::Range;
 
@@ -19,20 +21,20 @@ pub(crate) struct ChunkReader<'a, D> {
     bundle: &'a Verified<D>,
     job: &'a Job,
     chunks: &'a [Chunk],
-    /// Empty: everything from the bundle.
+    /// Empty: all chunks come from the bundle.
     sources: &'a [Source],
     running: Option<&'a AnyDisk>,
     delta: Option<DeltaWay<'a>>,
     index: usize,
-    /// Whether `chunk` holds chunk number `index`.
+    /// True if `chunk` holds chunk number `index`.
     is_loaded: bool,
     chunk: Vec<u8>,
-    /// For reading what is in its place, made when it is needed.
+    /// For reading blocks that are in their places. Made when it is needed.
     aligned: Option<Piece>,
-    /// Of the data that has gone by, if the plan is to make the tree and as long as it may still
-    /// succeed. Not beside a delta, which makes its own: where one breaks off, the tree is fetched.
+    /// The tree of the data read so far, if the plan is to make the tree. `None` when that cannot
+    /// succeed any more, and with a delta, which makes its own tree.
     growing: Option<VerityTree>,
-    /// The tree, once all of the data has gone by.
+    /// The tree, when all data has been read.
     tree: Vec<u8>,
 }
 
@@ -65,8 +67,7 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         }
     }
 
-    /// Fills `buf` with the bytes at `offset` of the image, which lie in it, and behind those that
-    /// were read before.
+    /// Fills `buf` with the bytes at `offset` of the image. Each call reads behind the call before.
     ///
     /// # Errors
     /// The bundle cannot be read, or a chunk does not match its hash.
@@ -96,8 +97,8 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         Ok(())
     }
 
-    /// Goes on behind the bytes `range` of the image, which are in their place and not handed out.
-    /// Where the tree is to be made, they are read, because it is of them too.
+    /// Skips the bytes `range` of the image, which are in their place. If the tree is to be made,
+    /// they are read, because the tree covers them too.
     pub(crate) fn pass_over(&mut self, range: &Range<u64>) {
         let Some(growing) = &mut self.growing else { return };
         let mut piece = Piece::new();
@@ -151,8 +152,7 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         true
     }
 
-    /// Only the ends of what is in its place are read here: chunks that share a block with one that
-    /// is not.
+    /// Reads a chunk that is in its place, because it shares a block with one that is not.
     fn load_in_place(&mut self, chunk: &Chunk) -> bool {
         let align = ALIGNMENT as u64;
         let start = chunk.offset / align * align;

@@ -1,5 +1,7 @@
-//! The pieces in which an image is written: by the plan, and in an order and of lengths that
-//! nothing else decides.
+//! The pieces in which an image is written.
+//!
+//! `plan` says where the bytes come from; `writer` writes.
+//! Only the plan decides their order and lengths, so every run writes the same pieces.
 
 use std::ops::Range;
 
@@ -8,11 +10,9 @@ use bundle::Chunk;
 use crate::device::slot::target::PIECE;
 use crate::install::chunks::plan::Source;
 
-/// Spans begin and end on a multiple of this many bytes; so does an image.
+/// Spans begin and end on a multiple of this many bytes, and so does an image.
 const BLOCK: u64 = 4096;
-/// A span with this many bytes that are fetched as they are is written at once, so that an install
-/// that is killed loses little: no more than the spans that wait for the disk, and the chunk that
-/// is coming.
+/// Fetched bytes at which a span ends.
 pub(crate) const FETCHED: u64 = 16 << 10;
 
 /// A part of an image that is written with one call, or need not be written.
@@ -20,33 +20,31 @@ pub(crate) const FETCHED: u64 = 16 << 10;
 pub(crate) struct Span {
     /// Bytes of the image; at most [`PIECE`] of them.
     pub(crate) range: Range<u64>,
-    /// All of it is in its place already.
+    /// True if all of it is in its place already.
     pub(crate) is_here: bool,
 }
 
 /// The spans of an image, in its order, without gaps.
 pub(crate) struct Spans<'a> {
     chunks: &'a [Chunk],
-    /// Of each chunk; empty: all from a file at hand.
+    /// The source of each chunk. Empty: all come from a file at hand.
     sources: &'a [Source],
     /// Fetched bytes at which a span ends.
     most_fetched: u64,
-    /// The chunk that reaches beyond `offset`.
+    /// Index of the chunk that reaches beyond `offset`.
     index: usize,
     offset: u64,
 }
 
 impl<'a> Spans<'a> {
     /// The spans of the image of these `chunks`. Without `sources` the bundle is a file, and all
-    /// spans but the last are as long as they may be. A span ends at `most_fetched` bytes that
-    /// `sources` says are fetched: [`FETCHED`], or no bound if a delta makes them, because then a
-    /// span is only a fraction of itself on the way here.
+    /// spans but the last are as long as possible. A span ends at `most_fetched` fetched bytes:
+    /// [`FETCHED`], or no bound for a delta, which fetches only a fraction of a span.
     pub(crate) fn new(chunks: &'a [Chunk], sources: &'a [Source], most_fetched: u64) -> Self {
         Self { chunks, sources, most_fetched, index: 0, offset: 0 }
     }
 
-    /// Whether the block of 4096 bytes at `offset` is in its place, and how many of its bytes are
-    /// fetched.
+    /// Whether the block at `offset` is in its place, and how many of its bytes are fetched.
     fn block(&mut self, offset: u64) -> (bool, u64) {
         let (mut is_here, mut fetched) = (true, 0);
         let block = offset..offset + BLOCK;

@@ -1,10 +1,8 @@
-//! Writing a slot's images: read and verify | write and sync | read back | compare. Each stage is a
-//! thread, so that hashing and the disk work at the same time, and one image's end does not hold up
-//! the next one's beginning.
+//! Writes a slot's images: read and verify, write and sync, read back and compare.
 //!
-//! All writes and syncs come from one thread: their order is then a property of the images and not
-//! of the scheduler, and the power-cut sweep that counts them sees the only order there is. The
-//! stages beside it read and hash.
+//! `reader` gets the bytes; `compare` reads back.
+//! Each stage is a thread, but all writes and syncs come from one. Their order depends on the
+//! images only, so the power-cut sweep can count them.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -24,26 +22,27 @@ use crate::install::chunks::span::{FETCHED, Span, Spans};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
-/// Pieces in each half of the pipeline: one being filled, one waiting, one being emptied.
+/// Pieces on their way: one being filled, one waiting, one being emptied.
 const PIECES: usize = 3;
-/// What is written is synced, and then read back, in steps of this many bytes.
+/// Bytes after which the written data is synced and then read back.
 const STEP: u64 = 8 << 20;
 
 /// A part of a job's image on its way to the disk.
 struct Next {
     job: usize,
     span: Span,
-    /// Its bytes; `None` if they are in their place.
+    /// Its bytes. `None`: they are in their place.
     piece: Option<Piece>,
 }
 
-/// Writes the images of `jobs`, each chunk from where `plan` says or all from the bundle, syncs
-/// them, reads them back from the disk and compares them with the signed hashes. Needs about 8 MiB
-/// of memory whatever the size of the images, and twice the size of a dm-verity tree that it makes.
+/// Writes the images of `jobs`, syncs them, reads them back and compares them with the signed
+/// hashes. Each chunk comes from where `plan` says, without a plan from the bundle. Needs about 8
+/// MiB of memory, and twice the size of a dm-verity tree that it makes.
 ///
 /// # Errors
-/// [`Exit::Content`] when the bundle changes under our hands, [`Exit::SlotIo`] when a partition
-/// cannot be written or does not give back what was written, or what `interrupt` says.
+/// [`Exit::Content`](crate::Exit::Content) when the bundle changes meanwhile.
+/// [`Exit::SlotIo`](crate::Exit::SlotIo) when a partition cannot be written or does not give back
+/// what was written. Or what `interrupt` says.
 pub(crate) fn write_images<D: Disk + Sync>(
     bundle: &Verified<D>,
     plan: Option<&Plan>,
@@ -57,14 +56,14 @@ pub(crate) fn write_images<D: Disk + Sync>(
     let (free, to_fill) = channel();
     let (written, to_read_back) = channel();
     for _ in 0..PIECES {
-        // Cannot fail: the receiver is alive.
+        // This cannot fail: the receiver is alive.
         let _ = free.send(Piece::new());
     }
     thread::scope(|scope| {
         let reader = scope.spawn(move || read(bundle, plan, delta, jobs, &to_fill, &filled));
         let comparer = scope.spawn(move || compare(jobs, &tables, &to_read_back));
         let outcome = write(jobs, &to_write, free, written, interrupt, progress);
-        // A stage that fails closes its channels, which ends its neighbours without an error of
+        // A stage that fails closes its channels. That ends its neighbours without an error of
         // their own.
         drop(to_write);
         outcome.and(join(reader)).and(join(comparer))
@@ -75,7 +74,7 @@ fn join(stage: ScopedJoinHandle<'_, Result<(), Failure>>) -> Result<(), Failure>
     stage.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// First stage: chunks, each verified as it is read, into pieces.
+/// First stage: reads and verifies chunks and fills pieces with them.
 fn read<D: Disk>(
     bundle: &Verified<D>,
     plan: Option<&Plan>,
@@ -93,7 +92,7 @@ fn read<D: Disk>(
             if span.is_here {
                 chunks.pass_over(&span.range);
             } else {
-                // Without one, the writer has given up, and says why.
+                // No free piece comes if the writer has given up. The writer says why.
                 let Ok(mut free) = to_fill.recv() else { return Ok(()) };
                 let length = (span.range.end - span.range.start) as usize; // at most `PIECE`
                 chunks.fill(&mut free.bytes_mut()[..length], span.range.start)?;
@@ -107,9 +106,9 @@ fn read<D: Disk>(
     Ok(())
 }
 
-/// Second stage: pieces to the disk, synced in steps. A step is announced for reading back once it
-/// is durable. What is in its place is not written again, but synced and read back like the rest:
-/// who wrote it may have been killed before.
+/// Second stage: writes the pieces, and syncs them in steps. A step is read back when it is
+/// durable. Bytes that were in their place are synced and read back too, because their writer may
+/// have been killed.
 fn write(
     jobs: &[Job],
     to_write: &Receiver<Next>,
@@ -148,7 +147,7 @@ fn write(
     finish_step(jobs, job, announced..offset, &written).map(|_| ())
 }
 
-/// Syncs what was written and has it read back. `false`: the comparer has found a difference, and
+/// Syncs what was written and has it read back. False: the comparer has found a difference, and
 /// says so.
 fn finish_step(
     jobs: &[Job],
