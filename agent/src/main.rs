@@ -1,4 +1,7 @@
-//! The program `daruma`: a table from verb to function, and the one place that prints an error.
+//! The program `daruma`: a table from verb to function.
+//!
+//! The library does the work.
+//! Errors are printed here and nowhere else.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -149,7 +152,7 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         Verb::Rollback => agent::roll_back(&device),
         Verb::Daemon => agent::daemon::run(&device, config()).map(|()| String::new()),
         Verb::Recovery { wait_s } => {
-            // What cannot be read must not keep the technician's stick from helping.
+            // A bad configuration must not keep the stick from helping.
             let config = config().unwrap_or_else(|failure| {
                 agent::console::warn(format_args!("{failure}; recovery works with the defaults"));
                 agent::Config::default()

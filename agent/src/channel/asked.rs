@@ -16,8 +16,8 @@ use crate::exit::one_line;
 /// The answer of `daruma check`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Asked {
-    /// `install`: there is something to install; `reboot`: it is installed and starts with the next
-    /// boot; `nothing`.
+    /// `install`: a release is to be installed. `reboot`: it is installed and starts with the next
+    /// boot. `nothing`.
     pub verdict: &'static str,
     /// The kind of this device.
     pub compatible: String,
@@ -25,19 +25,20 @@ pub struct Asked {
     pub version: String,
     /// Its build.
     pub build: String,
-    /// What is to be installed, or lies in the other slot already.
+    /// The release that is to be installed, or that the other slot holds already.
     pub release: Option<Offered>,
     /// Newer releases that are not taken, newest first.
     pub passed_over: Vec<PassedOver>,
     /// Why the running release was withdrawn, if it was.
     pub running_withdrawn: Option<String>,
-    /// What waits for its first boot and was withdrawn.
+    /// The withdrawn release that waits for its first boot.
     pub waiting_withdrawn: Option<Waiting>,
-    /// The clock that counted, such as `2026-11-21T09:00:00Z`.
+    /// The time that counted, such as `2026-11-21T09:00:00Z`.
     pub now: String,
-    /// Whether this device's clock stands before the channel was made, so that it does not count.
+    /// True if this device's clock stands before the channel was made. Then the clock does not
+    /// count.
     pub clock_is_wrong: bool,
-    /// What the command says to a person, line by line.
+    /// The lines for a person.
     pub lines: Vec<String>,
 }
 
@@ -50,7 +51,7 @@ pub struct Offered {
     pub build: String,
     /// SHA-256 of its signed manifest, hex.
     pub manifest_sha256: String,
-    /// Bytes of its bundle, of which a device fetches what it lacks.
+    /// Bytes of its bundle. A device fetches only what it lacks.
     pub size: u64,
     /// Bytes of the delta from the running release, if there is one.
     pub delta_size: Option<u64>,
@@ -76,7 +77,7 @@ pub struct Waiting {
     pub slot: String,
     /// Its version.
     pub version: String,
-    /// The publisher's; one line.
+    /// The publisher's reason; one line.
     pub reason: String,
 }
 

@@ -1,4 +1,7 @@
-//! What this device is, for the decision.
+//! The facts about this device that decide which release it takes.
+//!
+//! `bundle::channel` decides.
+//! The clock is one of them; it may be wrong.
 
 use bundle::channel::{Facts, Timestamp};
 use bundle::{Compatible, Sha256};
@@ -14,7 +17,7 @@ use crate::status::state_file::StateFile;
 /// Most bytes of a device id.
 const ID: usize = 256;
 
-/// The facts with everything that they borrow.
+/// The facts, with everything that they borrow.
 #[derive(Debug)]
 pub(crate) struct Own {
     pub(crate) id: String,
@@ -29,10 +32,10 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// Gathers them from the running system.
+    /// Gathers the facts from the running system.
     ///
     /// # Errors
-    /// [`Exit::NotADevice`]: it cannot be told what this device is.
+    /// [`Exit::NotADevice`]: nobody can tell what this device is.
     pub(crate) fn gather(device: &Device, config: &Config) -> Result<Self, Failure> {
         let running = device.running()?;
         let failure = |cause: &dyn std::fmt::Display| {
@@ -79,7 +82,7 @@ impl Own {
     }
 }
 
-/// The configuration's, or systemd's machine id; empty when there is none, and then this device
+/// The id of the configuration, or systemd's machine id. Empty if there is none: then this device
 /// comes last in every roll-out.
 fn device_id(device: &Device, config: &Config) -> String {
     if let Some(id) = &config.channel.device_id {
@@ -87,7 +90,7 @@ fn device_id(device: &Device, config: &Config) -> String {
     }
     let bytes = crate::trust::kept::read(&device.path("/etc/machine-id"), ID).unwrap_or_default();
     let text = String::from_utf8(bytes).unwrap_or_default();
-    // What systemd writes into an image that has not been started yet.
+    // systemd writes this into an image that has not been started yet.
     let id = text.trim();
     if id == "uninitialized" || id.len() > ID { String::new() } else { id.to_owned() }
 }

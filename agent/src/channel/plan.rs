@@ -1,4 +1,7 @@
-//! What is to be done about a channel, in words for a person and for the daemon.
+//! What is to be done about a channel, for a person and for the daemon.
+//!
+//! `contact/` gets the channel, `step` says what is next.
+//! A plan changes nothing, except that a newer channel is kept.
 
 use bundle::Sha256;
 use bundle::channel::{Channel, Decision, Verdict, decide};
@@ -18,17 +21,17 @@ use crate::interrupt::Interrupt;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) step: Step,
-    /// A trial to take back before that.
+    /// A trial to cancel first.
     pub(crate) withdrawal: Option<Withdrawal>,
-    /// Lines for a person; the first one is the verdict.
+    /// Lines for a person. The first one is the verdict.
     pub(crate) lines: Vec<String>,
     /// The same for programs.
     pub(crate) asked: Asked,
 }
 
 impl Plan {
-    /// Takes back the trial that is to be, if there is one, and then says so instead of announcing
-    /// it. Returns what to tell.
+    /// Cancels a pending trial. If one was cancelled, removes the announcement from the lines.
+    /// Returns what to tell.
     ///
     /// # Errors
     /// As [`Withdrawal::take_back`].
@@ -43,7 +46,7 @@ impl Plan {
 /// Gets the channel and decides.
 ///
 /// # Errors
-/// It cannot be got, is not believed, or is not fresh.
+/// The channel cannot be fetched, is not believed, or is not fresh.
 pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, Failure> {
     let Fresh { trust, channel } = refresh(source, interrupt)?;
     let mut own = Own::gather(source.device, source.config)?;
@@ -61,8 +64,8 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
     Ok(Plan { step, withdrawal, lines, asked })
 }
 
-/// The release that a device runs which has installed nothing yet: its build, as the channel lists
-/// it.
+/// The manifest of the running release, if nothing was installed yet: the channel lists it by its
+/// build.
 fn listed(channel: &Channel, own: &Own) -> Option<Sha256> {
     let release = channel.release(&own.compatible, &own.version)?;
     (release.build.as_str() == own.build).then_some(release.manifest_sha256)

@@ -1,4 +1,7 @@
-//! `daruma channel`: what is trusted and why. Asks nobody.
+//! `daruma channel`: what is trusted and why.
+//!
+//! `trust::root` and `contact::remembered` know it.
+//! It asks no server.
 
 use std::fmt::Write as _;
 
@@ -13,7 +16,7 @@ use crate::exit::Failure;
 use crate::status::state::now_s;
 use crate::trust::root::{ANCHOR, Trust};
 
-/// The text.
+/// Says what is trusted on `device`, and why.
 ///
 /// # Errors
 /// The root document in the image cannot be used.

@@ -8,12 +8,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What `daruma channel` knows.
+/// What `daruma channel` prints.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Trusted {
-    /// The root document; absent: the keyring counts, and no channel can be followed.
+    /// The root document. Absent: the keyring counts, and no channel can be followed.
     pub root: Option<TrustedRoot>,
-    /// The channel; absent: none is configured, or there is no root document.
+    /// The channel. Absent: none is configured, or there is no root document.
     pub channel: Option<Followed>,
     /// What the command says to a person.
     #[serde(skip)]
@@ -27,15 +27,15 @@ pub struct TrustedRoot {
     pub version: u64,
     /// The version of the one in the image.
     pub anchor_version: u64,
-    /// Until when channels are followed.
+    /// Time until which channels are followed.
     pub expires: String,
-    /// Whether that is over, by this device's clock.
+    /// True if that time is over, by this device's clock.
     pub expired: bool,
     /// `root`, `channel` and `release`.
     pub roles: BTreeMap<&'static str, TrustedRole>,
 }
 
-/// Whose signatures count for something.
+/// The keys whose signatures count for something.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct TrustedRole {
     /// How many of the keys must sign.
@@ -51,22 +51,22 @@ pub struct Followed {
     pub name: String,
     /// The repository, without a login.
     pub url: String,
-    /// What was accepted last; absent: nothing yet, or not since the keys were replaced.
+    /// The document that was accepted last. Absent: none yet, or none since the keys were replaced.
     pub seen: Option<Seen>,
-    /// When it was last looked at with success, by this device's clock.
+    /// Time of the last successful look, by this device's clock.
     pub last_contact: Option<String>,
 }
 
 /// A channel document that was accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Seen {
-    /// Nothing with a lower one is accepted.
+    /// No document with a lower serial is accepted.
     pub serial: u64,
     /// When it was made.
     pub issued: String,
-    /// From when on nothing is installed from it.
+    /// From this time on nothing is installed from it.
     pub expires: String,
-    /// Whether that is so, by this device's clock.
+    /// True if that time has come, by this device's clock.
     pub expired: bool,
     /// How many releases it lists.
     pub releases: usize,

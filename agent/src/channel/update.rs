@@ -1,4 +1,7 @@
-//! Installing what the channel says.
+//! Installs at once what `daruma check` says. Reboots into it if `and_reboot` is true.
+//!
+//! `plan` says what; `install` does it.
+//! A bundle must be the very one that the channel names.
 
 use std::path::Path;
 
@@ -22,7 +25,7 @@ use crate::interrupt::Interrupt;
 /// `daruma update`: installs what `daruma check` says, at once; with `and_reboot`, reboots into it.
 ///
 /// # Errors
-/// The channel cannot be got or is not believed, or the install fails.
+/// The channel cannot be fetched or is not believed, or the install fails.
 pub fn update(
     device: &Device,
     config: &Config,
@@ -45,9 +48,8 @@ pub fn update(
     Ok(line)
 }
 
-/// Installs `release`, and nothing but it: the bundle must be the very one that the channel names,
-/// besides all that is asked of every bundle. The first of `deltas` that can be used is a shorter
-/// way to it. Returns what to tell.
+/// Installs `release`. The bundle must be the one that the channel names, besides all that is asked
+/// of every bundle. The first usable one of `deltas` is a shorter way. Returns what to tell.
 pub(crate) fn install(
     source: &Source<'_>,
     release: &Release,
@@ -77,7 +79,7 @@ pub(crate) fn install(
     ))
 }
 
-/// A channel in a folder may name bundles on a server, and one in a registry has them there.
+/// True if `address` is on a server. A channel in a folder may name bundles on a server too.
 fn is_web(address: &str) -> bool {
     address.starts_with("http://") || address.starts_with("https://") || is_oci(address)
 }

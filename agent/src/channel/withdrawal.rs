@@ -1,4 +1,7 @@
-//! A release that is withdrawn while it waits for its first boot: the trial is taken back.
+//! A release that was withdrawn while it waits for its first boot.
+//!
+//! `plan` says so; `daruma update` and the daemon cancel the trial.
+//! Only a trial that was never booted is cancelled.
 
 use bundle::channel::Channel;
 use image_layout::Slot;
@@ -11,20 +14,20 @@ use crate::exit::{Exit, Failure};
 use crate::status::state::Kind;
 use crate::status::state_file::StateFile;
 
-/// A trial that has not begun, of a release that nobody is to take any more.
+/// A trial that has not begun, of a release that was withdrawn.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Withdrawal {
-    /// Where it lies.
+    /// The slot that holds it.
     pub(crate) slot: Slot,
     pub(crate) version: Version,
-    /// The publisher's.
+    /// The publisher's reason.
     pub(crate) reason: String,
 }
 
 impl Withdrawal {
-    /// What lies in the slot that does not run, if it is to be tried next, was not booted yet, is
-    /// newer than what runs (an older one is there because a person went back to it), and `channel`
-    /// says that it is withdrawn.
+    /// The release in the idle slot, if `channel` says that it was withdrawn, it is the next trial
+    /// and was not booted yet. It must be newer than the running system: an older release is there
+    /// because a person went back to it.
     ///
     /// # Errors
     /// The environment cannot be read.
@@ -51,7 +54,7 @@ impl Withdrawal {
         Ok(Some(Self { slot, version: release.version.clone(), reason }))
     }
 
-    /// What `check` says, which changes nothing.
+    /// The line of `check`, which changes nothing.
     pub(crate) fn announced(&self) -> String {
         let Self { slot, version, reason } = self;
         format!(
@@ -60,12 +63,12 @@ impl Withdrawal {
         )
     }
 
-    /// Takes the trial back, with one write of the environment. Returns the line for the person;
-    /// none: it was booted, overwritten or taken back meanwhile.
+    /// Cancels the trial, with one write of the environment. Returns the line for the person.
+    /// `None`: it was booted, overwritten or cancelled meanwhile.
     ///
     /// # Errors
-    /// The lock, the environment; [`Exit::OnTrial`]: the running slot is marked bad, so there would
-    /// be nothing to boot.
+    /// The lock, the environment. [`Exit::OnTrial`]: the running slot is marked bad, so nothing
+    /// would be left to boot.
     pub(crate) fn take_back(&self, device: &Device) -> Result<Option<String>, Failure> {
         let Self { slot, version, reason } = self;
         let _lock = device.lock()?;
@@ -92,7 +95,7 @@ impl Withdrawal {
     }
 }
 
-/// Whether `slot` is tried at the next boot for the first time.
+/// True if the next boot will be the first try of `slot`.
 fn waits(environment: &Environment, slot: Slot) -> bool {
     let boot = environment.state();
     boot.trial == Some(slot) && boot.slot(slot).ok && boot.slot(slot).tries == 0

@@ -1,5 +1,7 @@
-//! What the agent settles at the start of a boot, before any health check: a damaged environment is
-//! healed, and a fall-back is recognised, reported and closed.
+//! What the agent settles at the start of a boot, before any health check.
+//!
+//! `verdict` judges the boot that has arrived.
+//! A damaged environment is healed. A fall-back is recognised, reported and closed.
 
 use grub_env::{BootState, COMMITTED_TRIES, TRIAL_TRIES};
 use image_layout::Slot;
@@ -12,21 +14,19 @@ use crate::status::init_report;
 use crate::status::state::{Kind, State};
 use crate::status::state_file::StateFile;
 
-/// Whether the other slot should have booted and did not.
+/// True if the other slot should have booted and did not.
 ///
-/// GRUB counts a try *before* it loads anything, so a slot that is first in the order and has a try
-/// on its account, while the other one runs, was given up: its tries are used up, or its kernel
-/// could not be loaded. Without a try it simply has not been booted yet: an install or a roll-back
-/// waits for the next boot.
+/// GRUB counts a try *before* it loads anything. So the other slot was given up if it is first in
+/// the order and has a try. Its tries are used up, or its kernel could not be loaded. Without a try
+/// it waits for its first boot, after an install or a roll-back.
 #[must_use]
 pub(crate) fn was_given_up(state: &BootState, running: Slot) -> bool {
     let other = !running;
     state.order[0] == other && state.slot(other).ok && state.slot(other).tries > 0
 }
 
-/// Settles it all with one write of the state and one of the environment. Returns the report of a
-/// fall-back. What goes wrong with the state is printed and does not count. The caller holds the
-/// lock.
+/// Settles all with one write of the state and one of the environment. Returns the report of a
+/// fall-back. Errors of the state are printed and do not count. The caller holds the lock.
 ///
 /// # Errors
 /// The environment cannot be read or written.
@@ -51,8 +51,8 @@ pub fn settle(device: &Device) -> Result<Option<String>, Failure> {
         report = Some(report_fall_back(device, &mut state, &boot, running));
         boot.fell_back(running);
     }
-    // The story first: were it written second, a cut in between would lose why the slot was given
-    // up, and with it the quarantine. Written first, a cut in between only tells it twice.
+    // The state is written first. A cut after it only tells the story twice. In the other order a
+    // cut would lose the reason, and with it the quarantine.
     let mut stored = true;
     if state != before
         && let Err(complaint) = state_file.store(&state)
@@ -102,7 +102,7 @@ fn report_fall_back(device: &Device, state: &mut State, boot: &BootState, runnin
 mod tests {
     use super::*;
 
-    /// Boots as GRUB does until `running` comes up.
+    /// Boots `times` times as GRUB does.
     fn boots(mut state: BootState, times: usize) -> (BootState, Option<Slot>) {
         let mut slot = None;
         for _ in 0..times {

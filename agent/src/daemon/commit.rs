@@ -1,4 +1,7 @@
-//! The end of a trial: the slot has proved itself.
+//! The end of a trial: the slot has become healthy.
+//!
+//! `verdict` runs the checks and holds the lock.
+//! A commit also starts the count of boots anew, for a slot that was not on trial too.
 
 use image_layout::Slot;
 
@@ -8,8 +11,8 @@ use crate::exit::Failure;
 use crate::status::state::Kind;
 use crate::status::state_file::StateFile;
 
-/// All health checks of `running` have passed: commits the slot if it was on trial, and starts its
-/// count of boots anew. Returns the line for the person. The caller holds the lock.
+/// Commits the slot `running` if it was on trial, and sets its count of boots to zero. Returns the
+/// line for the person. The caller holds the lock, and all health checks have passed.
 ///
 /// # Errors
 /// The environment cannot be read or written.

@@ -1,4 +1,7 @@
 //! What a person may say about the slots: good, bad, back.
+//!
+//! `grub-env` knows which of it is allowed.
+//! Each command is one write of the boot environment.
 
 use grub_env::TransitionError;
 use image_layout::Slot;
@@ -12,7 +15,7 @@ use crate::status::state_file::StateFile;
 /// A person's verdict on a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mark {
-    /// Boot it; commit it if it is on trial.
+    /// Boot it, and commit it if it is on trial.
     Good,
     /// Do not boot it again.
     Bad,
@@ -21,7 +24,7 @@ pub enum Mark {
 /// Marks `slot`, or the running one.
 ///
 /// # Errors
-/// [`Exit::OnTrial`] when marking it bad would leave nothing to boot; the lock; the environment.
+/// [`Exit::OnTrial`] when marking it bad would leave nothing to boot. The lock; the environment.
 pub fn mark(device: &Device, mark: Mark, slot: Option<Slot>) -> Result<String, Failure> {
     let slot = slot.map_or_else(|| device.running(), Ok)?;
     let _lock = device.lock()?;
@@ -29,7 +32,7 @@ pub fn mark(device: &Device, mark: Mark, slot: Option<Slot>) -> Result<String, F
     let mut boot = environment.state();
     match mark {
         Mark::Good => {
-            // An empty or half-written slot marked good would cost the next boots their tries.
+            // The next boots would waste their tries on an empty or half-written slot.
             device.slot_config(slot).map_err(|cause| {
                 Failure::new(
                     Exit::Content,
@@ -70,7 +73,7 @@ pub fn mark(device: &Device, mark: Mark, slot: Option<Slot>) -> Result<String, F
 ///
 /// # Errors
 /// [`Exit::OnTrial`] while the running slot is on trial itself (`daruma mark bad` leaves it), or
-/// when the other slot is not bootable; the lock; the environment.
+/// when the other slot cannot be booted. The lock; the environment.
 pub fn roll_back(device: &Device) -> Result<String, Failure> {
     let running = device.running()?;
     let target = !running;

@@ -1,4 +1,7 @@
-//! The daemon's looking by itself: when, and what then.
+//! The daemon looks at the channel by itself: when, and what it does then.
+//!
+//! `channel` decides and installs.
+//! A thread of its own does the work, so that the watchdog is fed meanwhile.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process::{Command, Stdio};
@@ -17,23 +20,23 @@ use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 use crate::status::state::now_s;
 
-/// The first wait after a failure; it doubles up to the usual time between two looks.
+/// The first wait after a failure. It doubles up to the usual time between two looks.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
-/// Something is done at least so often, in case the clock is set meanwhile.
+/// The longest sleep, in case the clock is set meanwhile.
 const LONGEST_WAIT_S: u64 = 3600;
 
 /// What came of one look.
 enum Look {
     /// There is nothing to do.
     Nothing(String),
-    /// There is, in so many seconds.
+    /// There is something to do, in so many seconds.
     Later(String, u64),
     /// A system is installed and waits for its first boot.
     Installed(String),
 }
 
-/// Looks at the channel for ever, and installs. Returns when the machine is to be rebooted into
-/// what was installed, with what to tell.
+/// Looks at the channel for ever, and installs. Returns when the machine is to be rebooted into the
+/// new system, with what to tell.
 pub(crate) async fn poll(device: &Device, config: &Config, tell: &impl Fn(&str)) -> String {
     let channel = &config.channel;
     if channel.url.is_none() || channel.poll.is_zero() {
@@ -46,7 +49,7 @@ pub(crate) async fn poll(device: &Device, config: &Config, tell: &impl Fn(&str))
         sleep(wait).await;
         let usual = channel.poll + at_random(Duration::ZERO, channel.jitter);
         let (own, own_config) = (device.clone(), config.clone());
-        // On a thread of its own: the watchdog is fed meanwhile.
+        // The work has a thread of its own, so that the watchdog is fed meanwhile.
         let looked = tokio::task::spawn_blocking(move || {
             let mut taken_back = None;
             let look = look(&own, &own_config, &mut taken_back);
@@ -98,8 +101,8 @@ pub(crate) async fn poll(device: &Device, config: &Config, tell: &impl Fn(&str))
     }
 }
 
-/// One look: gets the channel, decides, and installs if it may now. `taken_back` becomes what to
-/// tell of a withdrawn release that is not booted, also when the rest fails.
+/// Looks once: gets the channel, decides, and installs if it may now. `taken_back` gets the line
+/// about a cancelled trial, even if the rest fails.
 fn look(
     device: &Device,
     config: &Config,
@@ -108,7 +111,7 @@ fn look(
     let interrupt = Interrupt::never();
     let source = Source::of(device, config)?;
     let mut plan = plan(&source, &interrupt)?;
-    // Before anything that may wait: the machine can be rebooted at any moment.
+    // This comes before anything that may wait, because the machine can be rebooted at any moment.
     *taken_back = plan.take_back(device)?;
     let line = plan.lines.join("; ");
     match plan.step {
@@ -128,7 +131,7 @@ fn seconds_to_window(config: &Config) -> u64 {
     config.channel.window.map_or(0, |window| window.wait_s(now_s()))
 }
 
-/// Into the first half of the window, at random: a fleet has one window.
+/// A time in the first half of the window, at random, because a fleet has one window.
 fn until_the_window(config: &Config, seconds: u64) -> Duration {
     if seconds > LONGEST_WAIT_S {
         return Duration::from_secs(LONGEST_WAIT_S);
@@ -138,8 +141,8 @@ fn until_the_window(config: &Config, seconds: u64) -> Duration {
     Duration::from_secs(seconds) + at_random(Duration::ZERO, spread)
 }
 
-/// A command that cannot be run says nothing of the link: then it is taken for metered, which costs
-/// time and no money.
+/// True if the link is metered. A command that cannot be run counts as metered: that costs time and
+/// no money.
 fn is_metered(config: &Config) -> bool {
     let [program, arguments @ ..] = config.channel.metered_command.as_slice() else { return false };
     let status =
@@ -155,7 +158,8 @@ fn is_metered(config: &Config) -> bool {
     }
 }
 
-/// The standard library's hasher is keyed at random; that is random enough here.
+/// A random time between `from` and `to`. The standard library's hasher has a random key; that is
+/// random enough here.
 fn at_random(from: Duration, to: Duration) -> Duration {
     let part = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
     from + to.saturating_sub(from).mul_f64(part)

@@ -1,8 +1,8 @@
-//! Keeps the recovery partition what the committed system's boot image is.
+//! Keeps the recovery partition a copy of the committed system's boot image.
 //!
-//! Every boot image can start recovery, and GRUB asks the recovery partition first and the slots
-//! after it. So a copy that is cut off in the middle takes nothing away: its hashes do not match,
-//! and GRUB goes on to the slots.
+//! Nothing else writes to that partition, so no lock is needed.
+//! A copy that is cut off does no harm: its hashes do not match, and GRUB starts recovery from a
+//! slot.
 
 use std::fs::File;
 use std::io;
@@ -17,16 +17,15 @@ use crate::device::environment::Environment;
 use crate::device::slot::boot_image;
 use crate::exit::{Exit, Failure};
 
-/// Bytes that are copied and compared at once.
+/// Bytes copied and compared at once.
 const PIECE: usize = 1 << 20;
 
-/// Copies the running slot's boot image to the recovery partition if they differ: written, synced,
-/// read back and compared. Returns what to tell, if anything was done. Nothing else writes to that
-/// partition, so no lock is needed, and an install is not held up.
+/// Copies the running slot's boot image to the recovery partition if they differ. Writes, syncs,
+/// reads back and compares. Returns what to tell, if anything was done. An install is not held up.
 ///
 /// # Errors
-/// [`Exit::Content`] when the running slot's own boot image is damaged, which is then not spread;
-/// [`Exit::TooLarge`]; [`Exit::SlotIo`] when the partition cannot be written.
+/// [`Exit::Content`] when the running slot's own boot image is damaged; it is not copied then.
+/// [`Exit::TooLarge`]. [`Exit::SlotIo`] when the partition cannot be written.
 pub fn refresh(device: &Device) -> Result<Option<String>, Failure> {
     let running = device.running()?;
     if Environment::load(device)?.state().trial == Some(running) {
@@ -49,7 +48,7 @@ pub fn refresh(device: &Device) -> Result<Option<String>, Failure> {
         return Err(Failure::new(Exit::TooLarge, line));
     }
     copy(from, &target, length).map_err(io)?;
-    // What is read now must come from the disk.
+    // The next reads must come from the disk.
     let _ = posix_fadvise(target.file().as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     if differs(from, to, length).map_err(io)? {
         let line =
@@ -65,7 +64,7 @@ fn copy(from: &Path, to: &FileDisk, length: u64) -> io::Result<()> {
     for (offset, count) in pieces(length) {
         from.read_at(&mut buf[..count], offset)?;
         to.write_at(&buf[..count], offset)?;
-        // Few dirty pages at a time: health checks and services go on meanwhile.
+        // Keeps few dirty pages, because health checks and services run meanwhile.
         if offset % (8 << 20) == 0 {
             to.sync()?;
         }
@@ -91,7 +90,7 @@ fn differs(a: &Path, b: &Path, length: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A small device has better use for that memory.
+/// Drops the pages of `file`: a small device has better use for that memory.
 fn drop_cache(file: &File) {
     let _ = posix_fadvise(file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
 }

@@ -15,14 +15,15 @@ use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::status::marks::{DEGRADED, HEALTHY};
 
-/// Runs until SIGTERM or SIGINT, or until it has asked for a reboot.
+/// Runs until SIGTERM or SIGINT, or until the daemon has asked for a reboot.
 ///
-/// A configuration that cannot be used does not stop it: without a daemon even a committed system
-/// would be left, after nine boots. It works with [`Config::makeshift`] then. But a system on trial
-/// is not committed so: what it should be checked for is not known.
+/// A bad configuration does not stop the daemon: after nine boots without it even a committed
+/// system would be left. It works with [`Config::makeshift`] then. A system on trial is not
+/// committed so, because nobody knows what to check.
 ///
 /// # Errors
-/// The environment cannot be read or written, or the reboot fails. systemd starts the daemon again.
+/// The environment cannot be read or written, or the reboot fails. systemd then starts the daemon
+/// again.
 pub fn run(device: &Device, config: Result<Config, Failure>) -> Result<(), Failure> {
     let (config, unusable) = match config {
         Ok(config) => (config, None),
@@ -57,7 +58,7 @@ async fn serve(
     notify.stopping();
     match result {
         Ok(Ended::Stopped) => {
-            // Until this boot's verdict somebody must watch it: a trial whose judge was stopped
+            // Until this boot's verdict somebody must watch it. A trial whose judge was stopped
             // would last for ever.
             if device.path(HEALTHY).exists() || device.path(DEGRADED).exists() {
                 keepalive.disarm();
@@ -67,7 +68,7 @@ async fn serve(
             say("stopped");
             Ok(())
         }
-        // The hardware watchdog, if it is ours, keeps running: it ends a shutdown that hangs.
+        // Our hardware watchdog keeps running: it ends a shutdown that hangs.
         Ok(Ended::Rebooting) => Ok(()),
         Err(failure) => Err(failure),
     }

@@ -16,7 +16,7 @@ use crate::device::reboot;
 use crate::exit::Failure;
 use crate::stick::running;
 
-/// After the reboot was asked for, this is how long the system may take to go down before it is
+/// Time that the system may take to go down after the reboot was asked for. Then the reboot is
 /// forced.
 const REBOOT_GRACE: Duration = Duration::from_secs(120);
 
@@ -29,7 +29,8 @@ pub(crate) enum Ended {
 #[cfg(not(feature = "pull"))]
 pub(crate) use wait_for_sticks as wait_for_updates;
 
-/// Returns only if a stick or the channel has brought a system: then the machine goes down.
+/// Waits for an update. Returns only if a stick or the channel has brought a system: then the
+/// machine goes down.
 #[cfg(feature = "pull")]
 pub(crate) async fn wait_for_updates(
     device: &Device,
@@ -46,18 +47,18 @@ pub(crate) async fn wait_for_updates(
     }
 }
 
-/// Returns only if a stick has brought a bundle: then the machine goes down.
+/// Waits for a stick. Returns only if one has brought a bundle: then the machine goes down.
 pub(crate) async fn wait_for_sticks(
     device: &Device,
     config: &Config,
     tell: &impl Fn(&str),
 ) -> Result<Ended, Failure> {
-    // A device in a folder has no USB port; this machine's is not meant.
+    // A device in a folder has no USB port, and this machine's port is not meant.
     let Some(wanted) = running::wanted(config.usb.policy).filter(|_| device.is_real()) else {
         return std::future::pending().await;
     };
     let (own, own_config) = (device.clone(), config.clone());
-    // On a thread of its own: the watchdog is fed meanwhile.
+    // A thread of its own waits, so that the watchdog is fed meanwhile.
     match tokio::task::spawn_blocking(move || running::watch(&own, &own_config, wanted)).await {
         Ok(Ok(line)) => tell(&line),
         Ok(Err(failure)) => {
@@ -70,7 +71,7 @@ pub(crate) async fn wait_for_sticks(
     see_it_go_down(device).await
 }
 
-/// Waits for the shutdown that was asked for; forces it when it does not come.
+/// Waits for the shutdown that was asked for. Forces the reboot if it does not come.
 pub(crate) async fn see_it_go_down(device: &Device) -> Result<Ended, Failure> {
     if device.is_real() {
         sleep(REBOOT_GRACE).await;

@@ -27,8 +27,9 @@ use crate::status::marks::{CHECKING, DEGRADED, HEALTHY};
 use crate::status::state::Kind;
 use crate::status::state_file::StateFile;
 
-/// How often a lock that somebody else holds is asked for again.
+/// Time between two tries to take a lock that another process holds.
 const LOCK_RETRY: Duration = Duration::from_millis(500);
+
 /// Judges this boot, and then waits for updates. Returns when the machine goes down.
 pub(crate) async fn live(
     device: &Device,
@@ -59,12 +60,12 @@ pub(crate) async fn live(
         return wait_for_updates(device, config, &tell).await;
     }
     let checks = Checks::of(device, &config.health);
-    // A restarted daemon of a degraded system must not reboot it after all.
+    // A restarted daemon of a degraded system must not reboot it.
     if !device.path(DEGRADED).exists() {
         tell(&format!("slot {running}: {} health checks", checks.count()));
         mark_file(device, CHECKING, "");
         let outcome = match unusable {
-            // The next try may find it usable; waiting would not help.
+            // The next boot may find it usable. Waiting would not help.
             Some(failure) if on_trial => Err(Failed::of_configuration(failure)),
             _ => checks.until_deadline().await,
         };
@@ -98,20 +99,20 @@ pub(crate) async fn live(
     live_on(device, config, &tell).await
 }
 
-/// What is left to do for a healthy, committed system: recovery is made that of this system, and
-/// updates are waited for.
+/// Refreshes recovery from the healthy, committed system. Then waits for updates.
 async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
     let own = device.clone();
     match tokio::task::spawn_blocking(move || recovery_copy::refresh(&own)).await {
         Ok(Ok(Some(line))) => say(line),
-        // The slots' boot images start recovery too: nothing is lost yet.
+        // The slots' boot images start recovery too, so nothing is lost yet.
         Ok(Err(failure)) => warn(failure),
         Ok(Ok(None)) | Err(_) => {}
     }
     wait_for_updates(device, config, tell).await
 }
 
-/// Waits for an install or a person's command to finish: neither is to be cut off, or overwritten.
+/// Waits until an install or a person's command has finished. Neither may be cut off or
+/// overwritten.
 async fn wait_for_lock(device: &Device) -> Result<Lock, Failure> {
     loop {
         match device.lock() {
@@ -121,8 +122,8 @@ async fn wait_for_lock(device: &Device) -> Result<Lock, Failure> {
     }
 }
 
-/// [`commit::commit`] under the lock. The lock is free again when this returns: the daemon idles
-/// for ever after it, and an install must be possible then.
+/// Commits under the lock. Frees the lock at the end: the daemon idles for ever after it, and an
+/// install must be possible.
 async fn commit_under_lock(device: &Device, running: Slot) -> Result<String, Failure> {
     let _lock = wait_for_lock(device).await?;
     let line = commit::commit(device, running)?;
@@ -135,9 +136,9 @@ enum Verdict {
     Degraded(String),
 }
 
-/// The checks have not passed in time. A reboot makes sense only when it can lead to another
-/// system: while GRUB still has the other slot to go to. After a fall-back it has none, because the
-/// failed slot is marked bad.
+/// Gives the boot up: its checks have not passed in time. A reboot makes sense only if GRUB still
+/// has the other slot to go to. After a fall-back it has not, because the failed slot is marked
+/// bad.
 fn give_up(device: &Device, running: Slot, failed: &Failed) -> Result<Verdict, Failure> {
     let boot = Environment::load(device)?.state();
     let version = device.slot_config(running).ok().map(|config| config.version);

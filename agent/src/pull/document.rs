@@ -16,14 +16,14 @@ use crate::pull::trouble::Trouble;
 /// What is at an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Document {
-    /// This, of the version that `etag` names.
+    /// This document, of the version that `etag` names.
     Is {
         /// The document.
         bytes: Vec<u8>,
-        /// For asking whether it is still the same.
+        /// For asking if it is still the same.
         etag: Option<String>,
     },
-    /// What it was when it had the given `etag`.
+    /// The same document as with the given `etag`.
     Unchanged,
     /// Nothing (404 or 410).
     Missing,

@@ -15,11 +15,11 @@ use crate::pull::client::waiting::runtime;
 use crate::pull::document::{Document, get};
 use crate::pull::oci;
 
-/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it is another one
-/// by now. The `report` stands in the request's `User-Agent`.
+/// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it has changed.
+/// The `report` goes into the `User-Agent` of the request.
 ///
 /// # Errors
-/// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for one that is too long),
+/// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for a document that is too long),
 /// [`crate::Exit::Config`], [`crate::Exit::Usage`], or what `interrupt` says.
 pub fn fetch(
     device: &Device,

@@ -13,8 +13,8 @@ use crate::pull::client::http::Client;
 use crate::pull::document::{Document, get};
 use crate::pull::trouble::Trouble;
 
-/// What the tag of `client` stands for; from then on the client asks for its blob. `None`: there is
-/// no such tag. With `etag`, `Unchanged` if it is the same as then.
+/// Resolves the tag of `client`. From then on the client asks for its blob. With `etag`,
+/// `Unchanged` if the tag stands for the same as then.
 async fn resolve(
     client: &mut Client<'_>,
     pull: &Pull,
@@ -37,7 +37,7 @@ async fn resolve(
 
 /// What a tag stands for.
 enum Resolved {
-    /// This, and the ETag of its manifest.
+    /// This artifact, and the ETag of its manifest.
     Is(Artifact, Option<String>),
     Unchanged,
     Missing,
@@ -77,7 +77,8 @@ pub(crate) async fn document(
         )));
     }
     match get(client, pull, limit, None, &[]).await? {
-        // Its signatures decide; but a blob that the registry has damaged should be called that.
+        // The signatures of the document decide. But a blob that the registry has damaged should be
+        // called damaged.
         Document::Is { bytes, .. } if Sha256::of(&bytes) != artifact.digest => {
             Err(Trouble::server(
                 "the registry's blob is not what its manifest's digest says; push it again",

@@ -1,9 +1,11 @@
 //! How fast bytes come: too slow is given up, too fast is held back.
+//!
+//! `client::waiting` and `ranges::transfer` measure and wait.
+//! Only the time of waiting for the network counts, not the time of writing to the disk.
 
 use std::time::{Duration, Instant};
 
-/// Measures what a connection brings while we wait for it. Time in which the disk is written does
-/// not count.
+/// Measures what a connection brings while we wait for it.
 #[derive(Clone, Debug)]
 pub(crate) struct LowSpeed {
     bytes_per_s: u64,
@@ -22,7 +24,7 @@ impl LowSpeed {
         self.over.saturating_sub(self.waited)
     }
 
-    /// After `waited`, `bytes` came. The error says how slow it was.
+    /// Counts `bytes` that came after `waited`. The error says how slow it was.
     pub(crate) fn count(&mut self, waited: Duration, bytes: u64) -> Result<(), String> {
         self.waited += waited;
         self.brought += bytes;
@@ -37,7 +39,7 @@ impl LowSpeed {
     }
 }
 
-/// Holds back to a number of bytes per second.
+/// Holds the transfer back to a number of bytes per second.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     bytes_per_s: u64,
@@ -45,7 +47,7 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// 0: no limit.
+    /// A limit of `bytes_per_s`. 0: no limit.
     pub(crate) fn new(bytes_per_s: u64) -> Self {
         Self { bytes_per_s, due: Instant::now() }
     }

@@ -1,17 +1,20 @@
 //! How often and how long something is tried again.
+//!
+//! `trouble` says which failures are worth another try.
+//! Only real progress gives new patience: a server could keep us busy for ever, a byte at a time.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::pull::trouble::Trouble;
 
-/// The wait after the first failure; it doubles with each one.
+/// The wait after the first failure. It doubles with each further one.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest wait of our own.
+/// The longest wait, unless the server asks for more.
 const LONGEST: Duration = Duration::from_secs(60);
 /// The longest wait that a server may ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
-/// Bytes that are progress. With less, a server could keep us busy for ever, a byte at a time.
+/// Bytes that count as progress.
 const PROGRESS: u64 = 64 << 10;
 
 /// Counts the tries that brought nothing.
@@ -27,7 +30,7 @@ impl Patience {
         Self { tries, failed: 0, since: 0 }
     }
 
-    /// `bytes` came.
+    /// Counts `bytes` that came.
     pub(crate) fn progress(&mut self, bytes: u64) {
         self.since += bytes;
         if self.since >= PROGRESS {
@@ -35,7 +38,7 @@ impl Patience {
         }
     }
 
-    /// A try failed: how long to wait for the next. The error is for good.
+    /// After a failed try: how long to wait for the next one. The error is final.
     pub(crate) fn after(&mut self, trouble: Trouble) -> Result<(Duration, String), Trouble> {
         let Trouble::Passing { cause, wait } = trouble else { return Err(trouble) };
         self.failed += 1;
@@ -55,7 +58,7 @@ impl Patience {
             return Err(Trouble::Lasting(crate::exit::Exit::Network, line));
         }
         let own = FIRST.saturating_mul(1 << (self.failed - 1).min(16)).min(LONGEST);
-        // Half of it by lot, so that a thousand devices do not come back at once.
+        // Half of the wait is random, so that a thousand devices do not come back at once.
         let lot = RandomState::new().hash_one(self.failed) % 1000;
         let own = own / 2 + own.mul_f64(lot as f64 / 2000.0);
         Ok((wait.map_or(own, |wait| wait.max(own)), cause))

@@ -1,4 +1,7 @@
-//! What goes wrong between here and a server, and whether it is worth trying again.
+//! What goes wrong between this device and a server, and whether another try may help.
+//!
+//! `patience` counts the tries; `client::http` makes the line that ends everything.
+//! TLS says precisely what is wrong, so its errors come with a remedy.
 
 use std::error::Error;
 use std::fmt;
@@ -9,18 +12,18 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as TlsError
 
 use crate::exit::{Exit, Failure};
 
-/// Why a request did not bring what it was to bring.
+/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// It may pass.
+    /// Another try may help.
     Passing {
         cause: String,
-        /// How long the server asks to wait.
+        /// The wait that the server asks for.
         wait: Option<Duration>,
     },
-    /// It will not.
+    /// Another try would not help.
     Lasting(Exit, String),
-    /// Somebody asked to stop: already a whole line.
+    /// Somebody asked to stop. The failure is a whole line already.
     Stopped(Failure),
 }
 
@@ -29,7 +32,7 @@ impl Trouble {
         Self::Passing { cause: cause.to_string(), wait: None }
     }
 
-    /// The server's answers cannot be used.
+    /// A server whose answers cannot be used.
     pub(crate) fn server(cause: impl fmt::Display) -> Self {
         Self::Lasting(Exit::Server, cause.to_string())
     }
@@ -47,7 +50,7 @@ impl Trouble {
     }
 }
 
-/// The error of TLS that is behind `error`, if there is one.
+/// The error of TLS behind `error`, if there is one.
 fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -63,12 +66,12 @@ fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     None
 }
 
-/// What of TLS is the same at the next try, with its remedy.
+/// The line for an error of TLS that stays the same at the next try, with its remedy.
 fn lasting(error: &TlsError) -> Option<String> {
     use AlertDescription as Alert;
     Some(match error {
         TlsError::InvalidCertificate(why) => match why {
-            // Of an authority that has the name of a trusted one and not its key.
+            // Its authority has the name of a trusted one, but not its key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "the server's certificate is of no trusted authority; if it is yours, name it in \
                     ca-file of [pull]"

@@ -17,17 +17,17 @@ use crate::install::origin::Origin;
 use crate::interrupt::Interrupt;
 use crate::stick::offer::{Offer, Wanted, best};
 
-/// What is done with a bundle.
+/// What a bundle on a stick is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purpose {
     pub(crate) target: Slot,
     pub(crate) wanted: Wanted,
     pub(crate) begin: Begin,
-    /// For the event.
+    /// The reason of the event.
     pub(crate) how: &'static str,
 }
 
-/// What came of the sticks that were there.
+/// What came of the sticks.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A bundle is in the slot and on trial.
@@ -57,8 +57,8 @@ pub(crate) fn judge(
     bundles.iter().map(judge).collect()
 }
 
-/// Installs the best of `offers`; one whose payload turns out to be damaged is refused, and the
-/// next best is taken. `is_gone` says whether the stick has been pulled out.
+/// Installs the best of `offers`. If its payload is damaged, it is refused and the next best is
+/// taken. `is_gone` says if the stick was pulled out.
 pub(crate) fn install_best(
     device: &Device,
     config: &Config,

@@ -1,4 +1,7 @@
-//! The light that tells a person without a screen what recovery is doing (`recovery.led`).
+//! The light that tells a person without a screen what is done with a stick (`recovery.led`).
+//!
+//! Its users decide what it shows.
+//! The kernel blinks by itself; a light that does not work stops nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,19 +19,19 @@ pub(crate) enum Pattern {
     Failed,
 }
 
-/// A folder of `/sys/class/leds`, or none.
+/// A light: a folder of `/sys/class/leds`, or none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Led {
     folder: Option<PathBuf>,
 }
 
 impl Led {
-    /// Of a folder such as `/sys/class/leds/green:status`.
+    /// The light of a folder such as `/sys/class/leds/green:status`.
     pub(crate) fn of(folder: Option<&Path>) -> Self {
         Self { folder: folder.map(Path::to_owned) }
     }
 
-    /// Shows it. A light that does not work is no reason to stop.
+    /// Shows `pattern`. A light that does not work is no reason to stop.
     pub(crate) fn show(&self, pattern: Pattern) {
         let Some(folder) = &self.folder else { return };
         let write = |name: &str, text: &str| fs::write(folder.join(name), text).is_ok();
@@ -41,8 +44,8 @@ impl Led {
             Pattern::Done => None,
         };
         if let Some((on_ms, off_ms)) = blink {
-            // The kernel's timer blinks by itself; its two files are there once it is chosen. Where
-            // it does not exist, the light is on as long as something is being done.
+            // The kernel's timer blinks by itself. Its two files exist once it is chosen. A kernel
+            // without it lets the light stay on while something is done.
             if write("trigger", "timer") && write("delay_on", on_ms) && write("delay_off", off_ms) {
                 return;
             }
@@ -76,7 +79,7 @@ mod tests {
     #[test]
     fn a_light_without_a_timer_is_on_while_something_is_done() {
         let folder = tempfile::tempdir().unwrap();
-        // In the way of the file that sets the timer.
+        // Stands where the file that sets the timer would be.
         fs::create_dir(folder.path().join("delay_on")).unwrap();
         let led = Led::of(Some(folder.path()));
         let brightness = |pattern| {

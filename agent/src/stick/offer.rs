@@ -1,4 +1,7 @@
-//! What a stick offers: each bundle judged by the same rules as an install, and the one to take.
+//! A bundle that a stick offers, and the best of several.
+//!
+//! `install::fitness` has the rules; `choice` installs.
+//! An offer is judged by its signed manifest first; its payload is verified only when it is taken.
 
 use std::path::{Path, PathBuf};
 
@@ -16,12 +19,12 @@ use crate::interrupt::Interrupt;
 /// Which acceptable bundles are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Wanted {
-    /// Recovery: any. One that failed on this device before comes last, because now there may be
-    /// nothing better.
+    /// Recovery: any. A bundle that failed on this device before comes last, because there may be
+    /// nothing better now.
     Any,
-    /// The running system: any but the one that runs.
+    /// The running system: any bundle except the running one.
     Other,
-    /// The running system: only a newer one than the one that runs.
+    /// The running system: only a bundle newer than the running one.
     Newer,
 }
 
@@ -30,11 +33,11 @@ pub(crate) enum Wanted {
 pub(crate) struct Offer {
     /// The file.
     pub(crate) path: PathBuf,
-    /// What it is, as far as its signed manifest can be believed.
+    /// The version in its signed manifest. `None`: the manifest cannot be believed.
     pub(crate) version: Option<Version>,
-    /// Whether this very bundle failed on this device before.
+    /// True if this very bundle failed on this device before.
     pub(crate) failed_before: bool,
-    /// Why it is not taken; `None`: it may be.
+    /// Why it is not taken. `None`: it may be taken.
     pub(crate) refused: Option<Failure>,
 }
 
@@ -120,8 +123,8 @@ fn is_wanted(
     Ok(())
 }
 
-/// The one to take: the highest version, and one that failed here before only when there is no
-/// other.
+/// Index of the offer to take: the highest version. One that failed here before is taken only if
+/// there is no other.
 pub(crate) fn best(offers: &[Offer]) -> Option<usize> {
     let rank = |offer: &Offer| (!offer.failed_before, offer.version.clone());
     let acceptable = offers.iter().enumerate().filter(|(_, offer)| offer.refused.is_none());

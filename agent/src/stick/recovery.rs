@@ -1,8 +1,8 @@
-//! `daruma recovery`: what the initramfs starts when GRUB found no slot to boot. Never asks
-//! anything, and needs neither network nor clock.
+//! `daruma recovery`: what the initramfs starts when GRUB found no slot to boot.
 //!
-//! daruma-init shows every line that is printed here on all consoles and takes it as a sign of
-//! life; an empty line is one too.
+//! `sticks` and `choice` do the work; the caller restarts the machine.
+//! It asks nothing and needs neither network nor clock. daruma-init shows its lines on all consoles
+//! and takes each as a sign of life, an empty one too.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,12 +25,12 @@ use crate::stick::result::result_text;
 use crate::stick::sticks::Sticks;
 use crate::stick::volume::mount::{RESULT, bundles_in};
 
-/// Waits up to `wait` for a stick, counted anew whenever one comes or goes, and installs the best
-/// bundle. Returns what to tell the person; the caller restarts the machine.
+/// Waits up to `wait` for a stick and installs the best bundle. The wait starts again when a stick
+/// comes or goes. Returns what to tell the person.
 ///
 /// # Errors
-/// [`Exit::NotABundle`] when nothing came that could be installed: the caller gives the slots their
-/// tries back.
+/// [`Exit::NotABundle`] when nothing came that could be installed. The caller then gives the slots
+/// their tries back.
 pub fn run(device: &Device, config: &Config, wait: Duration) -> Result<String, Failure> {
     let mut sticks = Sticks::listen(device, config)?;
     sticks.led.show(Pattern::Searching);
@@ -76,11 +76,11 @@ pub fn run(device: &Device, config: &Config, wait: Duration) -> Result<String, F
     }
 }
 
-/// The same from a folder in the place of a stick: what a test or a simulator can do without a
-/// stick. Returns the version and the slot.
+/// Installs from a folder as if it were a stick. A test or a simulator uses it. Returns the version
+/// and the slot.
 ///
 /// # Errors
-/// [`Exit::NotABundle`] when nothing in the folder can be installed; those of an install.
+/// [`Exit::NotABundle`] when nothing in the folder can be installed, and those of an install.
 pub fn install_from(
     device: &Device,
     config: &Config,
@@ -119,7 +119,7 @@ fn purpose(device: &Device) -> Result<Purpose, Failure> {
     Ok(Purpose { target, wanted: Wanted::Any, begin, how: "from a USB stick, in recovery" })
 }
 
-/// The slot to overwrite: never the better one.
+/// The slot to overwrite: never the better of the two.
 fn target(device: &Device) -> Result<Slot, Failure> {
     let boot: BootState = Environment::load(device)?.state();
     let is_whole = |slot: Slot| match boot_image::is_whole(device, slot) {

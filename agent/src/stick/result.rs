@@ -1,4 +1,7 @@
 //! The text of the result file on the stick.
+//!
+//! `volume::mount` writes it.
+//! A person reads it at a desk, without the device. It has no date, because the clock may be wrong.
 
 use std::fs;
 
@@ -10,8 +13,7 @@ use crate::exit::Failure;
 use crate::stick::choice::Outcome;
 use crate::stick::offer::Offer;
 
-/// What the device is, what was found, why each was refused, what was done. No date: the clock may
-/// be wrong.
+/// Says what the device is, what was found, why each bundle was refused, and what was done.
 pub(crate) fn result_text(
     device: &Device,
     offers: &[Offer],

@@ -1,5 +1,7 @@
-//! Sticks in the running system (`usb.policy`): the same as recovery, into the idle slot, by the
-//! rules of an install.
+//! Sticks in the running system (`usb.policy`).
+//!
+//! `sticks` and `choice` do the work; the daemon reboots.
+//! The idle slot is overwritten, by the rules of an install.
 
 use grub_env::BootState;
 
@@ -13,7 +15,7 @@ use crate::stick::led::Pattern;
 use crate::stick::offer::Wanted;
 use crate::stick::sticks::Sticks;
 
-/// What the policy wants of a stick; `None`: nothing, and none is mounted.
+/// Which bundles the policy wants. `None`: none, and no stick is mounted.
 pub(crate) fn wanted(policy: UsbPolicy) -> Option<Wanted> {
     match policy {
         UsbPolicy::Off => None,
@@ -22,12 +24,12 @@ pub(crate) fn wanted(policy: UsbPolicy) -> Option<Wanted> {
     }
 }
 
-/// Waits for sticks until one of them has brought a bundle into the idle slot; then the machine is
-/// to be rebooted. Returns what to tell.
+/// Waits until a stick has brought a bundle into the idle slot. The caller then reboots. Returns
+/// what to tell.
 ///
 /// # Errors
-/// The kernel cannot be listened to. What is wrong with a stick or a bundle is told and is no
-/// reason to stop.
+/// The kernel's announcements cannot be heard. A bad stick or bundle is told and does not stop the
+/// wait.
 pub(crate) fn watch(device: &Device, config: &Config, wanted: Wanted) -> Result<String, Failure> {
     let purpose = Purpose {
         target: !device.running()?,
@@ -59,7 +61,7 @@ pub(crate) fn watch(device: &Device, config: &Config, wanted: Wanted) -> Result<
             Err(failure) => warn(&failure),
         }
         sticks.led.show(Pattern::Failed);
-        // Nobody needs it any more: it may be pulled out at any time.
+        // Nobody needs the stick any more, so it may be pulled out at any time.
         sticks.release();
     }
 }

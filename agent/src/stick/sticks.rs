@@ -1,8 +1,7 @@
-//! Installing from sticks: look at all that are there, take the best bundle, write it, tell the
-//! person on the stick.
+//! The sticks that are plugged in: found, mounted, installed from, told the result.
 //!
-//! Recovery and the running system share this; they differ in the slot that is overwritten, in what
-//! is wanted, and in what comes after.
+//! `volume/` finds and mounts one; `choice` takes the best bundle.
+//! A stick is looked at once. It is looked at again only when it was pulled out and comes back.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,18 +22,19 @@ use crate::stick::volume::mount::{RESULT, Stick};
 use crate::stick::volume::scan::{Volume, scan};
 use crate::stick::volume::uevents::Uevents;
 
-/// Sticks that are plugged in together come one after the other; this long nothing new may come.
+/// Nothing new may come for this long. Sticks that a person plugs in together come one after the
+/// other.
 const SETTLE: Duration = Duration::from_secs(2);
-/// How often a sign of life is due while nothing happens.
+/// How often the wait shows a sign of life.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How often a volume without a file system is looked at.
 const LOOKS: u8 = 3;
-/// A stick that the kernel has announced may take this long until its partitions are there.
+/// Time from the announcement of a stick until its partitions are there, at most.
 const COMING: Duration = Duration::from_secs(10);
-/// But a device that comes and goes for ever does not keep recovery from ending.
+/// A device that comes and goes for ever holds up the end of recovery for at most this long.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long the running system sleeps between two looks when the kernel announces nothing.
+/// How long the running system sleeps when the kernel announces nothing.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// The sticks that are plugged in.
@@ -45,10 +45,10 @@ pub(crate) struct Sticks<'a> {
     uevents: Uevents,
     folder: PathBuf,
     mounted: Vec<Stick>,
-    /// Everything that has been looked at, so that it is looked at once.
+    /// Every volume that was looked at, so that it is looked at once.
     seen: Vec<Volume>,
-    /// What had nothing on it so far, and how often: a disk is there a moment before its
-    /// partitions.
+    /// Volumes with no file system so far, and how often they were looked at. A disk is there a
+    /// moment before its partitions.
     empty: BTreeMap<Volume, u8>,
     pub(crate) led: Led,
 }
@@ -76,8 +76,8 @@ impl<'a> Sticks<'a> {
         })
     }
 
-    /// Waits until a stick with a file system has come, but not beyond `deadline`; with one, `tick`
-    /// shows every second that we live. False: none came.
+    /// Waits until a stick with a file system has come, or until `deadline`. Calls `tick` every
+    /// second while there is a deadline. False: no stick came.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>, tick: &dyn Fn()) -> bool {
         let mut came: Option<Instant> = None;
         let mut announced: Option<Instant> = None;
@@ -107,7 +107,7 @@ impl<'a> Sticks<'a> {
         }
     }
 
-    /// Forgets what is gone, mounts what is new. True: there is a new stick.
+    /// Forgets sticks that are gone and mounts new ones. True: there is a new stick.
     fn look(&mut self) -> bool {
         let there = scan(Path::new("/sys"), self.device);
         self.seen.retain(|volume| there.contains(volume));
@@ -149,8 +149,8 @@ impl<'a> Sticks<'a> {
         is_new
     }
 
-    /// Whether one of the sticks that were mounted has gone. Asked after a failure: reads fail a
-    /// moment before the kernel lets go of the device.
+    /// True if one of the mounted sticks has gone. Asked after a failure: reads fail a moment
+    /// before the kernel lets go of the device.
     fn is_one_gone(&self) -> bool {
         let asked = Instant::now();
         loop {
@@ -165,7 +165,7 @@ impl<'a> Sticks<'a> {
         }
     }
 
-    /// Takes the best bundle of all sticks and installs it. The result is written on each stick.
+    /// Installs the best bundle of all sticks, and writes the result on each stick.
     pub(crate) fn install(
         &mut self,
         purpose: &Purpose,
@@ -205,13 +205,12 @@ impl<'a> Sticks<'a> {
         }
     }
 
-    /// Unmounts all. What is plugged in was looked at, and is left alone until it is plugged in
-    /// again.
+    /// Unmounts all sticks. They are left alone until they are plugged in again.
     pub(crate) fn release(&mut self) {
         self.mounted.clear();
     }
 
-    /// Unmounts all, to start over with what is still there.
+    /// Unmounts all sticks and forgets them, to start over with those that are still there.
     pub(crate) fn start_over(&mut self) {
         self.mounted.clear();
         self.seen.clear();

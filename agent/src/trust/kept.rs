@@ -16,6 +16,7 @@ use crate::device::Device;
 
 /// Folder of what channels brought.
 pub(crate) const FOLDER: &str = "/var/lib/daruma/trust";
+
 /// Reads a file of at most `limit` bytes. Of a longer file it returns one byte more than that,
 /// which the caller refuses.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {

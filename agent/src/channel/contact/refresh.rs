@@ -1,5 +1,7 @@
-//! Getting a channel: the root documents that have followed, the channel itself, and whether both
-//! are believed.
+//! Gets a channel: newer root documents first, then the channel itself.
+//!
+//! `trust::root` and `bundle::channel` say whether they are believed.
+//! Whether a channel is still fresh is decided later, in `plan`.
 
 use std::fs::File;
 
@@ -16,22 +18,22 @@ use crate::status::state::now_s;
 use crate::trust::kept::keep;
 use crate::trust::root::{ANCHOR, Trust};
 
-/// Newer root documents are asked for at least so often, seconds.
+/// Newer root documents are asked for at least this often, seconds.
 const ROOTS_S: u64 = 86_400;
 
-/// A channel that is believed. Whether it is still fresh is the decision's question.
+/// A channel that is believed, and the root that says so. It may have expired.
 #[derive(Debug)]
 pub(crate) struct Fresh {
     pub(crate) trust: Trust,
     pub(crate) channel: Channel,
 }
 
-/// Gets the channel. One that has not changed costs one request, and once a day a second one for
-/// the root.
+/// Gets the channel. An unchanged channel costs one request, and once a day a second one for the
+/// root.
 ///
 /// # Errors
-/// It cannot be got, or is not believed: [`Exit::Signature`], [`Exit::Channel`]. What was believed
-/// before stays.
+/// The channel cannot be fetched, or is not believed: [`Exit::Signature`], [`Exit::Channel`]. What
+/// was believed before stays.
 pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fresh, Failure> {
     let mut trust = Trust::load(source.device)?.ok_or_else(|| {
         let path = source.device.path(ANCHOR);
@@ -45,7 +47,7 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
     let mut seen = Contact::load(source);
     let mut known = kept(source, &trust.root);
     let now = now_s();
-    // Also when the clock was set back, and at the first contact.
+    // This is true when the clock was set back, and at the first contact, too.
     let mut are_roots_new = false;
     if known.is_none() || now.abs_diff(seen.roots_s) >= ROOTS_S {
         follow_roots(source, &mut trust, interrupt)?;
@@ -89,12 +91,12 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
     Ok(Fresh { trust, channel })
 }
 
-/// Believes and keeps a document that is another than before.
+/// Accepts a document that differs from the one before, and keeps it.
 fn accept(source: &Source<'_>, trust: &Trust, bytes: &[u8]) -> Result<Channel, Failure> {
     let name = file(source);
     let refuse = |error: ChannelError| refused(&source.shown(&name), &error);
     let channel = Channel::open(bytes, &source.config.channel.name, &trust.root).map_err(refuse)?;
-    // A daemon and a person may both have got one, and the later of them must not put back the
+    // A daemon and a person may both have fetched one. The later of the two must not put back the
     // earlier.
     let _lock = lock(source)?;
     if let Some((before, seen)) = kept(source, &trust.root) {
@@ -131,7 +133,7 @@ fn follow_roots(
             .advance(source.device, &bytes)
             .map_err(|error| refused(&source.shown(&name), &error))?;
     }
-    // The rest at the next contact.
+    // The rest follows at the next contact.
     Ok(())
 }
 

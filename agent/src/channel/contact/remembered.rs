@@ -1,5 +1,7 @@
-//! What is remembered of a channel between two looks: the document itself, which is believed for
-//! its signatures only, and when and how it was got, which decides nothing but what is asked for.
+//! What is remembered of a channel between two looks: its document, and when it came.
+//!
+//! `trust::kept` writes the files.
+//! The document is believed for its signatures only. The rest decides only what is asked for.
 
 use bundle::channel::{Channel, Root};
 use bundle::limits;
@@ -9,8 +11,8 @@ use crate::channel::contact::source::Source;
 use crate::console::warn;
 use crate::trust::kept::{FOLDER, keep, read};
 
-/// When and how the channel was got. Unknown fields are ignored: a fall-back brings an older agent
-/// back.
+/// When and how the channel was fetched. Unknown fields are ignored, because a fall-back brings
+/// back an older agent.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Contact {
@@ -18,9 +20,9 @@ pub(crate) struct Contact {
     pub(crate) url: String,
     /// The document's ETag.
     pub(crate) etag: Option<String>,
-    /// When it was last looked at with success, seconds since 1970 by the device's clock.
+    /// Time of the last successful look, seconds since 1970 by the device's clock.
     pub(crate) time_s: u64,
-    /// When it was last asked for newer root documents.
+    /// Time of the last question for newer root documents.
     pub(crate) roots_s: u64,
 }
 
@@ -28,7 +30,7 @@ pub(crate) struct Contact {
 const LIMIT: usize = 16 << 10;
 
 impl Contact {
-    /// That of another repository, and one that cannot be read, are none.
+    /// Loads the contact. One of another repository, or one that cannot be read, counts as none.
     pub(crate) fn load(source: &Source<'_>) -> Self {
         let path = source.device.path(FOLDER).join(Self::file(source));
         let bytes = read(&path, LIMIT).ok().filter(|bytes| bytes.len() <= LIMIT);
@@ -47,9 +49,9 @@ impl Contact {
     }
 }
 
-/// The channel document that was accepted last, if the root's keys still speak for it. Its serial
-/// is the highest that was seen: when the keys are replaced it does not count any more, or their
-/// thief could have raised it for ever.
+/// The channel document that was accepted last, if the root's keys still sign it. Its serial is the
+/// highest that was seen. New keys end that, because a thief of the old ones could have raised the
+/// serial for ever.
 pub(crate) fn kept(source: &Source<'_>, root: &Root) -> Option<(Vec<u8>, Channel)> {
     let path = source.device.path(FOLDER).join(file(source));
     let bytes = read(&path, limits::CHANNEL).ok()?;
@@ -63,7 +65,7 @@ pub(crate) fn kept(source: &Source<'_>, root: &Root) -> Option<(Vec<u8>, Channel
     }
 }
 
-/// The name of the channel's document, in the repository and here.
+/// The name of the channel's document, in the repository and on the device.
 pub(crate) fn file(source: &Source<'_>) -> String {
     format!("{}.channel.json", source.config.channel.name)
 }

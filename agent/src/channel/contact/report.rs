@@ -1,5 +1,8 @@
-//! Telling the channel's server what became of a release: once, with a request that is made anyway.
-//! What is told is in `bundle::channel::Report`; the server's log is where the publisher finds it.
+//! Tells the channel's server once what became of a release.
+//!
+//! `bundle::channel::Report` says what is told; the log of the server is where the publisher finds
+//! it.
+//! No request is made for it: it goes along with the next look.
 
 use bundle::Sha256;
 use bundle::channel::{Outcome, Report};
@@ -8,7 +11,7 @@ use crate::channel::contact::source::Source;
 use crate::status::state::Untold;
 use crate::status::state_file::StateFile;
 
-/// What is to be told with the next request.
+/// The report for the next request. `None`: there is nothing to tell.
 pub(crate) fn untold(source: &Source<'_>) -> Option<Report> {
     if !source.config.channel.report {
         return None;
@@ -18,8 +21,8 @@ pub(crate) fn untold(source: &Source<'_>) -> Option<Report> {
     Some(Report::new(Sha256::try_from(manifest_sha256).ok()?, outcome))
 }
 
-/// Remembers that it was told. Under the lock, because an install changes the same file; when
-/// somebody else has that, it is told once more.
+/// Remembers that it was told. Takes the lock, because an install changes the same file. If another
+/// process holds the lock, it is told once more.
 pub(crate) fn told(source: &Source<'_>) {
     if let Ok(_lock) = source.device.lock() {
         StateFile::of(source.device).change(|state| state.untold = None);

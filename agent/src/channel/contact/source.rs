@@ -1,4 +1,7 @@
 //! A repository: on a web server, in an OCI registry, or a folder (a mounted stick, NFS).
+//!
+//! `pull` fetches from a server.
+//! Whatever comes from here is not believed yet.
 
 use std::io;
 use std::path::Path;
@@ -23,6 +26,8 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// The repository that the configuration names.
+    ///
     /// # Errors
     /// [`Exit::Config`]: no channel is configured.
     pub(crate) fn of(device: &'a Device, config: &'a Config) -> Result<Self, Failure> {
@@ -37,7 +42,7 @@ impl<'a> Source<'a> {
         Ok(Self { device, config, folder: folder.trim_end_matches('/') })
     }
 
-    /// The address of its file `name`.
+    /// The address of the file `name` in the repository.
     pub(crate) fn address(&self, name: &str) -> String {
         beside(self.folder, name)
     }
@@ -47,7 +52,7 @@ impl<'a> Source<'a> {
         self.folder
     }
 
-    /// The address of its file `name`, or with an empty one its own, for people: without a login.
+    /// The same for people, without a login. With an empty `name`, the repository's own address.
     pub(crate) fn shown(&self, name: &str) -> String {
         let address = if name.is_empty() { self.folder.to_owned() } else { self.address(name) };
         let Some((scheme, rest)) = address.split_once("://") else { return address };
@@ -58,16 +63,16 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Whether it is on a web server.
+    /// True if the repository is on a server.
     fn is_web(&self) -> bool {
         !self.folder.starts_with('/')
     }
 
-    /// Gets the document `name`, of at most `limit` bytes; with `etag` only if it is another one by
-    /// now. A server is told the `report`.
+    /// Gets the document `name`, of at most `limit` bytes. With `etag`, only if it has changed. A
+    /// server is told the `report`.
     ///
     /// # Errors
-    /// It cannot be got, or is longer.
+    /// The document cannot be fetched, or is longer than `limit`.
     pub(crate) fn fetch(
         &self,
         name: &str,

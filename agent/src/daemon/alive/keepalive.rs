@@ -1,4 +1,7 @@
-//! Signs of life: to systemd's watchdog, and to the hardware's where systemd is not there.
+//! Signs of life: to systemd's watchdog, and to the hardware's where there is no systemd.
+//!
+//! `notify` and `watchdog` know the two protocols.
+//! The signs come from the daemon's only thread, so a daemon that hangs falls silent.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use crate::daemon::alive::notify::Notify;
 use crate::daemon::alive::watchdog::Watchdog;
 use crate::device::Device;
 
-/// Whom to tell, and how often.
+/// Who is told, and how often.
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     watchdog: Option<Watchdog>,
@@ -19,7 +22,7 @@ pub(crate) struct Keepalive {
 }
 
 impl Keepalive {
-    /// Opens the configured hardware watchdog. Without it the daemon still runs: the system may be
+    /// Opens the configured hardware watchdog. The daemon runs without one too: the system may be
     /// fine.
     pub(crate) fn start(notify: &Notify, device: &Device, config: &config::Watchdog) -> Self {
         let watchdog = config.device.as_ref().and_then(|path| {
@@ -37,8 +40,8 @@ impl Keepalive {
         Self { watchdog, interval }
     }
 
-    /// Tells them for ever. It runs on the daemon's only thread, so a daemon that hangs falls
-    /// silent.
+    /// Gives signs of life for ever. It runs on the daemon's only thread, so a daemon that hangs
+    /// falls silent.
     pub(crate) async fn run(&mut self, notify: &Notify) -> Infallible {
         let Some(interval) = self.interval else { return std::future::pending().await };
         loop {
@@ -52,7 +55,7 @@ impl Keepalive {
         }
     }
 
-    /// Whether it is this program that keeps the hardware's timer from running out.
+    /// True if this program keeps the hardware's timer from running out.
     #[must_use]
     pub(crate) fn feeds_hardware(&self) -> bool {
         self.watchdog.is_some()

@@ -1,5 +1,7 @@
-//! Telling systemd how it goes: the sd_notify protocol, see sd_notify(3). Without systemd, nothing
-//! happens.
+//! Tells systemd how the daemon is: the sd_notify protocol, see sd_notify(3).
+//!
+//! `keepalive` says how often.
+//! Without systemd nothing happens.
 
 use std::env;
 use std::ffi::OsStr;
@@ -28,36 +30,35 @@ impl Notify {
         Self { socket, watchdog }
     }
 
-    /// How often systemd wants to hear [`Notify::alive`]: at half of the time after which it kills
-    /// us.
+    /// How often systemd wants to hear [`Notify::alive`]: half of the time after which it kills us.
     #[must_use]
     pub(crate) fn interval(&self) -> Option<Duration> {
         self.watchdog.map(|timeout| timeout / 2)
     }
 
-    /// The daemon runs.
+    /// Says that the daemon runs.
     pub(crate) fn ready(&self) {
         self.send("READY=1");
     }
 
-    /// One line for `systemctl status`.
+    /// Gives the line of `systemctl status`.
     pub(crate) fn status(&self, line: &str) {
         self.send(&format!("STATUS={line}"));
     }
 
-    /// A sign of life.
+    /// Gives a sign of life.
     pub(crate) fn alive(&self) {
         self.send("WATCHDOG=1");
     }
 
-    /// The daemon ends on purpose.
+    /// Says that the daemon ends on purpose.
     pub(crate) fn stopping(&self) {
         self.send("STOPPING=1");
     }
 
     fn send(&self, message: &str) {
         if let Some(socket) = &self.socket {
-            // systemd misses one line at most; there is nobody else to tell.
+            // systemd misses one line at most, and there is nobody else to tell.
             let _ = socket.send(message.as_bytes());
         }
     }

@@ -1,4 +1,7 @@
-//! The system calls that no safe crate wraps: the watchdog's ioctls.
+//! The system calls that no safe crate wraps: the ioctls of the watchdog.
+//!
+//! `watchdog` uses them.
+//! All unsafe code of the crate is here.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -11,7 +14,7 @@ mod ioctl {
     nix::ioctl_readwrite!(set_timeout, b'W', 6, nix::libc::c_int);
 }
 
-/// Asks the watchdog for a timeout of `seconds`; gives the one that it chose.
+/// Asks the watchdog for a timeout of `seconds`. Returns the one that it chose.
 pub(crate) fn set_watchdog_timeout(device: &File, seconds: c_int) -> nix::Result<c_int> {
     let mut timeout = seconds;
     // SAFETY: the descriptor is open for the whole call, and WDIOC_SETTIMEOUT reads and writes one

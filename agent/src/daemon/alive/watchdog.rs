@@ -1,4 +1,7 @@
 //! The hardware watchdog, for systems where systemd does not feed it.
+//!
+//! `keepalive` feeds it; `sys` has its system call.
+//! Dropping it leaves the timer running: whoever stops feeding it wants the reset.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,8 +10,7 @@ use std::time::Duration;
 
 use crate::daemon::alive::sys;
 
-/// An open watchdog. Dropping it leaves the timer running: whoever stops feeding it wants the
-/// reset.
+/// An open watchdog.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     device: File,
@@ -16,7 +18,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Opens the watchdog and asks for `timeout`; hardware that cannot do that keeps its own.
+    /// Opens the watchdog and asks for `timeout`. Hardware that cannot do that keeps its own.
     pub(crate) fn open(path: &Path, timeout: Duration) -> io::Result<Self> {
         let device = File::options().write(true).open(path)?;
         let wanted = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
@@ -27,13 +29,13 @@ impl Watchdog {
         Ok(Self { device, timeout })
     }
 
-    /// How often it is to be fed: twice per timeout.
+    /// How often it must be fed: twice per timeout.
     #[must_use]
     pub(crate) fn interval(&self) -> Duration {
         self.timeout / 2
     }
 
-    /// Feeds it.
+    /// Feeds the watchdog.
     pub(crate) fn feed(&mut self) -> io::Result<()> {
         self.device.write_all(b"\0")
     }

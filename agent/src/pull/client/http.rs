@@ -1,4 +1,7 @@
-//! Requests: the headers, the way there (redirects, kept connections), and waiting for an answer.
+//! A client that asks one address: the headers, redirects, kept connections, tokens.
+//!
+//! `waiting` waits, `connection` connects, `registry` knows tokens.
+//! Headers and certificates are for the named server only, never for one that it redirects to.
 
 use std::time::Duration;
 
@@ -25,20 +28,21 @@ use crate::pull::connection::tls::TlsFiles;
 use crate::pull::pace::LowSpeed;
 use crate::pull::trouble::Trouble;
 
-/// What it calls itself.
+/// The name that it gives itself.
 pub(crate) const PRODUCT: &str = concat!("daruma/", env!("CARGO_PKG_VERSION"));
 /// Most redirects from one request.
 const REDIRECTS: usize = 5;
-/// Asks one address.
+
+/// A client for one address.
 #[derive(Debug)]
 pub(crate) struct Client<'i> {
-    /// What was named.
+    /// The address that was named.
     named: Address,
     /// Where it was found last, after redirects.
     found: Address,
-    /// The same, for people.
+    /// The named address, for people.
     shown: String,
-    /// The registry that this is.
+    /// The registry, if the address is in one.
     pub(crate) registry: Option<Registry>,
     connector: Connector,
     headers: HeaderMap,
@@ -99,19 +103,19 @@ impl<'i> Client<'i> {
         })
     }
 
-    /// Asks for another address from now on, in the name of the first.
+    /// Asks for `url` from now on. Messages keep the first address.
     pub(crate) fn turn_to(&mut self, url: &str) -> Result<(), Trouble> {
         self.named = Address::parse(url).map_err(Trouble::server)?;
         self.found = self.named.clone();
         Ok(())
     }
 
-    /// What was named, for people.
+    /// The named address, for people.
     pub(crate) fn address(&self) -> &str {
         &self.shown
     }
 
-    /// `trouble` as the one line that ends everything.
+    /// The line for `trouble` that ends everything.
     pub(crate) fn failure(&self, trouble: Trouble) -> Failure {
         match trouble {
             Trouble::Passing { cause, .. } => {
@@ -124,9 +128,9 @@ impl<'i> Client<'i> {
         }
     }
 
-    /// Sends a request with these headers besides the usual ones, follows redirects, and returns
-    /// the head of the answer. `kept` is the connection that may be used, and the one that then
-    /// stands.
+    /// Sends a request with these headers besides the usual ones, and follows redirects. Returns
+    /// the head of the answer. `kept` is the connection that may be used, and afterwards the one
+    /// that is open.
     pub(crate) async fn ask(
         &mut self,
         kept: &mut Option<Connection>,
@@ -138,14 +142,14 @@ impl<'i> Client<'i> {
         let Some(url) = registry.and_then(|registry| registry.token_url(response.headers())) else {
             return Ok(response);
         };
-        // What the refusal says besides, nobody reads.
+        // Nobody reads the rest of the refusal.
         *kept = None;
         self.get_token(&url).await?;
         self.follow(kept, headers).await
     }
 
-    /// Asks a registry's token server. Tokens are good for some minutes, so that this may come in
-    /// the middle of a bundle.
+    /// Asks a registry's token server. A token is good for some minutes, so this may happen in the
+    /// middle of a bundle.
     async fn get_token(&mut self, url: &str) -> Result<(), Trouble> {
         let mut address = Address::parse(url).map_err(|why| {
             Trouble::server(format!(
@@ -154,7 +158,7 @@ impl<'i> Client<'i> {
         })?;
         address.authorization.clone_from(&self.named.authorization);
         let is_own = self.named.is_same_server(&address);
-        // The old one is of no use there either.
+        // The old token is of no use there either.
         if let Some(registry) = &mut self.registry {
             registry.token = None;
         }
@@ -182,7 +186,7 @@ impl<'i> Client<'i> {
                 let is_refused =
                     status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE;
                 if is_refused && address == self.found && self.found != self.named {
-                    // Where a redirect led to may be good for some minutes only: ask the first
+                    // The place of a redirect may be good for some minutes only: ask the first
                     // server again.
                     self.found = self.named.clone();
                     let cause = format!(
@@ -209,7 +213,7 @@ impl<'i> Client<'i> {
                 )));
             }
             is_own = is_own && address.is_same_server(&next);
-            // Whatever the body of a redirect says, nobody reads it.
+            // Nobody reads the body of a redirect.
             if !kept.as_ref().is_some_and(Connection::is_http_2) {
                 *kept = None;
             }
@@ -227,8 +231,7 @@ impl<'i> Client<'i> {
         is_own: bool,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Response<Incoming>, Trouble> {
-        // A connection that was kept may have been closed by the server meanwhile: then a new one
-        // is made at once.
+        // The server may have closed the kept connection meanwhile. Then a new one is made at once.
         if let Some(mut connection) = kept.take().filter(|connection| connection.leads_to(address))
         {
             let request = self.request(&connection, address, is_own, headers)?;
@@ -277,7 +280,7 @@ impl<'i> Client<'i> {
         all.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
         all.insert(ACCEPT, HeaderValue::from_static("*/*"));
         all.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        // What came with an address is for the server of that address.
+        // A login in an address is for the server of that address.
         if let Some(authorization) = &address.authorization {
             all.insert(AUTHORIZATION, authorization.clone());
         }

@@ -16,13 +16,13 @@ pub(crate) const TOKEN: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Registry {
     reference: Reference,
-    /// What it wants to see, once it has said so.
+    /// The token, once the registry has asked for one.
     pub(crate) token: Option<HeaderValue>,
 }
 
 impl Registry {
     /// # Errors
-    /// [`Exit::Usage`]: that is no address of an artifact.
+    /// [`Exit::Usage`]: `url` is no address of an artifact.
     pub(crate) fn of(url: &str) -> Result<Self, Failure> {
         let reference: Reference = url.parse().map_err(|error| {
             Failure::new(Exit::Usage, format!("understanding the address of the bundle: {error}"))
@@ -53,23 +53,23 @@ impl Registry {
         }
     }
 
-    /// For people, without the login.
+    /// The reference for people, without the login.
     pub(crate) fn shown(&self) -> String {
         self.reference.to_string()
     }
 
-    /// Where to ask for a token after this refusal; `None`: a token is not what is missing.
+    /// Where to ask for a token after this refusal. `None`: no token is asked for.
     pub(crate) fn token_url(&self, headers: &HeaderMap) -> Option<String> {
         let scope = format!("repository:{}:pull", self.reference.name);
         let values = headers.get_all(WWW_AUTHENTICATE).iter();
         let mut challenges = values.filter_map(|value| Challenge::parse(value.to_str().ok()?));
-        // A password is sent by https only, where the registry is asked so.
+        // If the registry is asked by https, a password goes by https only.
         challenges
             .find_map(|challenge| challenge.token_url(&scope))
             .filter(|url| !self.reference.is_tls || url.starts_with("https://"))
     }
 
-    /// Takes a token server's answer.
+    /// Takes the token from a token server's answer.
     pub(crate) fn accept(&mut self, answer: &[u8]) -> Result<(), Trouble> {
         let value =
             token(answer).and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());

@@ -10,7 +10,7 @@ use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderName, RETRY_AFTER};
 
 use crate::pull::trouble::Trouble;
 
-/// That the bytes are the file's own, not packed on the way.
+/// Checks that the bytes are the file's own, and not packed on the way.
 pub(crate) fn is_plain(headers: &HeaderMap) -> Result<(), Trouble> {
     for value in headers.get_all(CONTENT_ENCODING) {
         if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
@@ -24,7 +24,7 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// A status that is no answer.
+/// The trouble of a status that is no answer.
 pub(crate) fn refused(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let code = status.as_u16();
     let said = match status.canonical_reason() {

@@ -14,10 +14,10 @@ use crate::interrupt::Interrupt;
 use crate::pull::pace::LowSpeed;
 use crate::pull::trouble::Trouble;
 
-/// How often a wait looks whether somebody wants to stop.
+/// How often a wait looks if somebody wants to stop.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
-/// The runtime of the thread that asks. One more thread, at most, looks names up.
+/// The runtime of the thread that asks. At most one more thread looks up names.
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread()
         .enable_all()
@@ -58,7 +58,7 @@ impl<'i> Waiting<'i> {
         }
     }
 
-    /// The next bytes of `body`; none: it is over. Too slow is an error.
+    /// The next bytes of `body`. `None`: its end. A body that is too slow is an error.
     pub(crate) async fn receive(
         &self,
         body: &mut Incoming,
@@ -72,7 +72,7 @@ impl<'i> Waiting<'i> {
                 Ok(Some(Err(error))) => {
                     return Err(Trouble::of_connection("the transfer broke off", &error));
                 }
-                // How slow it was is said by the count.
+                // The count below says how slow it was.
                 Err(Trouble::Passing { .. }) => Bytes::new(),
                 Err(trouble) => return Err(trouble),
             };

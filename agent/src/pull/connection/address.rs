@@ -1,4 +1,7 @@
-//! A bundle's address: what of a URL may be sent, shown, and followed.
+//! The address of a bundle: what of a URL may be sent, shown and followed.
+//!
+//! `client::http` sends it and follows redirects.
+//! Passwords and queries may be secret, so they are never shown.
 
 use std::fmt;
 
@@ -18,17 +21,17 @@ pub(crate) struct Address {
     pub(crate) port: u16,
     /// Path and query, beginning with `/`.
     pub(crate) path: String,
-    /// From `user:password@`, as it is sent.
+    /// The header value of `user:password@`, as it is sent.
     pub(crate) authorization: Option<HeaderValue>,
 }
 
 impl Address {
-    /// Parses `text`; the error says what is wrong with it, without repeating it.
+    /// Parses `text`. The error says what is wrong without repeating the text.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         if text.len() > LENGTH {
             return Err("it is longer than 4096 bytes");
         }
-        // What comes behind a # is for browsers.
+        // The part behind a # is for browsers.
         let text = text.split('#').next().unwrap_or_default();
         let uri: Uri = text
             .parse()
@@ -65,8 +68,8 @@ impl Address {
         Ok(Self { is_tls, host, port, path, authorization })
     }
 
-    /// Where a `Location` leads from here (RFC 3986, section 5, without the parts that no server
-    /// sends).
+    /// The address that a `Location` header leads to from here (RFC 3986, section 5, without the
+    /// parts that no server sends).
     pub(crate) fn join(&self, location: &str) -> Result<Self, &'static str> {
         let scheme = if self.is_tls { "https" } else { "http" };
         if location.contains("://")
@@ -88,7 +91,7 @@ impl Address {
         Ok(next)
     }
 
-    /// Host and port as a `Host` header says them.
+    /// Host and port as in a `Host` header.
     pub(crate) fn authority(&self) -> String {
         let default = if self.is_tls { 443 } else { 80 };
         let host =
@@ -96,7 +99,7 @@ impl Address {
         if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
-    /// Whether `other` is asked of the same server, to whom credentials may be shown again.
+    /// True if `other` is on the same server. Then credentials may be shown again.
     pub(crate) fn is_same_server(&self, other: &Self) -> bool {
         let is_upgrade =
             (self.is_tls, self.port, other.is_tls, other.port) == (false, 80, true, 443);
@@ -105,7 +108,7 @@ impl Address {
     }
 }
 
-/// The value of an `Authorization: Basic` header for `user:password` as it stands in a URL.
+/// The value of an `Authorization: Basic` header for the `user:password` of a URL.
 fn basic(login: &str) -> Result<HeaderValue, &'static str> {
     const WRONG: &str = "user name or password is wrongly escaped";
     let mut bytes = Vec::new();
@@ -124,7 +127,7 @@ fn basic(login: &str) -> Result<HeaderValue, &'static str> {
     Ok(value)
 }
 
-/// For people: without what may be secret, a password and a query.
+/// The address for people, without password and query, which may be secret.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls { "https" } else { "http" };

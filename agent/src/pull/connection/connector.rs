@@ -1,5 +1,7 @@
-//! One connection to a server: TCP, through a proxy where there is one, TLS, and HTTP/2 or
-//! HTTP/1.1.
+//! One connection to a server: TCP, a proxy if there is one, TLS, HTTP/2 or HTTP/1.1.
+//!
+//! `proxy` chooses the proxy, `tls` has the certificates, `client::http` makes the requests.
+//! The receive window is small, so that a killed install has fetched little in vain.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -33,7 +35,7 @@ const WINDOW: std::ops::RangeInclusive<u32> = 32 << 10..=208 << 10;
 const BUFFER: usize = 16 << 10;
 /// Most addresses of a name that are tried.
 const ADDRESSES: usize = 8;
-/// How long the first address may take before the next is tried beside it.
+/// Time of the first address before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(300);
 
 /// How connections are made.
@@ -42,16 +44,17 @@ pub(crate) struct Connector {
     pub(crate) proxies: Proxies,
     pub(crate) tls_files: TlsFiles,
     pub(crate) timeout: Duration,
-    /// Loaded when the first https address is asked: the system's certificates take their time.
+    /// Loaded when the first https address is asked, because loading the system's certificates
+    /// takes time.
     pub(crate) tls: OnceLock<Tls>,
 }
 
-/// A connection that stands.
+/// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     to: Address,
-    /// Whether the requests go to a proxy, which needs the whole address; with what its password
-    /// is.
+    /// The proxy that the requests go to. It needs the whole address in each request, and its
+    /// password.
     pub(crate) forward: Option<Proxy>,
     sender: Sender,
 }
@@ -63,8 +66,8 @@ enum Sender {
 }
 
 impl Connector {
-    /// Connects to where `address` is. `is_own`: it is the server that was named, which may know
-    /// who we are.
+    /// Connects to the server of `address`. `is_own`: it is the named server, which may know who we
+    /// are.
     pub(crate) async fn connect(
         &self,
         address: &Address,
@@ -117,19 +120,19 @@ impl Connector {
 }
 
 impl Connection {
-    /// Whether a request for `address` may go over it.
+    /// True if a request for `address` may use this connection.
     pub(crate) fn leads_to(&self, address: &Address) -> bool {
         (self.to.is_tls, &self.to.host, self.to.port)
             == (address.is_tls, &address.host, address.port)
     }
 
-    /// Whether several answers may be on their way at once, so that one that is not read to its end
-    /// does no harm.
+    /// True if several answers may be on their way at once. Then an answer that is not read to its
+    /// end does no harm.
     pub(crate) fn is_http_2(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))
     }
 
-    /// Sends a request whose address is whole, and waits for the head of its answer.
+    /// Sends a request with a whole address, and waits for the head of its answer.
     pub(crate) async fn send(
         &mut self,
         mut request: Request<Empty<Bytes>>,
@@ -157,7 +160,7 @@ where
         .handshake(io)
         .await
         .map_err(|error| Trouble::of_connection("greeting the server", &error))?;
-    // Its errors come out of the requests, too.
+    // The requests return its errors too.
     tokio::spawn(async move { connection.await.ok() });
     Ok(sender)
 }
@@ -178,8 +181,8 @@ where
     Ok(sender)
 }
 
-/// Connects to the first of the host's addresses that answers. Returns also how many bytes may be
-/// under way.
+/// Connects to the first of the host's addresses that answers. Also returns the size of the receive
+/// window.
 async fn tcp(host: &str, port: u16, what: &str) -> Result<(TcpStream, u32), Trouble> {
     let found = tokio::net::lookup_host((host, port))
         .await
@@ -187,7 +190,7 @@ async fn tcp(host: &str, port: u16, what: &str) -> Result<(TcpStream, u32), Trou
     let mut tries = JoinSet::new();
     for (index, address) in found.take(ADDRESSES).enumerate() {
         tries.spawn(async move {
-            // Even a sleep of no length lasts until the timer's next tick.
+            // Even a sleep of no length lasts until the next tick of the timer.
             if index > 0 {
                 tokio::time::sleep(HEAD_START * index as u32).await;
             }
@@ -216,12 +219,12 @@ async fn tcp_to(address: SocketAddr) -> std::io::Result<(TcpStream, u32)> {
     let window = (began.elapsed().as_secs_f64() * PER_SECOND) as u32;
     let window = window.clamp(*WINDOW.start(), *WINDOW.end());
     stream.set_nodelay(true)?;
-    // Only now: set before, it would also bound what the two ends can agree on.
+    // The size is set only now. Set before, it would also limit what the two ends can agree on.
     setsockopt(&stream, sockopt::RcvBuf, &(window as usize))?;
     Ok((stream, window))
 }
 
-/// Has the proxy lead the connection on to `address` (RFC 9110, section 9.3.6).
+/// Makes the proxy lead the connection on to `address` (RFC 9110, section 9.3.6).
 async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, address: &Address) -> Result<(), Trouble> {
     let host = if address.host.contains(':') {
         format!("[{}]", address.host)
@@ -237,7 +240,7 @@ async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, address: &Address) -> Res
     let failed = |error: std::io::Error| Trouble::of_connection("asking the proxy", &error);
     stream.write_all(&ask).await.map_err(failed)?;
     let mut head = Vec::new();
-    // One byte at a time: what comes behind the head belongs to the server.
+    // Reads one byte at a time, because what follows the head belongs to the server.
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() >= BUFFER {
             return Err(Trouble::server("the proxy's answer has no end"));

@@ -1,4 +1,7 @@
 //! Which proxy an address is fetched through.
+//!
+//! `connector` connects to it.
+//! The configuration counts before the environment.
 
 use std::net::IpAddr;
 
@@ -23,7 +26,8 @@ pub(crate) enum Proxies {
 }
 
 impl Proxies {
-    /// `configured` is the key `proxy`; `variable` gives the environment's variables.
+    /// The rule of the key `proxy`, `configured`, or else of the environment, which `variable`
+    /// reads.
     pub(crate) fn new(
         configured: Option<&str>,
         variable: &dyn Fn(&str) -> Option<String>,
@@ -48,8 +52,8 @@ impl Proxies {
                 .map(Some)
                 .map_err(|why| format!("the environment's {name}: {why}"))
         };
-        // HTTP_PROXY in capitals is what a web server gives to its scripts from a request's header:
-        // nobody takes it.
+        // HTTP_PROXY in capitals is never taken: a web server gives it to its scripts from a header
+        // of the request.
         let http = first(&["http_proxy", "all_proxy", "ALL_PROXY"])?;
         let https = first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?;
         let except = variable("no_proxy").or_else(|| variable("NO_PROXY")).unwrap_or_default();
@@ -57,7 +61,7 @@ impl Proxies {
         Ok(Self::Environment { http, https, except })
     }
 
-    /// The proxy for `address`; none: it is asked directly.
+    /// The proxy for `address`. `None`: it is asked directly.
     pub(crate) fn choose(&self, address: &Address) -> Option<&Proxy> {
         match self {
             Self::Direct => None,
@@ -74,8 +78,8 @@ impl Proxies {
     }
 }
 
-/// Whether an entry of `no_proxy` means `address`: `*`, a domain and all below it, an address, or a
-/// network (`10.0.0.0/8`).
+/// True if an entry of `no_proxy` covers `address`. An entry is `*`, a domain with all below it, an
+/// address, or a network (`10.0.0.0/8`).
 fn is_covered(entry: &str, address: &Address) -> bool {
     if entry == "*" {
         return true;
@@ -114,8 +118,8 @@ fn is_covered(entry: &str, address: &Address) -> bool {
 }
 
 impl Proxy {
-    /// `http://[user:password@]host[:port]`; the scheme may be missing, the port is then 1080, as
-    /// with curl.
+    /// Parses `http://[user:password@]host[:port]`. The scheme may be missing. The port is 1080 if
+    /// none is given, as with curl.
     fn parse(text: &str) -> Result<Self, String> {
         let with_scheme =
             if text.contains("://") { text.to_owned() } else { format!("http://{text}") };

@@ -1,4 +1,7 @@
 //! Whom we trust and who we are: the configurations of TLS.
+//!
+//! `connector` chooses one of the two.
+//! Only the named server is shown who this device is, not a server that it redirects to.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +21,7 @@ pub(crate) struct TlsFiles {
     pub(crate) client_key: Option<std::path::PathBuf>,
 }
 
-/// One configuration for the server that was named, and one for those that it redirects to: they
-/// are not shown who this device is.
+/// One configuration for the named server, and one for servers that it redirects to.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     pub(crate) own: Arc<ClientConfig>,
@@ -29,8 +31,8 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, Trouble> {
         let mut roots = RootCertStore::empty();
-        // What of the system's store cannot be read is missed when a server's certificate is not
-        // trusted, and not before.
+        // A certificate of the system's store that cannot be read is missed only if a server needs
+        // it.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(path) = &files.ca {
             for certificate in certificates(path)? {

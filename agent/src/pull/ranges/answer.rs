@@ -1,4 +1,8 @@
 //! What a server's answer to a range request must say before a byte of it is taken.
+//!
+//! `client::status` knows answers that are refusals.
+//! Every answer must be about the very file that was opened: its size, ETag and date may not
+//! change.
 
 use std::ops::Range;
 
@@ -8,7 +12,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue,
 use crate::pull::client::status::{is_plain, refused, text};
 use crate::pull::trouble::Trouble;
 
-/// The file that was opened: its answers must go on being about this one.
+/// The version of the file that was opened. All answers must be about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Version {
     /// Bytes of the whole file.
@@ -18,7 +22,7 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// The value of an `If-Range` header: only what is exact will do (RFC 9110, section 13.1.5).
+    /// The value of an `If-Range` header. Only an exact one will do (RFC 9110, section 13.1.5).
     pub(crate) fn if_range(&self) -> Option<&HeaderValue> {
         match &self.etag {
             Some(etag) if etag.as_bytes().starts_with(b"\"") => Some(etag),
@@ -43,14 +47,14 @@ impl Version {
 /// What was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Asked {
-    /// The last bytes, as many as this.
+    /// As many of the last bytes.
     Last(u64),
-    /// These.
+    /// This range.
     Range(Range<u64>),
 }
 
 impl Asked {
-    /// As the header `Range` says it.
+    /// The value of the header `Range`.
     pub(crate) fn header(&self) -> String {
         match self {
             Self::Last(count) => format!("bytes=-{count}"),
@@ -59,7 +63,7 @@ impl Asked {
     }
 }
 
-/// Checks the head of an answer: the version of the file that it is of, and the range that follows.
+/// Checks the head of an answer. Returns the version of its file and the range that follows.
 pub(crate) fn check(
     status: StatusCode,
     headers: &HeaderMap,
@@ -127,7 +131,7 @@ fn changed() -> Trouble {
     Trouble::server("the file on the server has changed since this install began; start it again")
 }
 
-/// `bytes 0-99/1000`: the range and the size of the file.
+/// Parses `bytes 0-99/1000`: the range and the size of the file.
 fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (start, last) = range.split_once('-')?;

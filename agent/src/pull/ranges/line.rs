@@ -1,4 +1,7 @@
-//! A line to the server: a connection that is kept, and the answer that is being read from it.
+//! A line to the server: a kept connection, and the answer that is being read from it.
+//!
+//! `transfer` opens answers on it.
+//! With HTTP/1.1 an unread answer blocks its connection, so the connection is given up.
 
 use std::ops::Range;
 
@@ -10,13 +13,13 @@ use crate::pull::connection::connector::Connection;
 use crate::pull::pace::LowSpeed;
 use crate::pull::trouble::Trouble;
 
-/// Bytes of a range, as they come.
+/// The bytes of a range, as they come.
 #[derive(Debug)]
 pub(crate) struct Coming {
     incoming: Incoming,
-    /// What has come and was not taken.
+    /// Bytes that have come and were not taken.
     rest: Bytes,
-    /// Where `rest` lies in the file, and where the range ends.
+    /// From the place of `rest` in the file to the end of the range.
     range: Range<u64>,
     speed: LowSpeed,
 }
@@ -29,7 +32,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// `response`, which was checked, brings `range`.
+    /// Starts to read `response`, which was checked and brings `range`.
     pub(crate) fn open(
         &mut self,
         response: Response<Incoming>,
@@ -40,16 +43,15 @@ impl Line {
             Some(Coming { incoming: response.into_body(), rest: Bytes::new(), range, speed });
     }
 
-    /// Whether the answer that is being read brings the bytes from `at` on, sooner or later, and
-    /// ends at `end`.
+    /// True if the answer that is being read will bring the bytes from `at` on, and ends at `end`.
     pub(crate) fn brings(&self, at: u64, end: u64) -> bool {
         self.coming
             .as_ref()
             .is_some_and(|coming| coming.range.start <= at && coming.range.end == end)
     }
 
-    /// Gives up the answer that is being read, and its connection, if it cannot be used without
-    /// reading it to its end.
+    /// Gives up the answer that is being read. Gives up the connection too, if it cannot be used
+    /// again without reading the rest.
     pub(crate) fn drop_answer(&mut self) {
         if self.coming.take().is_some()
             && !self.connection.as_ref().is_some_and(Connection::is_http_2)
@@ -58,21 +60,20 @@ impl Line {
         }
     }
 
-    /// Takes over the connection of a line on which nothing is coming, rather than to make a second
-    /// one.
+    /// Takes over the connection of an idle line, so that no second one is made.
     pub(crate) fn borrow_from(&mut self, other: &mut Self) {
         if self.connection.is_none() && other.coming.is_none() {
             self.connection = other.connection.take();
         }
     }
 
-    /// Gives up everything.
+    /// Gives up the answer and the connection.
     pub(crate) fn hang_up(&mut self) {
         (self.coming, self.connection) = (None, None);
     }
 
-    /// The next bytes from `at` on, at most `most` of them; what lies in front of them is thrown
-    /// away. `arrived` is told how many bytes the network brought.
+    /// The next bytes from `at` on, at most `most`. Bytes in front of them are thrown away. Adds to
+    /// `arrived` how many bytes the network brought.
     pub(crate) async fn take(
         &mut self,
         waiting: Waiting<'_>,
@@ -100,8 +101,8 @@ impl Line {
         }
     }
 
-    /// All has come: nothing may follow. A connection that does not say so in time is not used
-    /// again.
+    /// All bytes have come, and nothing may follow. A connection that does not say so in time is
+    /// not used again.
     async fn finish(&mut self, waiting: Waiting<'_>) -> Result<(), Trouble> {
         let Some(mut coming) = self.coming.take() else { return Ok(()) };
         if coming.incoming.is_end_stream() {

@@ -1,4 +1,7 @@
 //! A bundle on a web server, as a [`Disk`] that can be read.
+//!
+//! `transfer` fetches; `bundle` verifies what comes.
+//! Reading blocks, on the thread of the caller. Between two reads only the kernel receives.
 
 use std::io;
 use std::ops::Range;
@@ -18,10 +21,10 @@ use crate::pull::ranges::spans::spans;
 use crate::pull::ranges::transfer::Transfer;
 use crate::pull::trouble::Trouble;
 
-/// How much of a bundle's end the first request asks for, when nobody says how long the tail is.
-/// One of 3,500 chunks fits; of a longer one, the rest is asked for.
+/// Bytes of a bundle's end in the first request, if nobody knows how long the tail is. A tail of
+/// 3,500 chunks fits. The rest of a longer one is asked for.
 const TAIL: u64 = 128 << 10;
-/// Most requests that an install plans with.
+/// Most requests that an install plans.
 const MOST_SPANS: usize = 100;
 
 /// What was fetched so far.
@@ -35,9 +38,8 @@ pub(crate) struct Fetched {
 
 /// A bundle on a web server. Clones are the same one.
 ///
-/// Reading blocks. It happens on the caller's thread, and so does everything else: between two
-/// reads nothing is received but what the kernel holds, so that memory is bounded and little is
-/// lost when the process is killed. The thread must not be one that drives an asynchronous runtime.
+/// Reading blocks, on the caller's thread. Between two reads only the kernel receives. So memory is
+/// bounded, and a killed process loses little. The thread must not drive an asynchronous runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote<'i> {
     source: Arc<Mutex<Source<'i>>>,
@@ -47,14 +49,14 @@ pub(crate) struct Remote<'i> {
 
 #[derive(Debug)]
 struct Source<'i> {
-    /// Taken only when this is dropped.
+    /// `None` only while this is dropped.
     runtime: Option<Runtime>,
     transfer: Transfer<'i>,
 }
 
 impl<'i> Remote<'i> {
-    /// Opens the bundle at `url`: one request for its end, of `tail` bytes if the caller knows how
-    /// long the tail is.
+    /// Opens the bundle at `url` with one request for its end. `tail` is its length in bytes, if
+    /// the caller knows it.
     ///
     /// # Errors
     /// [`crate::Exit::Network`], [`crate::Exit::Server`], [`crate::Exit::Budget`],
@@ -69,7 +71,7 @@ impl<'i> Remote<'i> {
     ) -> Result<Self, Failure> {
         let mut transfer = Transfer::new(Client::new(device, pull, url, interrupt)?, pull);
         let runtime = runtime()?;
-        // Beyond the limit of the format nothing is a tail.
+        // No tail is longer than the limit of the format.
         let wanted = tail.unwrap_or(TAIL).clamp(1, bundle::limits::TAIL);
         let opened = runtime.block_on(async {
             let said = oci::bundle(&mut transfer.client, pull).await?;
@@ -89,13 +91,13 @@ impl<'i> Remote<'i> {
         Ok(Self { source: Arc::new(Mutex::new(source)), size, tail: Arc::new(tail) })
     }
 
-    /// Says in advance which bytes will be read, in ascending order.
+    /// Says in advance which bytes will be read, ascending.
     ///
     /// # Errors
     /// [`crate::Exit::Budget`] when that is more than the configuration allows.
     pub(crate) fn expect(&self, ranges: &[Range<u64>]) -> Result<(), Failure> {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        // What lies in the tail has come already.
+        // The tail has come already.
         let tail_at = self.tail_at();
         let ranges: Vec<_> =
             ranges.iter().map(|range| range.start..range.end.min(tail_at)).collect();
@@ -110,7 +112,7 @@ impl<'i> Remote<'i> {
         Fetched { bytes: source.transfer.fetched, requests: source.transfer.client.requests }
     }
 
-    /// Where it is, for people.
+    /// The address, for people.
     pub(crate) fn address(&self) -> String {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         source.transfer.client.address().to_owned()
@@ -123,7 +125,7 @@ impl<'i> Remote<'i> {
 
 impl Drop for Source<'_> {
     fn drop(&mut self) {
-        // A name that is being looked up is not waited for.
+        // Does not wait for a name that is being looked up.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

@@ -1,10 +1,12 @@
-//! Which ranges are asked for: neighbours become one request, and gaps are fetched along when there
-//! are too many requests.
+//! Which ranges are asked for with one request.
+//!
+//! `transfer` asks for them.
+//! Neighbours become one request. Too many requests become fewer, and the gaps are fetched too.
 
 use std::ops::Range;
 
-/// Joins `ranges` (in ascending order, not overlapping) into at most `most` spans, which cover all
-/// of them. Gaps are bridged from the smallest on.
+/// Joins `ranges` (ascending, not overlapping) to at most `most` spans that cover all of them. The
+/// smallest gaps are bridged first.
 pub(crate) fn spans(ranges: &[Range<u64>], most: usize) -> Vec<Range<u64>> {
     let mut spans: Vec<Range<u64>> = Vec::new();
     for range in ranges.iter().filter(|range| range.start < range.end) {
@@ -17,8 +19,7 @@ pub(crate) fn spans(ranges: &[Range<u64>], most: usize) -> Vec<Range<u64>> {
     if too_many == 0 {
         return spans;
     }
-    // (size of the gap in front of it, index): the smallest ones are bridged; of equal ones the
-    // first.
+    // (size of the gap in front, index). The smallest gaps are bridged, of equal ones the first.
     let mut gaps: Vec<(u64, usize)> = spans
         .windows(2)
         .enumerate()

@@ -1,5 +1,7 @@
-//! Bytes from a server into a buffer: what is expected as one long answer after the other, all else
-//! by requests of its own; tried again where that makes sense.
+//! Bytes from a server into a buffer, tried again where that may help.
+//!
+//! `line` reads one answer, `answer` checks it, `patience` counts the tries.
+//! Expected spans come as long answers, one after the other. All else is asked for separately.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -19,12 +21,12 @@ use crate::pull::ranges::line::Line;
 use crate::pull::ranges::spans::bytes;
 use crate::pull::trouble::Trouble;
 
-/// Everything about the bytes that come.
+/// The bytes of one file, as they are fetched.
 #[derive(Debug)]
 pub(crate) struct Transfer<'i> {
     pub(crate) client: Client<'i>,
     version: Option<Version>,
-    /// For what is expected, and for what is asked for besides.
+    /// One line for what is expected, and one for all else.
     main: Line,
     side: Line,
     expected: Vec<Range<u64>>,
@@ -52,14 +54,14 @@ impl<'i> Transfer<'i> {
         }
     }
 
-    /// These spans will be read, in this order.
+    /// Says that these spans will be read, in this order.
     pub(crate) fn expect(&mut self, expected: Vec<Range<u64>>) -> Result<(), Trouble> {
         self.afford(bytes(&expected))?;
         self.expected = expected;
         Ok(())
     }
 
-    /// Asks for the end of the file: its size, and its last `wanted` bytes.
+    /// Asks for the end of the file. Returns its size and its last `wanted` bytes.
     pub(crate) async fn open(&mut self, wanted: u64) -> Result<(u64, Vec<u8>), Trouble> {
         let range = loop {
             match self.begin(false, Asked::Last(wanted)).await {
@@ -83,7 +85,7 @@ impl<'i> Transfer<'i> {
         }
     }
 
-    /// Fills `buf` from the start of `range`, asking for all of `range` where nothing is open.
+    /// Fills `buf` from the start of `range`. If no answer is open, asks for all of `range`.
     async fn read(
         &mut self,
         is_main: bool,
@@ -125,7 +127,7 @@ impl<'i> Transfer<'i> {
         taken
     }
 
-    /// Sends a request and checks the head of its answer; its body is then what the line brings.
+    /// Sends a request and checks the head of its answer. The line then brings its body.
     async fn begin(&mut self, is_main: bool, asked: Asked) -> Result<Range<u64>, Trouble> {
         self.afford(match &asked {
             Asked::Last(count) => *count,
@@ -167,7 +169,7 @@ impl<'i> Transfer<'i> {
         }
     }
 
-    /// After a failure: waits for the next try, or ends it all.
+    /// After a failure: waits for the next try, or gives up.
     async fn again(&mut self, is_main: bool, trouble: Trouble) -> Result<(), Trouble> {
         let line = if is_main { &mut self.main } else { &mut self.side };
         line.hang_up();

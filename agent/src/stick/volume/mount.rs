@@ -1,8 +1,8 @@
-//! A USB stick: a mounted volume.
+//! A USB stick: a mounted volume, its bundles, and the result that is written on it.
 //!
-//! What is on it is not trusted: it is mounted read-only, without programs, devices or set-user-id,
-//! and nothing but `*.daruma` in its root folder is looked at. It becomes writable only for the
-//! moment in which the result is written.
+//! `scan` finds the volume; what a bundle is worth is judged elsewhere.
+//! Nothing on a stick is trusted. It is mounted read-only, without programs, devices or
+//! set-user-id, and is writable only while the result is written.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -15,15 +15,15 @@ use crate::stick::volume::scan::Volume;
 
 /// The file in the stick's root folder that tells what the device did.
 pub(crate) const RESULT: &str = "daruma-result.txt";
-/// How many bytes of earlier results stay in that file.
+/// Bytes of earlier results that stay in that file.
 const EARLIER: u64 = 64 << 10;
-/// How many entries of the root folder are looked at.
+/// Entries of the root folder that are read.
 const ENTRIES: usize = 4096;
-/// How many bundles of one stick are looked at.
+/// Bundles of one stick that are looked at.
 const BUNDLES: usize = 32;
 const STRICT: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// A mounted volume; dropping it unmounts.
+/// A mounted volume. Dropping it unmounts.
 #[derive(Debug)]
 pub(crate) struct Stick {
     pub(crate) volume: Volume,
@@ -32,15 +32,13 @@ pub(crate) struct Stick {
 }
 
 impl Stick {
-    /// Mounts `volume` below `folder`. `None`: there is no file system that this program knows on
-    /// it.
+    /// Mounts `volume` below `folder`. `None`: it has no file system that this program knows.
     pub(crate) fn mount(volume: &Volume, folder: &Path) -> io::Result<Option<Self>> {
         let path = volume.path();
         let Some(kind) = kind_of(&File::open(&path)?)? else { return Ok(None) };
         let folder = folder.join(&volume.name);
         fs::create_dir_all(&folder)?;
-        // A journal that was not closed is left alone: nothing is written before somebody asks for
-        // it.
+        // An open journal is left alone: nothing is written before the result is.
         let options = if kind == "ext4" { "noload" } else { "" };
         let mount = Mount::builder().fstype(kind).flags(STRICT | MountFlags::RDONLY);
         let mount = if options.is_empty() { mount } else { mount.data(options) };
@@ -48,12 +46,12 @@ impl Stick {
         Ok(Some(Self { volume: volume.clone(), kind, folder }))
     }
 
-    /// What kind of file system it is.
+    /// The kind of its file system.
     pub(crate) fn kind(&self) -> &'static str {
         self.kind
     }
 
-    /// The bundles in its root folder, by name; bounded.
+    /// The bundles in its root folder, by name, at most [`BUNDLES`].
     pub(crate) fn bundles(&self) -> io::Result<Vec<PathBuf>> {
         bundles_in(&self.folder)
     }
@@ -85,7 +83,7 @@ impl Stick {
     }
 }
 
-/// The new result, then the earlier ones. Lines end as Windows wants them.
+/// The new result, followed by the earlier ones. Lines end as Windows needs them.
 fn result_bytes(text: &str, earlier: &[u8]) -> Vec<u8> {
     let mut bytes = text.replace('\n', "\r\n").into_bytes();
     if !earlier.is_empty() {
@@ -97,14 +95,15 @@ fn result_bytes(text: &str, earlier: &[u8]) -> Vec<u8> {
 
 impl Drop for Stick {
     fn drop(&mut self) {
-        // Also when it is gone or in use: detached now, unmounted when nobody uses it any more.
+        // This works when the stick is gone or in use too: it detaches now and unmounts when nobody
+        // uses it.
         let _ = sys_mount::unmount(&self.folder, UnmountFlags::DETACH);
         let _ = fs::remove_dir(&self.folder);
     }
 }
 
-/// Regular files called `*.daruma`; hidden ones (macOS leaves `._name` beside each file) are not
-/// meant.
+/// Regular files called `*.daruma`. Hidden files do not count, because macOS leaves `._name` beside
+/// each file.
 pub(crate) fn bundles_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = fs::read_dir(folder)?
         .take(ENTRIES)
@@ -125,7 +124,7 @@ pub(crate) fn bundles_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The file system by its superblock: FAT (also 12 and 16), exFAT, or ext2 to ext4.
+/// The kind of file system, by its superblock: FAT (12, 16 or 32), exFAT, or ext2 to ext4.
 fn kind_of(device: &File) -> io::Result<Option<&'static str>> {
     let mut first = [0; 2048];
     match device.read_exact_at(&mut first, 0) {

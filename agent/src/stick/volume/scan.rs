@@ -1,18 +1,20 @@
-//! The volumes that a person may have plugged in: partitions of removable disks, and removable
-//! disks without any.
+//! The volumes that a person may have plugged in.
+//!
+//! `mount` finds out if there is a file system on one.
+//! These are partitions of removable disks, and removable disks without partitions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::device::Device;
 
-/// Something that may hold a file system. Two are equal only if they are the same plugging-in of
-/// the same disk.
+/// Something that may hold a file system. Two volumes are equal only if they are the same disk in
+/// the same plugging-in.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Volume {
     /// The kernel's name, such as `sda1`.
     pub(crate) name: String,
-    /// Rises with every disk that comes and every medium that is changed (`diskseq`).
+    /// A number that rises with every disk that comes and every medium that changes (`diskseq`).
     sequence: u64,
 }
 
@@ -23,8 +25,8 @@ impl Volume {
     }
 }
 
-/// All volumes that are there now; `sys` is where sysfs is mounted. The disk that the device itself
-/// lives on is never among them, wherever it is plugged in.
+/// All volumes that are there now. `sys` is where sysfs is mounted. The disk that the device itself
+/// runs from is never among them.
 pub(crate) fn scan(sys: &Path, device: &Device) -> Vec<Volume> {
     let own: Vec<&str> =
         device.partition_paths().filter_map(|path| path.file_name()?.to_str()).collect();
@@ -55,7 +57,7 @@ pub(crate) fn scan(sys: &Path, device: &Device) -> Vec<Volume> {
     found
 }
 
-/// A disk behind USB may call itself fixed; a card reader's is removable.
+/// A disk behind USB may call itself fixed. A card reader calls its card removable.
 fn is_removable(disk: &Path) -> bool {
     number(&disk.join("removable")) == 1
         || disk.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"usb"))

@@ -1,5 +1,7 @@
-//! The kernel's announcements of devices (netlink): what one waits for instead of asking again and
-//! again.
+//! The kernel's announcements of devices (netlink).
+//!
+//! `sticks` waits for them, and then looks for volumes.
+//! An announcement says only that something may have changed. udev takes no part in it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -18,7 +20,7 @@ pub(crate) struct Uevents {
 }
 
 impl Uevents {
-    /// Starts listening; whatever happens from now on is heard. No rule of udev is involved.
+    /// Starts to listen. Every announcement from now on is heard, without any rule of udev.
     pub(crate) fn open() -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkKObjectUEvent;
@@ -28,8 +30,7 @@ impl Uevents {
         Ok(Self { socket })
     }
 
-    /// Whether a USB device or a disk may have come or gone; waits for that no longer than
-    /// `timeout`.
+    /// Waits up to `timeout`. True if a USB device or a disk may have come or gone.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
@@ -41,7 +42,7 @@ impl Uevents {
         loop {
             match socket::recv(self.socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => changed |= is_about_disks(&message[..length]),
-                // The kernel had more to say than the socket could hold: something may have
+                // The kernel had more to say than the socket could hold, so something may have
                 // changed.
                 Err(Errno::ENOBUFS) => changed = true,
                 Err(_) => return changed,
