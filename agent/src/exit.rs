@@ -65,7 +65,7 @@ pub enum Exit {
 /// The line names what was being done, to which path, the cause, and the remedy where there is one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// What the process exits with.
+    /// The process's exit code.
     pub exit: Exit,
     /// One line, without a newline at its end.
     pub message: String,

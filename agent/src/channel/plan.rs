@@ -1,4 +1,5 @@
-//! What is to be done about a channel, for a person and for the daemon.
+//! The plan of a look at the channel: the next step and the reasons, for a person and for the
+//! daemon.
 //!
 //! `contact/` gets the channel, `step` says what is next.
 //! A plan changes nothing, except that a newer channel is kept.
@@ -17,7 +18,7 @@ use crate::device::Device;
 use crate::exit::Failure;
 use crate::interrupt::Interrupt;
 
-/// What is to be done, and why.
+/// The next step, and why.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) step: Step,

@@ -13,7 +13,7 @@ use crate::progress::megabytes;
 use crate::status::state::Installed;
 use crate::status::state_file::StateFile;
 
-/// What is to be done.
+/// The next step.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Nothing.

@@ -8,14 +8,14 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What `daruma channel` prints.
+/// The answer of `daruma channel`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Trusted {
     /// The root document. Absent: the keyring counts, and no channel can be followed.
     pub root: Option<TrustedRoot>,
     /// The channel. Absent: none is configured, or there is no root document.
     pub channel: Option<Followed>,
-    /// What the command says to a person.
+    /// The same as text for a person.
     #[serde(skip)]
     pub(crate) text: String,
 }

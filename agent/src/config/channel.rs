@@ -31,26 +31,26 @@ pub struct Channel {
     pub jitter: Duration,
     /// When the daemon may install and reboot. Absent: always.
     pub window: Option<Window>,
-    /// What the daemon does about the reboot after an install.
+    /// Who reboots after the daemon has installed an update.
     pub reboot: Reboot,
     /// Program and arguments. Exit code 0 says that the link is metered, and the daemon does not
     /// download. Empty: the link is never metered.
     pub metered_command: Vec<String>,
-    /// Whether the server is told if a release was committed or fell back. Nothing that tells
+    /// If true, the server is told that a release was committed or fell back. Nothing that tells
     /// devices apart is sent.
     pub report: bool,
     /// The device's id, which decides when its turn in a roll-out comes. Absent: `/etc/machine-id`.
     pub device_id: Option<String>,
 }
 
-/// What the daemon does after it has installed from the channel.
+/// Who reboots after an install from the channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reboot {
-    /// Reboots, within the window.
+    /// The daemon, within the window.
     #[default]
     Window,
-    /// Leaves the reboot to a person.
+    /// A person.
     ByHand,
 }
 

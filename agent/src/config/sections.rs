@@ -55,7 +55,7 @@ pub struct Health {
     pub retry: Duration,
     /// systemd units that must be active.
     pub units_active: Vec<String>,
-    /// Whether there must be an IPv4 or IPv6 default route.
+    /// If true, there must be an IPv4 or IPv6 default route.
     pub default_route: bool,
     /// Host names that must resolve.
     pub dns: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the agent settles at the start of a boot, before any health check.
+//! The start of a boot: what the agent settles before any health check.
 //!
 //! `verdict` judges the boot that has arrived.
 //! A damaged environment is healed. A fall-back is recognised, reported and closed.

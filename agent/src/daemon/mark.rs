@@ -1,4 +1,4 @@
-//! What a person may say about the slots: good, bad, back.
+//! A person's commands about the slots: good, bad, back.
 //!
 //! `grub-env` knows which of it is allowed.
 //! Each command is one write of the boot environment.

@@ -25,7 +25,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 /// The longest sleep, in case the clock is set meanwhile.
 const LONGEST_WAIT_S: u64 = 3600;
 
-/// What came of one look.
+/// The result of one look.
 enum Look {
     /// There is nothing to do.
     Nothing(String),

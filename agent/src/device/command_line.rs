@@ -5,7 +5,7 @@
 
 use image_layout::Slot;
 
-/// What booted.
+/// The system that booted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Booted {
     /// One of the two slots.

@@ -14,11 +14,11 @@ use crate::exit::{Exit, Failure};
 /// The environment of a device, open for writing. Its owner should hold the [`crate::Lock`].
 pub(crate) struct Environment {
     store: EnvStore<AnyDisk>,
-    /// What the disk holds.
+    /// The environment on the disk.
     env: Env,
     /// The place of the disk in the machine, to be noted with the next write.
     place: Option<String>,
-    /// What is wrong with the copies on the disk, one line each. Empty once they are healed.
+    /// Damage of the copies on the disk, one line each. Empty once they are healed.
     damage: Vec<String>,
     partition: String,
 }
@@ -42,7 +42,7 @@ impl Environment {
         BootState::from_env(&self.env)
     }
 
-    /// What is wrong with the environment, one line each.
+    /// Damage of the environment, one line each.
     pub(crate) fn damage(&self) -> &[String] {
         &self.damage
     }

@@ -1,4 +1,4 @@
-//! What kind of device this is, and the oldest version that may be installed on it.
+//! The identity of this device: its kind, and the oldest version that may be installed on it.
 //!
 //! `slot_config` reads the file that says so.
 //! Recovery has no running slot: it asks its own archive, and both slots for their floors.

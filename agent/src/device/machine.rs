@@ -23,7 +23,7 @@ pub struct Device {
     root: PathBuf,
     is_real: bool,
     partitions: Partitions,
-    /// What daruma-init recorded of the disk. `None`: it recorded nothing.
+    /// The disk that daruma-init recorded. `None`: it recorded nothing.
     record: Option<DiskRecord>,
     command_line: CommandLine,
     opener: Opener,
@@ -110,7 +110,7 @@ impl Device {
         self.is_real
     }
 
-    /// What grub.cfg told the kernel.
+    /// The words that grub.cfg gave the kernel.
     #[must_use]
     pub fn command_line(&self) -> &CommandLine {
         &self.command_line
@@ -145,7 +145,7 @@ impl Device {
         })
     }
 
-    /// What daruma-init recorded of the disk that GRUB started from.
+    /// The disk that GRUB started from, as daruma-init recorded it.
     pub(crate) fn disk_record(&self) -> Option<&DiskRecord> {
         self.record.as_ref()
     }
@@ -204,7 +204,7 @@ impl Device {
         self.opener.open(path, access)
     }
 
-    /// What a slot holds, by the `slot.cfg` of its boot image.
+    /// The content of a slot, by the `slot.cfg` of its boot image.
     ///
     /// # Errors
     /// The cause, for one line: the slot is empty, or its boot image is damaged.

@@ -17,7 +17,7 @@ const FILE: &str = "slot.cfg";
 /// The variables that the agent wants to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SlotConfig {
-    /// What kind of device the system is for; a bundle must name the same.
+    /// The kind of device that the system is for. A bundle must name the same.
     pub compatible: String,
     /// The system's version.
     pub version: Version,

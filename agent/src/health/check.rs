@@ -28,7 +28,7 @@ pub(crate) enum Check {
     Process(PathBuf, String),
     /// A check that cannot even be started.
     Impossible {
-        /// What it is called.
+        /// Its name.
         name: String,
         /// Why not.
         cause: String,

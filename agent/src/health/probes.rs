@@ -1,4 +1,4 @@
-//! What a check can find out without a program: a default route, a name, a process.
+//! Probes that need no program: a default route, a name, a process.
 //!
 //! `check` says which of them is asked, and how long it may take.
 //! Each returns the cause of its failure as the end of a sentence.
@@ -79,7 +79,7 @@ mod tests {
                         eth0\t000AA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n",
         );
         let none = "00000000000000000000000000000000";
-        // What every kernel with IPv6 has: the reject route on lo.
+        // Every kernel with IPv6 has this: the reject route on lo.
         write(
             "ipv6_route",
             &format!("{none} 00 {none} 00 {none} ffffffff 00000001 00000000 00200200       lo\n"),

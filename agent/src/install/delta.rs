@@ -30,8 +30,8 @@ impl<'a> DeltaSource<'a> {
     /// manifest `old`; the result is `new`. Takes at most `memory_mib` of memory.
     ///
     /// # Errors
-    /// The running slot cannot be opened, or the delta does not lead from `old` to `new`, or it
-    /// needs another program or more memory.
+    /// The running slot cannot be opened. Or the delta does not lead from `old` to `new`, or needs
+    /// another program or more memory.
     pub(crate) fn open<N: Sync>(
         device: &Device,
         running: Slot,

@@ -1,4 +1,4 @@
-//! Whether a bundle may be installed on this device: signature, fitness, quarantine, content.
+//! The fitness of a bundle for this device: signature, policy, quarantine, content.
 //!
 //! `bundle` verifies and applies the policy; this file tells it what the device is.
 //! Nothing here touches a slot.

@@ -1,4 +1,4 @@
-//! Where a bundle comes from, as far as the writing of a slot differs by it.
+//! The origin of a bundle, as far as the writing of a slot differs by it.
 //!
 //! `command` and `web` choose it; `flip` acts on it.
 //! A file at hand is verified before the slot is touched, a bundle far away while it is written.
@@ -9,7 +9,7 @@ use crate::device::slot::running::Reading;
 use crate::exit::Failure;
 use crate::install::chunks::delta_way::DeltaWay;
 
-/// Where a bundle comes from.
+/// The origin of a bundle.
 pub enum Origin<'a> {
     /// A file at hand. Every byte is verified before the slot is touched, and all is read from the
     /// file.

@@ -28,7 +28,7 @@ use crate::trust::keys::bundle_keys;
 /// A bundle on a web server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WebBundle<'a> {
-    /// Where it is.
+    /// Its address.
     pub(crate) url: &'a str,
     /// Bytes of its tail, if known. Then the first request asks for exactly these.
     pub(crate) tail: Option<u64>,
@@ -62,7 +62,7 @@ pub(crate) fn install_from_web(
         must_be(&verified, release, &doing)?;
     }
     let expect = |missing: &[Range<u64>]| remote.expect(missing);
-    // What was fetched of deltas that cannot be used counts too.
+    // Bytes of deltas that cannot be used were fetched too, and count.
     let mut asked = Vec::new();
     let way = wanted.deltas.iter().find_map(|(delta, url)| {
         let remote = open_delta(device, config, delta, url, interrupt);

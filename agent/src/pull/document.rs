@@ -13,7 +13,7 @@ use crate::pull::pace::LowSpeed;
 use crate::pull::patience::Patience;
 use crate::pull::trouble::Trouble;
 
-/// What is at an address.
+/// The answer to a request for a document.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Document {
     /// This document, of the version that `etag` names.

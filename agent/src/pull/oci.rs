@@ -35,7 +35,7 @@ async fn resolve(
     Ok(Resolved::Is(artifact, etag))
 }
 
-/// What a tag stands for.
+/// The answer to a request for a tag.
 enum Resolved {
     /// This artifact, and the ETag of its manifest.
     Is(Artifact, Option<String>),

@@ -1,4 +1,4 @@
-//! What goes wrong between this device and a server, and whether another try may help.
+//! The ways in which a request fails, and whether another try may help.
 //!
 //! `patience` counts the tries; `client::http` makes the line that ends everything.
 //! TLS says precisely what is wrong, so its errors come with a remedy.

@@ -26,7 +26,7 @@ use crate::status::state_file::StateFile;
 pub struct Status {
     /// `A`, `B` or `recovery`.
     pub running: String,
-    /// What kind of device this is, by the running slot.
+    /// The kind of this device, by the running slot.
     pub compatible: Option<String>,
     /// The running system's version.
     pub version: Option<String>,
@@ -36,19 +36,19 @@ pub struct Status {
     pub health: &'static str,
     /// Why the system is degraded.
     pub degraded_because: Option<String>,
-    /// What GRUB boots next if everything loads: `A`, `B` or `recovery`.
+    /// The slot that GRUB boots next if everything loads: `A`, `B` or `recovery`.
     pub boots_next: String,
     /// Both slots by name.
     pub slots: BTreeMap<String, SlotStatus>,
     /// The disk that the system runs from. Absent: daruma-init did not record it.
     pub disk: Option<DiskStatus>,
-    /// What is wrong with the boot environment, one line each.
+    /// Damage of the boot environment, one line each.
     pub environment_damage: Vec<String>,
-    /// What happened, oldest first.
+    /// Past events, oldest first.
     pub events: Vec<Event>,
     /// Bundles that failed on this device.
     pub quarantined: Vec<Quarantined>,
-    /// What else a person should know: daruma-init's lines of this boot, an unusable state file or
+    /// Other lines for a person: daruma-init's lines of this boot, an unusable state file or
     /// configuration.
     pub warnings: Vec<String>,
 }
@@ -89,9 +89,9 @@ pub struct SlotStatus {
     pub build: Option<String>,
     /// Why the slot's content cannot be read.
     pub unreadable_because: Option<String>,
-    /// Whether GRUB may boot it.
+    /// True if GRUB may boot it.
     pub ok: bool,
-    /// Whether it is on trial.
+    /// True if it is on trial.
     pub trial: bool,
     /// Boots since it was last healthy.
     pub tries: u8,

@@ -1,4 +1,4 @@
-//! What the agent remembers between boots: the content of `state.json`.
+//! The agent's memory between boots: the content of `state.json`.
 //!
 //! `state_file` loads and stores it.
 //! The state explains what happened. It decides nothing about booting: the GRUB environment does.
@@ -22,11 +22,11 @@ const QUARANTINED_KEPT: usize = 64;
 pub struct State {
     /// The last install into each slot, by slot name.
     pub installed: BTreeMap<String, Installed>,
-    /// What happened, oldest first.
+    /// Past events, oldest first.
     pub events: Vec<Event>,
     /// Bundles that failed on this device. The agent does not install them again by itself.
     pub quarantined: Vec<Quarantined>,
-    /// What the channel's server was not told yet.
+    /// The report that the channel's server was not told yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<Untold>,
 }
@@ -49,7 +49,7 @@ pub struct Installed {
 pub struct Event {
     /// Seconds since 1970 by the device's clock, which may be wrong.
     pub time_s: u64,
-    /// What kind of event.
+    /// The kind of event.
     pub kind: Kind,
     /// The slot that the event happened to.
     pub slot: String,
@@ -94,7 +94,7 @@ pub enum Kind {
     Unknown,
 }
 
-/// What became of a release that was tried.
+/// The outcome of a release that was tried.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Untold {
     /// SHA-256 of its signed manifest, hex.

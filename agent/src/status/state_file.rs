@@ -12,7 +12,7 @@ use crate::console::warn;
 use crate::device::Device;
 use crate::status::state::State;
 
-/// Where the state lies on the device.
+/// The file of the state.
 #[derive(Clone, Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,

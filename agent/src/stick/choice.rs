@@ -17,7 +17,7 @@ use crate::install::origin::Origin;
 use crate::interrupt::Interrupt;
 use crate::stick::offer::{Offer, Wanted, best};
 
-/// What a bundle on a stick is for.
+/// The purpose of a bundle on a stick.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purpose {
     pub(crate) target: Slot,
@@ -27,7 +27,7 @@ pub(crate) struct Purpose {
     pub(crate) how: &'static str,
 }
 
-/// What came of the sticks.
+/// The result of the sticks.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A bundle is in the slot and on trial.

@@ -1,4 +1,4 @@
-//! What is remembered of a channel between two looks: its document, and when it came.
+//! The memory of a channel between two looks: its document, and when it came.
 //!
 //! `trust::kept` writes the files.
 //! The document is believed for its signatures only. The rest decides only what is asked for.

@@ -15,7 +15,7 @@ use crate::device::disk::direct::DirectDisk;
 /// An open partition.
 pub type AnyDisk = Box<dyn Disk + Send + Sync>;
 
-/// What a partition is opened for.
+/// The purpose of opening a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Reading single bytes, through the page cache.

@@ -1,4 +1,4 @@
-//! What the idle slot holds of a bundle already, because an install before was cut off.
+//! The chunks of a bundle that the idle slot holds already, because an install was cut off.
 //!
 //! `plan` decides what follows from it.
 //! The slot is its own journal: it is read and hashed, so no record of it can be lost or be wrong.

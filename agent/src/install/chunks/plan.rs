@@ -1,5 +1,4 @@
-//! Where each chunk of an update comes from: the idle slot, the running slot, the hash tree, or the
-//! bundle.
+//! The source of each chunk of an update: idle slot, running slot, hash tree or bundle.
 //!
 //! `held` reads the idle slot; `reader` gets the chunks.
 //! A plan is advice: every chunk is hashed when it is used, and what is wrong is fetched.
@@ -21,7 +20,7 @@ use crate::progress::Progress;
 /// install writes from beginning to end, so an earlier one left its bytes at the beginning.
 const PATIENCE: u64 = 1 << 20;
 
-/// Where a chunk comes from.
+/// The source of a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
     /// The idle slot holds it, in its place.
@@ -34,7 +33,7 @@ pub(crate) enum Source {
     Fetch,
 }
 
-/// Where the chunks of the images of some jobs come from.
+/// The sources of the chunks of some jobs.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// For each job, for each chunk.
@@ -135,7 +134,7 @@ impl Plan {
         &self.missing
     }
 
-    /// Where the chunks of job number `job` come from.
+    /// The sources of the chunks of job number `job`.
     pub(crate) fn sources(&self, job: usize) -> &[Source] {
         self.sources.get(job).map_or(&[], Vec::as_slice)
     }

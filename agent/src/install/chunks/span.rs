@@ -44,7 +44,7 @@ impl<'a> Spans<'a> {
         Self { chunks, sources, most_fetched, index: 0, offset: 0 }
     }
 
-    /// Whether the block at `offset` is in its place, and how many of its bytes are fetched.
+    /// Returns if the block at `offset` is in its place, and how many of its bytes are fetched.
     fn block(&mut self, offset: u64) -> (bool, u64) {
         let (mut is_here, mut fetched) = (true, 0);
         let block = offset..offset + BLOCK;

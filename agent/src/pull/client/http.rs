@@ -38,7 +38,7 @@ const REDIRECTS: usize = 5;
 pub(crate) struct Client<'i> {
     /// The address that was named.
     named: Address,
-    /// Where it was found last, after redirects.
+    /// The address where it was found last, after redirects.
     found: Address,
     /// The named address, for people.
     shown: String,

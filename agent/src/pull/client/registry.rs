@@ -58,7 +58,7 @@ impl Registry {
         self.reference.to_string()
     }
 
-    /// Where to ask for a token after this refusal. `None`: no token is asked for.
+    /// The address that gives a token, after this refusal. `None`: no token is asked for.
     pub(crate) fn token_url(&self, headers: &HeaderMap) -> Option<String> {
         let scope = format!("repository:{}:pull", self.reference.name);
         let values = headers.get_all(WWW_AUTHENTICATE).iter();

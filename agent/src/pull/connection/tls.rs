@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::pull::trouble::Trouble;
 
-/// What the configuration says about TLS, as paths on this machine.
+/// The files of the configuration for TLS, as paths on this machine.
 #[derive(Debug, Default)]
 pub(crate) struct TlsFiles {
     pub(crate) ca: Option<std::path::PathBuf>,

@@ -1,4 +1,4 @@
-//! What a server's answer to a range request must say before a byte of it is taken.
+//! The check of an answer to a range request, before a byte of it is taken.
 //!
 //! `client::status` knows answers that are refusals.
 //! Every answer must be about the very file that was opened: its size, ETag and date may not
@@ -44,7 +44,7 @@ impl Version {
     }
 }
 
-/// What was asked for.
+/// The range that a request asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Asked {
     /// As many of the last bytes.

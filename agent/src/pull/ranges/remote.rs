@@ -27,7 +27,7 @@ const TAIL: u64 = 128 << 10;
 /// Most requests that an install plans.
 const MOST_SPANS: usize = 100;
 
-/// What was fetched so far.
+/// The bytes and requests so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Fetched {
     /// Bytes of bodies, those thrown away included.
@@ -106,7 +106,7 @@ impl<'i> Remote<'i> {
         transfer.expect(expected).map_err(|trouble| transfer.client.failure(trouble))
     }
 
-    /// What was fetched so far.
+    /// The bytes and requests so far.
     pub(crate) fn fetched(&self) -> Fetched {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         Fetched { bytes: source.transfer.fetched, requests: source.transfer.client.requests }
