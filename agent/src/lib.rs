@@ -1,9 +1,12 @@
-//! The device side of Daruma: installs bundles into the idle slot, checks health after the reboot,
-//! commits or falls back, and tells what happened.
+//! The device side of Daruma. It installs bundles into the idle slot and checks health after the
+//! reboot. Then it commits or falls back, and tells what happened.
 //!
-//! [`Device`] says where everything is; the verbs are [`install`], [`mark`], [`roll_back`],
-//! [`Status::gather`] and [`daemon::run`]; [`channel`] has those that follow a channel. Which slot
-//! boots is decided by `grub-env`'s state alone; what a bundle is, by `bundle`.
+//! [`Device`] says where everything is. The verbs are [`install()`], [`mark`], [`roll_back`],
+//! [`Status::gather`] and [`daemon::run`]; [`channel`] has those that follow a channel.
+//! `grub-env` alone decides which slot boots, and `bundle` what a bundle is.
+//!
+//! Read from the bottom: `device`, `config`, then `trust`, `status`, `health` and `pull`, then
+//! `install`, then `channel` and `stick`, then `daemon`.
 
 #[cfg(feature = "pull")]
 pub mod channel;

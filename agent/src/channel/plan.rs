@@ -100,7 +100,7 @@ fn remarks(decision: &Decision<'_>, own: &Own) -> Vec<String> {
 /// `daruma check`: whether there is something to install, what, and why not.
 ///
 /// # Errors
-/// As [`plan`].
+/// The channel cannot be fetched, is not believed, or is not fresh.
 pub fn check(device: &Device, config: &Config, interrupt: &Interrupt) -> Result<Asked, Failure> {
     plan(&Source::of(device, config)?, interrupt).map(|plan| plan.asked)
 }

@@ -34,7 +34,7 @@ use crate::status::state_file::StateFile;
 /// the version.
 ///
 /// # Errors
-/// As [`crate::install`].
+/// As [`crate::install()`].
 pub fn install_bundle<D: Disk + Sync>(
     device: &Device,
     config: &Config,

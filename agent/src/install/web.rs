@@ -42,7 +42,7 @@ pub(crate) struct WebBundle<'a> {
 /// sentence.
 ///
 /// # Errors
-/// As [`crate::install`], and [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`]. What arrives
+/// As [`crate::install()`], and [`Exit::Network`], [`Exit::Server`], [`Exit::Budget`]. What arrives
 /// damaged is not written ([`Exit::Content`]).
 pub(crate) fn install_from_web(
     device: &Device,
