@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use image_layout::Disk;
 
-use super::apply::OldImages;
 use super::frame::Frame;
-use super::record::{Record, wrong};
+use super::limits;
+use super::old_images::OldImages;
+use super::patch::Patch;
+use super::record::Record;
+use super::wire::wrong;
 use super::worker::{Made, Workers};
-use super::{Patch, limits};
 use crate::BundleError;
 
 /// Most records that are read ahead: those that copy need no memory to speak of.

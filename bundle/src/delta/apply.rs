@@ -1,42 +1,17 @@
 //! From old images and a delta to the chunks of a new bundle.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 use image_layout::Disk;
 
 use super::ahead::{Ahead, Step};
-use super::record::wrong;
-use super::{Header, Repacker, header};
+use super::header::{Header, zstd_version};
+use super::old_images::OldImages;
+use super::repack::Repacker;
+use super::wire::wrong;
 use crate::verity_tree::VerityTree;
 use crate::{BundleError, ImageName, Sha256, Verified, reader};
-
-/// What the device holds: the images that the delta starts from, each from the beginning of a disk.
-#[derive(Debug)]
-pub struct OldImages<D> {
-    /// The boot image.
-    pub boot: D,
-    /// The root image.
-    pub root: D,
-}
-
-impl<D: Disk> OldImages<D> {
-    /// Fills `buf` from `offset` of image 0 (boot) or 1 (root).
-    pub(super) fn read_at(
-        &self,
-        image: u8,
-        buf: &mut [u8],
-        offset: u64,
-    ) -> Result<(), BundleError> {
-        let disk = if image == 0 { &self.boot } else { &self.root };
-        disk.read_at(buf, offset).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof | ErrorKind::InvalidInput => {
-                wrong("it reaches beyond the running system")
-            }
-            _ => BundleError::read("a block of the running system")(error),
-        })
-    }
-}
 
 /// The names of the images that a delta makes, in its order.
 pub(super) const IMAGES: [&str; 2] = [ImageName::BOOT, ImageName::ROOT];
@@ -86,7 +61,7 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
         if old_sha256 != old_manifest {
             return Err(wrong("it is for a device that runs another system"));
         }
-        let have = header::zstd_version();
+        let have = zstd_version();
         if zstd != have {
             return Err(wrong(&format!("it needs zstd {zstd}, and this program has {have}")));
         }

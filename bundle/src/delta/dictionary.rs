@@ -3,10 +3,10 @@
 use image_layout::Disk;
 use zstd::zstd_safe::DCtx;
 
-use super::apply::OldImages;
+use super::old_images::OldImages;
 use super::patch::{Packing, Source};
-use super::record::wrong;
-use super::worker::room;
+use super::scratch::room;
+use super::wire::wrong;
 use crate::BundleError;
 
 /// The contents of `sources`, one after the other, in the memory of `content`. `packed` is memory

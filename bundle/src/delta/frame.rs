@@ -4,10 +4,11 @@ use std::io::Read;
 
 use image_layout::Disk;
 
-use super::apply::OldImages;
+use super::limits;
 use super::mix::{Mix, mix};
-use super::record::{BODY_LEVEL, array, bytes, packing, u32, u64, unpack, wrong};
-use super::{limits, repack};
+use super::old_images::OldImages;
+use super::repack;
+use super::wire::{BODY_LEVEL, array, bytes, packing, u32, u64, unpack, wrong};
 use crate::BundleError;
 
 /// A frame that `zstd -22 --ultra` has made of what came through a pipe ([`super::Repacker`]), made

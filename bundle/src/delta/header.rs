@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::limits;
-use super::record::wrong;
+use super::wire::wrong;
 use crate::{BundleError, Sha256};
 
 /// First bytes of a delta.

@@ -6,8 +6,8 @@
 
 use zstd::zstd_safe::DCtx;
 
-use super::record::{BODY_LEVEL, packing};
-use super::worker::room;
+use super::scratch::room;
+use super::wire::{BODY_LEVEL, packing, wrong};
 use crate::BundleError;
 
 /// The three streams of bsdiff, not compressed.
@@ -172,10 +172,6 @@ fn take(control: &mut &[u8]) -> Result<u64, BundleError> {
         }
     }
     Err(wrong("a number in the control of a patch is too large"))
-}
-
-fn wrong(why: &str) -> BundleError {
-    BundleError::Delta(why.to_owned())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::limits;
 use super::mix::PackedMix;
-use super::record::{array, bytes, u16, u32, wrong};
+use super::wire::{array, bytes, u16, u32, wrong};
 use crate::BundleError;
 
 /// How the bytes of a block lie in an image.

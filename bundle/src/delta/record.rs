@@ -5,6 +5,7 @@ use std::io::Read;
 use super::frame::Frame;
 use super::limits;
 use super::patch::Patch;
+use super::wire::{BODY_LEVEL, array, bytes, packing, u32, u64, unpack, wrong};
 use crate::BundleError;
 
 /// One step. Together the steps make the boot image and then the root image, from the first byte to
@@ -36,8 +37,6 @@ const LITERAL: u8 = 2;
 const PATCH: u8 = 3;
 const TREE: u8 = 4;
 const FRAME: u8 = 5;
-/// Level at which literals and patches are packed.
-pub(super) const BODY_LEVEL: i32 = 19;
 
 impl Record {
     /// The record's bytes.
@@ -109,43 +108,4 @@ impl Record {
             _ => Err(wrong("it has a step of an unknown kind")),
         }
     }
-}
-
-pub(super) fn wrong(why: &str) -> BundleError {
-    BundleError::Delta(why.to_owned())
-}
-
-pub(super) fn packing(source: std::io::Error) -> BundleError {
-    BundleError::Delta(format!("compressing a part of it failed: {source}"))
-}
-
-pub(super) fn array<const N: usize>(from: &mut impl Read) -> Result<[u8; N], BundleError> {
-    let mut bytes = [0; N];
-    from.read_exact(&mut bytes).map_err(BundleError::read("the delta"))?;
-    Ok(bytes)
-}
-
-pub(super) fn u16(from: &mut impl Read) -> Result<u16, BundleError> {
-    array(from).map(u16::from_le_bytes)
-}
-
-pub(super) fn u32(from: &mut impl Read) -> Result<u32, BundleError> {
-    array(from).map(u32::from_le_bytes)
-}
-
-pub(super) fn u64(from: &mut impl Read) -> Result<u64, BundleError> {
-    array(from).map(u64::from_le_bytes)
-}
-
-/// `len` bytes; the caller has held `len` against a limit.
-pub(super) fn bytes(from: &mut impl Read, len: usize) -> Result<Vec<u8>, BundleError> {
-    let mut bytes = vec![0; len];
-    from.read_exact(&mut bytes).map_err(BundleError::read("the delta"))?;
-    Ok(bytes)
-}
-
-/// The `len` bytes that `packed` is the zstd frame of; the caller has held `len` against a limit.
-pub(super) fn unpack(packed: &[u8], len: usize) -> Result<Vec<u8>, BundleError> {
-    let bytes = zstd::bulk::decompress(packed, len).ok().filter(|bytes| bytes.len() == len);
-    bytes.ok_or_else(|| wrong("a part of it cannot be unpacked"))
 }

@@ -7,9 +7,11 @@ use std::thread::{self, JoinHandle};
 use image_layout::Disk;
 use zstd::zstd_safe::DCtx;
 
-use super::apply::OldImages;
-use super::record::wrong;
-use super::{Patch, Recompressor, dictionary};
+use super::dictionary;
+use super::old_images::OldImages;
+use super::patch::Patch;
+use super::recompress::Recompressor;
+use super::wire::wrong;
 use crate::BundleError;
 
 /// What a patch makes, as soon as it is made.
@@ -115,13 +117,4 @@ impl Drop for Workers {
             let _ = thread.join();
         }
     }
-}
-
-/// `len` bytes of `memory`, whatever they are, for the caller to overwrite: a vector that is cut
-/// and lengthened again would be filled with zeros each time.
-pub(super) fn room(memory: &mut Vec<u8>, len: usize) -> &mut [u8] {
-    if memory.len() < len {
-        memory.resize(len, 0);
-    }
-    &mut memory[..len]
 }
