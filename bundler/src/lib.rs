@@ -6,6 +6,8 @@
 //! into signed channels, [`watch`] takes those out that fail, [`simulate`] shows beforehand how
 //! that will go, and [`registry`] carries repositories into OCI registries and back.
 
+#![forbid(unsafe_code)]
+
 pub mod blocks;
 pub mod bundling;
 pub mod cache;

@@ -1,6 +1,8 @@
 //! `daruma-bundler`: from a verb to the function that does it. Errors are printed in one place, as
 //! one line.
 
+#![forbid(unsafe_code)]
+
 mod fleet_verbs;
 mod repo_verbs;
 

@@ -4,16 +4,12 @@
 //! hard links (one inode under several names), extended attributes in `user.`, `trusted.` and
 //! `security.` (so file capabilities). The same tree gives the same bytes.
 
-mod inode;
-mod library;
-mod writer;
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use squashfs_ng::{Metadata, Node, Writer};
 
-use self::writer::Writer;
 use crate::order;
 use crate::progress::Progress;
 use crate::tree::{InodeId, Kind, Tree};
@@ -84,7 +80,28 @@ impl Packing<'_> {
             entries.push((name, self.add(child, children)?));
         }
         let Self { writer, progress, .. } = self;
-        let number = writer.add(inode, &entries, &mut |bytes| progress.advance(bytes));
+        let metadata = Metadata {
+            mode: inode.mode,
+            uid: inode.uid,
+            gid: inode.gid,
+            mtime: inode.mtime,
+            xattrs: &inode.xattrs,
+        };
+        let number = match &inode.kind {
+            Kind::File(content) => {
+                let watch = &mut |bytes| progress.advance(bytes);
+                writer.add(&metadata, Node::File { content: &mut content.reader(), watch })
+            }
+            Kind::Dir => writer.add(&metadata, Node::Dir(&entries)),
+            Kind::Symlink(target) => writer.add(&metadata, Node::Symlink(target)),
+            Kind::CharDevice(major, minor) => {
+                writer.add(&metadata, Node::CharDevice(*major, *minor))
+            }
+            Kind::BlockDevice(major, minor) => {
+                writer.add(&metadata, Node::BlockDevice(*major, *minor))
+            }
+            Kind::Fifo => writer.add(&metadata, Node::Fifo),
+        };
         let number = number.with_context(|| format!("adding {path}"))?;
         self.added.insert(id, number);
         Ok(number)

@@ -5,27 +5,27 @@
 
 use std::ptr::null_mut;
 
-use anyhow::{Result, ensure};
-
-use super::library::*;
-use super::writer::done;
+use crate::error::{Error, done};
+use crate::library::*;
 
 /// An inode, allocated by libsquashfs or as it does.
-pub(super) struct Raw(pub(super) *mut sqfs_inode_generic_t);
+pub(crate) struct Raw(pub(crate) *mut sqfs_inode_generic_t);
 
 impl Raw {
     /// None yet.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(null_mut())
     }
 
     /// An inode without content, with room for `extra` bytes behind it.
-    pub(super) fn special(kind: SQFS_INODE_TYPE, extra: usize) -> Result<Self> {
+    pub(crate) fn special(kind: SQFS_INODE_TYPE, extra: usize) -> Result<Self, Error> {
         // SAFETY: zeros are valid for its numbers, and libsquashfs frees what `calloc` has made.
         unsafe {
             let raw: *mut sqfs_inode_generic_t =
                 calloc(1, (size_of::<sqfs_inode_generic_t>() + extra) as u64).cast();
-            ensure!(!raw.is_null(), "no memory for an inode");
+            if raw.is_null() {
+                return Err(Error::Misuse("no memory for an inode"));
+            }
             (*raw).base.type_ = u16::try_from(kind)?;
             (*raw).payload_bytes_available = u32::try_from(extra)?;
             (*raw).payload_bytes_used = u32::try_from(extra)?;
@@ -33,7 +33,7 @@ impl Raw {
         }
     }
 
-    pub(super) fn symlink(target: &str) -> Result<Self> {
+    pub(crate) fn symlink(target: &str) -> Result<Self, Error> {
         let raw = Self::special(SQFS_INODE_TYPE_SQFS_INODE_SLINK, target.len())?;
         // SAFETY: `special` has made it, with room for the target behind it.
         unsafe {
@@ -45,8 +45,10 @@ impl Raw {
     }
 
     /// A device node, whose number is laid out as the kernel's `new_encode_dev` does.
-    pub(super) fn device(kind: SQFS_INODE_TYPE, major: u32, minor: u32) -> Result<Self> {
-        ensure!(major < 1 << 12 && minor < 1 << 20, "there is no device {major}:{minor}");
+    pub(crate) fn device(kind: SQFS_INODE_TYPE, major: u32, minor: u32) -> Result<Self, Error> {
+        if major >= 1 << 12 || minor >= 1 << 20 {
+            return Err(Error::NoDevice(major, minor));
+        }
         let raw = Self::special(kind, 0)?;
         // SAFETY: `special` has made it.
         unsafe {
@@ -56,7 +58,7 @@ impl Raw {
     }
 
     /// Counts its names, and gives the bits of its type in a mode.
-    pub(super) fn link(&mut self, links: u32) -> Result<u16> {
+    pub(crate) fn link(&mut self, links: u32) -> Result<u16, Error> {
         // SAFETY: the type says which of its forms `data` has, and it is asked after it may have
         // changed.
         unsafe {

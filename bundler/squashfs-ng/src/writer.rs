@@ -1,24 +1,26 @@
-//! Writes a SquashFS with libsquashfs: first the contents of files, then everything that describes
-//! them.
+//! Writes an image: first the contents of files, then everything that describes them.
 //!
-//! The same calls in the same order give the same bytes, however many processors pack them.
+//! `inode` knows the forms of an inode, and the caller gives names and numbers that fit together.
+//! libsquashfs keeps addresses of what it was given, so the order of the fields of [`Writer`] is
+//! the order in which they must be freed.
 
-// A C library. Each of its objects belongs to one [`Writer`], which takes part in every call by
-// `&mut`.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a C library; each of its objects belongs to one Writer")]
 
-use std::ffi::{CString, c_int};
+use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use std::ptr::null_mut;
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::error::{Error, done};
+use crate::inode::Raw;
+use crate::library::*;
+use crate::object::{Object, not_null};
 
-use super::inode::Raw;
-use super::library::*;
-use crate::tree::{Inode, Kind};
+/// Bytes of the longest name of a file that Linux reads.
+pub const NAME_MAX: usize = 255;
 
 /// An image ends at a multiple of this, in bytes: the block of a disk.
 const PADDED_TO: u64 = 4096;
@@ -29,31 +31,57 @@ const PIECE: usize = 128 << 10;
 /// Blocks that wait for each thread that packs.
 const BACKLOG: usize = 10;
 
-/// An object of libsquashfs, which is freed with its own function.
-struct Object<T>(*mut T);
-
-impl<T> Object<T> {
-    fn new(object: *mut T, what: &str) -> Result<Self> {
-        ensure!(!object.is_null(), "libsquashfs makes no {what}: {}", io::Error::last_os_error());
-        Ok(Self(object))
-    }
+/// What every inode has.
+#[derive(Clone, Copy, Debug)]
+pub struct Metadata<'a> {
+    /// Permissions: the lower 12 bits.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Seconds since 1970.
+    pub mtime: u32,
+    /// Extended attributes, names with their namespace.
+    pub xattrs: &'a BTreeMap<String, Vec<u8>>,
 }
 
-impl<T> Drop for Object<T> {
-    fn drop(&mut self) {
-        let object: *mut sqfs_object_t = self.0.cast();
-        // SAFETY: every object of libsquashfs begins with a `sqfs_object_t`, and this one is used
-        // no more.
-        unsafe {
-            if let Some(destroy) = (*object).destroy {
-                destroy(object);
-            }
-        }
+/// What an inode is.
+pub enum Node<'a> {
+    /// A regular file and its content.
+    File {
+        /// The content, read to its end.
+        content: &'a mut dyn Read,
+        /// Sees how many bytes have been handed over.
+        watch: &'a mut dyn FnMut(u64),
+    },
+    /// A folder: names of its entries and the numbers that [`Writer::add`] gave, sorted by name.
+    Dir(&'a [(&'a str, u32)]),
+    /// A symbolic link to this text.
+    Symlink(&'a str),
+    /// Character device: major, minor.
+    CharDevice(u32, u32),
+    /// Block device: major, minor.
+    BlockDevice(u32, u32),
+    /// Named pipe.
+    Fifo,
+}
+
+impl std::fmt::Debug for Node<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File { .. } => "File",
+            Self::Dir(_) => "Dir",
+            Self::Symlink(_) => "Symlink",
+            Self::CharDevice(..) => "CharDevice",
+            Self::BlockDevice(..) => "BlockDevice",
+            Self::Fifo => "Fifo",
+        })
     }
 }
 
 /// An inode that is written at the end, with what libsquashfs does not know of it yet.
-struct Node {
+struct Pending {
     /// Boxed: libsquashfs keeps the address of this field of a file until its last block is packed.
     raw: Box<Raw>,
     /// Entries of a folder: name and number.
@@ -71,7 +99,7 @@ struct Node {
 }
 
 /// A SquashFS that is being written. The fields stand in the order in which they must be freed.
-pub(super) struct Writer {
+pub struct Writer {
     dirs: Object<sqfs_dir_writer_t>,
     entries: Object<sqfs_meta_writer_t>,
     inodes: Object<sqfs_meta_writer_t>,
@@ -82,14 +110,25 @@ pub(super) struct Writer {
     fragments: Object<sqfs_frag_table_t>,
     compressor: Object<sqfs_compressor_t>,
     file: Object<sqfs_file_t>,
-    nodes: Vec<Node>,
+    nodes: Vec<Pending>,
     superblock: sqfs_super_t,
+    /// Whether an inode was begun and not ended: its fields are not to be looked at.
+    is_torn: bool,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writer({} inodes)", self.nodes.len())
+    }
 }
 
 impl Writer {
     /// Begins an image at `out`, dated `epoch` (seconds since 1970), whose blocks are zstd frames
-    /// of `level`.
-    pub(super) fn create(out: &Path, epoch: u32, level: u8) -> Result<Self> {
+    /// of `level`. What lies at `out` is overwritten.
+    ///
+    /// # Errors
+    /// `out` cannot be written, or libsquashfs has no zstd of this level.
+    pub fn create(out: &Path, epoch: u32, level: u8) -> Result<Self, Error> {
         let path = CString::new(out.as_os_str().as_encoded_bytes())?;
         let block = SQFS_DEFAULT_BLOCK_SIZE as usize;
         let zstd = SQFS_COMPRESSOR_SQFS_COMP_ZSTD;
@@ -109,8 +148,8 @@ impl Writer {
             done("use zstd", sqfs_compressor_create(&raw const config, &raw mut compressor))?;
             let compressor = Object::new(compressor, "compressor")?;
             done("write the superblock", sqfs_super_write(&raw const superblock, file.0))?;
-            let options =
-                (*compressor.0).write_options.context("libsquashfs's zstd has no options")?;
+            let options = (*compressor.0).write_options;
+            let options = options.ok_or(Error::Misuse("libsquashfs's zstd has no options"))?;
             if done("write zstd's options", options(compressor.0, file.0))? > 0 {
                 superblock.flags |= SQFS_SUPER_FLAGS_SQFS_FLAG_COMPRESSOR_OPTIONS as u16;
             }
@@ -152,64 +191,96 @@ impl Writer {
                 compressor,
                 file,
                 superblock,
+                is_torn: false,
             })
         }
     }
 
-    /// Adds an inode and returns its number, from 1 on. What a folder holds (`entries`, names and
-    /// numbers, sorted by name) is added before it; the last inode is the root. `watch` sees how
-    /// many bytes of a file have been handed over.
-    pub(super) fn add(
-        &mut self,
-        inode: &Inode,
-        entries: &[(&str, u32)],
-        watch: &mut dyn FnMut(u64),
-    ) -> Result<u32> {
+    /// Adds an inode and returns its number, from 1 on. What a folder holds is added before the
+    /// folder, and the last inode is the root.
+    ///
+    /// # Errors
+    /// The content cannot be read, the image cannot be written, or SquashFS or Linux has no such
+    /// inode. After a file whose content could not be packed there is nothing more to be had from
+    /// this writer.
+    pub fn add(&mut self, metadata: &Metadata<'_>, node: Node<'_>) -> Result<u32, Error> {
+        self.must_be_whole()?;
         let number = u32::try_from(self.nodes.len() + 1)?;
-        let is_folder = |number: u32| self.nodes[number as usize - 1].entries.is_some();
-        let folders = entries.iter().filter(|(_, number)| is_folder(*number)).count();
-        let mut node = Node {
+        let mut pending = Pending {
             raw: Box::new(Raw::none()),
             entries: None,
-            mode: inode.mode,
-            owner: (inode.uid, inode.gid),
-            mtime: inode.mtime,
-            xattrs: self.add_xattrs(inode)?,
+            mode: metadata.mode & 0o7777,
+            owner: (metadata.uid, metadata.gid),
+            mtime: metadata.mtime,
+            xattrs: self.add_xattrs(metadata.xattrs)?,
             links: 0,
             parent: number,
             place: 0,
         };
-        match &inode.kind {
-            Kind::File(_) => {}
-            Kind::Dir => {
-                let name = |(name, number): &(&str, u32)| Ok((CString::new(*name)?, *number));
-                node.entries = Some(entries.iter().map(name).collect::<Result<_>>()?);
-                node.links = 2 + u32::try_from(folders)?;
+        match node {
+            Node::File { content, watch } => {
+                self.nodes.push(pending);
+                self.is_torn = true;
+                self.add_content(content, watch)?;
+                self.is_torn = false;
+                return Ok(number);
             }
-            Kind::Symlink(target) => *node.raw = Raw::symlink(target)?,
-            Kind::CharDevice(major, minor) => {
-                *node.raw = Raw::device(SQFS_INODE_TYPE_SQFS_INODE_CDEV, *major, *minor)?
+            Node::Dir(entries) => {
+                let folders = self.folders_among(entries)?;
+                let name = |(name, number): &(&str, u32)| {
+                    if name.len() > NAME_MAX {
+                        return Err(Error::LongName((*name).to_owned()));
+                    }
+                    Ok((CString::new(*name)?, *number))
+                };
+                pending.entries = Some(entries.iter().map(name).collect::<Result<_, _>>()?);
+                pending.links = 2 + u32::try_from(folders)?;
+                self.nodes.push(pending);
+                for &(_, entry) in entries {
+                    let entry = &mut self.nodes[entry as usize - 1];
+                    entry.parent = number;
+                    entry.links += u32::from(entry.entries.is_none());
+                }
+                return Ok(number);
             }
-            Kind::BlockDevice(major, minor) => {
-                *node.raw = Raw::device(SQFS_INODE_TYPE_SQFS_INODE_BDEV, *major, *minor)?
+            Node::Symlink(target) => *pending.raw = Raw::symlink(target)?,
+            Node::CharDevice(major, minor) => {
+                *pending.raw = Raw::device(SQFS_INODE_TYPE_SQFS_INODE_CDEV, major, minor)?;
             }
-            Kind::Fifo => *node.raw = Raw::special(SQFS_INODE_TYPE_SQFS_INODE_FIFO, 0)?,
+            Node::BlockDevice(major, minor) => {
+                *pending.raw = Raw::device(SQFS_INODE_TYPE_SQFS_INODE_BDEV, major, minor)?;
+            }
+            Node::Fifo => *pending.raw = Raw::special(SQFS_INODE_TYPE_SQFS_INODE_FIFO, 0)?,
         }
-        self.nodes.push(node);
-        for &(_, entry) in entries {
-            let entry = &mut self.nodes[entry as usize - 1];
-            entry.parent = number;
-            entry.links += u32::from(entry.entries.is_none());
-        }
-        if let Kind::File(content) = &inode.kind {
-            self.add_content(&mut content.reader(), watch)?;
-        }
+        self.nodes.push(pending);
         Ok(number)
     }
 
+    /// How many of the entries are folders.
+    fn folders_among(&self, entries: &[(&str, u32)]) -> Result<usize, Error> {
+        let mut folders = 0;
+        for (_, number) in entries {
+            let node = (*number as usize).checked_sub(1).and_then(|index| self.nodes.get(index));
+            let node = node.ok_or(Error::Misuse("a folder has an entry that was not added"))?;
+            folders += usize::from(node.entries.is_some());
+        }
+        Ok(folders)
+    }
+
+    fn must_be_whole(&self) -> Result<(), Error> {
+        if self.is_torn {
+            return Err(Error::Misuse("an earlier file could not be packed"));
+        }
+        Ok(())
+    }
+
     /// Packs the content of the last of `nodes`.
-    fn add_content(&mut self, from: &mut dyn Read, watch: &mut dyn FnMut(u64)) -> Result<()> {
-        let raw = &raw mut self.nodes.last_mut().context("no file")?.raw.0;
+    fn add_content(
+        &mut self,
+        from: &mut dyn Read,
+        watch: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
+        let raw = &raw mut self.nodes.last_mut().ok_or(Error::Misuse("there is no file"))?.raw.0;
         // SAFETY: libsquashfs writes to `raw` until `finish` has packed the last block. It lies in
         // a box of its own, which stays in `nodes` as long as there is something to pack with.
         unsafe {
@@ -238,12 +309,12 @@ impl Writer {
         Ok(())
     }
 
-    fn add_xattrs(&mut self, inode: &Inode) -> Result<u32> {
+    fn add_xattrs(&mut self, xattrs: &BTreeMap<String, Vec<u8>>) -> Result<u32, Error> {
         let mut index = NO_XATTRS;
         // SAFETY: names and values are copied; `index` is filled in.
         unsafe {
             done("begin attributes", sqfs_xattr_writer_begin(self.xattrs.0, 0))?;
-            for (name, value) in &inode.xattrs {
+            for (name, value) in xattrs {
                 let (key, value) = (CString::new(name.as_str())?, value.as_slice());
                 let added = sqfs_xattr_writer_add(
                     self.xattrs.0,
@@ -259,8 +330,15 @@ impl Writer {
     }
 
     /// Packs what waits and writes everything that stands behind the contents. Returns the size of
-    /// the image in bytes.
-    pub(super) fn finish(mut self, out: &Path) -> Result<u64> {
+    /// the image in bytes. `out` is the path that [`Writer::create`] was given.
+    ///
+    /// # Errors
+    /// There is no root folder, or the image cannot be written.
+    pub fn finish(mut self, out: &Path) -> Result<u64, Error> {
+        self.must_be_whole()?;
+        if self.nodes.last().is_none_or(|root| root.entries.is_none()) {
+            return Err(Error::Misuse("an image has at least its root folder"));
+        }
         // SAFETY: the objects are this writer's own. Once the blocks are packed, nothing but this
         // function has the inodes.
         unsafe {
@@ -271,7 +349,7 @@ impl Writer {
             }
             let Self { superblock, file, compressor, nodes, .. } = &mut self;
             let (superblock, file, compressor) = (&raw mut *superblock, file.0, compressor.0);
-            let root = nodes.last().context("an image has at least its root folder")?.place;
+            let root = nodes.last().ok_or(Error::Misuse("there is no root"))?.place;
             let count = u32::try_from(nodes.len())?;
             (*superblock).inode_count = count;
             (*superblock).root_inode_ref = root;
@@ -305,7 +383,7 @@ impl Writer {
         Ok(size)
     }
 
-    fn write_inode(&mut self, index: usize) -> Result<()> {
+    fn write_inode(&mut self, index: usize) -> Result<(), Error> {
         // SAFETY: the blocks are packed, so nobody else has the inodes; each is of the type that it
         // was made with, which says what `data` is. Numbers in `entries` are of inodes before this
         // one.
@@ -313,7 +391,7 @@ impl Writer {
             if let Some(entries) = self.nodes[index].entries.take() {
                 done("begin a folder", sqfs_dir_writer_begin(self.dirs.0, 0))?;
                 for (name, number) in &entries {
-                    let Node { raw, place, .. } = &self.nodes[*number as usize - 1];
+                    let Pending { raw, place, .. } = &self.nodes[*number as usize - 1];
                     let mode = (*raw.0).base.mode;
                     let added = sqfs_dir_writer_add_entry(
                         self.dirs.0,
@@ -325,15 +403,11 @@ impl Writer {
                     done("keep a name", added)?;
                 }
                 done("end a folder", sqfs_dir_writer_end(self.dirs.0))?;
-                let Node { raw, xattrs, parent, .. } = &mut self.nodes[index];
+                let Pending { raw, xattrs, parent, .. } = &mut self.nodes[index];
                 raw.0 = sqfs_dir_writer_create_inode(self.dirs.0, 0, *xattrs, *parent);
-                ensure!(
-                    !raw.0.is_null(),
-                    "libsquashfs makes no folder: {}",
-                    io::Error::last_os_error()
-                );
+                not_null(raw.0, "folder")?;
             }
-            let Node { raw, mode, owner, mtime, xattrs, links, .. } = &mut self.nodes[index];
+            let Pending { raw, mode, owner, mtime, xattrs, links, .. } = &mut self.nodes[index];
             done("keep attributes", sqfs_inode_set_xattr_index(raw.0, *xattrs))?;
             let type_bits = raw.link(*links)?;
             let raw = raw.0;
@@ -355,28 +429,20 @@ impl Writer {
     }
 
     /// Bytes of the image so far.
-    fn written(&self) -> Result<u64> {
+    fn written(&self) -> Result<u64, Error> {
         // SAFETY: the file is open.
         unsafe { size(self.file.0) }
     }
 }
 
 /// Bytes of an open file.
-unsafe fn size(file: *mut sqfs_file_t) -> Result<u64> {
+///
+/// # Safety
+/// `file` is an open file of libsquashfs.
+unsafe fn size(file: *mut sqfs_file_t) -> Result<u64, Error> {
     // SAFETY: as of the caller.
     unsafe {
-        let size = (*file).get_size.context("libsquashfs's file has no size")?;
+        let size = (*file).get_size.ok_or(Error::Misuse("libsquashfs's file has no size"))?;
         Ok(size(file))
-    }
-}
-
-/// What libsquashfs answered, if it is no error.
-pub(super) fn done(what: &str, answer: c_int) -> Result<c_int> {
-    match answer {
-        0.. => Ok(answer),
-        SQFS_ERROR_SQFS_ERROR_IO => {
-            Err(io::Error::last_os_error()).context(format!("libsquashfs cannot {what}"))
-        }
-        code => Err(anyhow!("libsquashfs cannot {what} (its error {code}, of sqfs/error.h)")),
     }
 }

@@ -1,0 +1,16 @@
+//! Writes a SquashFS through libsquashfs, the C library of squashfs-tools-ng.
+//!
+//! The caller walks its own tree and adds one inode after the other, the content of a folder before
+//! the folder ([`Writer::add`]). What belongs into an image is the caller's business.
+//!
+//! The same calls in the same order give the same bytes, however many processors pack them. All
+//! unsafe code of the bundler is in this crate. Read `writer`, then `inode`, `object` and `error`.
+
+mod error;
+mod inode;
+mod library;
+mod object;
+mod writer;
+
+pub use error::Error;
+pub use writer::{Metadata, NAME_MAX, Node, Writer};

@@ -1,0 +1,157 @@
+//! Images that squashfs-tools and squashfs-tools-ng read back, and calls that are refused.
+//!
+//! What a root filesystem needs is tested in the bundler. Here are the promises of the interface.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use squashfs_ng::{Error, Metadata, NAME_MAX, Node, Writer};
+
+const EPOCH: u32 = 1_700_000_000;
+
+fn metadata(xattrs: &BTreeMap<String, Vec<u8>>, mode: u16) -> Metadata<'_> {
+    Metadata { mode, uid: 1000, gid: 42, mtime: 1_600_000_000, xattrs }
+}
+
+fn add_file(writer: &mut Writer, mut content: &[u8]) -> u32 {
+    let xattrs = BTreeMap::from([("user.note".to_owned(), b"two".to_vec())]);
+    let mut seen = 0;
+    let len = content.len() as u64;
+    let node = Node::File { content: &mut content, watch: &mut |bytes| seen += bytes };
+    let number = writer.add(&metadata(&xattrs, 0o640), node).unwrap();
+    assert_eq!(seen, len);
+    number
+}
+
+/// Two names of one file, a link, a pipe, a device and a folder.
+fn write(out: &Path, content: &[u8]) -> u64 {
+    let none = BTreeMap::new();
+    let mut writer = Writer::create(out, EPOCH, 4).unwrap();
+    let file = add_file(&mut writer, content);
+    let link = writer.add(&metadata(&none, 0o777), Node::Symlink("dir/file")).unwrap();
+    let pipe = writer.add(&metadata(&none, 0o600), Node::Fifo).unwrap();
+    let device = writer.add(&metadata(&none, 0o666), Node::CharDevice(1, 0xabcde)).unwrap();
+    let longest = "n".repeat(NAME_MAX);
+    let below = [("file", file), (longest.as_str(), file)];
+    let dir = writer.add(&metadata(&none, 0o755), Node::Dir(&below)).unwrap();
+    let root = [("dev", device), ("dir", dir), ("link", link), ("pipe", pipe)];
+    writer.add(&metadata(&none, 0o755), Node::Dir(&root)).unwrap();
+    writer.finish(out).unwrap()
+}
+
+fn stdout(command: &mut Command) -> String {
+    let output = command.env("TZ", "UTC").env("LC_ALL", "C.UTF-8").output();
+    let output = output.expect("squashfs-tools and squashfs-tools-ng are installed");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn unsquashfs_lists_what_was_added() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let size = write(&image, &[7; 300_000]);
+    assert_eq!(size, fs::metadata(&image).unwrap().len());
+    assert_eq!(size % 4096, 0);
+
+    let list = stdout(Command::new("unsquashfs").arg("-llnumeric").arg(&image));
+    // mode owner/group size date time path; blanks differ with the width of the columns.
+    let list: Vec<String> =
+        list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for wanted in [
+        "-rw-r----- 1000/42 300000 2020-09-13 12:26 squashfs-root/dir/file".to_owned(),
+        format!("-rw-r----- 1000/42 300000 2020-09-13 12:26 squashfs-root/dir/{}", "n".repeat(255)),
+        "lrwxrwxrwx 1000/42 8 2020-09-13 12:26 squashfs-root/link -> dir/file".to_owned(),
+        "prw------- 1000/42 0 2020-09-13 12:26 squashfs-root/pipe".to_owned(),
+    ] {
+        assert!(list.contains(&wanted), "no line {wanted:?} in\n{}", list.join("\n"));
+    }
+    let stat = stdout(Command::new("unsquashfs").arg("-s").arg(&image));
+    for wanted in ["Number of inodes 6\n", "Number of xattr ids 1\n", "compression-level 4\n"] {
+        assert!(stat.contains(wanted), "no line {wanted:?} in\n{stat}");
+    }
+    let stat = stdout(Command::new("rdsquashfs").args(["-s", "/dev"]).arg(&image));
+    assert!(stat.contains("1:703710"), "{stat}");
+    let stat = stdout(Command::new("rdsquashfs").args(["-s", "/dir/file"]).arg(&image));
+    assert!(stat.contains("Hard link count: 2\n"), "{stat}");
+}
+
+#[test]
+fn unsquashfs_gives_the_content_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let content: Vec<u8> = (0..400_000u32).flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
+    write(&image, &content);
+    let cat = Command::new("unsquashfs").arg("-cat").arg(&image).arg("dir/file").output().unwrap();
+    assert!(cat.status.success(), "{}", String::from_utf8_lossy(&cat.stderr));
+    assert!(cat.stdout == content, "other bytes came back");
+}
+
+#[test]
+fn the_same_calls_give_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    write(&one, &[7; 300_000]);
+    write(&two, &[7; 300_000]);
+    assert!(fs::read(one).unwrap() == fs::read(two).unwrap(), "other bytes");
+}
+
+#[test]
+fn calls_that_make_no_image_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let none = BTreeMap::new();
+    let start = || Writer::create(&image, EPOCH, 4).unwrap();
+
+    assert!(matches!(start().finish(&image), Err(Error::Misuse(_))), "no root");
+    let mut writer = start();
+    add_file(&mut writer, b"x");
+    assert!(matches!(writer.finish(&image), Err(Error::Misuse(_))), "the root is a file");
+    for number in [0, 1, u32::MAX] {
+        let dir = start().add(&metadata(&none, 0o755), Node::Dir(&[("x", number)]));
+        assert!(matches!(dir, Err(Error::Misuse(_))), "no inode {number}");
+    }
+    let device = start().add(&metadata(&none, 0o600), Node::BlockDevice(1, 1 << 20));
+    assert!(matches!(device, Err(Error::NoDevice(1, _))));
+    let mut writer = start();
+    let file = add_file(&mut writer, b"x");
+    let name = "n".repeat(NAME_MAX + 1);
+    let dir = writer.add(&metadata(&none, 0o755), Node::Dir(&[(&name, file)]));
+    assert!(matches!(dir, Err(Error::LongName(_))), "{dir:?}");
+    let nul = writer.add(&metadata(&none, 0o755), Node::Dir(&[("a\0b", file)]));
+    assert!(matches!(nul, Err(Error::Nul(_))), "{nul:?}");
+}
+
+/// A reader that fails behind its first bytes.
+struct Broken(bool);
+
+impl std::io::Read for Broken {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if std::mem::replace(&mut self.0, true) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        buf.fill(1);
+        Ok(buf.len())
+    }
+}
+
+#[test]
+fn a_writer_whose_file_broke_off_is_of_no_more_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let none = BTreeMap::new();
+    let mut writer = Writer::create(&image, EPOCH, 4).unwrap();
+    let node = Node::File { content: &mut Broken(false), watch: &mut |_| {} };
+    let broken = writer.add(&metadata(&none, 0o644), node);
+    assert!(matches!(broken, Err(Error::Content(_))), "{broken:?}");
+    let root = writer.add(&metadata(&none, 0o755), Node::Dir(&[]));
+    assert!(matches!(root, Err(Error::Misuse(_))), "{root:?}");
+    assert!(matches!(writer.finish(&image), Err(Error::Misuse(_))));
+}
