@@ -13,12 +13,7 @@ use ed25519_dalek::pkcs8::{
 };
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
-use crate::digest::to_hex;
-use crate::{BundleError, Sha256, Signature, signed_message};
-
-/// Name of a public key: the first 8 bytes of the SHA-256 of its SPKI DER, shown in hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(pub [u8; 8]);
+use crate::{BundleError, KeyId, Sha256, Signature, signed_message};
 
 /// A public key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -179,17 +174,5 @@ impl SecretKey {
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretKey(..)")
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&to_hex(&self.0))
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }

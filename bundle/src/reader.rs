@@ -7,7 +7,7 @@ use image_layout::Disk;
 use crate::footer::Footer;
 use crate::{
     BundleError, Chunk, ImageName, KeyId, Keyring, Manifest, ManifestError, Policy, Sha256,
-    Signature, chunk, limits, signature, signed_message,
+    Signature, chunk, limits, signature, signed_message, verdict,
 };
 
 /// A bundle whose parts have been found and of which nothing has been verified. What it says about
@@ -89,7 +89,7 @@ impl<D: Disk> Bundle<D> {
     /// signed it.
     pub fn verify(self, keyring: &Keyring) -> Result<Verified<D>, BundleError> {
         let signers =
-            signature::check(&signed_message(self.manifest_bytes()), &self.signatures, keyring)?;
+            verdict::check(&signed_message(self.manifest_bytes()), &self.signatures, keyring)?;
         let manifest = self.claimed_manifest()?;
         let tables = self.tables(&manifest)?;
         let manifest_sha256 = Sha256::of(self.manifest_bytes());

@@ -3,7 +3,10 @@
 
 use sha2::Digest;
 
-use crate::{Image, Salt, Sha256, delta, limits, verity_tree_size};
+use crate::{Image, Salt, Sha256, limits, verity_tree_size};
+
+/// Most bytes of a tree that is computed, and so held in memory: that of 1 GiB of data.
+pub(crate) const LIMIT: u64 = 9 << 20;
 
 /// Hashes of the blocks that have gone by: 32 bytes for each 4096.
 pub struct VerityTree {
@@ -27,8 +30,7 @@ impl VerityTree {
     #[must_use]
     pub fn of(image: Option<&Image>) -> Option<Self> {
         let verity = image?.verity.as_ref()?;
-        (verity_tree_size(verity.size) <= delta::limits::TREE)
-            .then(|| Self::new(verity.salt, verity.size))
+        (verity_tree_size(verity.size) <= LIMIT).then(|| Self::new(verity.salt, verity.size))
     }
 
     fn new(salt: Salt, size: u64) -> Self {

@@ -4,50 +4,12 @@
 //! So `jq` reads both as they are, and what is signed is bytes: nothing needs to be written in one
 //! canonical way.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::channel::ChannelError;
+use crate::channel::{ChannelError, Kind};
 use crate::digest::{from_hex, to_hex};
 use crate::error::quoting;
-use crate::{KeyId, Keyring, SecretKey, Signature, limits, signature};
-
-/// Which document. Each has a domain of its own, so that a signature on one is none on another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Says whose signatures count.
-    Root,
-    /// Lists releases.
-    Channel,
-}
-
-impl Kind {
-    /// Most bytes of such a document, signatures included.
-    #[must_use]
-    pub fn limit(self) -> usize {
-        match self {
-            Self::Root => limits::ROOT,
-            Self::Channel => limits::CHANNEL,
-        }
-    }
-
-    fn domain(self) -> &'static [u8] {
-        match self {
-            Self::Root => b"daruma root v1\n",
-            Self::Channel => b"daruma channel v1\n",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Root => "root document",
-            Self::Channel => "channel",
-        })
-    }
-}
+use crate::{KeyId, Keyring, SecretKey, Signature, limits, verdict};
 
 /// A document with its signatures, none of which need be good.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -161,7 +123,7 @@ impl Signed {
     /// # Errors
     /// [`ChannelError::Unsigned`].
     pub fn signers(&self, keyring: &Keyring) -> Result<Vec<KeyId>, ChannelError> {
-        signature::check(&self.message(), &self.signatures, keyring)
+        verdict::check(&self.message(), &self.signatures, keyring)
             .map_err(|cause| ChannelError::Unsigned { kind: self.kind, cause })
     }
 

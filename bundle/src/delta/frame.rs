@@ -7,7 +7,6 @@ use image_layout::Disk;
 use super::limits;
 use super::mix::{Mix, mix};
 use super::old_images::OldImages;
-use super::repack;
 use super::wire::{BODY_LEVEL, array, bytes, packing, u32, u64, unpack, wrong};
 use crate::BundleError;
 
@@ -164,7 +163,7 @@ impl Shape {
         let (old, new) = (u64::from(self.len), extra + add);
         let packed = self.packed_streams.map(u64::from).into_iter().max().unwrap_or(0);
         let making = control + new + old + new.max(u64::from(self.packed)).max(packed);
-        let compressing = 2 * new + repack::TABLES;
+        let compressing = 2 * new + limits::TABLES;
         u32::try_from(making.max(compressing).div_ceil(1 << 20)).unwrap_or(u32::MAX)
     }
 }

@@ -6,10 +6,6 @@ use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, get_error_name};
 use super::limits;
 use crate::BundleError;
 
-/// Bytes of memory that level 22 takes besides the content and the frame: 512 MiB of tree, 128 MiB
-/// and 64 MiB of hashes, and what is small. It cannot be made to do with less: with other sizes
-/// other matches are found, and the frame is another one.
-pub(super) const TABLES: u64 = 710 << 20;
 /// Level of a kernel's frame.
 const LEVEL: i32 = 22;
 /// Bytes that are asked for at once.
