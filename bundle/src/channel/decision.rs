@@ -5,8 +5,12 @@ use std::fmt;
 
 use semver::Version;
 
-use crate::channel::rollout::place;
-use crate::channel::{Channel, ChannelError, Delta, Kind, Release, Root, Timestamp};
+use crate::channel::document::channel::{Channel, Delta, Release};
+use crate::channel::document::error::ChannelError;
+use crate::channel::document::kind::Kind;
+use crate::channel::document::rollout::place;
+use crate::channel::document::root::Root;
+use crate::channel::document::time::Timestamp;
 use crate::{Compatible, Sha256};
 
 /// What a device knows of itself.

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::Sha256;
-use crate::digest::{from_hex, to_hex};
+use crate::value::digest::{from_hex, to_hex};
 
 /// What became of a release on a device. It is told once, with the first request for the channel
 /// that is answered afterwards. It carries nothing that tells one device from another.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use image_layout::Disk;
 
-use super::ahead::{Ahead, Step};
-use super::header::{Header, zstd_version};
-use super::old_images::OldImages;
-use super::repack::Repacker;
-use super::wire::wrong;
-use crate::verity_tree::VerityTree;
-use crate::{BundleError, ImageName, Sha256, Verified, reader};
+use crate::delta::header::{Header, zstd_version};
+use crate::delta::old_images::OldImages;
+use crate::delta::packer::repack::Repacker;
+use crate::delta::wire::wrong;
+use crate::delta::workers::ahead::{Ahead, Step};
+use crate::file::reader;
+use crate::image::verity_tree::VerityTree;
+use crate::{BundleError, ImageName, Sha256, Verified};
 
 /// The names of the images that a delta makes, in its order.
 pub(super) const IMAGES: [&str; 2] = [ImageName::BOOT, ImageName::ROOT];

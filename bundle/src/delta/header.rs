@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use super::limits;
-use super::wire::wrong;
+use crate::delta::limits;
+use crate::delta::wire::wrong;
 use crate::{BundleError, Sha256};
 
 /// First bytes of a delta.

@@ -32,7 +32,7 @@ pub const THREADS: usize = 2;
 /// Bytes of the largest block of a SquashFS that the bundler makes, unpacked.
 pub const SMALL_BLOCK: u32 = 128 << 10;
 /// Most bytes of a dm-verity tree that is computed, and so held in memory: that of 1 GiB of data.
-pub const TREE: u64 = crate::verity_tree::LIMIT;
+pub const TREE: u64 = crate::image::verity_tree::LIMIT;
 /// Bytes of memory that level 22 takes besides the content and the frame: 512 MiB of tree, 128 MiB
 /// and 64 MiB of hashes, and what is small. It cannot be made to do with less: with other sizes
 /// other matches are found, and the frame is another one.

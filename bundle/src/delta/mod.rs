@@ -1,36 +1,29 @@
-//! A delta: what takes a device that holds one exact bundle to another one, in a fraction of the
-//! bytes.
+//! A delta: what takes a device from one exact bundle to another, in a fraction of the bytes.
 //!
-//! It works on the *uncompressed* blocks of a SquashFS: a block of the new image is made of blocks
-//! of the old one, and compressed again, bit for bit as the bundler's zstd has done it.
-//! `docs/bundle-format.md` says where every byte lies.
+//! Nobody signs a delta. [`Delta`] holds each chunk against the signed table of the new bundle.
+//! Read `apply`, `header`, `records`, `workers`, `packer`; `docs/bundle-format.md` has the bytes.
 //!
-//! A delta is not signed and need not be: [`Delta`] hands out chunks of the new bundle, each held
-//! against the signed table of that bundle, and nothing else. What a hostile delta can cost is
-//! bounded: by [`limits`] in memory, by the size of the images in what it makes.
+//! A delta works on the *uncompressed* blocks of a SquashFS. A block of the new image is made of
+//! blocks of the old one, and compressed again, bit for bit as the bundler's zstd has done it. What
+//! a hostile delta can cost is bounded: by [`limits`] in memory, by the size of the images in what
+//! it makes.
 
-mod ahead;
 mod apply;
-mod dictionary;
-mod frame;
 mod header;
 pub mod limits;
-mod mix;
 mod old_images;
-mod patch;
-mod recompress;
-mod record;
-mod repack;
+mod packer;
+mod records;
 mod scratch;
 mod wire;
-mod worker;
+mod workers;
 
 pub use apply::Delta;
-pub use frame::Frame;
 pub use header::{Header, zstd_version};
-pub use mix::{Mix, PackedMix};
 pub use old_images::OldImages;
-pub use patch::{Output, Packing, Patch, Source};
-pub use recompress::Recompressor;
-pub use record::Record;
-pub use repack::Repacker;
+pub use packer::recompress::Recompressor;
+pub use packer::repack::Repacker;
+pub use records::frame::Frame;
+pub use records::mix::{Mix, PackedMix};
+pub use records::patch::{Output, Packing, Patch, Source};
+pub use records::record::Record;

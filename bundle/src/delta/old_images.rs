@@ -7,8 +7,8 @@ use std::io::ErrorKind;
 
 use image_layout::Disk;
 
-use super::wire::wrong;
 use crate::BundleError;
+use crate::delta::wire::wrong;
 
 /// What the device holds: the images that the delta starts from, each from the beginning of a disk.
 #[derive(Debug)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Sha256;
 use crate::error::quoting;
-use crate::oci::OciError;
-use crate::{Sha256, limits};
+use crate::oci::error::OciError;
+use crate::value::limits;
 
 /// Media type of the manifests.
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::Sha256;
-use crate::oci::{OciError, Tag};
+use crate::oci::error::OciError;
+use crate::oci::tag::Tag;
 
 /// Most characters of an address.
 const LENGTH: usize = 1024;

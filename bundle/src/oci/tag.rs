@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::oci::OciError;
+use crate::oci::error::OciError;
 
 /// Most characters of a tag (OCI distribution specification, 1.1).
 const LENGTH: usize = 128;

@@ -1,0 +1,148 @@
+//! Why a root or channel document is refused.
+
+use crate::channel::document::kind::Kind;
+use crate::channel::document::time::Timestamp;
+use crate::{KeyId, Unsigned};
+
+/// Why a document is refused: one line with cause and remedy. The caller adds where it came from.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The document is larger than its kind may be.
+    #[error(
+        "the {kind} is larger than {limit} bytes, which is more than any is; whoever sent it is \
+            not its publisher"
+    )]
+    TooLarge {
+        /// Which document.
+        kind: Kind,
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// The document is not JSON with a last line of signatures.
+    #[error("this is no signed {kind}: {why}; get it again")]
+    Form {
+        /// Which document.
+        kind: Kind,
+        /// What is wrong.
+        why: String,
+    },
+    /// The signatures are not enough.
+    #[error("the {kind} {}", unsigned(.cause))]
+    Unsigned {
+        /// Which document.
+        kind: Kind,
+        /// Why.
+        cause: Unsigned,
+    },
+    /// What was signed is not a valid document.
+    #[error("invalid {kind}: {why}; its publisher must make it anew")]
+    Invalid {
+        /// Which document.
+        kind: Kind,
+        /// What is wrong.
+        why: String,
+    },
+    /// A root does not follow the one that is trusted.
+    #[error(
+        "root version {got} does not follow version {trusted}, which is trusted; the publisher \
+            must raise the version"
+    )]
+    RootOrder {
+        /// Version of the trusted root.
+        trusted: u64,
+        /// Version of the new one.
+        got: u64,
+    },
+    /// The document's time is over: it may be held back by somebody.
+    #[error(
+        "the {kind} has expired on {expires}, and it is {now}; if the clock is right, its \
+            publisher must renew it, or somebody holds the new one back"
+    )]
+    Expired {
+        /// Which document.
+        kind: Kind,
+        /// When it expired.
+        expires: Timestamp,
+        /// What the device takes for now.
+        now: Timestamp,
+    },
+    /// An older channel than one that was seen before.
+    #[error(
+        "the channel has serial {got}, and serial {seen} was seen before; somebody offers an old \
+            one, or its publisher must raise the serial"
+    )]
+    RolledBack {
+        /// The highest serial seen.
+        seen: u64,
+        /// The serial of this document.
+        got: u64,
+    },
+    /// Two different channels with one serial.
+    #[error(
+        "the channel of serial {0} is another than the one of that serial that was seen before; \
+            its publisher must raise the serial with every change"
+    )]
+    TwoFaced(u64),
+    /// A document of another name.
+    #[error(
+        "this is the channel {got:?} and {wanted:?} was asked for; its publisher or the \
+            configuration is wrong"
+    )]
+    OtherName {
+        /// The name that was asked for.
+        wanted: String,
+        /// The name in the document.
+        got: String,
+    },
+    /// The channel needs a newer root than the device could get.
+    #[error(
+        "the channel wants root version {wanted} and version {trusted} is trusted; its publisher \
+            must put {wanted}.root.json beside it"
+    )]
+    RootTooOld {
+        /// What the channel wants.
+        wanted: u64,
+        /// What the device has.
+        trusted: u64,
+    },
+}
+
+impl ChannelError {
+    /// Whether signatures are what is wrong: a newer root may know other keys.
+    #[must_use]
+    pub fn is_of_signatures(&self) -> bool {
+        matches!(self, Self::Unsigned { .. })
+    }
+
+    /// The exit code that a program ends with (the table is in `docs/operating.md`).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.is_of_signatures() { 11 } else { 28 }
+    }
+}
+
+fn unsigned(cause: &Unsigned) -> String {
+    let list = |keys: &[KeyId]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match cause {
+        Unsigned::None => "is not signed; get one that its publisher has signed".to_owned(),
+        Unsigned::Stranger(keys) => {
+            format!(
+                "is signed by {}, and the trusted root knows no such key for it; get it from its \
+                    publisher",
+                list(keys)
+            )
+        }
+        Unsigned::Wrong(key) => {
+            format!(
+                "has a wrong signature by key {key}: it is not what was signed; get it again, \
+                    from its publisher"
+            )
+        }
+        Unsigned::Threshold { have, need } => {
+            format!(
+                "is signed by {have} trusted key(s) and {need} are needed; its publisher must \
+                    have more key holders sign it"
+            )
+        }
+    }
+}

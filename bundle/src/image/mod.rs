@@ -1,0 +1,12 @@
+//! What lies in a slot: an image, its pieces, and the hashes over them.
+//!
+//! Which images a bundle has is left to `manifest`, and reading them from a bundle to `file`.
+//! Read `squashfs` and `squashfs_read`, then `chunk`, `cut`, `slot_chunks`, then `verity_tree`.
+
+pub(crate) mod aside;
+pub(crate) mod chunk;
+pub(crate) mod cut;
+pub(crate) mod slot_chunks;
+pub(crate) mod squashfs;
+pub(crate) mod squashfs_read;
+pub(crate) mod verity_tree;

@@ -1,0 +1,106 @@
+//! What a slot holds, in chunks, by what lies in the slot alone.
+//!
+//! The root image's chunk table is a file of the boot image of the same slot, [`ROOT_CHUNKS`],
+//! encoded as in a bundle's tail; the boot image's own chunks follow from its files. Neither is a
+//! matter of trust: what is found by them is hashed against the signed table of the bundle that
+//! wants it.
+
+use std::collections::BTreeSet;
+
+use image_layout::Disk;
+
+use crate::image::squashfs::padded;
+use crate::image::{chunk, cut};
+use crate::value::limits;
+use crate::{BundleError, Chunk, StoredFile, StoredSquashfs};
+
+/// The file of a boot image that is the chunk table of the root image.
+pub const ROOT_CHUNKS: &str = "root.chunks";
+
+/// The first bytes of a zstd frame.
+const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+/// Bytes that are read at once to find frames; a multiple of [`limits::BLOCK`].
+const PIECE: u64 = 1 << 20;
+
+/// The chunks that a slot says it holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlotChunks {
+    /// Of its boot image: hashed from what is there.
+    pub boot: Vec<Chunk>,
+    /// Of its root image: what its boot image claims. `None`: it was made by a bundler that said
+    /// nothing of it.
+    pub root: Option<Vec<Chunk>>,
+}
+
+impl SlotChunks {
+    /// Reads the slot whose boot partition is `boot`: all of the boot image, and nothing of the
+    /// root image, of which the partition holds at most `root_capacity` bytes.
+    ///
+    /// # Errors
+    /// The partition cannot be read, or holds no boot image or a table that cannot be one.
+    pub fn read(boot: &impl Disk, root_capacity: u64) -> Result<Self, BundleError> {
+        let files = StoredSquashfs::list(boot)?;
+        let mut used = [0; 8];
+        boot.read_at(&mut used, 40).map_err(BundleError::read("the superblock of the image"))?;
+        // `list` has held it against the size of the partition.
+        let size = padded(u64::from_le_bytes(used));
+        let lengths = cut::cut(size, &Self::boot_boundaries(boot, &files)?, cut::BOOT);
+        let root = match files.iter().any(|file| file.name.as_str() == ROOT_CHUNKS) {
+            true => {
+                let table = StoredSquashfs::read_file(boot, ROOT_CHUNKS)?;
+                let wrong = |why| BundleError::Squashfs(format!("{ROOT_CHUNKS}: {why}"));
+                let size = chunk::size(&table);
+                let chunks = chunk::decode(&table, size).map_err(wrong)?;
+                if size > root_capacity {
+                    return Err(wrong("it is of an image larger than the partition"));
+                }
+                Some(chunks)
+            }
+            false => None,
+        };
+        Ok(Self { boot: chunk::hash(boot, 0, &lengths)?, root })
+    }
+
+    /// The content of [`ROOT_CHUNKS`] for the image `root`, which is cut at `boundaries`: where its
+    /// blocks begin and end.
+    ///
+    /// # Errors
+    /// The image cannot be read.
+    pub fn root_table(
+        root: &impl Disk,
+        boundaries: &BTreeSet<u64>,
+    ) -> Result<Vec<u8>, BundleError> {
+        let size = root.size().map_err(BundleError::read("the size of an image"))?;
+        Ok(chunk::encode(&chunk::hash(root, 0, &cut::cut(size, boundaries, cut::ROOT))?))
+    }
+
+    /// Where the boot image `boot` of these `files` is cut: where a file begins, where a zstd frame
+    /// begins on a multiple of 4096 in one (an archive of an initramfs), and where the last file
+    /// ends.
+    ///
+    /// # Errors
+    /// The image cannot be read.
+    pub fn boot_boundaries(
+        boot: &impl Disk,
+        files: &[StoredFile],
+    ) -> Result<BTreeSet<u64>, BundleError> {
+        let mut boundaries = BTreeSet::new();
+        let mut piece = Vec::new();
+        for StoredFile { offset, size, .. } in files.iter().filter(|file| file.size > 0) {
+            let end = offset + size;
+            boundaries.extend([*offset, padded(end)]);
+            for place in (*offset..end).step_by(PIECE as usize) {
+                piece.resize((end - place).min(PIECE) as usize, 0); // at most 1 MiB
+                boot.read_at(&mut piece, place)
+                    .map_err(BundleError::read("a file of the image"))?;
+                let blocks = (place..)
+                    .step_by(limits::BLOCK as usize)
+                    .zip(piece.chunks(limits::BLOCK as usize));
+                boundaries.extend(
+                    blocks.filter(|(_, block)| block.starts_with(&FRAME)).map(|(at, _)| at),
+                );
+            }
+        }
+        Ok(boundaries)
+    }
+}

@@ -1,0 +1,9 @@
+//! Who has signed what, and whether that is enough.
+//!
+//! Which keys a device trusts, and which bytes are signed, is left to the callers.
+//! Read `key`, `keyring`, `signature`, `verdict`.
+
+pub(crate) mod key;
+pub(crate) mod keyring;
+pub(crate) mod signature;
+pub(crate) mod verdict;
