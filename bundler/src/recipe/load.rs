@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::action::{self, ONCE};
+use super::action::{KEYS, ONCE};
+use super::assemble::assemble;
+use super::error::RecipeError;
 use super::keys::{Keys, closest};
 use super::node::{Node, Place, Value};
-use super::{Recipe, RecipeError};
+use super::whole::Recipe;
 
 /// Chains of `extends` and `recipe` longer than this are a mistake.
 const DEPTH_LIMIT: usize = 16;
@@ -21,7 +23,17 @@ struct Collected {
     actions: Vec<(String, Node)>,
 }
 
-pub(super) fn load(path: &Path) -> Result<Recipe, RecipeError> {
+impl Recipe {
+    /// Reads a recipe and everything that it extends or includes.
+    ///
+    /// # Errors
+    /// Files that cannot be read, and everything that [`RecipeError`] can say.
+    pub fn load(path: &Path) -> Result<Self, RecipeError> {
+        load(path)
+    }
+}
+
+fn load(path: &Path) -> Result<Recipe, RecipeError> {
     let mut collected = Collected::default();
     let mut chain = Vec::new();
     let top = collect(path, None, &mut chain, &mut collected)?;
@@ -32,7 +44,7 @@ pub(super) fn load(path: &Path) -> Result<Recipe, RecipeError> {
         return Err(place
             .error(format_args!("architecture `{architecture}` is not supported; only amd64 is")));
     }
-    action::assemble(path, &top, architecture, collected.actions)
+    assemble(path, &top, architecture, collected.actions)
 }
 
 /// Adds a file's actions, its parent's first. `named_at` is the line that asked for the file.
@@ -117,7 +129,7 @@ fn named(mut node: Node) -> Result<(String, Node), RecipeError> {
             .place
             .error(format_args!("`action` must be text, not {}", name.value.kind())));
     };
-    let known: Vec<&str> = action::KEYS.iter().map(|(name, _)| *name).collect();
+    let known: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
     if !known.contains(&text.as_str()) {
         let hint = match closest(&text, &known) {
             Some(meant) => format!("did you mean `{meant}`?"),

@@ -6,7 +6,7 @@ use ureq::Body;
 use ureq::http::header::LOCATION;
 use ureq::http::{HeaderMap, Response};
 
-use super::RegistryError;
+use super::error::RegistryError;
 use super::error::quoted;
 
 /// A whole answer of at most `limit` bytes.

@@ -12,7 +12,8 @@ use ureq::http::Method;
 
 use super::answer::{broke_off, location, read_small};
 use super::client::Content;
-use super::{Registry, RegistryError};
+use super::client::Registry;
+use super::error::RegistryError;
 use crate::progress::Progress;
 
 /// Bytes that are hashed and written at once.

@@ -10,9 +10,9 @@ use ureq::http::request::Builder;
 use ureq::http::{HeaderMap, Method, Request, Response};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
-use super::RegistryError;
 use super::answer::{broken, location, origin, read_small};
 use super::credentials::{Credentials, VARIABLE};
+use super::error::RegistryError;
 use super::error::quoted;
 use super::tls::tls;
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use base64ct::{Base64, Encoding};
 use serde_json::Value;
 
-use super::RegistryError;
+use super::error::RegistryError;
 
 /// The environment variable with `user:password`.
 pub(super) const VARIABLE: &str = "DARUMA_REGISTRY_AUTH";

@@ -12,7 +12,9 @@ use ureq::http::header::LINK;
 use super::answer::read_small;
 use super::blobs::measure;
 use super::client::Content;
-use super::{Registry, RegistryError, Rights, must_not_be_older};
+use super::client::{Registry, Rights};
+use super::error::RegistryError;
+use super::newer::must_not_be_older;
 use crate::progress::size;
 use crate::repo::Repository;
 

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use bundle::oci::{Artifact, ArtifactKind, Reference, Tag};
 
 use super::blobs::measure;
-use super::{Registry, Rights, must_not_be_older};
+use super::client::{Registry, Rights};
+use super::newer::must_not_be_older;
 use crate::progress::{Progress, size};
 use crate::repo::Repository;
 

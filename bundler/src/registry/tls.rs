@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::RegistryError;
+use super::error::RegistryError;
 
 /// The authorities that this machine trusts.
 pub(super) fn tls() -> Result<TlsConfig, RegistryError> {

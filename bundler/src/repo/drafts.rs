@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use bundle::channel::{Kind, Later, Role, Roles, Root, Signed};
 use bundle::{Keyring, PublicKey, SecretKey};
 
-use super::{DRAFT, ROOT, Repository, days, now, replace};
+use super::place::replace;
+use super::repository::{DRAFT, Repository, days, now};
+use super::trusted::ROOT;
 
 /// `ROLE=PUB.pem`.
 #[derive(Clone, Debug)]

@@ -13,7 +13,8 @@ use bundle::{Bundle, ChannelName, Compatible, Keyring, Manifest, SecretKey, Sha2
 use image_layout::{Disk, FileDisk};
 use semver::Version;
 
-use super::{BUNDLES, Repository, days, now, partial, replace, take_place};
+use super::place::{partial, replace, take_place};
+use super::repository::{BUNDLES, Repository, days, now};
 use crate::delta;
 use crate::image::open_verified;
 use crate::progress::size;

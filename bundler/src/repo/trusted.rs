@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use bundle::Keyring;
 use bundle::channel::Root;
 
-use super::ROOT;
+/// The newest root document, in a repository and in a folder of keys.
+pub const ROOT: &str = "root.json";
 
 /// Keys that may sign bundles, and where they come from.
 #[derive(Debug)]

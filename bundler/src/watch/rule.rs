@@ -1,6 +1,6 @@
 //! When a release is stopped.
 
-use super::Results;
+use super::tally::Results;
 use crate::share::Share;
 
 /// Fewer results than this say nothing yet: with 1 of 3 nothing is stopped.
