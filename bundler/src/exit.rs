@@ -4,10 +4,10 @@ use bundle::BundleError;
 use bundle::channel::ChannelError;
 use image_layout::ImageError;
 
-use crate::mirror::MirrorError;
+use crate::build::rootfs::mirror::MirrorError;
+use crate::host::tool::ToolError;
+use crate::publish::registry::RegistryError;
 use crate::recipe::RecipeError;
-use crate::registry::RegistryError;
-use crate::tool::ToolError;
 
 /// Anything without a code of its own.
 pub const UNEXPECTED: u8 = 1;

@@ -8,33 +8,18 @@
 
 #![forbid(unsafe_code)]
 
-pub mod blocks;
-pub mod bundling;
-pub mod cache;
-pub mod clean;
-pub mod delta;
-pub mod device;
+pub mod build;
 pub mod exit;
-pub mod glob;
-pub mod image;
-pub mod inspect;
-pub mod kernel;
-pub mod mirror;
-pub mod modinfo;
-mod order;
-pub mod part;
-pub mod progress;
+pub mod fleet;
+pub mod host;
+pub mod publish;
 pub mod recipe;
-pub mod registry;
-pub mod repo;
-pub mod rootfs;
-pub mod serve;
-pub mod share;
-pub mod simulate;
-pub mod squash;
-pub mod staging;
-pub mod tool;
-pub mod tree;
-pub mod tree_tar;
-pub mod verity;
-pub mod watch;
+pub mod release;
+
+pub use build::squash::{self, blocks, verity};
+pub use build::system::{clean, device, kernel, modinfo};
+pub use build::tree::{self, tar as tree_tar};
+pub use build::{bundling, rootfs};
+pub use fleet::{share, simulate, watch};
+pub use publish::{registry, repo, serve};
+pub use release::{delta, image, inspect};

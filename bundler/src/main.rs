@@ -3,8 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-mod fleet_verbs;
-mod repo_verbs;
+mod verbs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +20,8 @@ use bundler::{delta, exit, image, registry, rootfs};
 use clap::{Parser, Subcommand};
 use image_layout::Layout;
 use semver::Version;
+
+use verbs::{fleet, repo};
 
 /// Builds Debian-based system images and signs them as updates for Daruma devices.
 #[derive(Parser, Debug)]
@@ -127,13 +128,13 @@ enum Verb {
     },
     /// Make and change the root document, which says whose signatures count
     #[command(subcommand)]
-    Root(repo_verbs::RootVerb),
+    Root(repo::RootVerb),
     /// Put a bundle into a channel; prints what devices will see
-    Publish(repo_verbs::Publish),
+    Publish(repo::Publish),
     /// Mark a release in a channel so that no device takes it any more
-    Withdraw(repo_verbs::Withdraw),
+    Withdraw(repo::Withdraw),
     /// Sign a channel anew before it expires, or under a new root document
-    Renew(repo_verbs::Renew),
+    Renew(repo::Renew),
     /// Send a repository, or one bundle, to an OCI registry; what is there already is not sent
     /// again
     Push {
@@ -152,12 +153,12 @@ enum Verb {
         output: PathBuf,
     },
     /// Serve a repository over HTTP, for trying it out
-    Serve(repo_verbs::Serve),
+    Serve(repo::Serve),
     /// Count in a server's access log what became of a channel's releases, and withdraw those that
     /// fail
-    Watch(fleet_verbs::Watch),
+    Watch(fleet::Watch),
     /// Simulate a fleet that polls a channel while a release is rolled out
-    Simulate(fleet_verbs::Simulate),
+    Simulate(fleet::Simulate),
 }
 
 fn main() -> ExitCode {
@@ -245,10 +246,10 @@ fn run(verb: Verb) -> Result<()> {
             println!("{} {} ({}): good", update.compatible, update.version, update.build);
             Ok(())
         }
-        Verb::Root(verb) => repo_verbs::root(verb),
-        Verb::Publish(arguments) => repo_verbs::publish(arguments),
-        Verb::Withdraw(arguments) => repo_verbs::withdraw(arguments),
-        Verb::Renew(arguments) => repo_verbs::renew(arguments),
+        Verb::Root(verb) => repo::root(verb),
+        Verb::Publish(arguments) => repo::publish(arguments),
+        Verb::Withdraw(arguments) => repo::withdraw(arguments),
+        Verb::Renew(arguments) => repo::renew(arguments),
         Verb::Push { what, to } => {
             let push = if what.is_dir() { registry::push_repository } else { registry::push_file };
             print!("{}", push(&what, &to)?);
@@ -260,9 +261,9 @@ fn run(verb: Verb) -> Result<()> {
             print!("{}", pull(&from, &output)?);
             Ok(())
         }
-        Verb::Serve(arguments) => repo_verbs::serve(&arguments),
-        Verb::Watch(arguments) => fleet_verbs::watch(arguments),
-        Verb::Simulate(arguments) => fleet_verbs::simulate(arguments),
+        Verb::Serve(arguments) => repo::serve(&arguments),
+        Verb::Watch(arguments) => fleet::watch(arguments),
+        Verb::Simulate(arguments) => fleet::simulate(arguments),
     }
 }
 

@@ -7,10 +7,9 @@
 
 use image_layout::Disk;
 
-use crate::image::squashfs;
 use crate::image::squashfs::{
-    DATA_BLOCK, FLAGS, METADATA_BLOCK, NONE, STORED_DATA, STORED_METADATA, TYPE_DIR, TYPE_FILE,
-    TYPE_LONG_FILE,
+    self, DATA_BLOCK, FLAGS, METADATA_BLOCK, NONE, STORED_DATA, STORED_METADATA, TYPE_DIR,
+    TYPE_FILE, TYPE_LONG_FILE,
 };
 use crate::value::limits;
 use crate::{BundleError, FileName, StoredFile, StoredSquashfs};

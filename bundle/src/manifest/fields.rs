@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use semver::Version;
 use serde::Deserialize;
 
-use crate::manifest::ini;
-use crate::manifest::ini::{escape, unescape};
+use crate::manifest::ini::{self, escape, unescape};
 use crate::manifest::section::from_section;
 use crate::value::limits;
 use crate::{BuildId, Compatible, FileName, ImageName, ManifestError, Salt, Sha256};

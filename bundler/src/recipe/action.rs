@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::node::Place;
+use crate::recipe::node::Place;
 
 /// All actions and the keys that each knows, besides `action`.
 pub(super) const KEYS: &[(&str, &[&str])] = &[

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use image_layout::Layout;
 
-use super::action::{Bootstrap, BundleSettings, KEYS, Kernel, Pattern, Run, Step};
-use super::error::RecipeError;
-use super::keys::Keys;
-use super::node::{Node, Place};
-use super::whole::Recipe;
+use crate::recipe::action::{Bootstrap, BundleSettings, KEYS, Kernel, Pattern, Run, Step};
+use crate::recipe::error::RecipeError;
+use crate::recipe::keys::Keys;
+use crate::recipe::node::{Node, Place};
+use crate::recipe::whole::Recipe;
 
 pub(super) fn assemble(
     path: &Path,

@@ -1,8 +1,8 @@
 //! The keys of one mapping: unknown ones are refused before any is read, so that a slip is reported
 //! as such and not as a key that is missing.
 
-use super::error::RecipeError;
-use super::node::{Key, Node, Place, Value};
+use crate::recipe::error::RecipeError;
+use crate::recipe::node::{Key, Node, Place, Value};
 
 /// A mapping all of whose keys are known.
 #[derive(Clone, Debug)]

@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::action::{KEYS, ONCE};
-use super::assemble::assemble;
-use super::error::RecipeError;
-use super::keys::{Keys, closest};
-use super::node::{Node, Place, Value};
-use super::whole::Recipe;
+use crate::recipe::action::{KEYS, ONCE};
+use crate::recipe::assemble::assemble;
+use crate::recipe::error::RecipeError;
+use crate::recipe::keys::{Keys, closest};
+use crate::recipe::node::{Node, Place, Value};
+use crate::recipe::whole::Recipe;
 
 /// Chains of `extends` and `recipe` longer than this are a mistake.
 const DEPTH_LIMIT: usize = 16;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-use super::error::RecipeError;
+use crate::recipe::error::RecipeError;
 
 /// Where a value was written.
 #[derive(Clone, PartialEq, Eq, Debug)]

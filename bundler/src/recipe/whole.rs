@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use image_layout::Layout;
 
-use super::action::{Bootstrap, BundleSettings, Kernel, Step};
+use crate::recipe::action::{Bootstrap, BundleSettings, Kernel, Step};
 
 /// A recipe with `extends` and `recipe` resolved and every key checked.
 #[derive(Clone, Debug)]

@@ -1,0 +1,268 @@
+//! From the tar of a root filesystem to a signed bundle: root image with its dm-verity tree, boot
+//! image with kernel, initramfs and the variables that GRUB reads.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bundle::{
+    BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, ROOT_CHUNKS, SecretKey,
+    SlotChunks, StoredSquashfs, Update, Verity,
+};
+use image_layout::FileDisk;
+use initramfs::recovery;
+use semver::Version;
+use sha2::{Digest, Sha256};
+
+use crate::build::squash::{self, blocks, verity};
+use crate::build::system::clean::{self, PACKAGE_DATABASE};
+use crate::build::system::device::{self, DevicePrograms};
+use crate::build::system::kernel::{self, KernelImage};
+use crate::build::system::trusted::Trusted;
+use crate::build::tree::{Kind, Tree, tar};
+use crate::host::cache::hex;
+use crate::host::progress::{Progress, size};
+use crate::recipe::{BundleSettings, Recipe};
+
+/// Bytes of a dm-verity block.
+const BLOCK: u64 = 4096;
+
+/// What becomes a bundle.
+#[derive(Debug)]
+pub struct Bundling<'a> {
+    /// The recipe that the root filesystem was built from.
+    pub recipe: &'a Recipe,
+    /// The tar.
+    pub rootfs: &'a Path,
+    /// Who signs: each key once.
+    pub keys: &'a [SecretKey],
+    /// The keys that the device will accept.
+    pub trusted: &'a Trusted,
+    /// Version of the system.
+    pub version: &'a Version,
+    /// The agent and the initramfs's program.
+    pub programs: DevicePrograms,
+    /// `SOURCE_DATE_EPOCH` in seconds.
+    pub epoch: u64,
+}
+
+impl Bundling<'_> {
+    /// Writes the bundle; big intermediate files lie beside it until it is done.
+    ///
+    /// # Errors
+    /// A root filesystem without a kernel, a host tool that is missing or fails, a file that cannot
+    /// be written.
+    pub fn write(self, out: &Path) -> Result<Manifest> {
+        let settings = &self.recipe.bundle;
+        let epoch = u32::try_from(self.epoch)
+            .context("SOURCE_DATE_EPOCH does not fit into SquashFS's 32 bits")?;
+        let tar::Loaded { mut tree, left_out } = tar::load(self.rootfs, epoch)?;
+        for attribute in &left_out {
+            eprintln!(
+                "warning: SquashFS cannot hold the extended attribute {attribute}; it is left out"
+            );
+        }
+        let kernel = kernel::take(&mut tree, &self.recipe.kernel, epoch)?;
+        let KernelImage {
+            version: kernel_version,
+            vmlinuz,
+            initramfs_modules,
+            recovery_modules,
+            modules,
+        } = kernel;
+        device::add(&mut tree, self.programs.agent, self.trusted)?;
+        let identity = format!(
+            "set daruma_compatible={}\nset daruma_version={}\nset daruma_min_version={}\n",
+            settings.compatible, self.version, settings.min_version
+        );
+        let recovery = initramfs::recovery::build(&initramfs::recovery::RecoveryInput {
+            agent: &self.programs.recovery_agent,
+            present: &initramfs_modules,
+            modules: &recovery_modules,
+            files: &device::recovery_files(&tree, identity)?,
+            epoch: self.epoch,
+        })?;
+        let initrd = initramfs::build(&initramfs::InitramfsInput {
+            init: &self.programs.init,
+            modules: initramfs_modules,
+            epoch: self.epoch,
+        })?;
+        eprintln!(
+            "Initramfs: {}, recovery: {}",
+            size(initrd.len() as u64),
+            size(recovery.len() as u64)
+        );
+        clean::clean(&mut tree, settings)?;
+        let build = build_id(
+            &tree,
+            &[
+                &vmlinuz,
+                &initrd,
+                &recovery,
+                self.version.to_string().as_bytes(),
+                settings.args.as_bytes(),
+            ],
+        )?;
+        clean::name_image(&mut tree, settings, self.version, &build)?;
+        let packages = count_packages(&tree);
+
+        let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let work = tempfile::Builder::new().prefix(".daruma-bundle-").tempdir_in(dir);
+        let work =
+            work.with_context(|| format!("making a temporary folder in {}", dir.display()))?;
+        let (root, boot) = (work.path().join("root.img"), work.path().join("boot.img"));
+        squash::pack(&tree, &root, epoch)?;
+        drop(tree);
+        let verity = verity::append(&root)?;
+
+        let build: BuildId = build.parse().context("the build id")?;
+        let update = Update {
+            compatible: settings
+                .compatible
+                .parse::<Compatible>()
+                .context("`compatible` of the recipe")?,
+            version: self.version.clone(),
+            build,
+            description: settings.description.clone(),
+            min_version: settings.min_version.clone(),
+        };
+        let files = [("vmlinuz", &*vmlinuz), ("initrd", &*initrd), (recovery::FILE, &*recovery)];
+        let chunks = root_chunks(&root, &verity)?;
+        write_boot(&boot, files, &slot_cfg(&update, &verity, settings), chunks)?;
+
+        let size_of = |path: &Path| fs::metadata(path).map(|m| m.len()).unwrap_or(0);
+        let progress = Progress::steps(&format!("Writing {}", out.display()), 0);
+        let facts = BTreeMap::from([
+            ("packages".to_owned(), packages.to_string()),
+            ("kernel".to_owned(), kernel_version),
+            ("modules".to_owned(), format!("{} of {}", modules.0, modules.1)),
+            ("initramfs-bytes".to_owned(), initrd.len().to_string()),
+            ("recovery-bytes".to_owned(), recovery.len().to_string()),
+            ("suites".to_owned(), suites(self.recipe)),
+        ]);
+        let writer = BundleWriter {
+            update,
+            images: vec![
+                ImageInput { name: "boot".parse::<ImageName>()?, path: &boot, verity: None },
+                ImageInput {
+                    name: "root".parse::<ImageName>()?,
+                    path: &root,
+                    verity: Some(verity),
+                },
+            ],
+            meta: BTreeMap::from([("system".to_owned(), facts)]),
+            keys: self.keys,
+        };
+        let manifest = writer.write(out)?;
+        progress.done(&format!(
+            "{} (boot {}, root {})",
+            size(size_of(out)),
+            size(size_of(&boot)),
+            size(size_of(&root))
+        ));
+        Ok(manifest)
+    }
+}
+
+/// Everything that decides what a device runs, in 16 hexadecimal digits.
+fn build_id(tree: &Tree, rest: &[&[u8]]) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut put = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for (path, id) in tree.iter() {
+        let inode = tree.inode(id);
+        put(path.as_bytes());
+        let kind = match &inode.kind {
+            Kind::File(content) => {
+                let mut hash = Sha256::new();
+                std::io::copy(&mut content.reader(), &mut HashWriter(&mut hash))
+                    .with_context(|| format!("reading {path}"))?;
+                hex(&hash.finalize())
+            }
+            other => format!("{other:?}"),
+        };
+        put(format!(
+            "{kind} {} {} {} {} {:?}",
+            inode.mode, inode.uid, inode.gid, inode.mtime, inode.xattrs
+        )
+        .as_bytes());
+    }
+    for bytes in rest {
+        put(bytes);
+    }
+    Ok(hex(&hash.finalize()[..8]))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.0.update(buf);
+        Ok(buf.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Installed packages by dpkg's database.
+fn count_packages(tree: &Tree) -> usize {
+    let status = tree.read(&format!("{PACKAGE_DATABASE}/status")).unwrap_or_default();
+    status.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"Package: ")).count()
+}
+
+fn suites(recipe: &Recipe) -> String {
+    let extra = recipe.bootstrap.extra_suites.iter().map(String::as_str);
+    std::iter::once(recipe.bootstrap.suite.as_str()).chain(extra).collect::<Vec<_>>().join(" ")
+}
+
+/// The variables of a slot; grub.cfg makes the kernel command line of them (docs/boot-protocol.md).
+fn slot_cfg(update: &Update, verity: &Verity, settings: &BundleSettings) -> String {
+    let Update { compatible, version, build, min_version, .. } = update;
+    format!(
+        "set daruma_compatible={compatible}\n\
+         set daruma_version={version}\n\
+         set daruma_build={build}\n\
+         set daruma_min_version={min_version}\n\
+         set daruma_verity={}:{}:{}\n\
+         set daruma_args=\"{}\"\n",
+        verity.hash,
+        verity.salt,
+        verity.size / BLOCK,
+        settings.args,
+    )
+}
+
+/// The chunk table of the root image, cut at the blocks of its SquashFS and where its dm-verity
+/// tree begins, which a device makes itself.
+fn root_chunks(root: &Path, verity: &Verity) -> Result<Vec<u8>> {
+    let mut boundaries = blocks::boundaries(root)?;
+    boundaries.insert(verity.size);
+    let doing = || format!("cutting {} into chunks", root.display());
+    let disk = FileDisk::open_read_only(root).with_context(doing)?;
+    SlotChunks::root_table(&disk, &boundaries).with_context(doing)
+}
+
+/// GRUB checks kernel and initramfs at every boot, and the recovery archive only before it starts
+/// recovery.
+fn write_boot(
+    out: &Path,
+    files: [(&str, &[u8]); 3],
+    slot_cfg: &str,
+    root_chunks: Vec<u8>,
+) -> Result<()> {
+    let sums = files.map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))));
+    let mut boot = StoredSquashfs::new();
+    for (name, bytes) in files {
+        boot.add_bytes(name, bytes)?;
+    }
+    boot.add_bytes("slot.cfg", slot_cfg.as_bytes())?;
+    boot.add_bytes("SHA256SUMS", sums[..2].concat().into_bytes())?;
+    boot.add_bytes(recovery::SUMS_FILE, sums[2].as_bytes())?;
+    boot.add_bytes(ROOT_CHUNKS, root_chunks)?;
+    boot.write_to(out).with_context(|| format!("writing {}", out.display()))?;
+    Ok(())
+}

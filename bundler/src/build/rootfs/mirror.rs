@@ -1,0 +1,144 @@
+//! Where packages come from: the archives that the build host's own apt uses.
+//!
+//! So a host behind a proxy or with a mirror in the cellar works without a word in the recipe, and
+//! no host name is written into this program. Only the address is taken from the host; the suite is
+//! the recipe's, so a Debian 12 host builds Debian 13.
+
+use crate::host::tool::{self, ToolError};
+use crate::recipe::{Bootstrap, RecipeError};
+
+/// One suite of one archive.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// Address, without a slash at the end.
+    pub uri: String,
+    /// For instance `trixie-updates`.
+    pub suite: String,
+    /// For instance `main`.
+    pub components: Vec<String>,
+}
+
+impl Source {
+    /// A line of sources.list(5).
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("deb {} {} {}", self.uri, self.suite, self.components.join(" "))
+    }
+
+    /// Address of the signed index, which names the hash of everything in the suite.
+    #[must_use]
+    pub fn in_release(&self) -> String {
+        format!("{}/dists/{}/InRelease", self.uri, self.suite)
+    }
+}
+
+/// Why there is no archive to build from.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// `apt-get` could not be asked.
+    #[error("asking the build host's apt for its archives: {0}")]
+    Tool(#[from] ToolError),
+    /// The host has no such archive.
+    #[error(transparent)]
+    Missing(#[from] RecipeError),
+}
+
+/// All suites of the recipe with their archives.
+///
+/// # Errors
+/// The host's apt knows no Debian archive, or no security archive although the recipe wants one.
+pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
+    let known = if bootstrap.mirrors.is_empty() {
+        let format = "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)";
+        let text = tool::run(tool::command("apt-get").args(["indextargets", "--format", format]))?;
+        let Archives { debian, security } = Archives::parse(&text);
+        (debian.into_iter().collect(), security)
+    } else {
+        // A recipe that names mirrors means them for everything; one that holds security updates
+        // says so.
+        let trim = |uri: &String| uri.trim_end_matches('/').to_owned();
+        let (security, debian): (Vec<_>, Vec<_>) =
+            bootstrap.mirrors.iter().map(trim).partition(|uri| uri.ends_with("-security"));
+        (debian, security.into_iter().next())
+    };
+    let (debian, security): (Vec<String>, Option<String>) = known;
+    let suites = std::iter::once(&bootstrap.suite).chain(&bootstrap.extra_suites);
+    let mut sources = Vec::new();
+    for suite in suites {
+        let uris = if suite.ends_with("-security") { security.as_slice() } else { &debian };
+        if uris.is_empty() {
+            return Err(missing(suite).into());
+        }
+        sources.extend(uris.iter().map(|uri| Source {
+            uri: uri.clone(),
+            suite: suite.clone(),
+            components: bootstrap.components.clone(),
+        }));
+    }
+    Ok(sources)
+}
+
+fn missing(suite: &str) -> RecipeError {
+    let kind = if suite.ends_with("-security") { "security" } else { "Debian" };
+    RecipeError(format!(
+        "building from the suite {suite}: the build host's apt has no {kind} archive (`apt-get \
+            indextargets` lists \
+         none); add one to /etc/apt/sources.list.d and run `apt-get update`, or name `mirrors` in \
+         the mmdebstrap action"
+    ))
+}
+
+/// What `apt-get indextargets` knows.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+struct Archives {
+    debian: Option<String>,
+    security: Option<String>,
+}
+
+impl Archives {
+    /// Reads lines of `URI RELEASE ORIGIN COMPONENT`; the first of each kind counts, as it does for
+    /// apt.
+    fn parse(text: &str) -> Self {
+        let mut found = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let (Some(uri), Some(release), Some("Debian")) =
+                (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let place = if release.ends_with("-security") {
+                &mut found.security
+            } else {
+                &mut found.debian
+            };
+            place.get_or_insert_with(|| uri.trim_end_matches('/').to_owned());
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_archives_are_told_apart_by_their_release() {
+        let text = "ftp://x.test/docker bookworm Docker stable\n\
+                    ftp://a.test/debian/ bookworm Debian main\n\
+                    ftp://b.test/debian/ bookworm-updates Debian main\n\
+                    ftp://s.test/debian-security/ bookworm-security Debian main\n";
+        let found = Archives::parse(text);
+        assert_eq!(found.debian.as_deref(), Some("ftp://a.test/debian"));
+        assert_eq!(found.security.as_deref(), Some("ftp://s.test/debian-security"));
+    }
+
+    #[test]
+    fn a_host_without_a_security_archive_is_told_what_to_add() {
+        let message = missing("trixie-security").to_string();
+        assert!(
+            message.contains("no security archive") && message.contains("apt-get update"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! In which order the contents of files lie in the root image: package by package, and the kernel's
+//! modules last.
+//!
+//! A SquashFS packs small files and the ends of large ones, one after the other, into shared blocks
+//! of 128 KiB. When a package is updated, each block with a file of it is fetched, and with it the
+//! files of others that share the block. So files that change together lie together
+//! (docs/decisions.md has what that saves).
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+
+use crate::build::system::clean::PACKAGE_DATABASE;
+use crate::build::tree::{Kind, Tree};
+
+/// Each package has its own files here: `NAME.list` with the paths that it brings, `NAME.md5sums`
+/// and others.
+const INFO: &str = "info";
+const MODULES: &str = "usr/lib/modules/";
+
+/// The paths of the regular files in that order; a file with several names is there with each. It
+/// depends on nothing but the names in the tree and dpkg's lists. Files of no package come first; a
+/// tree without lists is in the order of its paths.
+///
+/// # Errors
+/// A list cannot be read.
+pub(crate) fn of_files(tree: &Tree) -> Result<Vec<&str>> {
+    let info = format!("{PACKAGE_DATABASE}/{INFO}");
+    let mut packages: HashMap<String, &str> = HashMap::new();
+    for path in tree.below(&info) {
+        let Some((package, kind)) = package_of(&info, path) else { continue };
+        if kind == "list" {
+            let list = tree.read(path)?;
+            let list = String::from_utf8_lossy(&list);
+            let files = list.lines().filter_map(|line| line.strip_prefix('/'));
+            packages.extend(files.map(|file| (file.to_owned(), package)));
+        }
+    }
+    let package = |path: &str| -> String {
+        // Before Debian 13 lists have the names that files had before /lib became a link to
+        // /usr/lib.
+        let listed =
+            || packages.get(path).or_else(|| packages.get(path.strip_prefix("usr/")?)).copied();
+        package_of(&info, path)
+            .map(|(package, _)| package)
+            .or_else(listed)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let files = tree.iter().filter(|(_, id)| matches!(tree.inode(*id).kind, Kind::File(_)));
+    let mut files: Vec<&str> = files.map(|(path, _)| path).collect();
+    files.sort_by_cached_key(|path| {
+        let is_module = path.starts_with(MODULES);
+        (is_module, if is_module { String::new() } else { package(path) }, (*path).to_owned())
+    });
+    Ok(files)
+}
+
+/// Package and kind of a file of dpkg's folder `info`.
+fn package_of<'a>(info: &str, path: &'a str) -> Option<(&'a str, &'a str)> {
+    path.strip_prefix(info)?.strip_prefix('/')?.rsplit_once('.')
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> Tree {
+        let mut tree = Tree::new(0);
+        for (path, content) in files {
+            tree.put(path, 0o644, content.as_bytes());
+        }
+        tree
+    }
+
+    #[test]
+    fn files_lie_by_package_and_modules_last() {
+        let info = |name: &str| format!("{PACKAGE_DATABASE}/info/{name}");
+        let (a, b, sums) = (info("a.list"), info("b:amd64.list"), info("b:amd64.md5sums"));
+        let tree = tree(&[
+            (&a, "/.\n/usr\n/usr/bin/z\n/usr/share/doc/a/copyright\n"),
+            (&b, "/lib/libb.so.1\n/usr/bin/a\n/usr/lib/modules/6/x.ko\n"),
+            (&sums, ""),
+            ("etc/own", ""),
+            ("usr/bin/a", ""),
+            ("usr/bin/z", ""),
+            ("usr/lib/libb.so.1", ""),
+            ("usr/lib/modules/6/x.ko", ""),
+            ("usr/share/doc/a/copyright", ""),
+        ]);
+        let expected = [
+            "etc/own",
+            "usr/bin/z",
+            &a,
+            "usr/share/doc/a/copyright",
+            "usr/bin/a",
+            "usr/lib/libb.so.1",
+            &b,
+            &sums,
+            "usr/lib/modules/6/x.ko",
+        ];
+        assert_eq!(of_files(&tree).unwrap(), expected);
+    }
+
+    #[test]
+    fn without_a_package_database_it_is_the_order_of_the_paths() {
+        let tree = tree(&[("srv/b", ""), ("etc/a", ""), ("usr/bin/c", "")]);
+        assert_eq!(of_files(&tree).unwrap(), ["etc/a", "srv/b", "usr/bin/c"]);
+    }
+}

@@ -1,0 +1,109 @@
+//! A [`Tree`] as a SquashFS, through libsquashfs.
+//!
+//! Kept: names, contents, owners, modes, times in seconds, symbolic links, device nodes, pipes,
+//! hard links (one inode under several names), extended attributes in `user.`, `trusted.` and
+//! `security.` (so file capabilities). The same tree gives the same bytes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use squashfs_ng::{Metadata, Node, Writer};
+
+use crate::build::squash::order;
+use crate::build::tree::{InodeId, Kind, Tree};
+use crate::host::progress::Progress;
+
+/// The zstd level of every block. A device makes the blocks that a delta changes again at this
+/// level (docs/decisions.md).
+pub const LEVEL: u8 = 4;
+
+/// Writes the tree to `out`, dated `epoch` (seconds since 1970).
+///
+/// # Errors
+/// When the tar or `out` cannot be read or written.
+pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
+    let total: u64 = tree
+        .iter()
+        .map(|(_, id)| match &tree.inode(id).kind {
+            Kind::File(content) => content.len(),
+            _ => 0,
+        })
+        .sum();
+    let progress = Progress::bytes("Packing the root filesystem", total);
+    let writing = || format!("writing the SquashFS {}", out.display());
+    let writer = Writer::create(out, epoch, LEVEL).with_context(writing)?;
+    let mut packing = Packing { tree, writer, added: HashMap::new(), progress };
+    let mut children: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (path, _) in tree.iter().filter(|(path, _)| !path.is_empty()) {
+        children.entry(path.rsplit_once('/').map_or("", |(dir, _)| dir)).or_default().push(path);
+    }
+    // The content of files lies in the image in the order in which they are added; everything else
+    // follows.
+    for path in order::of_files(tree)? {
+        packing.add(path, &children).with_context(writing)?;
+    }
+    packing.add("", &children).with_context(writing)?;
+    let Packing { progress, writer, .. } = packing;
+    let written = writer.finish(out).with_context(writing)?;
+    progress.done(&format!(
+        "{} from {}",
+        crate::host::progress::size(written),
+        crate::host::progress::size(total)
+    ));
+    Ok(())
+}
+
+struct Packing<'a> {
+    tree: &'a Tree,
+    writer: Writer,
+    /// The writer's number of each inode, so that a second name becomes a hard link.
+    added: HashMap<InodeId, u32>,
+    progress: Progress,
+}
+
+impl Packing<'_> {
+    /// Adds a path, everything below it first, as SquashFS wants it.
+    fn add(&mut self, path: &str, children: &BTreeMap<&str, Vec<&str>>) -> Result<u32> {
+        let Some(id) = self.tree.id(path) else { bail!("{path} has no inode") };
+        let inode = self.tree.inode(id);
+        if let Some(&number) = self.added.get(&id) {
+            return Ok(number);
+        }
+        let below = children.get(path).map_or(&[][..], Vec::as_slice);
+        if !below.is_empty() && !matches!(inode.kind, Kind::Dir) {
+            bail!("{path} is not a folder, but the tree has something below it");
+        }
+        let mut entries = Vec::new();
+        for child in below {
+            let name = child.rsplit_once('/').map_or(*child, |(_, name)| name);
+            entries.push((name, self.add(child, children)?));
+        }
+        let Self { writer, progress, .. } = self;
+        let metadata = Metadata {
+            mode: inode.mode,
+            uid: inode.uid,
+            gid: inode.gid,
+            mtime: inode.mtime,
+            xattrs: &inode.xattrs,
+        };
+        let number = match &inode.kind {
+            Kind::File(content) => {
+                let watch = &mut |bytes| progress.advance(bytes);
+                writer.add(&metadata, Node::File { content: &mut content.reader(), watch })
+            }
+            Kind::Dir => writer.add(&metadata, Node::Dir(&entries)),
+            Kind::Symlink(target) => writer.add(&metadata, Node::Symlink(target)),
+            Kind::CharDevice(major, minor) => {
+                writer.add(&metadata, Node::CharDevice(*major, *minor))
+            }
+            Kind::BlockDevice(major, minor) => {
+                writer.add(&metadata, Node::BlockDevice(*major, *minor))
+            }
+            Kind::Fifo => writer.add(&metadata, Node::Fifo),
+        };
+        let number = number.with_context(|| format!("adding {path}"))?;
+        self.added.insert(id, number);
+        Ok(number)
+    }
+}

@@ -1,0 +1,165 @@
+//! What Daruma puts into the root filesystem: the agent, its configuration, its units, the keys it
+//! trusts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::system::trusted::Trusted;
+use crate::build::tree::{Kind, Tree};
+
+/// The root document that the device starts from.
+const ROOT: &str = "etc/daruma/root.json";
+/// Files of the agent: path, content. One that the recipe's overlay has already put there stays.
+const FILES: &[(&str, &str)] =
+    &[("etc/daruma/daruma.toml", include_str!("../../../../agent/dist/daruma.toml"))];
+/// The same for systems with systemd.
+const SYSTEMD_FILES: &[(&str, &str)] = &[
+    (
+        "usr/lib/systemd/system/daruma.service",
+        include_str!("../../../../agent/dist/daruma.service"),
+    ),
+    (
+        "usr/lib/systemd/system/daruma-trial-deadline.service",
+        include_str!("../../../../agent/dist/daruma-trial-deadline.service"),
+    ),
+    (
+        "usr/lib/systemd/system/daruma-trial-deadline.timer",
+        include_str!("../../../../agent/dist/daruma-trial-deadline.timer"),
+    ),
+    (
+        "usr/lib/systemd/system-preset/90-daruma.preset",
+        include_str!("../../../../agent/dist/90-daruma.preset"),
+    ),
+    (
+        "usr/lib/systemd/system.conf.d/daruma.conf",
+        include_str!("../../../../agent/dist/system.conf.d/daruma.conf"),
+    ),
+];
+/// Links that enable the units, inside the image rather than in /etc, whose content is the
+/// device's.
+const SYSTEMD_LINKS: &[(&str, &str)] = &[
+    ("usr/lib/systemd/system/multi-user.target.wants/daruma.service", "../daruma.service"),
+    (
+        "usr/lib/systemd/system/sysinit.target.wants/daruma-trial-deadline.timer",
+        "../daruma-trial-deadline.timer",
+    ),
+];
+
+/// The programs of the device.
+#[derive(Debug)]
+pub struct DevicePrograms {
+    /// `daruma`, for the root filesystem.
+    pub agent: Vec<u8>,
+    /// `daruma-init`, static, for the initramfs.
+    pub init: Vec<u8>,
+    /// `daruma`, static, for the recovery archive.
+    pub recovery_agent: Vec<u8>,
+}
+
+/// Their files, in the order of the fields.
+const PROGRAMS: [&str; 3] = ["daruma", "daruma-init", "daruma-static"];
+
+impl DevicePrograms {
+    /// Reads them from `dir`, or else from where they lie beside this program: its own folder, or
+    /// `../lib/daruma` of an installation.
+    ///
+    /// # Errors
+    /// Says where was looked and how to build them.
+    pub fn find(dir: Option<&Path>) -> Result<Self> {
+        let dirs: Vec<PathBuf> = match dir {
+            Some(dir) => vec![dir.to_owned()],
+            None => {
+                let own = std::env::current_exe().context("finding this program's own folder")?;
+                let own = own.parent().unwrap_or(Path::new(".")).to_owned();
+                vec![own.clone(), own.join("../lib/daruma")]
+            }
+        };
+        let Some(dir) =
+            dirs.iter().find(|dir| PROGRAMS.iter().all(|name| dir.join(name).is_file()))
+        else {
+            let looked: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+            bail!(
+                "the device programs {} are not in {}; build them with `make build` and name \
+                    their folder with \
+                 --device-programs",
+                PROGRAMS.join(", "),
+                looked.join(" or ")
+            );
+        };
+        let read = |name: &str| {
+            let path = dir.join(name);
+            std::fs::read(&path)
+                .with_context(|| format!("reading the device program {}", path.display()))
+        };
+        let [agent, init, recovery_agent] = PROGRAMS.map(read);
+        Ok(Self { agent: agent?, init: init?, recovery_agent: recovery_agent? })
+    }
+}
+
+/// Adds the agent, its files and the keys that the device will trust.
+///
+/// # Errors
+/// A key that cannot be written as PEM.
+pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
+    tree.put("usr/bin/daruma", 0o755, agent);
+    let mut put = |files: &[(&str, &str)]| {
+        for (path, text) in files {
+            if tree.get(path).is_none() {
+                tree.put(path, 0o644, text.as_bytes());
+            }
+        }
+    };
+    put(FILES);
+    for key in trusted.keyring.keys() {
+        tree.put(
+            &format!("etc/daruma/keyring/{}.pem", key.id()),
+            0o644,
+            key.to_pem()?.into_bytes(),
+        );
+    }
+    // A device must not ask for less than whoever made the keyring.
+    if trusted.keyring.threshold() > 1 {
+        let threshold = format!("{}\n", trusted.keyring.threshold());
+        tree.put("etc/daruma/keyring/threshold", 0o644, threshold.into_bytes());
+    }
+    if let Some(root) = &trusted.root {
+        tree.put(ROOT, 0o644, root.clone());
+    }
+    tree.ensure_dir("etc/daruma/health.d");
+    if tree.get("usr/lib/systemd/systemd").is_some() {
+        // It would mount the ESP on /boot, whose GRUB environment is written sector by sector
+        // beside the file system (docs/boot-protocol.md); the partitions' no-auto flag does not
+        // keep it from that.
+        tree.remove("usr/lib/systemd/system-generators/systemd-gpt-auto-generator");
+        for (path, text) in SYSTEMD_FILES {
+            if tree.get(path).is_none() {
+                tree.put(path, 0o644, text.as_bytes());
+            }
+        }
+        for (path, target) in SYSTEMD_LINKS {
+            tree.put_symlink(path, target);
+        }
+    }
+    Ok(())
+}
+
+/// The agent's configuration and keys as recovery gets them: those of the image, without what has
+/// been changed on the device since.
+///
+/// # Errors
+/// A file of the tree cannot be read.
+pub fn recovery_files(tree: &Tree, identity: String) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = vec![(initramfs::recovery::IDENTITY.to_owned(), identity.into_bytes())];
+    let of_agent = |path: &&str| {
+        [ROOT, "etc/daruma/daruma.toml"].contains(path) || path.starts_with("etc/daruma/keyring/")
+    };
+    let paths: Vec<String> = tree.below("etc/daruma").filter(of_agent).map(str::to_owned).collect();
+    for path in paths {
+        if tree.get(&path).is_some_and(|inode| matches!(inode.kind, Kind::File(_))) {
+            let content = tree.read(&path)?;
+            files.push((path, content));
+        }
+    }
+    Ok(files)
+}

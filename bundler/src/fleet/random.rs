@@ -1,0 +1,38 @@
+//! Numbers that are the same for the same seed.
+
+use crate::fleet::share::Share;
+
+/// SplitMix64: eight bytes a device, and every device a stream of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Stream `number` of `seed`.
+    #[must_use]
+    pub fn new(seed: u64, number: u64) -> Self {
+        let mut random = Self(seed);
+        random.0 = random.draw() ^ number.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        random.0 = random.draw();
+        random
+    }
+
+    /// The next 64 bits.
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// From `from` to `to`, both included.
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
+        from + self.draw() % (to.saturating_sub(from) + 1)
+    }
+
+    /// True in that share of the cases.
+    pub fn happens(&mut self, share: Share) -> bool {
+        // The upper 53 bits are all that a double holds.
+        ((self.draw() >> 11) as f64) < share.fraction() * (1_u64 << 53) as f64
+    }
+}

@@ -1,0 +1,137 @@
+//! What a simulation has shown.
+
+use semver::Version;
+
+use crate::fleet::share::Share;
+use crate::fleet::simulate::scenario::Scenario;
+use crate::fleet::simulate::server::Traffic;
+use crate::fleet::watch::Results;
+
+/// In seconds.
+const HOUR: u64 = 3600;
+/// Most lines of the table.
+const ROWS: u64 = 15;
+
+/// What a simulation has shown.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Run {
+    /// What could be run: at first what the fleet ran, last what was rolled out.
+    pub versions: Vec<Version>,
+    /// Seconds that were simulated.
+    pub end_s: u64,
+    /// Seconds between two lines of the table.
+    pub row_s: u64,
+    /// Seconds between two samples.
+    pub sample_s: u64,
+    /// The fleet over time.
+    pub samples: Vec<Sample>,
+    /// What the server did.
+    pub traffic: Traffic,
+    /// What of it were downloads, over time.
+    pub downloads: Downloads,
+    /// The stop, if there was one.
+    pub stop: Option<Stop>,
+    /// When 50, 90 and 99 % of the devices ran the release, in seconds.
+    pub reached: [Option<u64>; 3],
+    /// How many devices have started the release.
+    pub tried: u64,
+    /// On how many of them it failed.
+    pub failed: u64,
+    /// What the server's log says of that.
+    pub results: Results,
+    /// How many polls ended with a channel that the device refused.
+    pub refused: u64,
+}
+
+/// The fleet at one moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sample {
+    /// Seconds from the start.
+    pub at_s: u64,
+    /// Devices by what they run; then those that are under way to another version, and those that
+    /// fell back.
+    pub counts: Vec<u32>,
+    /// The share that may take the release.
+    pub share: Share,
+    /// What the server's log says.
+    pub results: Results,
+}
+
+/// The end of a roll-out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stop {
+    /// Seconds from the start.
+    pub at_s: u64,
+    /// Why, as the devices are told.
+    pub reason: String,
+}
+
+/// Bytes of downloads, by the interval between two samples in which they were sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Downloads {
+    every_s: u64,
+    bytes: Vec<u64>,
+}
+
+impl Run {
+    /// So that the picture is finer than the table.
+    const SAMPLES_A_ROW: u64 = 12;
+
+    pub(crate) fn new(scenario: &Scenario, versions: Vec<Version>) -> Self {
+        let hours = u64::from(scenario.days) * 24;
+        let fits = |row: &&u64| hours.div_ceil(**row) < ROWS;
+        let row_h = [1, 2, 3, 6, 12, 24]
+            .iter()
+            .find(fits)
+            .copied()
+            .unwrap_or(hours.div_ceil(ROWS * 24) * 24);
+        let (end_s, row_s) = (hours * HOUR, row_h * HOUR);
+        let sample_s = row_s / Self::SAMPLES_A_ROW;
+        Self {
+            versions,
+            end_s,
+            row_s,
+            sample_s,
+            samples: Vec::new(),
+            traffic: Traffic::default(),
+            downloads: Downloads { every_s: sample_s, bytes: vec![0; (end_s / sample_s) as usize] },
+            stop: None,
+            reached: [None; 3],
+            tried: 0,
+            failed: 0,
+            results: Results::default(),
+            refused: 0,
+        }
+    }
+}
+
+impl Downloads {
+    /// Adds a download, evenly from `from` to `to` (seconds). What comes after the end is not
+    /// counted.
+    pub(crate) fn spread(&mut self, from: u64, to: u64, bytes: u64) {
+        let lasts = u128::from((to - from).max(1));
+        let mut at = from;
+        loop {
+            let Some(slot) = self.bytes.get_mut((at / self.every_s) as usize) else { return };
+            let next = (at / self.every_s + 1) * self.every_s;
+            if to <= next {
+                *slot += (u128::from(bytes) * u128::from((to - at).max(1)) / lasts) as u64;
+                return;
+            }
+            *slot += (u128::from(bytes) * u128::from(next - at) / lasts) as u64;
+            at = next;
+        }
+    }
+
+    /// Bits a second in the busiest interval.
+    #[must_use]
+    pub fn peak_bits(&self) -> u64 {
+        self.bytes.iter().max().map_or(0, |bytes| bytes * 8 / self.every_s)
+    }
+
+    /// Seconds between two samples.
+    #[must_use]
+    pub fn every_s(&self) -> u64 {
+        self.every_s
+    }
+}

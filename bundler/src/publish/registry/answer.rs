@@ -1,0 +1,63 @@
+//! What comes of asking: small answers, where they lead, and why there is none.
+
+use std::io::Read;
+
+use ureq::Body;
+use ureq::http::header::LOCATION;
+use ureq::http::{HeaderMap, Response};
+
+use crate::publish::registry::error::{RegistryError, quoted};
+
+/// A whole answer of at most `limit` bytes.
+pub(crate) fn read_small(response: Response<Body>, limit: usize) -> Result<Vec<u8>, RegistryError> {
+    let mut bytes = Vec::new();
+    let body = response.into_body().into_reader();
+    body.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| broke_off(&error))?;
+    if bytes.len() > limit {
+        return Err(RegistryError::Server(format!(
+            "it sends more than {limit} bytes, which is more than that may have"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Why an answer has no end.
+pub(crate) fn broke_off(error: &std::io::Error) -> RegistryError {
+    RegistryError::Network(format!("the transfer broke off: {error}"))
+}
+
+/// Where a redirect or an upload leads.
+pub(crate) fn location(url: &str, headers: &HeaderMap) -> Result<String, RegistryError> {
+    let wrong = || RegistryError::Server("it leads to an address that cannot be used".to_owned());
+    let text = headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
+    if text.starts_with('/') && !text.starts_with("//") {
+        return Ok(format!("{}{text}", origin(url).ok_or_else(wrong)?));
+    }
+    origin(text).ok_or_else(wrong)?;
+    Ok(text.to_owned())
+}
+
+/// Scheme, host and port of an address.
+pub(crate) fn origin(url: &str) -> Option<&str> {
+    let start = ["https://", "http://"].into_iter().find(|scheme| url.starts_with(scheme))?.len();
+    let length = url[start..].find(['/', '?', '#']).unwrap_or(url.len() - start);
+    (length > 0).then(|| &url[..start + length])
+}
+
+/// Why there is no answer.
+pub(crate) fn broken(error: &ureq::Error) -> RegistryError {
+    match error {
+        ureq::Error::Timeout(what) => {
+            RegistryError::Network(format!("it does not get on in time ({what})"))
+        }
+        ureq::Error::RequireHttpsOnly(_) => RegistryError::Server(
+            "it leads from https to http, which anybody on the way could change".to_owned(),
+        ),
+        ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => RegistryError::Server(
+            format!("its answer cannot be used: {}", quoted(&error.to_string())),
+        ),
+        other => {
+            RegistryError::Network(format!("it cannot be reached: {}", quoted(&other.to_string())))
+        }
+    }
+}

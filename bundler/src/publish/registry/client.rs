@@ -1,0 +1,273 @@
+//! Asking a registry: who we are, redirects, time limits, and what its refusals mean.
+
+use std::io::Read;
+use std::time::Duration;
+
+use bundle::oci::{Challenge, Reference, token};
+use serde_json::Value;
+use ureq::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use ureq::http::request::Builder;
+use ureq::http::{HeaderMap, Method, Request, Response};
+use ureq::{Agent, AsSendBody, Body, SendBody};
+
+use crate::publish::registry::answer::{broken, location, origin, read_small};
+use crate::publish::registry::credentials::{Credentials, VARIABLE};
+use crate::publish::registry::error::{RegistryError, quoted};
+use crate::publish::registry::tls::tls;
+
+/// Until a connection stands, and until an answer begins.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Without a byte for so long, a transfer is given up.
+const IDLE: Duration = Duration::from_secs(30);
+/// Bytes per second that a transfer must have on the whole.
+const SLOWEST: u64 = 4 << 10;
+/// Most redirects of one request.
+const REDIRECTS: usize = 5;
+/// Most bytes of a token server's answer, and of what is read of a refusal.
+const SMALL: usize = 64 << 10;
+
+/// What we want to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rights {
+    /// Only read.
+    Pull,
+    /// Also write.
+    Push,
+}
+
+/// What a request carries.
+pub(crate) enum Content<'a> {
+    Nothing,
+    /// Bytes of a media type.
+    Bytes(&'a [u8], &'static str),
+    /// As many bytes as this.
+    Stream(&'a mut dyn Read, u64),
+}
+
+/// One repository of a registry.
+#[derive(Debug)]
+pub struct Registry {
+    pub(crate) at: Reference,
+    rights: Rights,
+    agent: Agent,
+    credentials: Option<Credentials>,
+    /// What it accepted last.
+    authorization: Option<String>,
+}
+
+impl Registry {
+    /// Prepares to ask `at`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The address has a password in it, or the credentials cannot be read.
+    pub fn open(at: &Reference, rights: Rights) -> Result<Self, RegistryError> {
+        if at.login.is_some() {
+            return Err(RegistryError::Login(format!(
+                "a password in a command can be seen by everybody on this machine; put it into \
+                    ${VARIABLE}"
+            )));
+        }
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .https_only(at.is_tls)
+            .max_redirects(0)
+            .user_agent(concat!("daruma-bundler/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding("identity")
+            .timeout_resolve(Some(ANSWER))
+            .timeout_connect(Some(ANSWER))
+            .timeout_recv_response(Some(ANSWER))
+            .timeout_per_read(Some(IDLE))
+            .timeout_per_write(Some(IDLE));
+        if at.is_tls {
+            config = config.tls_config(tls()?);
+        } else if at.to_string().starts_with("oci://") {
+            // On this very machine no proxy is asked.
+            config = config.proxy(None);
+        }
+        let credentials = Credentials::find(&at.host)?;
+        let agent = config.build().new_agent();
+        Ok(Self { at: at.clone(), rights, agent, credentials, authorization: None })
+    }
+
+    /// Sends a request to an address of this registry and follows where a GET or HEAD is redirected
+    /// to. `length`: bytes of the answer at most, for the time that it may take.
+    pub(crate) fn ask(
+        &mut self,
+        method: &Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        mut content: Content<'_>,
+        length: u64,
+    ) -> Result<Response<Body>, RegistryError> {
+        let (mut url, mut authorized) = (url.to_owned(), false);
+        let mut redirects = 0;
+        loop {
+            let is_own = origin(&url) == origin(&self.at.url(""));
+            let authorization = self.authorization.as_deref().filter(|_| is_own);
+            let response = self.send(method, &url, authorization, headers, &mut content, length)?;
+            let status = response.status().as_u16();
+            let may_repeat = !matches!(content, Content::Stream(..));
+            if status == 401 && is_own && !authorized && may_repeat {
+                self.authorize(response.headers())?;
+                authorized = true;
+            } else if matches!(status, 301 | 302 | 303 | 307 | 308)
+                && [Method::GET, Method::HEAD].contains(method)
+            {
+                redirects += 1;
+                if redirects > REDIRECTS {
+                    let line = format!(
+                        "it redirects more than {REDIRECTS} times; it seems to lead in a circle"
+                    );
+                    return Err(RegistryError::Server(line));
+                }
+                url = location(&url, response.headers())?;
+            } else {
+                return Ok(response);
+            }
+        }
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        url: &str,
+        authorization: Option<&str>,
+        headers: &[(&str, &str)],
+        content: &mut Content<'_>,
+        length: u64,
+    ) -> Result<Response<Body>, RegistryError> {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        // Each body is of another type.
+        match content {
+            Content::Nothing if *method == Method::POST => self.run(request, &[][..], 0, length),
+            Content::Nothing => self.run(request, (), 0, length),
+            Content::Bytes(bytes, media_type) => self.run(
+                request.header("content-type", *media_type),
+                *bytes,
+                bytes.len() as u64,
+                length,
+            ),
+            Content::Stream(stream, size) => {
+                let request = request.header("content-type", "application/octet-stream");
+                let request = request.header("content-length", *size);
+                self.run(request, SendBody::from_reader(stream), *size, length)
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        request: Builder,
+        body: impl AsSendBody,
+        size: u64,
+        length: u64,
+    ) -> Result<Response<Body>, RegistryError> {
+        let request =
+            request.body(body).map_err(|error| RegistryError::Server(error.to_string()))?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_send_body(Some(time(size)))
+            .timeout_recv_body(Some(time(length)))
+            .build();
+        self.agent.run(request).map_err(|error| broken(&error))
+    }
+
+    /// Does what the challenge of a refusal asks for; the next request will say who we are.
+    fn authorize(&mut self, headers: &HeaderMap) -> Result<(), RegistryError> {
+        let challenges: Vec<_> = headers
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| Challenge::parse(value.to_str().ok()?))
+            .collect();
+        let is_bearer = |challenge: &&Challenge| matches!(challenge, Challenge::Bearer { .. });
+        let challenge = challenges.iter().find(is_bearer).or_else(|| challenges.first());
+        self.authorization = Some(match challenge {
+            None => {
+                let line = "it wants to know who asks in a way that is none of Basic and Bearer";
+                return Err(RegistryError::Server(line.to_owned()));
+            }
+            Some(Challenge::Basic) => match &self.credentials {
+                Some(credentials) => credentials.basic(),
+                None => return Err(self.unknown()),
+            },
+            Some(bearer) => format!("Bearer {}", self.token(bearer)?),
+        });
+        Ok(())
+    }
+
+    fn token(&self, bearer: &Challenge) -> Result<String, RegistryError> {
+        let rights = match self.rights {
+            Rights::Pull => "pull",
+            Rights::Push => "pull,push",
+        };
+        let scope = format!("repository:{}:{rights}", self.at.name);
+        let url = bearer.token_url(&scope).unwrap_or_default();
+        if origin(&url).is_none() || self.at.is_tls && !url.starts_with("https://") {
+            let line = "it names a token server whose address cannot be used; a password is sent \
+                by https only";
+            return Err(RegistryError::Server(line.to_owned()));
+        }
+        let basic = self.credentials.as_ref().map(Credentials::basic);
+        let response = self.send(
+            &Method::GET,
+            &url,
+            basic.as_deref(),
+            &[],
+            &mut Content::Nothing,
+            SMALL as u64,
+        )?;
+        match response.status().as_u16() {
+            200 => {}
+            401 | 403 => return Err(self.unknown()),
+            status => {
+                return Err(RegistryError::Server(format!("its token server answered {status}")));
+            }
+        }
+        token(&read_small(response, SMALL)?)
+            .ok_or_else(|| RegistryError::Server("its token server gives no token".to_owned()))
+    }
+
+    fn unknown(&self) -> RegistryError {
+        RegistryError::Login(match self.credentials {
+            Some(_) => "user and password are not right for it".to_owned(),
+            None => format!(
+                "it wants to know who asks; set ${VARIABLE}=user:password, or run `docker login` \
+                    without a credential helper"
+            ),
+        })
+    }
+
+    /// The error that an answer is which is not what was asked for.
+    pub(crate) fn refused(&self, response: Response<Body>) -> RegistryError {
+        let status = response.status();
+        match status.as_u16() {
+            404 => return RegistryError::Missing,
+            401 | 403 => return self.unknown(),
+            _ => {}
+        }
+        let said = read_small(response, SMALL).ok().and_then(|body| {
+            let error = serde_json::from_slice::<Value>(&body).ok()?.get("errors")?.get(0)?.clone();
+            Some(format!(
+                ": {} {}",
+                quoted(error.get("code")?.as_str()?),
+                quoted(error.get("message")?.as_str()?)
+            ))
+        });
+        let line = format!("it answered {}{}", status.as_u16(), said.unwrap_or_default());
+        match status.as_u16() {
+            408 | 429 | 500..=599 => RegistryError::Network(line),
+            _ => RegistryError::Server(line),
+        }
+    }
+}
+
+fn time(bytes: u64) -> Duration {
+    ANSWER + Duration::from_secs(bytes / SLOWEST)
+}

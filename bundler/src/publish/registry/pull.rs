@@ -1,0 +1,157 @@
+//! From a registry into a folder or file.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use bundle::oci::{Artifact, ArtifactKind, Reference, Tag};
+use serde::Deserialize;
+use ureq::http::Method;
+use ureq::http::header::LINK;
+
+use crate::host::progress::size;
+use crate::publish::registry::answer::read_small;
+use crate::publish::registry::blobs::measure;
+use crate::publish::registry::client::{Content, Registry, Rights};
+use crate::publish::registry::error::RegistryError;
+use crate::publish::registry::newer::must_not_be_older;
+use crate::publish::repo::Repository;
+
+/// Most tags of a repository that are looked at.
+const TAGS: usize = 10_000;
+/// Most bytes of one list of tags.
+const PAGE: usize = 2 << 20;
+/// Most lists.
+const PAGES: usize = 100;
+
+/// Fetches one artifact into `output`. What it is was said by the registry: `daruma-bundler verify`
+/// says whether it is good.
+///
+/// # Errors
+/// There is none, it is none of Daruma's, or what comes is not what its manifest says.
+pub fn pull_file(from: &Reference, output: &Path) -> Result<String> {
+    let pulling = || format!("pulling {from}");
+    let tag =
+        from.tag.as_ref().ok_or_else(|| anyhow::anyhow!("{}: a tag is missing", pulling()))?;
+    if output.is_dir() {
+        bail!("{}: {} is a folder; name the file to write", pulling(), output.display());
+    }
+    let mut registry = Registry::open(from, Rights::Pull).with_context(pulling)?;
+    let artifact = registry.artifact(tag).with_context(pulling)?;
+    registry.fetch_file(&artifact, output).with_context(pulling)?;
+    Ok(format!("{}: {}\n", output.display(), size(artifact.size)))
+}
+
+/// Makes `output` what the repository in the registry is. What is there already is not fetched
+/// again, and nothing is removed.
+///
+/// # Errors
+/// As [`pull_file`], or the folder has a newer channel or root.
+pub fn pull_repository(from: &Reference, output: &Path) -> Result<String> {
+    let pulling = || format!("pulling {from}");
+    let mut registry = Registry::open(from, Rights::Pull).with_context(pulling)?;
+    let tags = registry.tags().with_context(pulling)?;
+    let mut files: Vec<(ArtifactKind, String, Tag)> = tags
+        .iter()
+        .filter_map(|tag| {
+            let path = tag.path()?;
+            Some((ArtifactKind::of_path(&path)?, path, tag.clone()))
+        })
+        .collect();
+    // In the order in which they are pushed: what is named is there before what names it.
+    files.sort();
+    if files.is_empty() {
+        bail!(
+            "{}: none of its {} tags is a repository's file; name one to pull it alone",
+            pulling(),
+            tags.len()
+        );
+    }
+    let repo = Repository::create(output)?;
+    let (mut fetched, mut bytes) = (0, 0);
+    for (kind, name, tag) in &files {
+        let pulling = || format!("pulling {}", from.with_tag(tag.clone()));
+        let artifact = registry.artifact(tag).with_context(pulling)?;
+        if artifact.kind != *kind {
+            bail!(RegistryError::Server(format!(
+                "{}: it is another kind of file than its tag says",
+                pulling()
+            )));
+        }
+        let path = repo.path(name);
+        let here = path.metadata().is_ok_and(|here| here.len() == artifact.size);
+        if here && measure(&path).with_context(pulling)?.0 == artifact.digest {
+            continue;
+        }
+        if kind.is_document() && path.exists() {
+            let (ours, theirs) =
+                (fs::read(&path).with_context(pulling)?, registry.document(&artifact));
+            must_not_be_older(*kind, &ours, &theirs.with_context(pulling)?)
+                .with_context(|| format!("{}: there is {}", pulling(), path.display()))?;
+        }
+        registry.fetch_file(&artifact, &path).with_context(pulling)?;
+        fetched += 1;
+        bytes += artifact.size;
+    }
+    let (there, others) = (files.len() - fetched, tags.len() - files.len());
+    let mut text = format!(
+        "{}: {fetched} files fetched ({}), {there} were there already\n",
+        output.display(),
+        size(bytes)
+    );
+    if others > 0 {
+        text.push_str(&format!("{others} other tags of {from} are no files of a repository\n"));
+    }
+    Ok(text)
+}
+
+impl Registry {
+    fn artifact(&mut self, tag: &Tag) -> Result<Artifact, RegistryError> {
+        let manifest = self.manifest(tag)?.ok_or(RegistryError::Missing)?;
+        Ok(Artifact::parse(&manifest)?)
+    }
+
+    /// All tags.
+    fn tags(&mut self) -> Result<Vec<Tag>, RegistryError> {
+        #[derive(Deserialize)]
+        struct List {
+            tags: Option<Vec<String>>,
+        }
+        let mut tags = Vec::new();
+        let mut url = self.at.url("tags/list?n=1000");
+        for _ in 0..PAGES {
+            let response = self.ask(&Method::GET, &url, &[], Content::Nothing, PAGE as u64)?;
+            if response.status().as_u16() != 200 {
+                return Err(self.refused(response));
+            }
+            let next =
+                response.headers().get(LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
+            let list: List =
+                serde_json::from_slice(&read_small(response, PAGE)?).map_err(|error| {
+                    RegistryError::Server(format!("its list of tags is none: {error}"))
+                })?;
+            // What is no tag cannot be asked for.
+            tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
+            if tags.len() > TAGS {
+                break;
+            }
+            // `</v2/NAME/tags/list?…>; rel="next"`: only ever further in the same list.
+            let path = next
+                .as_deref()
+                .and_then(|link| link.strip_prefix('<')?.split_once('>'))
+                .map(|(path, _)| path);
+            let here = format!("/v2/{}/", self.at.name);
+            match path.and_then(|path| path[path.find(&here)?..].strip_prefix(here.as_str())) {
+                Some(rest) if rest.starts_with("tags/list?") => url = self.at.url(rest),
+                _ => {
+                    tags.sort();
+                    tags.dedup();
+                    return Ok(tags);
+                }
+            }
+        }
+        Err(RegistryError::Server(format!(
+            "it has more than {TAGS} tags, or its list of them never ends"
+        )))
+    }
+}

@@ -1,0 +1,15 @@
+//! A repository: a folder that any web server serves as it is.
+//!
+//! Carrying it into a registry is left to `registry`. `docs/channels.md` says what lies where.
+//! Read `repository`, `publish`, `drafts`, then `place`.
+
+mod drafts;
+mod place;
+mod publish;
+mod repository;
+
+pub use drafts::{Change, RoleKey, RoleKeyId, RoleThreshold, finish, show, sign};
+pub use publish::{Offer, Published, Stage};
+pub use repository::{DRAFT, Repository, now};
+
+pub use crate::build::system::trusted::{ROOT, Trusted};

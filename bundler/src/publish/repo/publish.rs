@@ -1,0 +1,456 @@
+//! Putting a release into a channel, taking one out, and making the channel anew before it expires.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use bundle::channel::{
+    Channel, Delta, Facts, Kind, Later, Reason, Release, Rollout, Root, Signed, Verdict, decide,
+};
+use bundle::delta::limits;
+use bundle::{Bundle, ChannelName, Compatible, Keyring, Manifest, SecretKey, Sha256, Verified};
+use image_layout::{Disk, FileDisk};
+use semver::Version;
+
+use crate::host::progress::size;
+use crate::publish::repo::place::{partial, replace, take_place};
+use crate::publish::repo::repository::{BUNDLES, Repository, days, now};
+use crate::release::delta;
+use crate::release::image::open_verified;
+
+/// How far a release is let out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stage {
+    /// The share of devices in the end, 0 to 100.
+    pub percent: u8,
+    /// Hours over which it rises to that.
+    pub hours: u32,
+}
+
+/// What is to be published.
+#[derive(Debug)]
+pub struct Offer<'a> {
+    /// The bundle.
+    pub bundle: &'a Path,
+    /// The version that a device must run at least.
+    pub from_version: Option<Version>,
+    /// How far; `None`: a new release to everybody, one that is there already as it was.
+    pub stage: Option<Stage>,
+    /// From how many of the newest older releases there is to be a delta.
+    pub deltas: usize,
+    /// Whether a second, shorter one goes with each, for devices that grant it the memory.
+    pub with_kernel: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Published {
+    /// The channel as it is now.
+    pub channel: Channel,
+    /// The root document that it is under.
+    pub root: Root,
+    /// False: everything was there already.
+    pub changed: bool,
+}
+
+/// A channel that is being changed.
+struct Edit {
+    root: Root,
+    path: PathBuf,
+    before: Option<Channel>,
+    channel: Channel,
+}
+
+impl Edit {
+    /// Opens the channel `name`. `trust` takes one whose signatures do not count any more: after a
+    /// channel key was replaced, when a person has looked at it.
+    fn open(repo: &Repository, name: &ChannelName, trust: bool) -> Result<Self> {
+        let root = repo.root()?;
+        let path = repo.channel_path(name);
+        let reading = || format!("reading {}", path.display());
+        let before = match repo.read(&format!("{name}.channel.json"))? {
+            None => None,
+            Some(bytes) if trust => Some(
+                Channel::claimed(&Signed::parse(Kind::Channel, &bytes).with_context(reading)?)
+                    .with_context(reading)?,
+            ),
+            Some(bytes) => Some(Channel::open(&bytes, name, &root).with_context(reading)?),
+        };
+        let channel = before.clone().unwrap_or_else(|| Channel {
+            name: name.clone(),
+            serial: 0,
+            root: root.version,
+            issued: now(),
+            expires: now(),
+            releases: Vec::new(),
+            later: Later::default(),
+        });
+        Ok(Self { root, path, before, channel })
+    }
+
+    /// Signs and writes it with the next serial, if anything but its dates is new or `anew` is set.
+    fn close(mut self, keys: &[SecretKey], expires_days: u32, anew: bool) -> Result<Published> {
+        if let (Some(before), false) = (&self.before, anew)
+            && before.releases == self.channel.releases
+            && before.root == self.root.version
+        {
+            return Ok(Published { channel: self.channel, root: self.root, changed: false });
+        }
+        self.channel.serial += 1;
+        self.channel.root = self.root.version;
+        self.channel.issued = now();
+        self.channel.expires = self.channel.issued.after(days(expires_days));
+        let mut signed = self.channel.to_signed()?;
+        for key in keys {
+            signed.sign(key)?;
+        }
+        let bytes = signed.to_bytes();
+        // What a device will do with it.
+        let writing = || format!("signing {}", self.path.display());
+        let channel =
+            Channel::open(&bytes, &self.channel.name, &self.root).with_context(writing)?;
+        replace(&self.path, &bytes)?;
+        Ok(Published { channel, root: self.root, changed: true })
+    }
+}
+
+impl Repository {
+    /// Copies the bundle into the repository and puts it into the channel. Doing it again changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// A device would refuse the bundle or the channel, another bundle of that version is
+    /// published, or something cannot be written.
+    pub fn publish(
+        &self,
+        name: &ChannelName,
+        offer: &Offer<'_>,
+        keys: &[SecretKey],
+        expires_days: u32,
+    ) -> Result<Published> {
+        let mut edit = Edit::open(self, name, false)?;
+        let mut release = look(offer.bundle, &edit.root.roles.release)?;
+        release.from_version.clone_from(&offer.from_version);
+        let wanted = release.clone();
+        let releases = &mut edit.channel.releases;
+        let same = |other: &&mut Release| {
+            other.compatible == release.compatible
+                && other.version.cmp_precedence(&release.version).is_eq()
+        };
+        match releases.iter_mut().find(same) {
+            Some(old) if old.manifest_sha256 != release.manifest_sha256 => bail!(
+                "{} {} is published already as another build ({}); give the new one a higher \
+                    version",
+                old.compatible,
+                old.version,
+                old.build
+            ),
+            // A publish that is repeated by a script must not let out again what a person has
+            // stopped.
+            Some(Release { withdrawn: Some(reason), compatible, version, .. }) => bail!(
+                "{compatible} {version} is withdrawn ({reason}); give the mended build a higher \
+                    version"
+            ),
+            Some(old) => {
+                if offer.from_version.is_some() {
+                    old.from_version = release.from_version;
+                }
+                if let Some(stage) = offer.stage {
+                    old.rollout = rollout(stage, old.rollout.take());
+                }
+            }
+            None => {
+                release.rollout = offer.stage.and_then(|stage| rollout(stage, None));
+                releases.push(release);
+            }
+        }
+        // Once it is clear that it is wanted, and before the channel names it.
+        self.take_in(offer.bundle, &wanted, &edit.root.roles.release)?;
+        self.add_deltas(&mut edit.channel, &wanted, offer, &edit.root.roles.release)?;
+        edit.close(keys, expires_days, false)
+    }
+
+    /// Makes what is missing of the offer's deltas to `new` from the newest older releases of its
+    /// kind.
+    fn add_deltas(
+        &self,
+        channel: &mut Channel,
+        new: &Release,
+        offer: &Offer<'_>,
+        keyring: &Keyring,
+    ) -> Result<()> {
+        let is_older = |old: &&Release| {
+            old.compatible == new.compatible && old.version.cmp_precedence(&new.version).is_lt()
+        };
+        let mut older: Vec<Release> = channel.releases.iter().filter(is_older).cloned().collect();
+        older.sort_by(|a, b| b.version.cmp_precedence(&a.version));
+        for old in older.into_iter().take(offer.deltas) {
+            let releases = channel.releases.iter_mut();
+            let Some(release) =
+                releases.into_iter().find(|release| release.manifest_sha256 == new.manifest_sha256)
+            else {
+                continue;
+            };
+            let is_from_old = |delta: &Delta| delta.from == old.manifest_sha256;
+            let needs_more = |delta: &Delta| delta.memory_mib > limits::MEMORY;
+            let mut there = release.deltas.iter().filter(|delta| is_from_old(delta)).peekable();
+            if there.peek().is_some() && (!offer.with_kernel || there.any(needs_more)) {
+                continue;
+            }
+            // A small one that is there already comes out as the same bytes.
+            let made = self.make_deltas(&old, new, offer.with_kernel, keyring)?;
+            release.deltas.retain(|delta| !is_from_old(delta));
+            release.deltas.extend(made);
+        }
+        Ok(())
+    }
+
+    /// Makes the deltas between two bundles of the repository, and puts them beside them: the one
+    /// that every device can use first, because a device that knows nothing of memory takes the
+    /// first.
+    fn make_deltas(
+        &self,
+        old: &Release,
+        new: &Release,
+        with_kernel: bool,
+        keyring: &Keyring,
+    ) -> Result<Vec<Delta>> {
+        let (from, to) = (old.manifest_sha256.to_string(), new.manifest_sha256.to_string());
+        let stem = format!(
+            "{BUNDLES}/{}-{}-{}-{from:.12}-{to:.12}",
+            new.compatible, old.version, new.version
+        );
+        let names = [format!("{stem}.delta"), format!("{stem}.kernel.delta")];
+        let paths = names.each_ref().map(|name| self.path(name));
+        let making = || format!("making {}", paths[0].display());
+        fs::create_dir_all(self.path(BUNDLES)).with_context(making)?;
+        let (old_path, new_path) = (self.path(old.url.as_str()), self.path(new.url.as_str()));
+        let (small, kernel) = delta::write(
+            &old_path,
+            &new_path,
+            keyring,
+            &paths[0],
+            with_kernel.then_some(paths[1].as_path()),
+        )?;
+        eprint!("{}{}", small.to_text(), kernel.as_ref().map_or(String::new(), delta::kernel_text));
+        let kernel = kernel.and_then(Result::ok);
+        if kernel.as_ref().is_some_and(|kernel| kernel.bytes >= small.bytes) {
+            fs::remove_file(&paths[1]).with_context(making)?;
+        }
+        let shorter = kernel.filter(|kernel| kernel.bytes < small.bytes);
+        let made = names.iter().zip(&paths).zip([Some(small), shorter]);
+        let made = made.filter_map(|(place, summary)| Some((place, summary?.memory)));
+        made.map(|((name, path), memory_mib)| {
+            let bytes = fs::read(path).with_context(making)?;
+            Ok(Delta {
+                from: old.manifest_sha256,
+                url: name.parse().map_err(anyhow::Error::msg).with_context(making)?,
+                size: bytes.len() as u64,
+                sha256: Sha256::of(&bytes),
+                memory_mib,
+                later: Later::default(),
+            })
+        })
+        .collect()
+    }
+
+    /// Marks a release so that no device takes it any more.
+    ///
+    /// # Errors
+    /// There is no such release.
+    pub fn withdraw(
+        &self,
+        name: &ChannelName,
+        compatible: Option<&Compatible>,
+        version: &Version,
+        reason: &str,
+        keys: &[SecretKey],
+        expires_days: u32,
+    ) -> Result<Published> {
+        let mut edit = Edit::open(self, name, false)?;
+        let meant = |release: &&mut Release| {
+            release.version.cmp_precedence(version).is_eq()
+                && compatible.is_none_or(|c| release.compatible == *c)
+        };
+        let mut found: Vec<&mut Release> = edit.channel.releases.iter_mut().filter(meant).collect();
+        match found.as_mut_slice() {
+            [release] => release.withdrawn = Some(reason.to_owned()),
+            [] => bail!(
+                "the channel {name} has no release {version}; `jq .releases` shows what it has"
+            ),
+            several => {
+                let kinds: Vec<_> =
+                    several.iter().map(|release| release.compatible.as_str()).collect();
+                bail!(
+                    "the channel {name} has {version} for {}; say which with --compatible",
+                    kinds.join(", ")
+                )
+            }
+        }
+        edit.close(keys, expires_days, false)
+    }
+
+    /// Makes the channel anew with a later expiry, and under the newest root document.
+    ///
+    /// # Errors
+    /// It is not there, or not signed by the channel role and `trust` is not set.
+    pub fn renew(
+        &self,
+        name: &ChannelName,
+        keys: &[SecretKey],
+        expires_days: u32,
+        trust: bool,
+    ) -> Result<Published> {
+        let edit = Edit::open(self, name, trust)?;
+        if edit.before.is_none() {
+            bail!("there is no {}; publish a bundle first", edit.path.display());
+        }
+        edit.close(keys, expires_days, true)
+    }
+
+    /// Copies a bundle to its place, unless it lies there, and checks every byte of the copy.
+    fn take_in(&self, bundle: &Path, release: &Release, keyring: &Keyring) -> Result<()> {
+        let path = self.path(release.url.as_str());
+        let is_it = |path: &Path| -> Result<()> {
+            let there = open_verified(path, keyring)?;
+            let len =
+                fs::metadata(path).with_context(|| format!("reading {}", path.display()))?.len();
+            if there.manifest_sha256() != release.manifest_sha256 || len != release.size {
+                bail!("{} has changed while it was being published", bundle.display());
+            }
+            Ok(())
+        };
+        if path.exists() && is_it(&path).is_ok() {
+            return Ok(());
+        }
+        let copying = || format!("copying {} to {}", bundle.display(), path.display());
+        fs::create_dir_all(self.path(BUNDLES)).with_context(copying)?;
+        let partial = partial(&path);
+        let copy = || fs::copy(bundle, &partial).and_then(|_| File::open(&partial)?.sync_all());
+        if let Err(error) = copy().with_context(copying).and_then(|()| is_it(&partial)) {
+            let _ = fs::remove_file(&partial);
+            return Err(error.context(format!("publishing {}", bundle.display())));
+        }
+        take_place(&partial, &path).with_context(copying)
+    }
+}
+
+/// What a signed bundle is, as a release.
+fn look(bundle: &Path, keyring: &Keyring) -> Result<Release> {
+    let disk = FileDisk::open_read_only(bundle)
+        .with_context(|| format!("opening the bundle {}", bundle.display()))?;
+    let bytes = disk.size().with_context(|| format!("reading {}", bundle.display()))?;
+    let publishing = || format!("publishing {}", bundle.display());
+    let verified = Bundle::open(disk, keyring).with_context(publishing)?;
+    let Manifest { update, bundle, .. } = verified.manifest();
+    Ok(Release {
+        compatible: update.compatible.clone(),
+        version: update.version.clone(),
+        build: update.build.clone(),
+        manifest_sha256: verified.manifest_sha256(),
+        url: url(&verified).parse().map_err(anyhow::Error::msg).with_context(publishing)?,
+        size: bytes,
+        tail: bytes - bundle.size,
+        from_version: None,
+        deltas: Vec::new(),
+        rollout: None,
+        withdrawn: None,
+        later: Later::default(),
+    })
+}
+
+/// Named after the manifest's hash too: a cache between can never give another one under the same
+/// name.
+fn url(verified: &Verified<FileDisk>) -> String {
+    let update = &verified.manifest().update;
+    let hash: Sha256 = verified.manifest_sha256();
+    format!("{BUNDLES}/{}-{}-{:.12}.daruma", update.compatible, update.version, hash.to_string())
+}
+
+/// A stage that is repeated goes on; to everybody at once is no roll-out.
+fn rollout(stage: Stage, old: Option<Rollout>) -> Option<Rollout> {
+    let Stage { percent, hours } = stage;
+    match old {
+        Some(old) if (old.percent, old.hours) == (percent, hours) => Some(old),
+        _ if (percent, hours) == (100, 0) => None,
+        _ => Some(Rollout { start: now(), hours, percent, later: Later::default() }),
+    }
+}
+
+impl Published {
+    /// What devices will see.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let Channel { name, serial, root, expires, releases, .. } = &self.channel;
+        let unchanged =
+            if self.changed { "" } else { " (nothing to do: all of this was there already)" };
+        // Writing to a String cannot fail.
+        let mut text = format!(
+            "channel {name}, serial {serial}, root version {root}, expires {expires}{unchanged}\n"
+        );
+        let mut sorted: Vec<&Release> = releases.iter().collect();
+        sorted.sort_by(|a, b| (&a.compatible, &a.version).cmp(&(&b.compatible, &b.version)));
+        for release in sorted {
+            let _ = writeln!(
+                text,
+                "{} {} (build {}, {}): {}; a device that runs it {}",
+                release.compatible,
+                release.version,
+                release.build,
+                size(release.size),
+                state(release),
+                self.fate(release)
+            );
+        }
+        text
+    }
+
+    /// What a device that runs `release` does.
+    fn fate(&self, release: &Release) -> String {
+        let nothing = Version::new(0, 0, 0);
+        let facts = Facts {
+            id: "",
+            compatible: &release.compatible,
+            version: &release.version,
+            manifest: Some(release.manifest_sha256),
+            floor: &nothing,
+            quarantine: &[],
+            delta_memory_mib: limits::MEMORY,
+            seen_serial: 0,
+            now: now(),
+        };
+        let decision = decide(&self.channel, &self.root, &facts);
+        let coming = decision.passed_over.iter().find_map(|passed| match passed.reason {
+            Reason::NotItsTurn(Some(turn)) => {
+                Some(format!("goes to {} by {turn} at the latest", passed.release.version))
+            }
+            Reason::NotItsTurn(None) => {
+                Some(format!("goes to {} if it is among the share", passed.release.version))
+            }
+            _ => None,
+        });
+        match (coming, decision.verdict) {
+            (_, Verdict::Refuse(error)) => format!("refuses the channel: {error}"),
+            (Some(coming), Verdict::Install(other, _)) => {
+                format!("{coming}, else to {}", other.version)
+            }
+            (Some(coming), Verdict::Nothing) => coming,
+            (None, Verdict::Install(other, _)) => format!("goes to {}", other.version),
+            (None, Verdict::Nothing) => "stays".to_owned(),
+        }
+    }
+}
+
+fn state(release: &Release) -> String {
+    match (&release.withdrawn, &release.rollout) {
+        (Some(reason), _) => format!("withdrawn ({reason})"),
+        (None, None) => "for everybody".to_owned(),
+        (None, Some(Rollout { start, hours: 0, percent, .. })) => {
+            format!("for {percent} % from {start}")
+        }
+        (None, Some(Rollout { start, hours, percent, .. })) => {
+            format!("rising to {percent} % within {hours} h from {start}")
+        }
+    }
+}

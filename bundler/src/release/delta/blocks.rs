@@ -1,0 +1,127 @@
+//! The blocks of images: where they lie, and what they hold.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+use bundle::delta::{Packing, Source, limits};
+use bundle::{Sha256, SlotChunks, StoredSquashfs, Verity, verity_tree_size};
+use image_layout::Disk;
+
+use crate::build::squash::{self, blocks};
+use crate::host::progress::Progress;
+use crate::release::delta::similar::Similar;
+use crate::release::part::Part;
+
+/// The first bytes of a zstd frame.
+pub(crate) const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
+/// What is not a block of a SquashFS is cut into pieces of this many bytes.
+const PIECE: u64 = 128 << 10;
+
+/// A piece of an image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Content of files, perhaps compressed.
+    Data,
+    /// The whole dm-verity tree.
+    Tree,
+}
+
+impl Block {
+    /// All blocks of an image, in their order. None goes over the beginning or the end of `frame`.
+    pub(crate) fn all(
+        image: &Part,
+        verity: Option<&Verity>,
+        frame: Option<&Range<u64>>,
+    ) -> Result<Vec<Self>> {
+        let size = image.size()?;
+        let tree = verity.map_or(0, |verity| verity_tree_size(verity.size));
+        let tree = if (1..=limits::TREE).contains(&tree) { tree } else { 0 };
+        let data = verity.filter(|_| tree > 0).map_or(size, |verity| verity.size);
+        let mut cuts = match StoredSquashfs::list(image) {
+            Ok(files) => SlotChunks::boot_boundaries(image, &files)?,
+            // Not a boot image. Or no SquashFS at all (in tests): one piece after the other.
+            Err(_) => blocks::read(image).unwrap_or_default(),
+        };
+        cuts.extend(frame.iter().flat_map(|frame| [frame.start, frame.end]));
+        let mut blocks = Vec::new();
+        let mut offset = 0;
+        let mut pieces = |offset: &mut u64, end: u64, most: u64, kind| {
+            while *offset < end {
+                let len = (end - *offset).min(most) as u32; // at most 128 KiB, or the limit of a tree
+                blocks.push(Self { offset: *offset, len, kind });
+                *offset += u64::from(len);
+            }
+        };
+        for &end in cuts.range(..data).chain([&data]) {
+            pieces(&mut offset, end, PIECE, Kind::Data);
+        }
+        pieces(&mut offset, data + tree, limits::TREE, Kind::Tree);
+        pieces(&mut offset, size, PIECE, Kind::Data);
+        Ok(blocks)
+    }
+
+    /// The bytes of the block, as they lie.
+    pub(crate) fn read(&self, image: &Part) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len as usize];
+        image.read_at(&mut bytes, self.offset)?;
+        Ok(bytes)
+    }
+}
+
+/// What `bytes` hold, and how.
+pub(crate) fn content(bytes: Vec<u8>) -> (Vec<u8>, Packing) {
+    if bytes.starts_with(&FRAME)
+        && let Ok(content) = zstd::bulk::decompress(&bytes, limits::BLOCK as usize)
+        && !content.is_empty()
+    {
+        return (content, Packing::Zstd(squash::LEVEL));
+    }
+    (bytes, Packing::Stored)
+}
+
+/// The blocks of the old images.
+#[derive(Debug)]
+pub(crate) struct OldBlocks {
+    /// What a dictionary can be made of.
+    pub(crate) sources: Vec<Source>,
+    /// Where bytes lie: image and offset.
+    pub(crate) places: HashMap<Sha256, (u8, u64)>,
+    pub(crate) similar: Similar,
+}
+
+impl OldBlocks {
+    pub(crate) fn read(images: &[Part; 2], frame: Option<&Range<u64>>) -> Result<Self> {
+        let total = images.iter().map(|image| image.size().unwrap_or(0)).sum();
+        let progress = Progress::bytes("Reading the old bundle", total);
+        let (mut sources, mut places, mut similar) =
+            (Vec::new(), HashMap::new(), Similar::default());
+        for (image, part) in (0..).zip(images) {
+            for block in Block::all(part, None, frame.filter(|_| image == 0))? {
+                let bytes = block.read(part).context("reading the old bundle")?;
+                progress.advance(bytes.len() as u64);
+                places.entry(Sha256::of(&bytes)).or_insert((image, block.offset));
+                let (content, packing) = content(bytes);
+                similar.add(sources.len() as u32, &content); // a bundle has less than 2^28 pieces
+                let len = content.len() as u32; // at most 1 MiB
+                sources.push(Source {
+                    image,
+                    offset: block.offset,
+                    packed: block.len,
+                    len,
+                    packing,
+                });
+            }
+        }
+        similar.finish();
+        progress.done(&format!("{} blocks", sources.len()));
+        Ok(Self { sources, places, similar })
+    }
+}

@@ -1,0 +1,209 @@
+//! Neighbouring blocks that have the same fate, and the records that they become.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result};
+use bundle::Sha256;
+use bundle::delta::{Output, Patch, Recompressor, Record, limits};
+use image_layout::Disk;
+
+use crate::host::progress::Progress;
+use crate::release::delta::blocks::{Block, Kind, OldBlocks, content};
+use crate::release::delta::mix::mix;
+use crate::release::part::Part;
+
+/// Neighbouring blocks of a new image.
+#[derive(Debug)]
+pub(crate) struct Group {
+    offset: u64,
+    /// Bytes in the image.
+    len: u64,
+    fate: Fate,
+}
+
+#[derive(Debug)]
+enum Fate {
+    /// The old images have it: image, offset.
+    Copy(u8, u64),
+    /// Made of old blocks; each with its bytes in the image.
+    Patch(Vec<(Block, Output)>),
+    Literal,
+    Tree,
+}
+
+/// A record, its bytes in the delta, and how many bytes of the image it makes.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) record: Record,
+    pub(crate) packed: Vec<u8>,
+    pub(crate) made: u64,
+}
+
+impl Group {
+    /// Bytes that the group has in the image.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.len
+    }
+
+    /// Puts `blocks` into groups. `strange` counts bytes of blocks that the zstd of this program
+    /// does not make again.
+    pub(crate) fn form(
+        image: &Part,
+        blocks: Vec<Block>,
+        old: &OldBlocks,
+        strange: &mut u64,
+    ) -> Result<Vec<Self>> {
+        let progress = Progress::bytes("Looking at the new blocks", image.size()?);
+        let mut groups: Vec<Self> = Vec::new();
+        let mut recompressor = Recompressor::new();
+        let mut again = Vec::new();
+        // Bytes of content in the group that is growing.
+        let mut taken = 0;
+        for block in blocks {
+            let bytes = block.read(image)?;
+            progress.advance(bytes.len() as u64);
+            let fate = match old.places.get(&Sha256::of(&bytes)) {
+                Some(&(image, offset)) => Fate::Copy(image, offset),
+                None if block.kind == Kind::Tree => Fate::Tree,
+                None => {
+                    let (content, packing) = content(bytes.clone());
+                    let output = Output { len: content.len() as u32, packing }; // at most 1 MiB
+                    again.clear();
+                    recompressor.pack(&content, &[output], &mut again)?;
+                    if again == bytes {
+                        Fate::Patch(vec![(block, output)])
+                    } else {
+                        *strange += bytes.len() as u64;
+                        Fate::Literal
+                    }
+                }
+            };
+            let len = u64::from(block.len);
+            match (groups.last_mut().map(|group| (&mut group.fate, &mut group.len)), fate) {
+                (Some((Fate::Copy(image, offset), group_len)), Fate::Copy(next_image, next))
+                    if next_image == *image && next == *offset + *group_len =>
+                {
+                    *group_len += len;
+                }
+                (Some((Fate::Literal, group_len)), Fate::Literal)
+                    if *group_len + len <= u64::from(limits::LITERAL) =>
+                {
+                    *group_len += len;
+                }
+                (Some((Fate::Patch(members), group_len)), Fate::Patch(new))
+                    if taken + new[0].1.len as usize <= limits::CONTENT =>
+                {
+                    taken += new[0].1.len as usize;
+                    *group_len += len;
+                    members.extend(new);
+                }
+                (_, fate) => {
+                    if let Fate::Patch(new) = &fate {
+                        taken = new[0].1.len as usize;
+                    }
+                    groups.push(Self { offset: block.offset, len, fate });
+                }
+            }
+        }
+        progress.done(&format!("{} groups", groups.len()));
+        Ok(groups)
+    }
+
+    /// The records of the group.
+    fn steps(&self, image: &Part, old_images: &[Part; 2], old: &OldBlocks) -> Result<Vec<Step>> {
+        let step = |record: Record, made| -> Result<Step> {
+            let packed = record.encode()?;
+            Ok(Step { record, packed, made })
+        };
+        let literals = || -> Result<Vec<Step>> {
+            let mut steps = Vec::new();
+            let mut offset = self.offset;
+            while offset < self.offset + self.len {
+                let len = (self.offset + self.len - offset).min(u64::from(limits::LITERAL));
+                let mut bytes = vec![0; len as usize]; // at most 1 MiB
+                image.read_at(&mut bytes, offset)?;
+                steps.push(step(Record::Literal(bytes), len)?);
+                offset += len;
+            }
+            Ok(steps)
+        };
+        match &self.fate {
+            Fate::Copy(image, offset) => Ok(vec![step(
+                Record::Copy { image: *image, offset: *offset, len: self.len },
+                self.len,
+            )?]),
+            Fate::Tree => Ok(vec![step(Record::Tree, self.len)?]),
+            Fate::Literal => literals(),
+            Fate::Patch(members) => {
+                let literals = literals()?;
+                let Some(patch) = patch(members, image, old_images, old)? else {
+                    return Ok(literals);
+                };
+                let patch = step(Record::Patch(patch), self.len)?;
+                let whole: usize = literals.iter().map(|step| step.packed.len()).sum();
+                Ok(if patch.packed.len() < whole { vec![patch] } else { literals })
+            }
+        }
+    }
+}
+
+/// How `members` are made of old blocks; `None` if there are none that are like them.
+fn patch(
+    members: &[(Block, Output)],
+    image: &Part,
+    old_images: &[Part; 2],
+    old: &OldBlocks,
+) -> Result<Option<Patch>> {
+    let mut new = Vec::new();
+    for (block, _) in members {
+        new.extend(content(block.read(image)?).0);
+    }
+    let chosen = old
+        .similar
+        .choose(&new, limits::DICTIONARY, |block| old.sources[block as usize].len as usize);
+    if chosen.is_empty() {
+        return Ok(None);
+    }
+    let dictionary: Vec<_> = chosen.iter().map(|block| old.sources[*block as usize]).collect();
+    let mut bytes = Vec::new();
+    for source in &dictionary {
+        let block = Block { offset: source.offset, len: source.packed, kind: Kind::Data };
+        bytes.extend(content(block.read(&old_images[usize::from(source.image)])?).0);
+    }
+    let mix = mix(&bytes, &new)?.pack()?;
+    let outputs = members.iter().map(|(_, output)| *output).collect();
+    Ok(Some(Patch { dictionary, mix, outputs }))
+}
+
+/// The records of all groups, in their order, made on all processors.
+pub(crate) fn encode(
+    groups: &[Group],
+    image: &Part,
+    old_images: &[Part; 2],
+    old: &OldBlocks,
+    progress: &Progress,
+) -> Result<Vec<Vec<Step>>> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(groups.len()));
+    let work = || -> Result<()> {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(group) = groups.get(index) else { return Ok(()) };
+            let steps = group.steps(image, old_images, old)?;
+            progress.advance(group.len);
+            done.lock().ok().context("a thread failed")?.push((index, steps));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(_) => anyhow::bail!("a thread failed"),
+        })
+    })?;
+    let mut done = done.into_inner().ok().context("a thread failed")?;
+    done.sort_unstable_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, steps)| steps).collect())
+}

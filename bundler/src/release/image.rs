@@ -1,0 +1,100 @@
+//! From a bundle to a disk image that boots: the bundle's images in slot A, GRUB and a fresh
+//! environment.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use bundle::{Bundle, Keyring, Verified};
+use grub_env::{
+    BootState, Env, GRUB_CFG, GRUB_CFG_PATH, GRUB_MODULES_BIOS, GRUB_MODULES_EFI, GRUBENV_BAK_PATH,
+    GRUBENV_PATH,
+};
+use image_layout::{FactoryImage, FileDisk, Layout, convert_to_qcow2};
+
+use crate::host::progress::{Progress, size};
+
+/// Opens a bundle and checks its signature, its tables and every byte.
+///
+/// # Errors
+/// See [`bundle::BundleError`].
+pub fn open_verified(path: &Path, keyring: &Keyring) -> Result<Verified<FileDisk>> {
+    let disk = FileDisk::open_read_only(path)
+        .with_context(|| format!("opening the bundle {}", path.display()))?;
+    let checking = || format!("verifying the bundle {}", path.display());
+    let verified = Bundle::open(disk, keyring).with_context(checking)?;
+    let total = verified.manifest().images.values().map(|image| image.size).sum();
+    let progress = Progress::bytes(&format!("Verifying {}", path.display()), total);
+    verified.verify_payload(&mut |bytes| progress.advance(bytes)).with_context(checking)?;
+    progress.done("whole and signed");
+    Ok(verified)
+}
+
+/// Writes the disk image; its format is that of `out`'s name, `.raw` or `.qcow2`.
+///
+/// # Errors
+/// A bundle that is refused, an image that does not fit its partition, a missing or failing host
+/// tool.
+pub fn write(
+    bundle: &Path,
+    keyring: &Keyring,
+    layout: Layout,
+    epoch: u64,
+    out: &Path,
+) -> Result<()> {
+    let qcow2 = match out.extension().and_then(|extension| extension.to_str()) {
+        Some("raw" | "img") => false,
+        Some("qcow2") => true,
+        _ => bail!("the disk image {} must be called *.raw or *.qcow2", out.display()),
+    };
+    let verified = open_verified(bundle, keyring)?;
+    let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let work = tempfile::Builder::new().prefix(".daruma-image-").tempdir_in(dir);
+    let work = work.with_context(|| format!("making a temporary folder in {}", dir.display()))?;
+    let (boot, root) = (work.path().join("boot.img"), work.path().join("root.img"));
+    extract(&verified, "boot", &boot)?;
+    extract(&verified, "root", &root)?;
+
+    let mut env = Env::new();
+    BootState::factory().apply_to(&mut env);
+    let block = env.encode();
+    let update = &verified.manifest().update;
+    let image = FactoryImage {
+        layout,
+        boot: &boot,
+        root: &root,
+        // Every boot image can start recovery; the command line says which job daruma-init has.
+        recovery: &boot,
+        esp_files: &[
+            (GRUB_CFG_PATH, GRUB_CFG.as_bytes()),
+            (GRUBENV_PATH, &block),
+            (GRUBENV_BAK_PATH, &block),
+        ],
+        early_grub_cfg: None,
+        grub_modules_bios: GRUB_MODULES_BIOS,
+        grub_modules_efi: GRUB_MODULES_EFI,
+        seed: &format!("{}/{}", update.compatible, update.build),
+        epoch,
+    };
+    let progress = Progress::steps(&format!("Writing {}", out.display()), 0);
+    let raw = if qcow2 { work.path().join("disk.raw") } else { out.to_owned() };
+    image.write_raw(&raw).with_context(|| format!("making the disk image {}", out.display()))?;
+    if qcow2 {
+        convert_to_qcow2(&raw, out)
+            .with_context(|| format!("making the disk image {}", out.display()))?;
+    }
+    progress.done(&format!("a disk of {}", size(layout.disk_size())));
+    Ok(())
+}
+
+fn extract(verified: &Verified<FileDisk>, name: &str, out: &Path) -> Result<()> {
+    let writing = || format!("extracting {name} to {}", out.display());
+    let mut file = File::create(out).with_context(writing)?;
+    let mut buf = Vec::new();
+    for index in 0..verified.chunks(name).len() {
+        verified.read_chunk(name, index, &mut buf).with_context(writing)?;
+        file.write_all(&buf).with_context(writing)?;
+    }
+    Ok(())
+}
