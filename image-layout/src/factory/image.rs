@@ -6,14 +6,14 @@ use std::path::Path;
 
 use uuid::{Uuid, uuid};
 
-use crate::aside::Aside;
-use crate::gpt::{
+use crate::factory::aside::Aside;
+use crate::factory::{grub_image, sparse, var};
+use crate::fat::esp;
+use crate::partition::gpt::{
     BACKUP_SECTORS, ENTRIES_BYTES, ENTRY_BYTES, Entry, Header, PRIMARY_ENTRIES, SECTOR,
 };
-use crate::{
-    ALIGNMENT, EARLY_GRUB_CFG, Extent, ImageError, Layout, esp, grub_image, partition_type, sparse,
-    var,
-};
+use crate::partition::partition_type;
+use crate::{ALIGNMENT, EARLY_GRUB_CFG, Extent, ImageError, Layout};
 
 /// Name space of the GUIDs: a UUIDv5 is made of this and of "seed/what".
 const NAME_SPACE: Uuid = uuid!("5f0b3c1e-6a3c-4bd0-9a0e-0d6a7f3f9d11");

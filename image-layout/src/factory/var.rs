@@ -6,7 +6,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use crate::ImageError;
-use crate::host_tool::HostTool;
+use crate::factory::host_tool::HostTool;
 
 /// Named one by one: what a release of e2fsprogs or a host's mke2fs.conf takes for granted differs,
 /// and a filesystem that grows needs `resize_inode` and `64bit`.
@@ -53,7 +53,7 @@ pub(crate) fn make(
         "-J",
         &journal,
         "-L",
-        crate::label::VAR,
+        crate::partition::label::VAR,
         "-U",
         &uuid,
         "-E",

@@ -1,6 +1,7 @@
 //! Sizes of the partitions, and where that puts each of them.
 
-use crate::{PartitionTable, label};
+use crate::PartitionTable;
+use crate::partition::label;
 
 /// Partitions start and end on multiples of this many bytes (1 MiB): every eMMC erase block, SSD
 /// page and RAID stripe in common use divides it.

@@ -1,5 +1,5 @@
 //! The skeleton of a FAT32 volume: boot sectors, FATs, runs of clusters. What is in it is
-//! [`crate::esp`]'s.
+//! [`crate::fat::esp`]'s.
 
 use std::io;
 

@@ -3,7 +3,7 @@
 
 use uuid::{Uuid, uuid};
 
-use crate::label;
+use crate::partition::label;
 
 /// GRUB's own type: the BIOS boot partition, where the core image lies without a filesystem.
 pub(crate) const BIOS_BOOT: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::fat32::{ROOT, Volume};
+use crate::fat::volume::{ROOT, Volume};
 
 /// Bytes of a directory entry.
 const ENTRY: usize = 32;

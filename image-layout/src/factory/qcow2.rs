@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::ImageError;
-use crate::aside::Aside;
-use crate::host_tool::HostTool;
+use crate::factory::aside::Aside;
+use crate::factory::host_tool::HostTool;
 
 /// Converts the raw image `raw` to a qcow2 (version 3) at `out`, which appears whole or not at all.
 ///

@@ -5,11 +5,12 @@ use std::io;
 
 use uuid::{Builder, Uuid};
 
-use crate::gpt::{
+use crate::partition::gpt::{
     BACKUP_SECTORS, ENTRY_BYTES, Entry, Header, PRIMARY_END, PRIMARY_ENTRIES, SECTOR,
 };
-use crate::table::{reading, writing};
-use crate::{ALIGNMENT, Disk, PartitionTable, TableCopy, TableError, label};
+use crate::partition::label;
+use crate::partition::table::{reading, writing};
+use crate::{ALIGNMENT, Disk, PartitionTable, TableCopy, TableError};
 
 /// How `var` has grown; sizes and the offset are in bytes.
 ///

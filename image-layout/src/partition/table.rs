@@ -5,7 +5,7 @@ use std::io;
 use uuid::Uuid;
 
 use crate::Disk;
-use crate::gpt::{
+use crate::partition::gpt::{
     BACKUP_SECTORS, ENTRIES_BYTES, ENTRY_BYTES, ENTRY_SECTORS, Entry, Header, PRIMARY_ENTRIES,
     SECTOR,
 };
@@ -15,7 +15,7 @@ use crate::gpt::{
 pub struct Partition {
     /// GPT number, from 1: `gpt2` in GRUB, `p2` or `2` at the end of a Linux device name
     pub number: u32,
-    /// Partition label, one of [`crate::label::ALL`] on a Daruma device
+    /// Partition label, one of [`crate::partition::label::ALL`] on a Daruma device
     pub label: String,
     /// What the partition is for
     pub type_guid: Uuid,

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::ImageError;
-use crate::aside::Aside;
-use crate::gpt::{SECTOR, protective_mbr};
-use crate::host_tool::{HostTool, require_file};
+use crate::factory::aside::Aside;
+use crate::factory::host_tool::{HostTool, require_file};
+use crate::partition::gpt::{SECTOR, protective_mbr};
 
 /// What a core image does before grub.cfg, unless [`crate::FactoryImage::early_grub_cfg`] says
 /// otherwise.

@@ -1,0 +1,13 @@
+//! The factory image: a disk that boots, made on the build host by an ordinary user.
+//!
+//! Where the partitions lie is left to `partition`, and the images of slot A to the bundler.
+//! Read `image`, then what it is made of: `grub_image`, `var`, `sparse`; then `qcow2`, and below
+//! them `host_tool` and `aside`.
+
+pub(crate) mod aside;
+pub(crate) mod grub_image;
+pub(crate) mod host_tool;
+pub(crate) mod image;
+pub(crate) mod qcow2;
+pub(crate) mod sparse;
+pub(crate) mod var;
