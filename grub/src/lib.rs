@@ -8,57 +8,21 @@
 //! [`choose_disk`] finds the one that GRUB started from. `docs/boot-protocol.md` tells the whole
 //! story.
 
-mod aligned;
-mod choice;
 mod env;
-mod fat;
-mod heal;
-mod recovery;
+mod script;
 mod started_disk;
 mod state;
 mod store;
-mod transition;
 
-pub use choice::{Choice, Copy, choose};
 pub use env::{Env, EnvError};
+pub use script::{
+    GRUB_CFG, GRUB_CFG_PATH, GRUB_MODULES_BIOS, GRUB_MODULES_EFI, GRUBENV_BAK_PATH, GRUBENV_PATH,
+};
 pub use started_disk::{
     BOOTED, By, Candidate, Certainty, Counted, DiskRecord, Evidence, PLACE, RootHash, Told,
     choose as choose_disk,
 };
-pub use state::{BootState, COMMITTED_TRIES, Selection, SlotState, TRIAL_TRIES};
-pub use store::{EnvStore, Loaded};
-pub use transition::TransitionError;
-
-/// The script that GRUB runs on every boot, from [`GRUB_CFG_PATH`] of the EFI system partition.
-///
-/// It expects `root` to be that partition, such as `hd0,gpt2`, finds the other partitions on the
-/// same disk by their numbers, and needs the modules of [`GRUB_MODULES_BIOS`] or
-/// [`GRUB_MODULES_EFI`] in the core image.
-pub const GRUB_CFG: &str = include_str!("grub.cfg");
-
-/// Where [`GRUB_CFG`] lies on the EFI system partition.
-pub const GRUB_CFG_PATH: &str = "grub/grub.cfg";
-/// Where the environment block lies on the EFI system partition.
-pub const GRUBENV_PATH: &str = "grub/grubenv";
-/// Where its second copy lies, which is always written first.
-pub const GRUBENV_BAK_PATH: &str = "grub/grubenv.bak";
-
-/// What every platform's core image holds, between what only one of them has. Everything that
-/// `grub.cfg` needs is in the core image, so no module is ever read from a disk.
-macro_rules! grub_modules {
-    ([$($before:literal),*], [$($after:literal),*]) => {
-        &[
-            $($before,)*
-            "part_gpt", "fat", "squash4", "gzio", "normal", "configfile", "test", "echo", "eval", "regexp", "loadenv",
-            "hashsum", "gcry_sha256", "datehook", "sleep", "reboot", "boot", "linux", "serial", "terminal", "minicmd",
-            "ls", "cat", "probe",
-            $($after,)*
-        ]
-    };
-}
-
-/// Modules for `grub-mkimage -O i386-pc`.
-pub const GRUB_MODULES_BIOS: &[&str] = grub_modules!(["biosdisk"], []);
-
-/// Modules for `grub-mkimage -O x86_64-efi`.
-pub const GRUB_MODULES_EFI: &[&str] = grub_modules!([], ["efi_gop", "efi_uga"]);
+pub use state::boot::{BootState, COMMITTED_TRIES, Selection, SlotState, TRIAL_TRIES};
+pub use state::choice::{Choice, Copy, choose};
+pub use state::transition::TransitionError;
+pub use store::copies::{EnvStore, Loaded};

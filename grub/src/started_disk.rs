@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::env::Env;
-use crate::state::BootState;
-use crate::store::EnvStore;
+use crate::state::boot::BootState;
+use crate::store::copies::EnvStore;
 
 /// The variable of the environment in which GRUB notes when it started something, for the disk that
 /// it started from.

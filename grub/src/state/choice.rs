@@ -3,8 +3,8 @@
 use image_layout::Slot;
 
 use crate::env::Env;
-use crate::state::{BootState, Selection, try_name};
-use crate::{GRUBENV_BAK_PATH, GRUBENV_PATH};
+use crate::script::{GRUBENV_BAK_PATH, GRUBENV_PATH};
+use crate::state::boot::{BootState, Selection, try_name};
 
 /// One of the two copies of the environment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

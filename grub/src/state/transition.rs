@@ -3,7 +3,7 @@
 use image_layout::Slot;
 use thiserror::Error;
 
-use crate::state::{BootState, SlotState};
+use crate::state::boot::{BootState, SlotState};
 
 /// A move that would cost the device its only proven system, or that makes no sense in this state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]

@@ -4,12 +4,11 @@ use std::io;
 
 use image_layout::Disk;
 
-use crate::aligned;
-use crate::choice::{Copy, choose};
 use crate::env::{Env, EnvError};
-use crate::fat::{Extent, Fat, Found};
-use crate::heal;
-use crate::state::BootState;
+use crate::state::boot::BootState;
+use crate::state::choice::{Copy, choose};
+use crate::store::fat::{Extent, Fat, Found};
+use crate::store::{aligned, heal};
 
 /// Smallest write that a disk can do at once, unless the FAT or the caller says otherwise.
 const SECTOR: u32 = 512;

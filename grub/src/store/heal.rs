@@ -5,8 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use fatfs::{FileSystem, FsOptions};
 use image_layout::Disk;
 
-use crate::aligned;
-use crate::fat::{ENTRY_ATTRIBUTES, ENTRY_CLUSTER_HIGH, ENTRY_CLUSTER_LOW_AND_SIZE, Fat, Found};
+use crate::store::aligned;
+use crate::store::fat::{
+    ENTRY_ATTRIBUTES, ENTRY_CLUSTER_HIGH, ENTRY_CLUSTER_LOW_AND_SIZE, Fat, Found,
+};
 
 /// What every plain file has.
 const ATTR_ARCHIVE: u8 = 0x20;

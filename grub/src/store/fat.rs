@@ -9,7 +9,7 @@ use std::io;
 
 use image_layout::Disk;
 
-use crate::aligned;
+use crate::store::aligned;
 
 /// A directory has at most 65,536 entries of 32 bytes (page 23 of the specification).
 const MAX_DIR_BYTES: u64 = 65_536 * DIR_ENTRY as u64;

@@ -3,7 +3,7 @@
 
 use image_layout::Slot;
 
-use crate::state::{BootState, SlotState};
+use crate::state::boot::{BootState, SlotState};
 
 impl BootState {
     /// The slot that recovery overwrites: the worse one. `is_whole` says of A and of B whether its
