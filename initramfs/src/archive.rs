@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::BuildError;
+use crate::error::BuildError;
 
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;

@@ -6,134 +6,13 @@
 //! program, `src/init`.
 
 pub mod archive;
+mod build;
+mod error;
 pub mod index;
 pub mod modules;
 pub mod recovery;
 pub mod stripping;
 pub mod wanted;
 
-use std::collections::BTreeSet;
-
-use archive::Archive;
-use index::{Entry, Index};
-
-/// Where the modules and the index of them lie inside the initramfs.
-pub const MODULE_DIR: &str = "lib/modules";
-
-/// A kernel module that goes into the initramfs.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Module {
-    /// As the kernel says it: with `_`, without `.ko`.
-    pub name: String,
-    /// Path relative to `/lib/modules/VERSION`, as `modules.dep` has it; only for messages.
-    pub path: String,
-    /// Names of the modules that must be loaded before this one, in that order.
-    pub deps: Vec<String>,
-    /// Patterns of the devices that it drives, as in `modules.alias`.
-    pub aliases: Vec<String>,
-    /// The unpacked ELF file (not `.ko.xz`); [`build`] strips it.
-    pub ko_bytes: Vec<u8>,
-}
-
-/// All that [`build`] needs. The same input gives the same bytes.
-#[derive(Clone, Debug)]
-pub struct InitramfsInput<'a> {
-    /// The static `daruma-init`.
-    pub init: &'a [u8],
-    /// In any order; the dependencies must be among them.
-    pub modules: Vec<Module>,
-    /// `SOURCE_DATE_EPOCH` in seconds: the time of every file.
-    pub epoch: u64,
-}
-
-/// Why an initramfs cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// Two modules have one name.
-    #[error("building the initramfs: module {0} is there twice; list it once")]
-    Twice(String),
-    /// A dependency is not among the modules.
-    #[error(
-        "building the initramfs: module {module} needs {dependency}, which is not among the \
-            modules; add it"
-    )]
-    Missing {
-        /// The module.
-        module: String,
-        /// What it needs.
-        dependency: String,
-    },
-    /// A module is not an ELF file; most likely it is still compressed.
-    #[error(
-        "building the initramfs: {0} is not an unpacked kernel module (ELF); unpack the .xz, .zst \
-            or .gz first"
-    )]
-    NotElf(String),
-    /// A name that the index cannot hold.
-    #[error("building the initramfs: module name or alias {0:?} holds white space")]
-    Name(String),
-    /// newc counts sizes and seconds in 32 bits.
-    #[error("building the initramfs: {0} does not fit the 32-bit field of a newc archive")]
-    Field(&'static str),
-    /// The compressor failed.
-    #[error("building the initramfs: compressing it with zstd: {0}")]
-    Compress(#[from] std::io::Error),
-}
-
-/// Writes the initramfs: two newc archives, each one zstd frame ([`archive::compress`]).
-///
-/// The first holds `/init` and the two device nodes that a process has before `/dev` is mounted,
-/// the second `/lib/modules/NAME.ko` and the [`Index`] of the modules. An update of the kernel
-/// changes only the second.
-pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
-    let mut program = Archive::new(input.epoch)?;
-    program.file("init", 0o755, input.init)?;
-    program.char_device("dev/console", 0o600, (5, 1))?;
-    program.char_device("dev/null", 0o666, (1, 3))?;
-    let mut modules = Archive::new(input.epoch)?;
-    add_modules(&mut modules, &input.modules, &[])?;
-    archive::compress(&[program.finish()?, modules.finish()?])
-}
-
-/// Puts the modules and their index into the archive. `present` are those that another archive
-/// brings: the index names them too.
-pub(crate) fn add_modules(
-    archive: &mut Archive,
-    modules: &[Module],
-    present: &[Module],
-) -> Result<(), BuildError> {
-    let mut all: Vec<(&Module, bool)> = modules
-        .iter()
-        .map(|module| (module, true))
-        .chain(present.iter().map(|m| (m, false)))
-        .collect();
-    all.sort_by(|a, b| a.0.name.cmp(&b.0.name));
-    let names: BTreeSet<&str> = all.iter().map(|(module, _)| module.name.as_str()).collect();
-    if let Some(pair) = all.windows(2).find(|pair| pair[0].0.name == pair[1].0.name) {
-        return Err(BuildError::Twice(pair[0].0.name.clone()));
-    }
-    let mut index = Index::default();
-    for (module, is_new) in all {
-        for dependency in &module.deps {
-            if !names.contains(dependency.as_str()) {
-                return Err(BuildError::Missing {
-                    module: module.name.clone(),
-                    dependency: dependency.clone(),
-                });
-            }
-        }
-        let mut words = module.aliases.iter().chain([&module.name]);
-        if let Some(bad) = words.find(|word| word.is_empty() || word.contains(char::is_whitespace))
-        {
-            return Err(BuildError::Name(bad.clone()));
-        }
-        if is_new {
-            let bytes = stripping::strip(&module.ko_bytes)
-                .ok_or_else(|| BuildError::NotElf(module.path.clone()))?;
-            archive.file(&format!("{MODULE_DIR}/{}.ko", module.name), 0o644, &bytes)?;
-        }
-        let entry = Entry { deps: module.deps.clone(), aliases: module.aliases.clone() };
-        index.modules.insert(module.name.clone(), entry);
-    }
-    archive.file(&format!("{MODULE_DIR}/{}", index::FILE), 0o644, index.to_text().as_bytes())
-}
+pub use build::{InitramfsInput, MODULE_DIR, Module, build};
+pub use error::BuildError;

@@ -6,7 +6,8 @@
 //! everything that installs a bundle from a USB stick.
 
 use crate::archive::{self, Archive};
-use crate::{BuildError, Module, add_modules};
+use crate::build::{Module, add_modules};
+use crate::error::BuildError;
 
 /// Name of the file in the boot image.
 pub const FILE: &str = "recovery.img";
