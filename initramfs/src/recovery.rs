@@ -34,11 +34,11 @@ pub struct RecoveryInput<'a> {
     pub epoch: u64,
 }
 
-/// Writes two archives, as [`crate::build`]: the agent, which an update of Debian does not change,
+/// Writes two archives, as [`crate::build()`]: the agent, which an update of Debian does not change,
 /// and all else.
 ///
 /// # Errors
-/// Those of [`crate::build`].
+/// Those of [`crate::build()`].
 pub fn build(input: &RecoveryInput<'_>) -> Result<Vec<u8>, BuildError> {
     let mut agent = Archive::new(input.epoch)?;
     agent.file(AGENT, 0o755, input.agent)?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use image_layout::{Slot, label};
 
 use crate::cmdline::{Cmdline, OverlayMode, Verity};
-use crate::partitions::LabelledDisk;
+use crate::disk::partitions::LabelledDisk;
 
 /// The file system that becomes `/`.
 pub(crate) const NEW_ROOT: &str = "/sysroot";

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use image_layout::Slot;
 
-use crate::tree::{self, TreeCopy};
+use crate::root::tree::{self, TreeCopy};
 
 /// A slot's upper that is ready to be mounted.
 #[derive(Clone, PartialEq, Eq, Debug)]

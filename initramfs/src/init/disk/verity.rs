@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::cmdline::Verity;
-use crate::sys;
+use crate::kernel::sys;
 
 const DEV_CREATE: u8 = 3;
 const DEV_SUSPEND: u8 = 6;

@@ -14,10 +14,10 @@ use grub_env::{By, Candidate, Certainty, DiskRecord, Evidence, Told, choose_disk
 use image_layout::{FileDisk, label};
 use initramfs::wanted;
 
-use crate::console;
-use crate::drivers::{self, Drivers};
-use crate::uevents::{Uevent, Uevents};
-use crate::watchdog::Watchdog;
+use crate::kernel::console;
+use crate::kernel::drivers::{self, Drivers};
+use crate::kernel::uevents::{Uevent, Uevents};
+use crate::kernel::watchdog::Watchdog;
 
 /// From here on a disk for which much speaks will do.
 const LIKELY_FROM: Duration = Duration::from_secs(3);

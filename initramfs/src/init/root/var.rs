@@ -9,9 +9,8 @@ use anyhow::{Context, Result};
 use image_layout::{Disk as _, FileDisk, mend_torn_superblock};
 use sys_mount::MountFlags;
 
-use crate::console;
-use crate::mounts::{self, Overlay};
-use crate::sys;
+use crate::kernel::{console, sys};
+use crate::root::mounts::{self, Overlay};
 
 /// What /var is in this boot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

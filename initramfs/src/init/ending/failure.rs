@@ -10,8 +10,11 @@ use image_layout::Slot;
 use nix::poll::{PollTimeout, poll};
 use nix::sys::reboot::{RebootMode, reboot};
 
+use crate::boot::Boot;
 use crate::cmdline::{Choice, Cmdline};
-use crate::{Boot, console, environment, tree};
+use crate::disk::environment;
+use crate::kernel::console;
+use crate::root::tree;
 
 /// For the agent: why boots failed, below /var. One line a failure, the newest last.
 pub(crate) const FAILURES: &str = "lib/daruma/init-failures";

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::mounts;
+use crate::root::mounts;
 
 /// What moves along with the root.
 const MOVED: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];

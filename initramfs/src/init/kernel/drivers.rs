@@ -11,7 +11,7 @@ use initramfs::wanted;
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
-use crate::console;
+use crate::kernel::console;
 
 #[derive(Clone, Default)]
 /// The modules of the initramfs and which of them are loaded.

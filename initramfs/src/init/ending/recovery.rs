@@ -19,12 +19,15 @@ use grub_env::EnvStore;
 use image_layout::label;
 use initramfs::wanted;
 
+use crate::boot::Boot;
 use crate::cmdline::Cmdline;
-use crate::partitions::LabelledDisk;
-use crate::uevents::{Uevent, Uevents};
-use crate::{
-    Boot, SYS, console, environment, failure, load_for_root, load_for_var, partitions, var,
-};
+use crate::disk::environment;
+use crate::disk::partitions::{self, LabelledDisk};
+use crate::ending::failure;
+use crate::kernel::console;
+use crate::kernel::uevents::{Uevent, Uevents};
+use crate::prepare::{SYS, load_for_root, load_for_var};
+use crate::root::var;
 
 /// The agent may be silent for this long; a slow disk that syncs 8 MiB is not.
 const SILENCE: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::tree::{self, TreeCopy};
+use crate::root::tree::{self, TreeCopy};
 
 /// Copies to `var` what only `image` (the image's /var) has.
 ///

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::{console, sys};
+use crate::kernel::{console, sys};
 
 /// An armed watchdog, or none. It is never disarmed: closing it without writing `V` leaves the
 /// timer running until the real init opens it again.

@@ -17,7 +17,7 @@ use nix::libc;
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 
-use crate::sys;
+use crate::kernel::sys;
 
 /// Overlayfs's notes on where a file in an upper came from. They hold for the lower that the upper
 /// was made on, so they are not copied (`Documentation/filesystems/overlayfs.rst`).

@@ -1,0 +1,32 @@
+//! One boot, as far as it has come.
+//!
+//! `main` fills it in step by step. The end of a failed boot needs to know what was found before.
+
+use std::path::PathBuf;
+
+use crate::cmdline::Cmdline;
+use crate::kernel::drivers::Drivers;
+use crate::kernel::watchdog::Watchdog;
+
+/// What has been found and done so far: what the end of a failed boot needs to know.
+pub(crate) struct Boot {
+    pub(crate) line: Option<Cmdline>,
+    pub(crate) drivers: Drivers,
+    pub(crate) watchdog: Watchdog,
+    pub(crate) esp: Option<PathBuf>,
+    /// Where /var can be written durably.
+    pub(crate) var: Option<PathBuf>,
+}
+
+impl Boot {
+    /// Nothing found and nothing done.
+    pub(crate) fn new() -> Self {
+        Self {
+            line: None,
+            drivers: Drivers::default(),
+            watchdog: Watchdog::none(),
+            esp: None,
+            var: None,
+        }
+    }
+}

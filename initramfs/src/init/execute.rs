@@ -1,0 +1,156 @@
+//! Doing what the plan says, step by step.
+//!
+//! What a step is for is said in `plan`. Each step feeds the watchdog, and the last one does not
+//! return.
+
+use std::convert::Infallible;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use image_layout::Slot;
+use sys_mount::MountFlags;
+
+use crate::boot::Boot;
+use crate::disk::verity::VerityDevice;
+use crate::kernel::console;
+use crate::plan::{self, NEW_ROOT, Plan, Step, VAR};
+use crate::root::mounts::{self, Overlay};
+use crate::root::var::{self, VarState};
+use crate::root::{fill, handover, upper};
+
+impl Boot {
+    /// Does the steps of the plan; returns only when one fails.
+    pub(crate) fn execute(&mut self, plan: &Plan) -> Result<Infallible> {
+        let root = Path::new(NEW_ROOT);
+        let mut var_state = VarState::Memory;
+        let mut var_device = None;
+        let mut verity = None;
+        for step in &plan.steps {
+            self.watchdog.ping();
+            let tick = || self.watchdog.ping();
+            match step {
+                Step::MountVar { device } => {
+                    var_state = var::mount(device.as_deref(), Path::new(VAR))?;
+                    if var_state == VarState::Persistent {
+                        self.var = Some(VAR.into());
+                        var_device = device.as_deref();
+                    }
+                }
+                Step::SettleDisk { disk, new_guids } => {
+                    // Neither a disk that cannot be used whole nor one without a name is a reason
+                    // not to boot.
+                    let settled = var::settle_table(disk, *new_guids);
+                    let grown = var_device.map(|device| var::grow(device, Path::new(VAR)));
+                    for error in
+                        [Some(settled), grown].into_iter().flatten().filter_map(Result::err)
+                    {
+                        console::warn(&format!("{error:#}"));
+                    }
+                }
+                Step::OpenRoot { label, partition, verity: figures } => {
+                    let device = VerityDevice::open(partition, figures)
+                        .with_context(|| format!("opening {label}"))?;
+                    verity = Some(device);
+                }
+                Step::MountRoot { label, at } => {
+                    let device =
+                        &verity.as_ref().context("mounting the root: it is not open")?.path;
+                    mounts::mount("squashfs", device, at, MountFlags::RDONLY, "").with_context(
+                        || format!("mounting {label}, or its content does not match daruma.verity"),
+                    )?;
+                }
+                Step::FillVar { image } => {
+                    // A full /var must not keep a system from booting: the update may be what
+                    // empties it.
+                    let from = Path::new(image).join("var");
+                    if let Err(error) = fill::fill(&from, Path::new(VAR), &plan.root_hash, &tick) {
+                        console::warn(&format!(
+                            "filling /var: {error:#}; what is new in the image's /var is missing"
+                        ));
+                    }
+                }
+                Step::CoverRoot { slot } => {
+                    self.cover("root", Path::new(plan::IMAGE), root, *slot, plan, var_state)?;
+                }
+                Step::CoverRootWithMemory => cover_with_memory(Path::new(plan::IMAGE), root)?,
+                Step::CoverEtc { slot } => {
+                    let etc = root.join("etc");
+                    self.cover("etc", &etc, &etc, *slot, plan, var_state)?;
+                }
+                Step::PlaceVar => {
+                    let place = root.join("var");
+                    mounts::move_to(Path::new(VAR), &place)?;
+                    self.var = self.var.take().map(|_| place);
+                }
+                Step::Guard => {
+                    let verity = verity.as_ref().context("guarding the root: it is not open")?;
+                    verity.restart_on_corruption()?;
+                }
+                Step::Start { init } => {
+                    handover::check(root, init)?;
+                    console::say(&format!("slot {}: starting {}", plan.slot, init.display()));
+                    return handover::switch(root, init);
+                }
+            }
+        }
+        bail!("the plan ends without starting anything")
+    }
+
+    /// Covers `lower` with the slot's upper, at `target`. `kind` is the folder below
+    /// /var/lib/daruma.
+    fn cover(
+        &self,
+        kind: &str,
+        lower: &Path,
+        target: &Path,
+        slot: Slot,
+        plan: &Plan,
+        state: VarState,
+    ) -> Result<()> {
+        let tick = || self.watchdog.ping();
+        let base = |var: &str| Path::new(var).join("lib/daruma").join(kind);
+        let mut lowers = vec![lower.to_owned()];
+        // An upper cannot lie on an overlay, which is what /var is when it is read-only.
+        let place = if state == VarState::ReadOnly {
+            lowers.splice(0..0, upper::read_only(&base(var::DISK), slot, &plan.root_hash));
+            Path::new(var::MEMORY).join(kind)
+        } else {
+            base(VAR)
+        };
+        let prepare = |place: &Path| {
+            upper::prepare(place, slot, &plan.root_hash, lower, &tick)
+                .with_context(|| format!("preparing the changes of {kind} for slot {slot}"))
+        };
+        let upper = match prepare(&place) {
+            Err(error) if state == VarState::Persistent => {
+                // Such as a full /var: the settings are as they were last, and what changes now is
+                // kept in memory.
+                console::warn(&format!("{error:#}; they are kept in memory only"));
+                lowers.splice(0..0, upper::read_only(&base(VAR), slot, &plan.root_hash));
+                mounts::tmpfs(Path::new(var::MEMORY))?;
+                prepare(&Path::new(var::MEMORY).join(kind))?
+            }
+            result => result?,
+        };
+        Overlay { lower: lowers, upper: upper.upper, work: upper.work }.mount(target)
+    }
+}
+
+fn cover_with_memory(lower: &Path, target: &Path) -> Result<()> {
+    let memory = Path::new("/daruma/memory");
+    mounts::tmpfs(memory)?;
+    let overlay = Overlay {
+        lower: vec![lower.into()],
+        upper: memory.join("upper"),
+        work: memory.join("work"),
+    };
+    for dir in [&overlay.upper, &overlay.work] {
+        DirBuilder::new()
+            .mode(0o755)
+            .create(dir)
+            .with_context(|| format!("creating {}", dir.display()))?;
+    }
+    overlay.mount(target)
+}
