@@ -74,12 +74,24 @@ fn every_refusal_is_one_line_with_its_exit_code() {
     fs::write(path.join("good.yaml"), RECIPE).unwrap();
     fs::write(path.join("bad.yaml"), RECIPE.replace("suite", "siute")).unwrap();
     fs::write(path.join("noise"), [7; 10_000]).unwrap();
-    let bundle = |extra: &[&str]| {
+    fs::create_dir(path.join("programs")).unwrap();
+    for program in ["daruma", "daruma-init", "daruma-static"] {
+        fs::write(path.join("programs").join(program), "a program").unwrap();
+    }
+    let long = format!("srv/{}", "n".repeat(256));
+    let mut tar = tar::Builder::new(fs::File::create(path.join("long.tar")).unwrap());
+    let mut file = tar::Header::new_gnu();
+    file.set_size(0);
+    file.set_mode(0o644);
+    tar.append_data(&mut file, &long, std::io::empty()).unwrap();
+    tar.into_inner().unwrap();
+    let refusal = format!("reading the root filesystem long.tar: {long} has a name of 256 bytes, ");
+    let bundle_of = |rootfs: &str, extra: &[&str]| {
         let args = [
             "bundle",
             "good.yaml",
             "--rootfs",
-            "gone.tar",
+            rootfs,
             "--key",
             "keys/daruma.key.pem",
             "--keyring",
@@ -91,6 +103,7 @@ fn every_refusal_is_one_line_with_its_exit_code() {
         ];
         args.into_iter().chain(extra.iter().copied()).map(str::to_owned).collect::<Vec<_>>()
     };
+    let bundle = |extra: &[&str]| bundle_of("gone.tar", extra);
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let cases = [
         (
@@ -122,6 +135,7 @@ fn every_refusal_is_one_line_with_its_exit_code() {
                 with `make build` and name their folder with --device-programs",
         ),
         (bundle(&["--key", "keys/daruma.key.pem"]), 1, "key "),
+        (bundle_of("long.tar", &["--device-programs", "programs"]), 1, &refusal),
         (words("bundle good.yaml"), 2, ""),
     ];
     for (args, wanted, message) in cases {

@@ -152,6 +152,49 @@ fn device_numbers_of_any_size_come_out_right() {
     assert!(text.ends_with("adding dev/none: there is no device 254:1048576"), "{text}");
 }
 
+/// A tar with one empty file.
+fn tar_of_one_file(tar: &Path, name: &str) {
+    let mut tar = tar::Builder::new(File::create(tar).unwrap());
+    let mut file = tar::Header::new_gnu();
+    file.set_entry_type(tar::EntryType::Regular);
+    file.set_mode(0o644);
+    file.set_mtime(1_600_000_000);
+    file.set_uid(0);
+    file.set_gid(0);
+    file.set_size(0);
+    tar.append_data(&mut file, name, std::io::empty()).unwrap();
+    tar.into_inner().unwrap();
+}
+
+#[test]
+fn a_name_that_linux_does_not_read_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let tar = dir.path().join("rootfs.tar");
+    let image = dir.path().join("root.img");
+    let longest = format!("srv/{}\u{e9}", "n".repeat(253));
+    tar_of_one_file(&tar, &longest);
+    squash::pack(&tree_tar::load(&tar, EPOCH).unwrap().tree, &image, EPOCH).unwrap();
+    let list = stdout(Command::new("unsquashfs").arg("-l").arg(&image));
+    assert!(list.contains(&longest), "{list}");
+
+    for name in [format!("srv/{}", "n".repeat(256)), format!("srv/{}/file", "n".repeat(300))] {
+        tar_of_one_file(&tar, &name);
+        let text = format!("{:#}", tree_tar::load(&tar, EPOCH).unwrap_err());
+        let len = name.split('/').nth(1).unwrap().len();
+        let wanted = format!(
+            "reading the root filesystem {}: {name} has a name of {len} bytes, and Linux reads \
+                none of more than 255; give it a shorter one",
+            tar.display()
+        );
+        assert_eq!(text, wanted);
+    }
+    // A tree that did not come from a tar.
+    let mut tree = Tree::new(EPOCH);
+    tree.put(&"n".repeat(256), 0o644, *b"");
+    let text = format!("{:#}", squash::pack(&tree, &image, EPOCH).unwrap_err());
+    assert!(text.ends_with("has 256 bytes, and Linux reads at most 255"), "{text}");
+}
+
 #[test]
 fn links_are_counted() {
     let dir = tempfile::tempdir().unwrap();

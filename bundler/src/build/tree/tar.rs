@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use squashfs_ng::NAME_MAX;
 use tar::EntryType;
 
 use crate::build::tree::files::{Content, Inode, Kind, Tree};
@@ -27,8 +28,8 @@ pub struct Loaded {
 /// Reads the headers of an uncompressed tar; contents stay in the file. `mtime`: see [`Tree::new`].
 ///
 /// # Errors
-/// What is not a tar, names that are not UTF-8 or lead out of the tree, kinds of entries that a
-/// root filesystem does not have.
+/// What is not a tar, names that are not UTF-8, too long for Linux or lead out of the tree, kinds of
+/// entries that a root filesystem does not have.
 pub fn load(path: &Path, mtime: u32) -> Result<Loaded> {
     let file = Arc::new(
         File::open(path)
@@ -48,6 +49,7 @@ pub fn load(path: &Path, mtime: u32) -> Result<Loaded> {
 
 fn add<R: Read>(loaded: &mut Loaded, file: &Arc<File>, mut entry: tar::Entry<'_, R>) -> Result<()> {
     let path = normal(&entry.path_bytes())?;
+    must_be_readable(&path)?;
     let header = entry.header();
     let kind = header.entry_type();
     let (mode, mtime) = (header.mode()? & 0o7777, header.mtime()?);
@@ -127,6 +129,18 @@ fn normal(path: &[u8]) -> Result<String> {
         bail!("the name {text:?} leads out of the root filesystem");
     }
     Ok(parts.join("/"))
+}
+
+/// Refuses a path with a name that SquashFS can store and Linux does not read: the root filesystem
+/// would be packed, and the folder could not be listed on the device.
+fn must_be_readable(path: &str) -> Result<()> {
+    match path.split('/').map(str::len).find(|len| *len > NAME_MAX) {
+        Some(len) => bail!(
+            "{path} has a name of {len} bytes, and Linux reads none of more than {NAME_MAX}; give \
+                it a shorter one"
+        ),
+        None => Ok(()),
+    }
 }
 
 /// What the extended header overrides. (The crate applies path, link name and size itself.)
