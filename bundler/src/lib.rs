@@ -2,9 +2,9 @@
 //!
 //! Each step is a module that reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by
 //! mmdebstrap) → [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk
-//! image. The programs of the build host that are run are listed in [`host::tool`]. [`repo`] puts bundles
-//! into signed channels, [`watch`] takes those out that fail, [`simulate`] shows beforehand how
-//! that will go, and [`registry`] carries repositories into OCI registries and back.
+//! image. The programs of the build host that are run are listed in [`host::tool`]. [`repo`] puts
+//! bundles into signed channels, [`watch`] takes those out that fail, [`simulate`] shows beforehand
+//! how that will go, and [`registry`] carries repositories into OCI registries and back.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 //! The initramfs: `daruma-init` and the archive that it is started from.
 //!
-//! This library writes the archive on the build host ([`build()`]), out of a static `daruma-init` and
-//! of kernel modules that [`modules::select`] picked from a kernel's `modules.dep`. It runs nothing
-//! and reads no file: text and bytes come in, bytes go out. What happens on the device is in the
-//! program, `src/init`.
+//! This library writes the archive on the build host ([`build()`]), out of a static `daruma-init`
+//! and of kernel modules that [`modules::select`] picked from a kernel's `modules.dep`. It runs
+//! nothing and reads no file: text and bytes come in, bytes go out. What happens on the device is
+//! in the program, `src/init`.
 
 pub mod archive;
 mod build;

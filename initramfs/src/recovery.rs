@@ -34,8 +34,8 @@ pub struct RecoveryInput<'a> {
     pub epoch: u64,
 }
 
-/// Writes two archives, as [`crate::build()`]: the agent, which an update of Debian does not change,
-/// and all else.
+/// Writes two archives, as [`crate::build()`]: the agent, which an update of Debian does not
+/// change, and all else.
 ///
 /// # Errors
 /// Those of [`crate::build()`].

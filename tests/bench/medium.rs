@@ -60,7 +60,8 @@ impl SlowMedium {
                 (
                     "--export",
                     format!(
-                        "type=fuse,id=fuse{index},node-name=slow{index},mountpoint={mountpoint},writable=on"
+                        "type=fuse,id=fuse{index},node-name=slow{index},mountpoint={mountpoint},\
+                         writable=on"
                     ),
                 ),
             ] {

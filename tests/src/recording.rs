@@ -199,7 +199,8 @@ impl Recorder {
         // What the guest takes for flushed is recorded as such; this host need not flush.
         let drive = format!(
             "driver=blklogwrites,if=virtio,cache=writeback,file.driver=qcow2,file.file.driver=file,\
-             file.file.filename={},file.cache.no-flush=on,log.driver=file,log.filename={},log-sector-size=512",
+             file.file.filename={},file.cache.no-flush=on,log.driver=file,log.filename={},\
+             log-sector-size=512",
             disk.display(),
             log.display()
         );

@@ -108,7 +108,8 @@ impl Server {
             "daemon off;\nmaster_process off;\n{user}\npid {at}/pid;\nerror_log \
                 {at}/error.log;\nevents {{}}\n\
              http {{\nlog_format requests '$uri $status $bytes_sent \"$http_range\"';\n{temporary}\
-             access_log {log_at} requests;\nserver {{\nlisten {address};\nroot {root};\nautoindex off;\n\
+             access_log {log_at} requests;\nserver {{\nlisten {address};\nroot {root};\n\
+             autoindex off;\n\
              default_type application/octet-stream;\n{limit}\n}}\n}}\n"
         );
         let file = dir.join("nginx.conf");

@@ -1,7 +1,7 @@
 //! A QEMU machine with a serial console that a test reads and types on.
 //!
-//! Guests are emulated where there is no usable KVM ([`crate::accel`]). A test that drops the [`Vm`] pulls
-//! the power; nothing is shut down in order unless the test asks the guest for it.
+//! Guests are emulated where there is no usable KVM ([`crate::accel`]). A test that drops the
+//! [`Vm`] pulls the power; nothing is shut down in order unless the test asks the guest for it.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -216,7 +216,8 @@ const TRIAL: Scenario = Scenario {
     slots: [Some(Which::Running), Some(Which::Update)],
     state: state(B_FIRST, slot(true, 0), slot(true, 0), Some(Slot::B)),
     proven: &[(Slot::A, Which::Running)],
-    story: r#"{"installed": {"B": {"version": "2.0.0", "build": "b", "manifest_sha256": "ab", "time_s": 0}}}"#,
+    story: r#"{"installed":
+        {"B": {"version": "2.0.0", "build": "b", "manifest_sha256": "ab", "time_s": 0}}}"#,
     goal: |seen| UPDATED(seen) && seen.state.trial.is_none(),
     ..PLAIN
 };

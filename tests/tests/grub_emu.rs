@@ -486,7 +486,10 @@ fn a_broken_way_into_recovery_is_caught() {
     for (from, to) in [
         ("for daruma_part in gpt7 gpt3 gpt5;", "for daruma_part in gpt7 gpt3;"),
         ("for daruma_part in gpt7 gpt3 gpt5;", "for daruma_part in gpt3 gpt7 gpt5;"),
-        ("set daruma_sums=\"$daruma_image/RECOVERY.SHA256SUMS\"", "set daruma_sums=\"$daruma_image/SHA256SUMS\""),
+        (
+            "set daruma_sums=\"$daruma_image/RECOVERY.SHA256SUMS\"",
+            "set daruma_sums=\"$daruma_image/SHA256SUMS\"",
+        ),
         (" \"$daruma_image/recovery.img\"", ""),
         ("\"$daruma_image/initrd\" $4;", "\"$daruma_image/initrd\";"),
     ] {

@@ -1,8 +1,9 @@
 //! The GUID partition table as bytes (UEFI specification 2.10, chapter 5.3): header and entries.
 //!
 //! Written here rather than taken from a crate because the same few hundred bytes are read and
-//! rewritten in the initramfs, where size counts, and because [`crate::partition::settle`] needs control over
-//! where the entries lie. The tests compare with the `gpt` crate, an independent reader.
+//! rewritten in the initramfs, where size counts, and because [`crate::partition::settle`] needs
+//! control over where the entries lie. The tests compare with the `gpt` crate, an independent
+//! reader.
 
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! What a boot does before there is a plan: the kernel's file systems, drivers, the watchdog.
 //!
-//! `partitions` finds the disk, and `drivers` knows how a module is loaded. A driver that is missing
-//! shows up later, in the step that needs it.
+//! `partitions` finds the disk, and `drivers` knows how a module is loaded. A driver that is
+//! missing shows up later, in the step that needs it.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;

@@ -115,13 +115,15 @@ pub(crate) fn manifest_of(blocks: u64, boot: &[u8], root: &[u8]) -> String {
     let (boot_size, root_size) = (total(boot), total(root));
     let image = |name: &str, offset: u64, size: u64, table: &[u8]| {
         format!(
-            "[image.{name}]\nfilename={name}.img\noffset={offset}\nsize={size}\nsha256={frame}\nchunks={}\nchunks-sha256={}\n",
+            "[image.{name}]\nfilename={name}.img\noffset={offset}\nsize={size}\n\
+             sha256={frame}\nchunks={}\nchunks-sha256={}\n",
             table.len() / 36,
             Sha256::of(table)
         )
     };
     format!(
-        "[update]\ncompatible=router\nversion=1.0.0\nbuild=b\n[bundle]\nformat=1\nsize={}\nframe-sha256={frame}\n{}{}\
+        "[update]\ncompatible=router\nversion=1.0.0\nbuild=b\n[bundle]\nformat=1\nsize={}\n\
+         frame-sha256={frame}\n{}{}\
          verity-hash={frame}\nverity-salt={frame}\nverity-size=4096\n",
         blocks * 4096 + boot_size + root_size,
         image("boot", 4096, boot_size, boot),

@@ -324,7 +324,8 @@ fn of_registries(put: &dyn Fn(&str, &str, &[u8])) {
         b"oci://me:secret@example.org:5000/fleet/routers:bundles__router-2.0.0.daruma",
     );
     put("oci", "tag", b"bundles__x_5fy-2.0.0_2bdeb13-0123456789ab.daruma");
-    let challenge = br#"Bearer realm="https://auth.example.org/token",service="reg",scope="repository:a:pull", Basic realm="x""#;
+    let challenge = b"Bearer realm=\"https://auth.example.org/token\",service=\"reg\",\
+        scope=\"repository:a:pull\", Basic realm=\"x\"";
     put("oci", "challenge", challenge);
     put("oci", "token", br#"{"token":"abc","expires_in":300}"#);
 }

@@ -79,8 +79,8 @@ fn cuts(disk: &CutDisk, range: Range<usize>, dice: &mut Dice) -> Vec<Cut> {
     cuts
 }
 
-/// A seeded part of the cuts. Those next to a write of the environment or of the partition table are
-/// steps of the protocol, and all are made; so is a cut of each phase.
+/// A seeded part of the cuts. Those next to a write of the environment or of the partition table
+/// are steps of the protocol, and all are made; so is a cut of each phase.
 fn sample(cuts: Vec<Cut>, judge: &Judge<'_>, one_of: usize, dice: &mut Dice) -> Vec<Cut> {
     let mut phases = HashSet::new();
     cuts.into_iter()
@@ -185,8 +185,8 @@ fn whole_machine(scenario: &Scenario, recording: &Recording) -> Result<()> {
     }
     let (grub, var) = judge.runs();
     println!(
-        "  {} of {possible} cuts, {} distinct disks, {} faults; grub-emu ran {grub} times, e2fsck on {var} \
-            /var, {judged_s} s",
+        "  {} of {possible} cuts, {} distinct disks, {} faults; grub-emu ran {grub} times, \
+         e2fsck on {var} /var, {judged_s} s",
         tally.tried,
         tally.distinct.len(),
         tally.faults.len(),

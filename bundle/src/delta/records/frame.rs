@@ -10,8 +10,8 @@ use crate::delta::old_images::OldImages;
 use crate::delta::records::mix::{Mix, mix};
 use crate::delta::wire::{BODY_LEVEL, array, bytes, packing, u32, u64, unpack, wrong};
 
-/// A frame that `zstd -22 --ultra` has made of what came through a pipe ([`crate::delta::Repacker`]), made
-/// of an old one.
+/// A frame that `zstd -22 --ultra` has made of what came through a pipe
+/// ([`crate::delta::Repacker`]), made of an old one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
     /// The old one's image. 0: boot, 1: root.

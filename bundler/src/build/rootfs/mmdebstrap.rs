@@ -216,8 +216,9 @@ impl Plan {
 /// Removes what mmdebstrap copies from the host, but remembers it for [`CLEAN_HOST`].
 const FORGET_HOST: &str = "mkdir -p \"$1\"/run/daruma-host && for f in hostname resolv.conf; do \
     if [ -e \"$1\"/etc/$f ]; then cp \"$1\"/etc/$f \"$1\"/run/daruma-host/$f; fi; done";
-/// A file that is still the host's goes; one that an overlay or a step wrote stays. systemd-resolved
-/// keeps a copy of the resolv.conf that it finds when it is installed: that is the host's.
+/// A file that is still the host's goes; one that an overlay or a step wrote stays.
+/// systemd-resolved keeps a copy of the resolv.conf that it finds when it is installed: that is the
+/// host's.
 const CLEAN_HOST: &str = "rm -f \"$1\"/etc/.resolv.conf.systemd-resolved.bak; \
     for f in hostname resolv.conf; do \
     if cmp -s \"$1\"/etc/$f \"$1\"/run/daruma-host/$f; then rm \"$1\"/etc/$f; fi; done; \

@@ -2,8 +2,8 @@
 //!
 //! A file's content is compressed block by block, so a block that did not change is the same bytes
 //! wherever it lies. Its place is in the inode table and, for the ends of files, in the fragment
-//! table (the kernel's `fs/squashfs/squashfs_fs.h`). What is read here is what [`crate::build::squash`]
-//! has just packed; it is checked all the same.
+//! table (the kernel's `fs/squashfs/squashfs_fs.h`). What is read here is what
+//! [`crate::build::squash`] has just packed; it is checked all the same.
 
 use std::collections::BTreeSet;
 use std::path::Path;

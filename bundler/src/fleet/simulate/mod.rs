@@ -1,7 +1,7 @@
 //! A fleet of simulated devices that polls one channel while a release is rolled out. What a device
 //! does is decided by the function that decides it on real ones ([`bundle::channel::decide`]), and
-//! the roll-out is stopped by the rule that stops real ones ([`crate::fleet::watch`]). Time is virtual,
-//! nothing is sent, and one seed gives one result.
+//! the roll-out is stopped by the rule that stops real ones ([`crate::fleet::watch`]). Time is
+//! virtual, nothing is sent, and one seed gives one result.
 
 mod device;
 mod fleet;

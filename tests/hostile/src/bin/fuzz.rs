@@ -4,7 +4,9 @@
 //!     fuzz seeds DIR                 writes the seeds into DIR/TARGET
 //!     fuzz limits                    prints each target's limits
 //!     fuzz run PROGRAMS CORPUS WORK SECONDS JOBS [TARGET…]
-//!     fuzz keep PROGRAMS CORPUS WORK [TARGET…]   merges what was found in WORK into CORPUS, minimised
+//!     fuzz keep PROGRAMS CORPUS WORK [TARGET…]
+//!
+//! `keep` merges what was found in WORK into CORPUS, minimised.
 #![allow(clippy::unwrap_used)] // a tool of the tests
 
 use std::fs::{self, File};
