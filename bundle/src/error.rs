@@ -1,4 +1,7 @@
 //! Why a bundle, a key or an image is refused.
+//!
+//! Printing it is left to the programs. Each variant has an exit code, which docs/operating.md
+//! lists.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -374,9 +374,10 @@ fn the_delta_from_the_running_release_is_named() {
     };
     assert_eq!(urls(&found), ["bundles/1.0.0.delta"]);
     let unknown = Facts { manifest: None, ..device.facts() };
-    assert!(
-        matches!(decide(&offer, &root, &unknown).verdict, Verdict::Install(_, none) if none.is_empty())
-    );
+    assert!(matches!(
+        decide(&offer, &root, &unknown).verdict,
+        Verdict::Install(_, none) if none.is_empty()
+    ));
 }
 
 fn urls<'a>(deltas: &[&'a Delta]) -> Vec<&'a str> {
@@ -506,7 +507,9 @@ proptest! {
     #[test]
     fn no_signed_json_does_harm(
         mut value in json(),
-        field in prop::sample::select(vec!["name", "serial", "root", "issued", "expires", "releases"]),
+        field in prop::sample::select(
+            vec!["name", "serial", "root", "issued", "expires", "releases"],
+        ),
         version in prop::sample::select(vec!["version", "expires", "roles"]),
     ) {
         for kind in [Kind::Channel, Kind::Root] {
@@ -528,7 +531,8 @@ proptest! {
                         let device = Device::running("1.0.0");
                         let root = root();
                         let _ = decide(&channel, &root, &device.facts());
-                        prop_assert_eq!(Channel::claimed(&channel.to_signed().unwrap()), Ok(channel));
+                        let signed = channel.to_signed().unwrap();
+                        prop_assert_eq!(Channel::claimed(&signed), Ok(channel));
                     }
                 }
                 Kind::Root => {

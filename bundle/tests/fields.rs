@@ -238,7 +238,8 @@ fn every_key_of_the_manifest_has_its_row() {
     let name =
         |wrong, fate| [(wrong, fate), (&*long, m), ("../boot.img", m), ("\u{fffd}", m), ("-1", m)];
     let rows: Vec<Row<'_>> = vec![
-        ("update", "compatible", name("toaster", Harmless), m), // and the policy refuses it (policy.rs)
+        // And the policy refuses it (policy.rs).
+        ("update", "compatible", name("toaster", Harmless), m),
         (
             "update",
             "version",

@@ -1,4 +1,6 @@
-//! Exit codes, the same as those of `daruma` (docs/operating.md has the table).
+//! Exit codes, the same as those of `daruma`.
+//!
+//! Printing the error is left to `main`. docs/operating.md has the table.
 
 use bundle::BundleError;
 use bundle::channel::ChannelError;

@@ -1,10 +1,11 @@
-//! The host tool: from a recipe to a root filesystem, a signed bundle and a bootable disk image.
+//! The host tool: from a recipe to a signed bundle, a bootable disk image, and a channel.
 //!
-//! Each step is a module that reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by
-//! mmdebstrap) → [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk
-//! image. The programs of the build host that are run are listed in [`host::tool`]. [`repo`] puts
-//! bundles into signed channels, [`watch`] takes those out that fail, [`simulate`] shows beforehand
-//! how that will go, and [`registry`] carries repositories into OCI registries and back.
+//! Writing a SquashFS is left to `squashfs-ng`, the bundle's file to the crate `bundle`, and the
+//! disk to `image-layout`. Read in the order of the work: [`recipe`], [`build`], [`release`],
+//! [`publish`], [`fleet`]; all of them run the programs of the build host through [`host`].
+//!
+//! Each step reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) → [`tree`]
+//! (in memory, pruned) → [`squash`] and the boot image → bundle → disk image.
 
 #![forbid(unsafe_code)]
 

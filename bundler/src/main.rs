@@ -1,5 +1,6 @@
-//! `daruma-bundler`: from a verb to the function that does it. Errors are printed in one place, as
-//! one line.
+//! `daruma-bundler`: from a verb to the function that does it.
+//!
+//! The work is left to the library. Errors are printed in one place, as one line.
 
 #![forbid(unsafe_code)]
 

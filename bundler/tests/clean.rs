@@ -76,9 +76,10 @@ fn the_package_list_belongs_to_the_image_and_not_to_var() {
     let mut tree =
         tree(&["var/lib/dpkg/status", "var/lib/dpkg/info/bash.list", "var/lib/dpkg/lock"]);
     clean::clean(&mut tree, &settings("")).unwrap();
-    assert!(
-        matches!(&tree.get("var/lib/dpkg").unwrap().kind, Kind::Symlink(to) if to == "../../usr/lib/sysimage/dpkg")
-    );
+    assert!(matches!(
+        &tree.get("var/lib/dpkg").unwrap().kind,
+        Kind::Symlink(to) if to == "../../usr/lib/sysimage/dpkg"
+    ));
     assert_eq!(tree.read("usr/lib/sysimage/dpkg/status").unwrap(), b"var/lib/dpkg/status");
     assert!(tree.get("usr/lib/sysimage/dpkg/info/bash.list").is_some());
     assert!(tree.get("usr/lib/sysimage/dpkg/lock").is_none());
@@ -87,7 +88,8 @@ fn the_package_list_belongs_to_the_image_and_not_to_var() {
 #[test]
 fn the_package_list_names_no_module_that_is_not_there() {
     let mut tree = tree(&["usr/lib/modules/6/kernel/fs/a.ko", "usr/lib/modules/6/modules.order"]);
-    let list = "/.\n/boot/vmlinuz-6\n/usr/lib/modules/6/kernel/fs\n/usr/lib/modules/6/kernel/fs/a.ko.xz\n/usr/lib/modules/6/modules.order\n";
+    let list = "/.\n/boot/vmlinuz-6\n/usr/lib/modules/6/kernel/fs\n\
+        /usr/lib/modules/6/kernel/fs/a.ko.xz\n/usr/lib/modules/6/modules.order\n";
     let sums = "0123  boot/vmlinuz-6\n4567  usr/lib/modules/6/kernel/fs/a.ko.xz\n89ab  \
         usr/lib/modules/6/modules.order\n";
     for (name, text) in

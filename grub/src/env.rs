@@ -1,4 +1,7 @@
 //! GRUB's environment block: 1,024 bytes of `NAME=value` lines, padded with `#`.
+//!
+//! What the variables mean is left to `state`. Lines that nobody here knows keep their order and
+//! their bytes.
 
 use std::fmt;
 

@@ -23,9 +23,9 @@ macro_rules! grub_modules {
     ([$($before:literal),*], [$($after:literal),*]) => {
         &[
             $($before,)*
-            "part_gpt", "fat", "squash4", "gzio", "normal", "configfile", "test", "echo", "eval", "regexp", "loadenv",
-            "hashsum", "gcry_sha256", "datehook", "sleep", "reboot", "boot", "linux", "serial", "terminal", "minicmd",
-            "ls", "cat", "probe",
+            "part_gpt", "fat", "squash4", "gzio", "normal", "configfile", "test", "echo", "eval",
+            "regexp", "loadenv", "hashsum", "gcry_sha256", "datehook", "sleep", "reboot", "boot",
+            "linux", "serial", "terminal", "minicmd", "ls", "cat", "probe",
             $($after,)*
         ]
     };

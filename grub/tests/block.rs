@@ -47,7 +47,10 @@ proptest! {
     }
 
     #[test]
-    fn a_state_survives_any_block_and_stays_in_the_first_sector(block in any_block(), state in any_state()) {
+    fn a_state_survives_any_block_and_stays_in_the_first_sector(
+        block in any_block(),
+        state in any_state(),
+    ) {
         let mut env = Env::parse(&block).unwrap();
         state.apply_to(&mut env);
         prop_assert_eq!(BootState::from_env(&env), state);
@@ -58,9 +61,15 @@ proptest! {
     }
 
     #[test]
-    fn set_and_get_agree_and_leave_the_others_alone(block in any_block(), value in "[ -~\n]{0,40}") {
+    fn set_and_get_agree_and_leave_the_others_alone(
+        block in any_block(),
+        value in "[ -~\n]{0,40}",
+    ) {
         let mut env = Env::parse(&block).unwrap();
-        let others = |env: &Env| env.variables().into_iter().filter(|(name, _)| name != "TRIAL").collect::<Vec<_>>();
+        let others = |env: &Env| {
+            let others = env.variables().into_iter().filter(|(name, _)| name != "TRIAL");
+            others.collect::<Vec<_>>()
+        };
         let before = env.clone();
         match env.set("TRIAL", &value) {
             Ok(()) => {

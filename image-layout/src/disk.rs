@@ -1,4 +1,7 @@
 //! The seam between Daruma's code and the bytes of a device.
+//!
+//! What the bytes mean is left to everybody else. The power-cut simulator is the second
+//! implementation.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,6 @@
 //! Why an image could not be made.
+//!
+//! The bundler gives each an exit code. A message names the path or the program.
 
 use std::io;
 use std::path::{Path, PathBuf};

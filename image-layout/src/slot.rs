@@ -1,4 +1,6 @@
 //! A slot: one of the two copies of the system.
+//!
+//! Which slot boots is left to the crate `grub-env`. `!slot` is the other one.
 
 use std::fmt;
 use std::ops::Not;

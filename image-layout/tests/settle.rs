@@ -405,7 +405,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn a_table_with_any_byte_changed_is_read_as_it_was_or_refused(place in 512_usize..34 * 512, flip in 1_u8..) {
+    fn a_table_with_any_byte_changed_is_read_as_it_was_or_refused(
+        place in 512_usize..34 * 512,
+        flip in 1_u8..,
+    ) {
         let mut bytes = short_disk();
         bytes.truncate(2 * MIB as usize);
         let before = PartitionTable::read(&CutDisk::new(bytes.clone(), 0)).unwrap();

@@ -3,7 +3,7 @@
 //! This library writes the archive on the build host ([`build()`]), out of a static `daruma-init`
 //! and of kernel modules that [`modules::select`] picked from a kernel's `modules.dep`. It runs
 //! nothing and reads no file: text and bytes come in, bytes go out. What happens on the device is
-//! in the program, `src/init`.
+//! left to the program, `src/init`.
 
 pub mod archive;
 mod build;

@@ -1,6 +1,7 @@
-//! Which kernel modules go along: from `modules.dep`, `modules.alias`, `modules.builtin` and
-//! `modules.softdep` and a list of wanted names to the list with everything that those need
-//! (formats: `depmod.d(5)`, `modules.dep(5)`).
+//! Which kernel modules go along: the wanted ones, and everything that those need.
+//!
+//! `wanted` has the names, and reading the files is left to the bundler. The formats are those of
+//! `depmod.d(5)` and `modules.dep(5)`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,6 @@
-//! What an initramfs needs by default: the drivers of the disks that appliances have, the file
-//! systems of a Daruma disk, and the watchdogs. A recipe may add to [`DISK`].
+//! What an initramfs needs by default: drivers of disks, file systems, watchdogs.
+//!
+//! `modules` finds what those need. A recipe may add to [`DISK`].
 
 use crate::modules::ModuleTree;
 

@@ -130,12 +130,19 @@ fn plain_match(pattern: &[u8], text: &[u8]) -> bool {
 
 proptest! {
     #[test]
-    fn stars_and_question_marks_match_as_plain_backtracking_does(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
-        prop_assert_eq!(alias_matches(&pattern, &text), plain_match(pattern.as_bytes(), text.as_bytes()));
+    fn stars_and_question_marks_match_as_plain_backtracking_does(
+        pattern in "[ab*?]{0,8}",
+        text in "[ab]{0,10}",
+    ) {
+        let plain = plain_match(pattern.as_bytes(), text.as_bytes());
+        prop_assert_eq!(alias_matches(&pattern, &text), plain);
     }
 
     #[test]
-    fn no_pattern_panics_or_runs_away(pattern in "[-a\\[\\]!*\\\\]{0,40}", text in "[-a\\[]{0,40}") {
+    fn no_pattern_panics_or_runs_away(
+        pattern in "[-a\\[\\]!*\\\\]{0,40}",
+        text in "[-a\\[]{0,40}",
+    ) {
         let _ = alias_matches(&pattern, &text);
     }
 
@@ -146,14 +153,16 @@ proptest! {
             prop::collection::vec("[a-z:,*\\[\\]0-9]{2,9}", 0..3),
         ), 0..5),
     ) {
-        let modules = modules.into_iter().map(|(name, (deps, aliases))| (name, Entry { deps, aliases })).collect();
+        let entry = |(name, (deps, aliases))| (name, Entry { deps, aliases });
+        let modules = modules.into_iter().map(entry).collect();
         let index = Index { modules };
         prop_assert_eq!(Index::parse(&index.to_text()), index);
     }
 
     #[test]
     fn circles_in_an_index_end(names in prop::collection::vec("[a-c]", 1..6)) {
-        let text: String = names.windows(2).map(|pair| format!("{} {} -\n", pair[0], pair[1])).collect();
+        let line = |pair: &[String]| format!("{} {} -\n", pair[0], pair[1]);
+        let text: String = names.windows(2).map(line).collect();
         let _ = Index::parse(&text).load_order("a");
     }
 }

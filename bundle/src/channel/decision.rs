@@ -1,5 +1,7 @@
-//! What a device does with a channel. Plain data in, plain data out: the agent asks on a device,
-//! the simulator for 100,000 of them.
+//! What a device does with a channel.
+//!
+//! Fetching the channel and acting on the decision is left to the agent. The same function decides
+//! for the devices of the simulator. It takes plain data and gives plain data.
 
 use std::fmt;
 

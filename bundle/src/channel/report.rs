@@ -1,5 +1,7 @@
-//! What a device says of a release that it tried, in a place where a plain web server writes it
-//! down: the `User-Agent` of a request that it makes anyway.
+//! What a device says of a release that it tried.
+//!
+//! The agent sends it, and the bundler counts it. A report is a part of the `User-Agent` of a
+//! request, so a plain web server writes it into its log.
 
 use std::fmt;
 
@@ -91,11 +93,21 @@ mod tests {
         assert!(report.is_of(manifest) && !report.is_of(Sha256::of(b"other")));
         for line in [
             // nginx and Apache, "combined"
-            r#"192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] "GET /stable.channel.json HTTP/1.1" 304 0 "-" "daruma/0.1.0 daruma-result/fell-back-9f86d081884c7d65""#,
+            concat!(
+                r#"192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] "GET /stable.channel.json HTTP/1.1" "#,
+                r#"304 0 "-" "daruma/0.1.0 daruma-result/fell-back-9f86d081884c7d65""#,
+            ),
             // Caddy, JSON
-            r#"{"request":{"uri":"/stable.channel.json","headers":{"User-Agent":["daruma/0.1.0 daruma-result/fell-back-9f86d081884c7d65"]}},"status":304}"#,
+            concat!(
+                r#"{"request":{"uri":"/stable.channel.json","headers":{"User-Agent":["#,
+                r#""daruma/0.1.0 daruma-result/fell-back-9f86d081884c7d65"]}},"status":304}"#,
+            ),
             // CloudFront
-            "2026-11-21\t09:00:00\tFRA2\t0\t192.0.2.7\tGET\td1.cloudfront.net\t/stable.channel.json\t304\t-\tdaruma/0.1.0%20daruma-result/fell-back-9f86d081884c7d65\t-",
+            concat!(
+                "2026-11-21\t09:00:00\tFRA2\t0\t192.0.2.7\tGET\td1.cloudfront.net\t",
+                "/stable.channel.json\t304\t-\t",
+                "daruma/0.1.0%20daruma-result/fell-back-9f86d081884c7d65\t-",
+            ),
         ] {
             assert_eq!(Report::find(line.as_bytes()), Some(report), "{line}");
         }
@@ -114,7 +126,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_report_is_found_as_it_was_written(hash: [u8; 32], fell: bool, before in "\\PC{0,40}") {
+        fn every_report_is_found_as_it_was_written(
+            hash: [u8; 32],
+            fell: bool,
+            before in "\\PC{0,40}",
+        ) {
             prop_assume!(!before.contains(MARK));
             let outcome = if fell { Outcome::FellBack } else { Outcome::Committed };
             let report = Report::new(Sha256(hash), outcome);

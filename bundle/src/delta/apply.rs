@@ -1,4 +1,7 @@
 //! From old images and a delta to the chunks of a new bundle.
+//!
+//! `workers` apply the patches, and writing the chunks is left to the agent. A chunk leaves this
+//! file only if it has the hash of the signed table.
 
 use std::io::Read;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! The beginning of a delta: what it is for, and what it needs.
+//!
+//! Holding it against a device is left to `apply`. Nobody has signed it: it decides which files to
+//! look at, and nothing else.
 
 use std::io::Read;
 

@@ -1,5 +1,6 @@
-//! Limits of a delta, formats 1 and 2. A reader refuses what lies beyond them before it allocates
-//! anything.
+//! Limits of a delta, formats 1 and 2.
+//!
+//! The records check them. A reader refuses what lies beyond a limit before it allocates anything.
 
 /// Version of the format of a delta that needs no more than [`MEMORY`].
 pub const FORMAT: u32 = 1;

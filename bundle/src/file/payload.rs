@@ -1,4 +1,7 @@
-//! Verifying every byte of a payload, on two processors and in little memory.
+//! Verifies every byte of a payload, on two processors and in little memory.
+//!
+//! `reader` has verified the signatures and the tables before. It uses the calling thread and one
+//! more, with a buffer of 1 MiB each.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,4 +1,7 @@
 //! What a device asks of a bundle before its idle slot is touched.
+//!
+//! The agent brings the facts of the device. A policy is asked only for a manifest whose signatures
+//! are good.
 
 use semver::Version;
 

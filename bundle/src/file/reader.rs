@@ -1,4 +1,7 @@
-//! Opening a bundle: from bytes to something that may be used.
+//! Opens a bundle: from bytes to something that may be used.
+//!
+//! Reading the payload is left to `payload` and to the agent. Data that is not verified has no type
+//! that lets anybody use it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
-//! Making a bundle. The same input always gives the same bytes.
+//! Makes a bundle.
+//!
+//! The images come from the bundler. The same input always gives the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

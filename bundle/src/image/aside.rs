@@ -1,4 +1,6 @@
 //! A file that is written beside its place and then renamed into it.
+//!
+//! What is in it is left to the callers. A file that is given up is removed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -88,7 +88,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_table_is_read_as_it_was_written(lens in proptest::collection::vec(1..=limits::CHUNK, 0..50)) {
+        fn a_table_is_read_as_it_was_written(
+            lens in proptest::collection::vec(1..=limits::CHUNK, 0..50),
+        ) {
             let mut offset = 0;
             let chunks: Vec<Chunk> = lens.iter().map(|&len| {
                 let chunk = Chunk { offset, len, sha256: Sha256::of(&len.to_le_bytes()) };

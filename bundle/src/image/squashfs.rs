@@ -196,7 +196,8 @@ impl<W: Write> Positioned<'_, W> {
 /// is.
 pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), BundleError> {
     let mut inodes = Vec::new();
-    let mut entries: Vec<(&FileName, u32, usize)> = Vec::new(); // name, inode number, place of the inode
+    // Name, inode number, place of the inode.
+    let mut entries: Vec<(&FileName, u32, usize)> = Vec::new();
     for (file, number) in files.iter().zip(1..) {
         entries.push((&file.name, number, inodes.len()));
         inode_header(&mut inodes, TYPE_LONG_FILE, 0o644, number);
@@ -221,10 +222,11 @@ pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), Bund
     let listing = u16::try_from(directory.len() + 3)
         .map_err(|_| BundleError::Input("names too long".to_owned()))?;
     inode_header(&mut inodes, TYPE_DIR, 0o755, root_number);
-    inodes.extend(0u32.to_le_bytes()); // the listing begins in the first block of the directory table …
+    // The listing begins in the first block of the directory table,
+    inodes.extend(0u32.to_le_bytes());
     inodes.extend(2u32.to_le_bytes()); // links
     inodes.extend(listing.to_le_bytes());
-    inodes.extend(0u16.to_le_bytes()); // … and at its first byte
+    inodes.extend(0u16.to_le_bytes()); // and at its first byte
     inodes.extend((root_number + 1).to_le_bytes()); // the root's parent, as mksquashfs numbers it
 
     let ends = files.iter().filter(|file| file.size > 0).map(|file| file.offset + file.size);
@@ -284,11 +286,13 @@ fn directory(entries: &[(&FileName, u32, usize)]) -> Vec<u8> {
     for run in entries.chunk_by(|a, b| a.2 / METADATA_BLOCK == b.2 / METADATA_BLOCK) {
         let (_, base, place) = run[0];
         directory.extend((run.len() as u32 - 1).to_le_bytes()); // at most 128 entries
-        directory.extend(((place / METADATA_BLOCK * (METADATA_BLOCK + 2)) as u32).to_le_bytes()); // within 1 MiB
+        // Within 1 MiB.
+        directory.extend(((place / METADATA_BLOCK * (METADATA_BLOCK + 2)) as u32).to_le_bytes());
         directory.extend(base.to_le_bytes());
         for (name, number, place) in run {
             directory.extend(((place % METADATA_BLOCK) as u16).to_le_bytes());
-            directory.extend((number.wrapping_sub(base) as u16).to_le_bytes()); // signed; at most 128 either way
+            // Signed; at most 128 either way.
+            directory.extend((number.wrapping_sub(base) as u16).to_le_bytes());
             directory.extend(TYPE_FILE.to_le_bytes());
             directory.extend((name.as_str().len() as u16 - 1).to_le_bytes()); // 1 to 255
             directory.extend(name.as_str().as_bytes());

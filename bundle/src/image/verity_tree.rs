@@ -1,5 +1,7 @@
-//! The dm-verity tree of data that goes by: SHA-256, 4096-byte blocks, no superblock, as
-//! `veritysetup` writes it.
+//! The dm-verity tree of data that goes by, as `veritysetup` writes it.
+//!
+//! The manifest has the salt and the hash of the root. The form is SHA-256, blocks of 4096 bytes,
+//! and no superblock.
 
 use sha2::Digest;
 

@@ -1,4 +1,6 @@
 //! What is wrong with a manifest, and where.
+//!
+//! The caller adds which bundle it is. A message begins with the line or the section.
 
 use std::fmt;
 

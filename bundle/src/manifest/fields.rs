@@ -1,4 +1,7 @@
-//! The manifest: what a bundle is for and where its images lie. It is what is signed.
+//! The manifest: what a bundle is for and where its images lie.
+//!
+//! `ini` and `section` turn text into these fields. The signatures are on the text, not on the
+//! fields.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -181,7 +184,8 @@ impl Manifest {
             let Image { filename, offset, size, sha256, chunks, chunks_sha256, verity } = image;
             let _ = write!(
                 ini,
-                "\n[image.{name}]\nfilename={filename}\noffset={offset}\nsize={size}\nsha256={sha256}\n\
+                "\n[image.{name}]\nfilename={filename}\noffset={offset}\nsize={size}\n\
+                sha256={sha256}\n\
                  chunks={chunks}\nchunks-sha256={chunks_sha256}\n"
             );
             if let Some(Verity { hash, salt, size }) = verity {
@@ -334,7 +338,8 @@ mod tests {
                 version: format!("{major}.{minor}.0{extra}").parse().unwrap(),
                 build: build.parse().unwrap(),
                 description,
-                min_version: Version::new(major / 2, 0, 0).min(format!("{major}.{minor}.0{extra}").parse().unwrap()),
+                min_version: Version::new(major / 2, 0, 0)
+                    .min(format!("{major}.{minor}.0{extra}").parse().unwrap()),
             }
         }
     }
@@ -343,7 +348,8 @@ mod tests {
         fn image()(
             name in "[a-z0-9][a-z0-9.-]{0,20}",
             (gap, blocks, tree) in (0u64..100, 1u64..1_000_000, 0u64..100),
-            (sha256, chunks_sha256, verity) in (hash(), hash(), any::<(bool, [u8; 32], [u8; 32])>()),
+            (sha256, chunks_sha256, verity) in
+                (hash(), hash(), any::<(bool, [u8; 32], [u8; 32])>()),
         ) -> Image {
             let data = blocks * limits::BLOCK;
             let size = data + verity_tree_size(data) + tree * limits::BLOCK;
@@ -355,7 +361,9 @@ mod tests {
                 sha256,
                 chunks: size.div_ceil(u64::from(limits::CHUNK)) as u32,
                 chunks_sha256,
-                verity: verity.0.then_some(Verity { hash: Sha256(hash), salt: Salt(salt), size: data }),
+                verity: verity
+                    .0
+                    .then_some(Verity { hash: Sha256(hash), salt: Salt(salt), size: data }),
             }
         }
     }
@@ -368,7 +376,10 @@ mod tests {
             root in image().prop_filter("root has a tree", |image| image.verity.is_some()),
             others in prop::collection::btree_map("x-[a-z0-9-]{1,30}", image(), 0..4),
             meta in prop::collection::btree_map(
-                "[A-Za-z0-9._-]{1,9}", prop::collection::btree_map("[A-Za-z0-9._-]{1,9}", text(), 0..4), 0..4),
+                "[A-Za-z0-9._-]{1,9}",
+                prop::collection::btree_map("[A-Za-z0-9._-]{1,9}", text(), 0..4),
+                0..4,
+            ),
         ) -> Manifest {
             let mut images: BTreeMap<ImageName, Image> =
                 others.into_iter().map(|(name, image)| (name.parse().unwrap(), image)).collect();

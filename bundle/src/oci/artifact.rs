@@ -1,4 +1,7 @@
 //! What a registry says of one file: an image manifest with one layer.
+//!
+//! Fetching the layer is left to the agent and to the bundler. Nothing in it is trusted before the
+//! signatures of Daruma are verified.
 
 use std::collections::BTreeMap;
 
@@ -247,7 +250,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0_usize..700, byte: u8) {
+        fn no_bytes_are_too_strange(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            at in 0_usize..700,
+            byte: u8,
+        ) {
             let _ = Artifact::parse(&bytes);
             let mut manifest = BUNDLE.to_manifest("x.daruma");
             if let Some(here) = manifest.get_mut(at) {

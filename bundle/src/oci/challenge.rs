@@ -1,5 +1,7 @@
-//! How a registry asks who is there (`WWW-Authenticate`), and the token that its token server
-//! gives.
+//! How a registry asks who is there, and the token that its token server gives.
+//!
+//! Sending the question is left to the clients. The header is `WWW-Authenticate`, and hostile until
+//! it is parsed.
 
 use serde::Deserialize;
 
@@ -132,11 +134,17 @@ mod tests {
 
     #[test]
     fn a_registrys_challenge_leads_to_its_token_server() {
-        let header = r#"Bearer realm="https://auth.example.org/token?a=b",service="registry \"x\"",scope="repository:fleet/routers:pull,push""#;
+        let header = concat!(
+            r#"Bearer realm="https://auth.example.org/token?a=b",service="registry \"x\"","#,
+            r#"scope="repository:fleet/routers:pull,push""#,
+        );
         let challenge = Challenge::parse(header).unwrap();
         assert_eq!(
             challenge.token_url("unused").unwrap(),
-            "https://auth.example.org/token?a=b&service=registry%20%22x%22&scope=repository:fleet/routers:pull,push"
+            concat!(
+                "https://auth.example.org/token?a=b&service=registry%20%22x%22",
+                "&scope=repository:fleet/routers:pull,push"
+            )
         );
         let bare = Challenge::parse("Bearer realm=https://a/t").unwrap();
         assert_eq!(
@@ -168,7 +176,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_is_too_strange(header in r#"(Bearer|Basic)?[ ,=a-z"\\é]{0,40}|.{0,60}"#, answer in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn no_header_is_too_strange(
+            header in r#"(Bearer|Basic)?[ ,=a-z"\\é]{0,40}|.{0,60}"#,
+            answer in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
             let _ = Challenge::parse(&header).and_then(|challenge| challenge.token_url("x"));
             let _ = token(&answer);
         }

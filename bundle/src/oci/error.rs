@@ -1,4 +1,6 @@
 //! Why an address, a tag, or a manifest of a registry is refused.
+//!
+//! The clients add the address. An address is refused before anything is sent.
 
 /// Why something of a registry is refused: cause and remedy. The caller adds where it came from.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,4 +1,6 @@
 //! Where something is in a registry.
+//!
+//! `tag` names the file in it. A password in an address is never printed.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,7 @@
 //! Tags, and the paths of a repository's files that they stand for.
+//!
+//! `reference` says in which registry. Each path has exactly one tag, and each tag at most one
+//! path.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,7 @@
-//! Ed25519 keys as PEM that OpenSSL reads and makes (PKCS#8 for secret, SPKI for public keys; RFC
-//! 8410).
+//! Ed25519 keys as PEM that OpenSSL reads and makes.
+//!
+//! Which keys count is left to `keyring`. Secret keys are PKCS#8 and public keys SPKI, both of RFC
+//! 8410.
 
 use std::fmt;
 use std::fs::File;

@@ -1,4 +1,6 @@
 //! The public keys that a device trusts, and how many of them must have signed.
+//!
+//! `verdict` counts the signatures. A key that comes twice counts once.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,7 @@
 //! 32-byte values that a manifest spells as 64 lower-case hexadecimal digits.
+//!
+//! What is hashed is left to the callers. Upper-case digits are refused, so that a value has one
+//! spelling.
 
 use std::fmt;
 

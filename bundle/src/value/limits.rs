@@ -1,5 +1,6 @@
-//! Limits of the format, version 1. A reader refuses what lies beyond them before it allocates
-//! anything.
+//! Limits of the format, version 1.
+//!
+//! The readers check them. A reader refuses what lies beyond a limit before it allocates anything.
 
 /// Version of the format that this crate reads and writes.
 pub const FORMAT: u32 = 1;

@@ -1,4 +1,6 @@
-//! The names inside a manifest, checked where they enter.
+//! The names inside a manifest.
+//!
+//! What a name stands for is left to its users. A name is checked once, where it enters.
 
 use std::fmt;
 use std::str::FromStr;
@@ -124,7 +126,11 @@ macro_rules! text_newtype {
         impl TryFrom<String> for $name {
             type Error = InvalidName;
             fn try_from(text: String) -> Result<Self, InvalidName> {
-                if Self::valid(&text) { Ok(Self(text)) } else { Err(InvalidName { text, wanted: Self::WANTED }) }
+                if Self::valid(&text) {
+                    Ok(Self(text))
+                } else {
+                    Err(InvalidName { text, wanted: Self::WANTED })
+                }
             }
         }
         impl FromStr for $name {

@@ -1,6 +1,7 @@
 //! A small bundle, made of fixed bytes with fixed keys, and a writer of tails that knows only the
 //! documentation.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)] // each test program uses its part
+// Each test program uses its part.
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

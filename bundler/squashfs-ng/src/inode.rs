@@ -1,4 +1,7 @@
 //! An inode as libsquashfs has it in memory.
+//!
+//! `writer` says when it is written. libsquashfs frees inodes with `free`, so they come from
+//! `calloc`.
 
 // A C library's struct with a union in it.
 #![allow(unsafe_code)]

@@ -1,4 +1,7 @@
-//! libsquashfs's functions, as `build.rs` finds them in its headers.
+//! The functions of libsquashfs.
+//!
+//! `build.rs` finds them in the headers of the build host, and `writer` and `inode` call them.
+//! Nobody edits this by hand.
 
 #![allow(
     unsafe_code,

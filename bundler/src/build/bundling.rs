@@ -1,5 +1,7 @@
-//! From the tar of a root filesystem to a signed bundle: root image with its dm-verity tree, boot
-//! image with kernel, initramfs and the variables that GRUB reads.
+//! From the tar of a root filesystem to a signed bundle.
+//!
+//! Each step is in a file of its own: this one calls them in order. The bundle has a root image
+//! with its dm-verity tree, and a boot image with kernel and initramfs.
 
 use std::collections::BTreeMap;
 use std::fs;

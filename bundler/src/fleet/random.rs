@@ -1,4 +1,6 @@
 //! Numbers that are the same for the same seed.
+//!
+//! What they decide is left to the simulator. Each device has a stream of its own.
 
 use crate::fleet::share::Share;
 

@@ -1,4 +1,6 @@
 //! Shares of a whole, as a person types them.
+//!
+//! What they are shares of is left to the callers. `2`, `2%` and `0.5` are read as percent.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,7 @@
-//! Root filesystems that were built before, by the hash of everything that went into them.
+//! Root filesystems that were built before.
+//!
+//! `rootfs` says what goes into the name of one. The name is the hash of everything that the build
+//! depends on.
 
 use std::fmt::Write as _;
 use std::fs;

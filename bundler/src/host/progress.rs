@@ -1,4 +1,7 @@
-//! What a person sees while a long step runs: a bar on a terminal, plain lines elsewhere.
+//! What a person sees while a long step runs.
+//!
+//! The steps say what they do and how far they are. There is a bar on a terminal, and there are
+//! plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;

@@ -1,6 +1,7 @@
-//! Child processes. Every program of the build host that the bundler needs is named here, so that a
-//! missing one is reported with the Debian package that has it, and a failing one with its last
-//! words.
+//! Child processes on the build host.
+//!
+//! The callers give the arguments. Every program is named here, so a missing one is reported with
+//! its Debian package, and a failing one with its last words.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};

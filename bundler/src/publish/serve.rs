@@ -1,5 +1,6 @@
-//! A small web server for trying a repository out: files of one folder, ranges, ETag. Not for a
-//! fleet: use nginx or the like there.
+//! A small web server for trying a repository out.
+//!
+//! Serving a fleet is left to nginx or the like. It knows the files of one folder, ranges and ETag.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};

@@ -1,5 +1,7 @@
-//! The keys of one mapping: unknown ones are refused before any is read, so that a slip is reported
-//! as such and not as a key that is missing.
+//! The keys of one mapping.
+//!
+//! `assemble` reads them. Unknown keys are refused before any is read, so a slip is not reported as
+//! a missing key.
 
 use crate::recipe::error::RecipeError;
 use crate::recipe::node::{Key, Node, Place, Value};

@@ -1,5 +1,7 @@
-//! From files to one [`Recipe`]: `extends`, the `recipe` action, and the merging of once-only
-//! actions.
+//! From files to one [`Recipe`].
+//!
+//! `assemble` reads the actions. `extends` and the `recipe` action are resolved here, and actions
+//! that may be there only once are merged.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,7 @@
-//! A YAML value that remembers which file and line it came from, across `extends` and `recipe`.
+//! A YAML value that remembers which file and line it came from.
+//!
+//! Its meaning is left to `keys` and `load`. The place survives `extends` and `recipe`, so every
+//! message can name it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
-//! From a bundle to a disk image that boots: the bundle's images in slot A, GRUB and a fresh
-//! environment.
+//! From a bundle to a disk image that boots.
+//!
+//! The crate `image-layout` writes the disk. Slot A has the images of the bundle, and the
+//! environment is fresh.
 
 use std::fs::File;
 use std::io::Write;

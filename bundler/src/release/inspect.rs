@@ -1,5 +1,6 @@
-//! What a bundle says of itself, for people and as JSON. Nothing here is verified; `verify` does
-//! that.
+//! What a bundle says of itself, for people and as JSON.
+//!
+//! Verifying it is left to `verify`. Nothing here is to be believed.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -83,7 +84,11 @@ impl Inspection {
             .iter()
             .map(|(name, image)| {
                 let verity = image.verity.as_ref().map(|verity| {
-                    json!({ "hash": verity.hash.to_string(), "salt": verity.salt.to_string(), "size": verity.size })
+                    json!({
+                        "hash": verity.hash.to_string(),
+                        "salt": verity.salt.to_string(),
+                        "size": verity.size,
+                    })
                 });
                 let value = json!({
                     "offset": image.offset, "size": image.size, "sha256": image.sha256.to_string(),

@@ -1,4 +1,6 @@
-//! An image inside a bundle, as a disk of its own that can only be read.
+//! An image inside a bundle, as a disk of its own.
+//!
+//! The manifest says where it lies. It can only be read.
 
 use std::io;
 

@@ -1,4 +1,6 @@
 //! The verbs about whole fleets, from their arguments to the library.
+//!
+//! `watch` and `simulate` do the work. What is printed for people is put together here.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -33,7 +35,12 @@ pub(crate) struct Watch {
     #[arg(long = "key", value_name = "KEY.pem")]
     keys: Vec<PathBuf>,
     /// Days until the channel expires, if it is made anew
-    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3660))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 90,
+        value_parser = clap::value_parser!(u32).range(1..=3660),
+    )]
     expires_days: u32,
 }
 
@@ -78,7 +85,11 @@ pub(crate) fn watch(arguments: Watch) -> Result<()> {
 #[derive(Args, Debug)]
 pub(crate) struct Simulate {
     /// Simulate the newest release of this repository's channel; else one is invented
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["release", "hours", "size_mb", "delta_mb"])]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["release", "hours", "size_mb", "delta_mb"],
+    )]
     repo: Option<PathBuf>,
     /// The channel's name
     #[arg(long, default_value = "stable", requires = "repo")]
@@ -96,22 +107,47 @@ pub(crate) struct Simulate {
     #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(0..=8784))]
     hours: u32,
     /// Its size
-    #[arg(long, value_name = "MB", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(
+        long,
+        value_name = "MB",
+        default_value_t = 75,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000),
+    )]
     size_mb: u64,
     /// Size of a delta to it, if there is one
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     delta_mb: Option<u64>,
     /// Devices
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(DEVICES_MAX)))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(DEVICES_MAX)),
+    )]
     devices: u32,
     /// Days
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 7,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)),
+    )]
     days: u32,
     /// Hours between two polls of a device
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=720))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 6,
+        value_parser = clap::value_parser!(u32).range(1..=720),
+    )]
     poll_hours: u32,
     /// Up to so many minutes more, at random
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=44_640))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u32).range(0..=44_640),
+    )]
     jitter_minutes: u32,
     /// Hours of the day, UTC, in which devices install and restart; else always
     #[arg(long, value_name = "FROM-TO")]
@@ -129,7 +165,12 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "PERCENT")]
     stop_above: Option<Share>,
     /// Minutes between two looks at the server's log
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=10_080),
+    )]
     watch_minutes: u32,
     /// One seed gives one result
     #[arg(long, value_name = "N", default_value_t = 1)]

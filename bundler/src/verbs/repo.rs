@@ -1,4 +1,6 @@
 //! The verbs that work on a repository, from their arguments to the library.
+//!
+//! `publish::repo` does the work. What is printed for people is put together here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,7 +28,12 @@ pub(crate) struct Place {
     keys: Vec<PathBuf>,
     /// Days until the channel expires: for longer than that nobody can hold a newer one back from a
     /// device
-    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3660))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 90,
+        value_parser = clap::value_parser!(u32).range(1..=3660),
+    )]
     expires_days: u32,
 }
 
@@ -47,7 +54,12 @@ pub(crate) struct Publish {
     from_version: Option<Version>,
     /// Make deltas from so many of the newest older releases: a fifth of the bytes, a minute or
     /// more each
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=20))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u8).range(0..=20),
+    )]
     deltas: u8,
     /// With each, a second one that goes through the kernel's payload: an eighth of the bytes, for
     /// devices whose `delta-memory-mib` grants it; some minutes and 1.2 GB of memory each
@@ -130,7 +142,12 @@ pub(crate) struct ChangeArguments {
     #[arg(long, value_name = "ROLE=N")]
     threshold: Vec<RoleThreshold>,
     /// Days until it expires
-    #[arg(long, value_name = "N", default_value_t = 1095, value_parser = clap::value_parser!(u32).range(1..=36600))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1095,
+        value_parser = clap::value_parser!(u32).range(1..=36600),
+    )]
     expires_days: u32,
 }
 

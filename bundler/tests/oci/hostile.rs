@@ -164,7 +164,10 @@ fn a_registry_that_wants_to_know_who_asks_is_told_or_the_remedy_is() {
 #[test]
 fn tags_lead_to_the_files_of_a_repository_only_and_their_list_has_an_end() {
     let publisher = Publisher::new();
-    let tags = r#"{"tags":["latest","bundles___2e_2e__x.daruma","_2e_2e__root.json","bundles__a.daruma",".","_2fetc__root.json"]}"#;
+    let tags = concat!(
+        r#"{"tags":["latest","bundles___2e_2e__x.daruma","_2e_2e__root.json","#,
+        r#""bundles__a.daruma",".","_2fetc__root.json"]}"#,
+    );
     let web = Web::new(move |request, stream| {
         if request.line.contains("/tags/list") {
             say(stream, 200, "", tags.as_bytes())

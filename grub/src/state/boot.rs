@@ -1,4 +1,7 @@
 //! The boot state, and the choice that `grub.cfg` makes from it.
+//!
+//! How the state may change is in `transition` and `recovery`. [`BootState::select`] and the script
+//! must always agree.
 
 use image_layout::Slot;
 

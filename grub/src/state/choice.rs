@@ -1,4 +1,7 @@
 //! Which copy of the environment `grub.cfg` goes by.
+//!
+//! Reading the copies is left to `store`. The script has the same choice, and both must always
+//! agree.
 
 use image_layout::Slot;
 

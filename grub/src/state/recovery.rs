@@ -1,5 +1,7 @@
-//! What recovery may do to the boot state: overwrite one slot, though the running system is
-//! neither.
+//! What recovery may do to the boot state.
+//!
+//! The usual moves are in `transition`. Recovery overwrites one slot, though the running system is
+//! in neither.
 
 use image_layout::Slot;
 

@@ -1,4 +1,6 @@
 //! The moves of the boot state that the agent and daruma-init may make.
+//!
+//! When to make one is left to them. A move that is not allowed changes nothing.
 
 use image_layout::Slot;
 use thiserror::Error;

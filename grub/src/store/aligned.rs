@@ -1,4 +1,6 @@
-//! Reads and writes of any range through whole, aligned sectors, as `O_DIRECT` demands.
+//! Reads and writes of any range through whole, aligned sectors.
+//!
+//! What is read is left to the callers. `O_DIRECT` refuses anything that is not aligned.
 
 use std::io;
 

@@ -1,4 +1,7 @@
 //! The two copies of the environment on the EFI system partition.
+//!
+//! `fat` finds their bytes, and `choice` says which one counts. The second copy is always written
+//! first.
 
 use std::io;
 

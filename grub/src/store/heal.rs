@@ -1,4 +1,7 @@
-//! Making a file anew on the FAT, for the one case that overwriting in place cannot mend.
+//! Makes a file anew on the FAT.
+//!
+//! `copies` overwrites in place where it can. This is for the one damage that overwriting cannot
+//! mend.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 

@@ -1,4 +1,6 @@
 //! A result that is built aside and appears under its name whole or not at all.
+//!
+//! What is built is left to the callers. What is given up goes away with its folder.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

@@ -1,4 +1,7 @@
-//! GRUB's images for both firmwares, without grub-install (which wants root and a mounted disk).
+//! GRUB's images for both firmwares.
+//!
+//! The callers say which modules are in them. `grub-install` is not used: it wants root and a
+//! mounted disk.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,6 @@
 //! Programs of the build host.
+//!
+//! The callers give the arguments. A missing program is reported with its Debian package.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

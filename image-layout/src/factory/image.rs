@@ -1,4 +1,6 @@
-//! The factory image: a whole disk in one sparse file, slot A filled and slot B empty.
+//! The factory image: a whole disk in one sparse file.
+//!
+//! `partition` says where everything lies. Slot A is filled and slot B is empty.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,6 @@
 //! The image in the form that virtual machines take.
+//!
+//! `qemu-img` converts it. The content is that of the raw image.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,4 +1,6 @@
-//! Copies without writing zeros, so that an image takes no more room than its content.
+//! Copies without writing zeros.
+//!
+//! The callers say from where to where. The image then takes no more room than its content.
 
 use std::fs::File;
 use std::io::{self, Read};

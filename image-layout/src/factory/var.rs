@@ -1,4 +1,7 @@
-//! The persistent ext4, made by mke2fs in a plain file.
+//! The persistent ext4, in a plain file.
+//!
+//! mke2fs makes it. The list of features is fixed here, because the defaults differ from host to
+//! host.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,8 +13,9 @@ use crate::factory::host_tool::HostTool;
 
 /// Named one by one: what a release of e2fsprogs or a host's mke2fs.conf takes for granted differs,
 /// and a filesystem that grows needs `resize_inode` and `64bit`.
-const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,\
-                        sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
+const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,\
+                        flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,\
+                        metadata_csum";
 
 /// Makes an ext4 of `size` bytes in the new file `path`, the same bytes for the same arguments.
 ///

@@ -1,5 +1,7 @@
-//! The skeleton of a FAT32 volume: boot sectors, FATs, runs of clusters. What is in it is
-//! [`crate::fat::esp`]'s.
+//! The skeleton of a FAT32 volume: boot sectors, FATs, runs of clusters.
+//!
+//! Which files are in it is left to `esp`. Clusters are handed out in order, and none is ever
+//! freed.
 
 use std::io;
 

@@ -1,8 +1,8 @@
-//! The GUID partition table as bytes (UEFI specification 2.10, chapter 5.3): header and entries.
+//! The GUID partition table as bytes: header and entries (UEFI specification 2.10, chapter 5.3).
 //!
-//! Written here rather than taken from a crate because the same few hundred bytes are read and
-//! rewritten in the initramfs, where size counts, and because [`crate::partition::settle`] needs
-//! control over where the entries lie. The tests compare with the `gpt` crate, an independent
+//! What the entries should be is left to `table` and `settle`. No crate is used, because the same
+//! few hundred bytes are rewritten in the initramfs, where size counts, and because `settle` needs
+//! control over where the entries lie. The tests compare with the crate `gpt`, an independent
 //! reader.
 
 use uuid::Uuid;

@@ -1,4 +1,7 @@
 //! GPT partition labels, in the order in which the partitions lie on the disk (numbers 1 to 8).
+//!
+//! What a partition holds is left to others. GRUB finds partitions by these numbers, so the order
+//! never changes.
 
 /// GRUB's core image for BIOS.
 pub const BIOS: &str = "bios";

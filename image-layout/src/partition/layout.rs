@@ -1,4 +1,7 @@
 //! Sizes of the partitions, and where that puts each of them.
+//!
+//! `gpt` writes the table. All sizes are bytes, and `var` is the last partition, so that it can
+//! grow.
 
 use crate::PartitionTable;
 use crate::partition::label;

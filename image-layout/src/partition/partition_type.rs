@@ -1,5 +1,7 @@
-//! GPT type GUIDs and attribute flags, after the UAPI group's Discoverable Partitions
-//! Specification.
+//! GPT type GUIDs and attribute flags.
+//!
+//! `factory` puts them into the table. They follow the Discoverable Partitions Specification of the
+//! UAPI group.
 
 use uuid::{Uuid, uuid};
 

@@ -1,4 +1,6 @@
-//! Makes the partition table of the image that of the disk: `var` fills it, and the GUIDs are its
+//! Makes the partition table of the image that of the disk.
+//!
+//! `table` reads it, and daruma-init says when. `var` then fills the disk, and the GUIDs are its
 //! own.
 
 use std::io;

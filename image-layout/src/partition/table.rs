@@ -1,4 +1,6 @@
 //! The partition table of a disk, read back from its bytes.
+//!
+//! `settle` changes it. The disk may be hostile: each number is checked before it is used.
 
 use std::io;
 

@@ -1,4 +1,7 @@
 //! The kernel command line that grub.cfg makes, as types.
+//!
+//! What is done with it is left to `plan`. Parameters of others are passed over; a wrong one of
+//! Daruma's ends the boot.
 
 use std::path::PathBuf;
 

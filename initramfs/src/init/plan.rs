@@ -1,4 +1,6 @@
 //! What a boot does, computed from the command line and the disk before anything is done.
+//!
+//! `execute` does it. The plan is plain data, so the tests compare it.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,7 @@
 //! The channel document: the releases that a publisher offers.
+//!
+//! `signed` checks the signatures, and `decision` picks a release. Each publication has a higher
+//! serial than the one before.
 
 use semver::Version;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,7 @@
 //! Why a root or channel document is refused.
+//!
+//! The caller adds the path or address. Each kind of refusal has an exit code, which
+//! docs/operating.md lists.
 
 use crate::channel::document::kind::Kind;
 use crate::channel::document::time::Timestamp;

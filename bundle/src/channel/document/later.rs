@@ -1,4 +1,7 @@
 //! Keys of JSON objects that are for later readers.
+//!
+//! The documents say which of their objects may have such keys. Such a key begins with `x-`. Any
+//! other unknown key is refused.
 
 use std::collections::BTreeMap;
 

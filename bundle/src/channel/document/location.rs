@@ -1,4 +1,7 @@
-//! Where a bundle or delta lies.
+//! Where a bundle or delta lies: a URL, or a path beside the channel.
+//!
+//! Fetching it is left to the agent. A location is text of a signed document, and is checked before
+//! it becomes this type.
 
 use std::fmt;
 use std::str::FromStr;

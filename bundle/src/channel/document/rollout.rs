@@ -1,5 +1,6 @@
-//! A staged roll-out: which devices may take a release now. Decided on the device, so that no
-//! server has to think.
+//! A staged roll-out: which devices may take a release now.
+//!
+//! `decision` asks. Each device decides for itself, so that no server has to think.
 
 use serde::{Deserialize, Serialize};
 

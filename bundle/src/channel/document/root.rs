@@ -1,4 +1,7 @@
 //! The root document: which keys speak for what.
+//!
+//! Keeping the newest one that was seen is left to the agent. A root document is signed by its own
+//! root keys and by those of the one before.
 
 use serde::de::Error as _;
 use serde::ser::SerializeStruct;

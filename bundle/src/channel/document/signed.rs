@@ -1,8 +1,7 @@
-//! A signed document: JSON, and as its last line the signatures on everything in front of that
-//! line.
+//! A signed document: JSON, and in its last line the signatures on everything before that line.
 //!
-//! So `jq` reads both as they are, and what is signed is bytes: nothing needs to be written in one
-//! canonical way.
+//! What the JSON says is left to `root` and `channel`. The signed bytes are those of the file, so
+//! nobody needs a canonical form, and `jq` reads the file.
 
 use serde::{Deserialize, Serialize};
 

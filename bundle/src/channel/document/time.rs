@@ -1,4 +1,6 @@
 //! Moments as documents spell them: `2026-11-21T09:00:00Z`.
+//!
+//! The callers bring the clock. A moment has whole seconds, and is always UTC.
 
 use std::fmt;
 use std::str::FromStr;

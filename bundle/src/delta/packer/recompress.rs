@@ -1,4 +1,7 @@
-//! Compressing blocks again as libsquashfs did.
+//! Compresses blocks again as libsquashfs did.
+//!
+//! Whether the bytes are right is seen in `apply`, by the hash of the chunk. Only the same version
+//! of zstd makes the same bytes.
 
 use zstd::zstd_safe::{CCtx, compress_bound, get_error_name};
 

@@ -1,4 +1,7 @@
-//! Compressing a kernel again as the zstd program did when the kernel was built.
+//! Compresses a kernel again as the zstd program did when the kernel was built.
+//!
+//! `frame` says what the content is. The program compresses in one job of a worker, and only that
+//! makes the same bytes.
 
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective::{ZSTD_e_continue, ZSTD_e_end};
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, get_error_name};

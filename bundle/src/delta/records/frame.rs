@@ -1,4 +1,7 @@
 //! A large zstd frame of the new image, made of the content of an old one: the kernel.
+//!
+//! Compressing the new content is left to `repack`. A frame needs much memory, so a device must
+//! have agreed to it.
 
 use std::io::Read;
 
@@ -10,8 +13,8 @@ use crate::delta::old_images::OldImages;
 use crate::delta::records::mix::{Mix, mix};
 use crate::delta::wire::{BODY_LEVEL, array, bytes, packing, u32, u64, unpack, wrong};
 
-/// A frame that `zstd -22 --ultra` has made of what came through a pipe
-/// ([`crate::delta::Repacker`]), made of an old one.
+/// A new frame, made of an old one. `zstd -22 --ultra` has made both of what came through a pipe
+/// ([`crate::delta::Repacker`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
     /// The old one's image. 0: boot, 1: root.

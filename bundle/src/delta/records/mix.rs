@@ -182,7 +182,14 @@ mod tests {
         #[test]
         fn what_was_taken_apart_is_put_together(
             old in proptest::collection::vec(proptest::num::u8::ANY, 1..200),
-            steps in proptest::collection::vec((0usize..50, 0usize..200, proptest::collection::vec(proptest::num::u8::ANY, 0..20)), 0..10),
+            steps in proptest::collection::vec(
+                (
+                    0usize..50,
+                    0usize..200,
+                    proptest::collection::vec(proptest::num::u8::ANY, 0..20),
+                ),
+                0..10,
+            ),
         ) {
             let mut made = Mix::default();
             let mut new = Vec::new();
@@ -203,16 +210,25 @@ mod tests {
 
         #[test]
         fn eight_bytes_at_once_are_eight_sums(
-            pairs in proptest::collection::vec((proptest::num::u8::ANY, proptest::num::u8::ANY), 0..40),
+            pairs in proptest::collection::vec(
+                (proptest::num::u8::ANY, proptest::num::u8::ANY),
+                0..40,
+            ),
         ) {
             let (mut bytes, differences): (Vec<u8>, Vec<u8>) = pairs.iter().copied().unzip();
-            let sums: Vec<u8> = pairs.iter().map(|(old, difference)| old.wrapping_add(*difference)).collect();
+            let sum = |(old, difference): &(u8, u8)| old.wrapping_add(*difference);
+            let sums: Vec<u8> = pairs.iter().map(sum).collect();
             add_to(&mut bytes, &differences);
             proptest::prop_assert_eq!(bytes, sums);
         }
 
         #[test]
-        fn any_streams_are_mixed_or_refused(old: Vec<u8>, control: Vec<u8>, extra: Vec<u8>, add: Vec<u8>) {
+        fn any_streams_are_mixed_or_refused(
+            old: Vec<u8>,
+            control: Vec<u8>,
+            extra: Vec<u8>,
+            add: Vec<u8>,
+        ) {
             let mut out = Vec::new();
             if mix(&old, &control, &extra, &add, &mut out).is_ok() {
                 proptest::prop_assert_eq!(out.len(), extra.len() + add.len());

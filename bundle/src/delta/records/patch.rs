@@ -1,4 +1,7 @@
 //! Some consecutive blocks of a new image, made of old blocks.
+//!
+//! `workers` read the old blocks and pack the new ones. All lengths are held against the limits
+//! before a patch exists.
 
 use std::io::Read;
 

@@ -1,4 +1,7 @@
 //! The steps of a delta, as they follow its header.
+//!
+//! `patch` and `frame` have their own forms, and `wire` reads the numbers. The steps make the boot
+//! image and then the root image, without a gap.
 
 use std::io::Read;
 

@@ -1,5 +1,7 @@
-//! Reading records ahead, so that patches are applied on all processors while what they make is
-//! written.
+//! Reads records ahead, so that patches are applied while earlier results are written.
+//!
+//! `worker` applies a patch. An error is told only when its turn comes, because a delta may end
+//! behind its last image.
 
 use std::collections::VecDeque;
 use std::io::Read;

@@ -1,4 +1,7 @@
-//! Reading old blocks.
+//! Reads the old blocks that a patch is made of.
+//!
+//! `old_images` reads the bytes. The blocks may be other ones than the delta expects; the hash of
+//! the chunk tells in the end.
 
 use image_layout::Disk;
 use zstd::zstd_safe::DCtx;

@@ -1,4 +1,6 @@
 //! Threads that apply patches.
+//!
+//! `ahead` hands them out in order. Each thread keeps its memory from one patch to the next.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,11 @@
-//! A [`Tree`] as a SquashFS, through libsquashfs.
+//! Packs a [`Tree`] as a SquashFS.
+//!
+//! The crate `squashfs-ng` makes the calls of libsquashfs, and `order` says which file comes first.
+//! The same tree gives the same bytes.
 //!
 //! Kept: names, contents, owners, modes, times in seconds, symbolic links, device nodes, pipes,
 //! hard links (one inode under several names), extended attributes in `user.`, `trusted.` and
-//! `security.` (so file capabilities). The same tree gives the same bytes.
+//! `security.` (so file capabilities).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -1,4 +1,7 @@
-//! The dm-verity tree of the root image, by `veritysetup`, which works on plain files as any user.
+//! The dm-verity tree of the root image.
+//!
+//! `veritysetup` computes it, on plain files and as any user. The salt follows from the content, so
+//! the same image gives the same tree.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};

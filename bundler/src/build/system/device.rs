@@ -1,5 +1,6 @@
-//! What Daruma puts into the root filesystem: the agent, its configuration, its units, the keys it
-//! trusts.
+//! What Daruma puts into the root filesystem: the agent, its settings, its units, the trusted keys.
+//!
+//! Building the agent is left to `make build`. The units and settings lie in `agent/dist`.
 
 use std::path::{Path, PathBuf};
 

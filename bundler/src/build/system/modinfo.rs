@@ -1,4 +1,6 @@
 //! What a kernel module says of itself, in the section `.modinfo` of its ELF file.
+//!
+//! `kernel` decides what follows from it. A module must be unpacked before.
 
 /// Modules that this one needs: `depends=`, and those that it would like: `softdep=`.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]

@@ -1,5 +1,7 @@
-//! What a device is made to trust: a folder of public keys, and the root document if there is one
-//! in it.
+//! What a device is made to trust: a folder of public keys, or a root document in it.
+//!
+//! `device` puts them into the image. If there is a root document, its release keys count and the
+//! folder's do not.
 
 use std::path::Path;
 

@@ -1,5 +1,7 @@
-//! Patterns of recipes: `*` is anything within a folder, `**` anything at all, `?` one character.
-//! A trailing `/` means everything below.
+//! The patterns of recipes.
+//!
+//! Recipes say what they are for. `*` is anything within a folder, `**` anything at all, `?` one
+//! character. A trailing `/` means everything below.
 
 /// Whether a pattern matches a whole path.
 #[must_use]

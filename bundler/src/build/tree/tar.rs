@@ -1,4 +1,7 @@
-//! A [`Tree`] from a tar: POSIX (pax) and GNU headers, long names, hard links, extended attributes.
+//! Reads a [`Tree`] from a tar.
+//!
+//! What is left out of the image is left to `clean`. POSIX (pax) and GNU headers are read, with
+//! long names, hard links and extended attributes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,7 +31,7 @@ pub struct Loaded {
 /// Reads the headers of an uncompressed tar; contents stay in the file. `mtime`: see [`Tree::new`].
 ///
 /// # Errors
-/// What is not a tar, names that are not UTF-8, too long for Linux or lead out of the tree, kinds
+/// What is not a tar; names that are not UTF-8, are too long for Linux or lead out of the tree; kinds
 /// of entries that a root filesystem does not have.
 pub fn load(path: &Path, mtime: u32) -> Result<Loaded> {
     let file = Arc::new(

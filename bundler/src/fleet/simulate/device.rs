@@ -1,4 +1,7 @@
 //! One simulated device: what it is at, and its own chance.
+//!
+//! What it does with a channel is decided by [`bundle::channel::decide`]. A device draws from a
+//! stream of its own, so devices do not change each other.
 
 use bundle::channel::{Outcome, Report};
 

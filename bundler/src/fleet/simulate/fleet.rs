@@ -1,4 +1,7 @@
 //! The fleet, one event after another.
+//!
+//! A device decides for itself, and `server` answers it. Time is virtual: it jumps to the next
+//! event.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

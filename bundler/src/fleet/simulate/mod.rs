@@ -1,7 +1,8 @@
-//! A fleet of simulated devices that polls one channel while a release is rolled out. What a device
-//! does is decided by the function that decides it on real ones ([`bundle::channel::decide`]), and
-//! the roll-out is stopped by the rule that stops real ones ([`crate::fleet::watch`]). Time is
-//! virtual, nothing is sent, and one seed gives one result.
+//! A fleet of simulated devices that polls one channel while a release is rolled out.
+//!
+//! What a device does is left to [`bundle::channel::decide`], and when the roll-out is stopped to
+//! [`crate::fleet::watch`], as on real devices. Time is virtual, and one seed gives one result.
+//! Read `scenario`, `fleet`, `device`, `server`, `window`, then `run`, `table`, `svg`.
 
 mod device;
 mod fleet;

@@ -1,4 +1,6 @@
 //! What a simulation has shown.
+//!
+//! `table` and `svg` show it to people. Everything in it follows from the scenario and the seed.
 
 use semver::Version;
 

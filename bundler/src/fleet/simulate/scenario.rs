@@ -1,4 +1,6 @@
-//! What is simulated.
+//! What is simulated: the fleet, the release, and its faults.
+//!
+//! The verbs read it from their arguments. A scenario with its seed gives one result.
 
 use anyhow::{Context, Result, bail};
 use bundle::channel::{Channel, Delta, Later, Release, Rollout, Timestamp};

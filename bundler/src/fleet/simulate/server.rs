@@ -1,5 +1,7 @@
-//! The simulated web server with its access log, and the publisher behind it. The documents are
-//! real: signed, and opened as a device opens them.
+//! The simulated web server with its access log, and the publisher behind it.
+//!
+//! `watch` reads the log. The documents are real: they are signed, and opened as a device opens
+//! them.
 
 use anyhow::Result;
 use bundle::channel::{Channel, Later, Report, Roles, Root, Timestamp};

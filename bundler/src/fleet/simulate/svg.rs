@@ -1,5 +1,7 @@
-//! The result of a simulation as a picture: who runs what over time, and what the publisher could
-//! know of the failures.
+//! The result of a simulation as a picture.
+//!
+//! `table` has the same as text. The picture shows who runs what, and what the publisher could know
+//! of the failures.
 
 use std::fmt::Write as _;
 

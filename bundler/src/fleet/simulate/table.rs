@@ -1,4 +1,6 @@
 //! The result of a simulation as text.
+//!
+//! `svg` has the same as a picture. One line is one moment.
 
 use std::fmt::Write as _;
 

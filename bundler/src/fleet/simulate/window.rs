@@ -1,4 +1,6 @@
 //! The hours in which devices install and restart.
+//!
+//! `device` asks when it may. A window may reach over midnight.
 
 use std::fmt;
 use std::str::FromStr;

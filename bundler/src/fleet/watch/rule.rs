@@ -1,4 +1,7 @@
 //! When a release is stopped.
+//!
+//! `tally` has counted, and stopping is left to the publisher. A release is stopped when its share
+//! of failures is surely above a limit.
 
 use crate::fleet::share::Share;
 use crate::fleet::watch::tally::Results;

@@ -1,4 +1,7 @@
-//! Counting what devices have said in a server's log.
+//! Counts what devices have said in a server's log.
+//!
+//! What follows from it is left to `rule`. Any log format will do, because only the report is
+//! looked for.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};

@@ -1,4 +1,6 @@
 //! What comes of asking: small answers, where they lead, and why there is none.
+//!
+//! `client` sends the questions. An answer has a limit of length before it is read.
 
 use std::io::Read;
 

@@ -1,4 +1,6 @@
 //! Manifests and blobs of a registry: looking, sending, fetching.
+//!
+//! `push` and `pull` say which. A blob is named by its hash, and checked when it is fetched.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

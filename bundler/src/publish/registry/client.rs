@@ -1,4 +1,6 @@
-//! Asking a registry: who we are, redirects, time limits, and what its refusals mean.
+//! Asks a registry: who we are, redirects, time limits, and what its refusals mean.
+//!
+//! `blobs` says what is asked for. A password never follows a redirect to another host.
 
 use std::io::Read;
 use std::time::Duration;

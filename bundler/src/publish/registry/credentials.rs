@@ -1,4 +1,6 @@
 //! Who we are to a registry.
+//!
+//! `client` sends it. The environment comes first, then the file of `docker login`.
 
 use std::fmt;
 use std::fs::File;
@@ -81,7 +83,11 @@ mod tests {
 
     #[test]
     fn dockers_configuration_gives_the_login_of_the_host_and_of_no_other() {
-        let config = br#"{"auths":{"https://example.org/v1/":{"auth":"bWU6czpjcmV0"},"helped.org":{}},"credsStore":"x"}"#;
+        let config = concat!(
+            r#"{"auths":{"https://example.org/v1/":{"auth":"bWU6czpjcmV0"},"helped.org":{}},"#,
+            r#""credsStore":"x"}"#,
+        )
+        .as_bytes();
         let login = Credentials::of_config(config, "example.org").unwrap().unwrap();
         assert_eq!(
             (login.basic().as_str(), format!("{login:?}").as_str()),

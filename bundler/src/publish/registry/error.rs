@@ -1,4 +1,6 @@
 //! Why a registry is of no use, or what it sends.
+//!
+//! The callers add the address. Text of the registry is quoted before it is printed.
 
 use bundle::oci::OciError;
 

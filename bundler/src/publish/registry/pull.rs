@@ -1,4 +1,6 @@
 //! From a registry into a folder or file.
+//!
+//! `blobs` fetches. What is fetched is not trusted: devices verify it.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,7 @@
 //! From a repository's folder into a registry.
+//!
+//! `blobs` sends. Bundles go first and the channel last, so a device never finds a channel without
+//! its bundles.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

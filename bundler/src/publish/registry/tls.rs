@@ -1,4 +1,6 @@
-//! Whom we trust.
+//! Whom we trust on the way to a registry.
+//!
+//! The build host brings the certificates. Daruma's own signatures do not depend on them.
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
-//! Making a root document: a draft is changed, signed by one key holder after the other, and put in
-//! its place.
+//! Makes a root document, from a draft to its place.
+//!
+//! The keys stay with their holders. A draft is changed first, then signed by one key holder after
+//! the other.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

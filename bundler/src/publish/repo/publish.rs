@@ -1,4 +1,6 @@
-//! Putting a release into a channel, taking one out, and making the channel anew before it expires.
+//! Puts a release into a channel, takes one out, and makes the channel anew before it expires.
+//!
+//! Whether a release does well is left to `watch`. Every change gives the channel a higher serial.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -1,4 +1,7 @@
 //! The blocks of images: where they lie, and what they hold.
+//!
+//! `squash` knows how a SquashFS lies, and `similar` which blocks are alike. A block is the unit
+//! that a device packs again.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -55,7 +58,8 @@ impl Block {
         let mut offset = 0;
         let mut pieces = |offset: &mut u64, end: u64, most: u64, kind| {
             while *offset < end {
-                let len = (end - *offset).min(most) as u32; // at most 128 KiB, or the limit of a tree
+                // At most 128 KiB, or the limit of a tree.
+                let len = (end - *offset).min(most) as u32;
                 blocks.push(Self { offset: *offset, len, kind });
                 *offset += u64::from(len);
             }

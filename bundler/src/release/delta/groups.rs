@@ -1,4 +1,7 @@
 //! Neighbouring blocks that have the same fate, and the records that they become.
+//!
+//! `blocks` finds them, and `mix` makes the differences. A group has a limit, so that a device
+//! needs little memory.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

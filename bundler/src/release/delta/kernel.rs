@@ -1,5 +1,7 @@
-//! The kernel in a boot image: one large zstd frame, which hides how little of its content has
-//! changed.
+//! The kernel in a boot image: one large zstd frame.
+//!
+//! `mix` makes the differences. The frame hides how little of its content has changed, so the
+//! content is compared.
 
 use std::io::Read;
 use std::ops::Range;

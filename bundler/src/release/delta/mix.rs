@@ -1,4 +1,6 @@
-//! bsdiff's streams, for blocks and for the kernel alike.
+//! The streams of bsdiff, for blocks and for the kernel alike.
+//!
+//! Packing them is left to [`bundle::delta::Mix`]. The crate `bidiff` finds the matches.
 
 use anyhow::Result;
 use bundle::delta::Mix;

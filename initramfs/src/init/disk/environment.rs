@@ -1,4 +1,7 @@
-//! The GRUB environment, which `daruma-init` writes only when a boot failed or in recovery.
+//! The GRUB environment, as far as `daruma-init` changes it.
+//!
+//! The crate `grub-env` reads and writes it. `daruma-init` writes it only when a boot failed or in
+//! recovery.
 
 use std::path::Path;
 

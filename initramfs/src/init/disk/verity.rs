@@ -1,5 +1,7 @@
-//! dm-verity over a root partition, through `/dev/mapper/control` (`linux/dm-ioctl.h`,
-//! `Documentation/admin-guide/device-mapper/verity.rst`).
+//! dm-verity over a root partition, through `/dev/mapper/control`.
+//!
+//! The figures come from the command line. The layout follows `linux/dm-ioctl.h` and
+//! `Documentation/admin-guide/device-mapper/verity.rst`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

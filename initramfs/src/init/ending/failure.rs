@@ -1,4 +1,7 @@
 //! The end of a boot that failed: say why, write it down, count it, start anew.
+//!
+//! Trying the other slot is left to GRUB. Nothing here may fail in a way that keeps the machine
+//! from restarting.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,7 @@
-//! What `daruma-init` says, all through the kernel's log: it reaches every console, and the real
-//! init's log later.
+//! What `daruma-init` says.
+//!
+//! Which words, is left to the callers. Everything goes through the kernel's log, so it reaches
+//! every console, and the log of the real init later.
 
 use std::fs::{self, File};
 use std::io::Write as _;

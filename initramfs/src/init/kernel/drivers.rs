@@ -1,4 +1,7 @@
 //! Loads kernel modules: those that hardware asks for, and those asked for by name.
+//!
+//! Which modules the archive has is left to the build. The index of the archive says what a module
+//! needs first.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

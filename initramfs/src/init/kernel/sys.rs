@@ -1,4 +1,6 @@
 //! System calls that neither nix nor sys-mount has.
+//!
+//! When they are made is left to the callers. All unsafe code of `daruma-init` is in this file.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};

@@ -1,5 +1,7 @@
-//! The kernel's announcements of devices (netlink, `NETLINK_KOBJECT_UEVENT`): what one waits for
-//! instead of sleeping.
+//! The kernel's announcements of devices (netlink, `NETLINK_KOBJECT_UEVENT`).
+//!
+//! What a device is good for is left to the callers. They wait for announcements instead of
+//! sleeping.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! From the initramfs to the real init.
+//!
+//! What the new root holds is left to the steps before. After the switch nothing of the initramfs
+//! is left in memory.
 
 use std::convert::Infallible;
 use std::fs;

@@ -1,4 +1,6 @@
 //! Small steps around mount(2).
+//!
+//! What is mounted where is left to `plan`. An error names what was mounted and the place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,7 +60,8 @@ impl Overlay {
         let (upper, work) = (self.upper.display(), self.work.display());
         let lower = lower.join(":");
         format!(
-            "lowerdir={lower},upperdir={upper},workdir={work},index=off,metacopy=off,redirect_dir=off"
+            "lowerdir={lower},upperdir={upper},workdir={work},\
+                index=off,metacopy=off,redirect_dir=off"
         )
     }
 }

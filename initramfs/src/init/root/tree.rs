@@ -1,5 +1,7 @@
-//! Copies a tree with all that a file system keeps: owners, modes, times, extended attributes,
-//! links, devices.
+//! Copies a tree with all that a file system keeps.
+//!
+//! `fill` and `upper` say which tree. Kept are owners, modes, times, extended attributes, links and
+//! devices.
 
 use std::collections::HashMap;
 use std::ffi::CStr;

@@ -1,4 +1,6 @@
 //! Mounts the persistent partition, and goes on without it when it cannot be used.
+//!
+//! What it holds is left to others. A device that cannot keep anything still boots, and says so.
 
 use std::fs::{self, File};
 use std::io::Read as _;
