@@ -94,7 +94,8 @@ mod tests {
         for line in [
             // nginx and Apache, "combined"
             concat!(
-                r#"192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] "GET /stable.channel.json HTTP/1.1" "#,
+                r#"192.0.2.7 - - [21/Nov/2026:09:00:00 +0000] "#,
+                r#""GET /stable.channel.json HTTP/1.1" "#,
                 r#"304 0 "-" "daruma/0.1.0 daruma-result/fell-back-9f86d081884c7d65""#,
             ),
             // Caddy, JSON

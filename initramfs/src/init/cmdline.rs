@@ -19,7 +19,7 @@ pub(crate) enum Choice {
     Recovery,
 }
 
-/// Where changes to the system's files go (DESIGN §8).
+/// Where changes to the system's files go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OverlayMode {
     /// Nowhere: all is read-only but /var.
@@ -291,7 +291,10 @@ mod tests {
         }
 
         #[test]
-        fn others_parameters_change_nothing(before in "[a-z=., ]{0,30}", after in "[a-z=.,\t ]{0,30}") {
+        fn others_parameters_change_nothing(
+            before in "[a-z=., ]{0,30}",
+            after in "[a-z=.,\t ]{0,30}",
+        ) {
             let text = format!("{before} daruma.slot=A daruma.try=3 {after}");
             let line = Cmdline::parse(&text).unwrap();
             prop_assert_eq!((line.choice, line.attempt), (Choice::Slot(Slot::A), 3));

@@ -31,8 +31,8 @@ pub struct Loaded {
 /// Reads the headers of an uncompressed tar; contents stay in the file. `mtime`: see [`Tree::new`].
 ///
 /// # Errors
-/// What is not a tar; names that are not UTF-8, are too long for Linux or lead out of the tree; kinds
-/// of entries that a root filesystem does not have.
+/// What is not a tar; names that are not UTF-8, are too long for Linux or lead out of the tree;
+/// kinds of entries that a root filesystem does not have.
 pub fn load(path: &Path, mtime: u32) -> Result<Loaded> {
     let file = Arc::new(
         File::open(path)
