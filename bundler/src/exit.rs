@@ -6,7 +6,7 @@ use bundle::BundleError;
 use bundle::channel::ChannelError;
 use image_layout::ImageError;
 
-use crate::build::rootfs::mirror::MirrorError;
+use crate::bundling::rootfs::mirror::MirrorError;
 use crate::host::tool::ToolError;
 use crate::publish::registry::RegistryError;
 use crate::recipe::RecipeError;

@@ -1,7 +1,7 @@
 //! The host tool: from a recipe to a signed bundle, a bootable disk image, and a channel.
 //!
 //! Writing a SquashFS is left to `squashfs-ng`, the bundle's file to the crate `bundle`, and the
-//! disk to `image-layout`. Read in the order of the work: [`recipe`], [`build`], [`release`],
+//! disk to `image-layout`. Read in the order of the work: [`recipe`], [`bundling`], [`release`],
 //! [`publish`], [`fleet`]; all of them run the programs of the build host through [`host`].
 //!
 //! Each step reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) → [`tree`]
@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod build;
+pub mod bundling;
 pub mod exit;
 pub mod fleet;
 pub mod host;
@@ -17,10 +17,10 @@ pub mod publish;
 pub mod recipe;
 pub mod release;
 
-pub use build::squash::{self, blocks, verity};
-pub use build::system::{clean, device, kernel, modinfo};
-pub use build::tree::{self, tar as tree_tar};
-pub use build::{bundling, rootfs};
+pub use bundling::rootfs;
+pub use bundling::squash::{self, blocks, verity};
+pub use bundling::system::{clean, device, kernel, modinfo};
+pub use bundling::tree::{self, tar as tree_tar};
 pub use fleet::{share, simulate, watch};
 pub use publish::{registry, repo, serve};
 pub use release::{delta, image, inspect};

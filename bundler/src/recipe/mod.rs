@@ -1,6 +1,6 @@
 //! What an image is built from: the recipe, read and checked before anything is run.
 //!
-//! Doing what a recipe says is left to `build`. `docs/recipes.md` lists all keys.
+//! Doing what a recipe says is left to `bundling`. `docs/recipes.md` lists all keys.
 //! Read `whole`, `action`, `load`, `assemble`, then `keys`, `node` and `error`.
 //!
 //! The form is debos's: `architecture` and a list of `actions`. debos ignores what it does not

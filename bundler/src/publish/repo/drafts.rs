@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use bundle::channel::{Kind, Later, Role, Roles, Root, Signed};
 use bundle::{Keyring, PublicKey, SecretKey};
 
-use crate::build::system::trusted::ROOT;
+use crate::bundling::system::trusted::ROOT;
 use crate::publish::repo::place::replace;
 use crate::publish::repo::repository::{DRAFT, Repository, days, now};
 

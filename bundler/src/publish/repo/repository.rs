@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use bundle::ChannelName;
 use bundle::channel::{Channel, Root, Timestamp};
 
-use crate::build::system::trusted::ROOT;
+use crate::bundling::system::trusted::ROOT;
 
 /// The one that is being made and signed; not for devices.
 pub const DRAFT: &str = "next.root.json";

@@ -11,7 +11,7 @@ use bundle::delta::{Packing, Source, limits};
 use bundle::{Sha256, SlotChunks, StoredSquashfs, Verity, verity_tree_size};
 use image_layout::Disk;
 
-use crate::build::squash::{self, blocks};
+use crate::bundling::squash::{self, blocks};
 use crate::host::progress::Progress;
 use crate::release::delta::similar::Similar;
 use crate::release::part::Part;

@@ -17,12 +17,12 @@ use initramfs::recovery;
 use semver::Version;
 use sha2::{Digest, Sha256};
 
-use crate::build::squash::{self, blocks, verity};
-use crate::build::system::clean::{self, PACKAGE_DATABASE};
-use crate::build::system::device::{self, DevicePrograms};
-use crate::build::system::kernel::{self, KernelImage};
-use crate::build::system::trusted::Trusted;
-use crate::build::tree::{Kind, Tree, tar};
+use crate::bundling::squash::{self, blocks, verity};
+use crate::bundling::system::clean::{self, PACKAGE_DATABASE};
+use crate::bundling::system::device::{self, DevicePrograms};
+use crate::bundling::system::kernel::{self, KernelImage};
+use crate::bundling::system::trusted::Trusted;
+use crate::bundling::tree::{Kind, Tree, tar};
 use crate::host::cache::hex;
 use crate::host::progress::{Progress, size};
 use crate::recipe::{BundleSettings, Recipe};

@@ -13,8 +13,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use squashfs_ng::{Metadata, Node, Writer};
 
-use crate::build::squash::order;
-use crate::build::tree::{InodeId, Kind, Tree};
+use crate::bundling::squash::order;
+use crate::bundling::tree::{InodeId, Kind, Tree};
 use crate::host::progress::Progress;
 
 /// The zstd level of every block. A device makes the blocks that a delta changes again at this

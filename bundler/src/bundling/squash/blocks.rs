@@ -3,7 +3,7 @@
 //! A file's content is compressed block by block, so a block that did not change is the same bytes
 //! wherever it lies. Its place is in the inode table and, for the ends of files, in the fragment
 //! table (the kernel's `fs/squashfs/squashfs_fs.h`). What is read here is what
-//! [`crate::build::squash`] has just packed; it is checked all the same.
+//! [`crate::bundling::squash`] has just packed; it is checked all the same.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,7 +30,7 @@ const LARGEST_BLOCK: u32 = 1 << 20;
 /// in bytes.
 ///
 /// # Errors
-/// It cannot be read or is not a SquashFS as [`crate::build::squash`] packs it.
+/// It cannot be read or is not a SquashFS as [`crate::bundling::squash`] packs it.
 pub fn boundaries(image: &Path) -> Result<BTreeSet<u64>> {
     let doing = || format!("finding the blocks of {}", image.display());
     read(&FileDisk::open_read_only(image).with_context(doing)?).with_context(doing)

@@ -8,7 +8,7 @@
 use anyhow::{Context, Result, bail};
 use semver::Version;
 
-use crate::build::tree::{Kind, Tree, glob};
+use crate::bundling::tree::{Kind, Tree, glob};
 use crate::recipe::BundleSettings;
 
 /// Where dpkg's database lies in the image. /var is the device's own and outlives the image, but

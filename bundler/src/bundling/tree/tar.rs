@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use squashfs_ng::NAME_MAX;
 use tar::EntryType;
 
-use crate::build::tree::files::{Content, Inode, Kind, Tree};
+use crate::bundling::tree::files::{Content, Inode, Kind, Tree};
 
 /// Namespaces of extended attributes that SquashFS can store.
 const NAMESPACES: [&str; 3] = ["user.", "trusted.", "security."];

@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail};
 use initramfs::modules::{ModuleTree, name_of_path};
 use initramfs::stripping;
 
-use crate::build::system::modinfo::{ModInfo, normal};
-use crate::build::tree::{Content, Inode, Kind, Tree, glob};
+use crate::bundling::system::modinfo::{ModInfo, normal};
+use crate::bundling::tree::{Content, Inode, Kind, Tree, glob};
 use crate::host::progress::Progress;
 use crate::host::tool;
 use crate::recipe::{self, Pattern};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::system::trusted::Trusted;
-use crate::build::tree::{Kind, Tree};
+use crate::bundling::system::trusted::Trusted;
+use crate::bundling::tree::{Kind, Tree};
 
 /// The root document that the device starts from.
 const ROOT: &str = "etc/daruma/root.json";

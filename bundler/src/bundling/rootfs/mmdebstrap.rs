@@ -11,8 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::build::rootfs::mirror::{self, Source};
-use crate::build::rootfs::staging;
+use crate::bundling::rootfs::mirror::{self, Source};
+use crate::bundling::rootfs::staging;
 use crate::host::cache::Cache;
 use crate::host::progress::{Progress, size};
 use crate::host::tool;

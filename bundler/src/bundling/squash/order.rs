@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 
-use crate::build::system::clean::PACKAGE_DATABASE;
-use crate::build::tree::{Kind, Tree};
+use crate::bundling::system::clean::PACKAGE_DATABASE;
+use crate::bundling::tree::{Kind, Tree};
 
 /// Each package has its own files here: `NAME.list` with the paths that it brings, `NAME.md5sums`
 /// and others.
