@@ -3,6 +3,7 @@
 //! `console` prints both.
 //! Stderr decides whether there is a terminal, because the bar goes there.
 
+use image_layout::Amount;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -68,14 +69,8 @@ fn bar(step: &str, percent: u64, total: u64) -> String {
         "{step:>8} {}{} {percent:>3} % of {}",
         "#".repeat(full),
         " ".repeat(empty),
-        megabytes(total)
+        Amount(total)
     )
-}
-
-/// Bytes for a person: `81.3 MB`.
-#[must_use]
-pub(crate) fn megabytes(bytes: u64) -> String {
-    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
 
 #[cfg(test)]
@@ -87,7 +82,8 @@ mod tests {
         let half = bar("writing", 50, 90_200_000);
         assert_eq!(half.chars().filter(|c| *c == '#').count(), 20);
         assert!(half.ends_with("50 % of 90.2 MB"), "{half}");
-        let widths = [0, 7, 100, 101].map(|percent| bar("looking", percent, 1).chars().count());
+        let widths =
+            [0, 7, 100, 101].map(|percent| bar("looking", percent, 1_000_000).chars().count());
         assert_eq!(widths, [widths[0]; 4]);
     }
 }

@@ -6,6 +6,7 @@
 //! use no more than a CRC. [`FactoryImage`] runs on the build host, as an ordinary user. Choosing a
 //! slot is `grub-env`'s business; this crate knows nothing of boot states or bundles.
 
+mod amount;
 mod disk;
 mod error;
 mod factory;
@@ -14,6 +15,7 @@ mod partition;
 mod slot;
 mod superblock;
 
+pub use amount::Amount;
 pub use disk::{Disk, FileDisk};
 pub use error::ImageError;
 pub use factory::grub_image::EARLY_GRUB_CFG;

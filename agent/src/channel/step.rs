@@ -9,9 +9,9 @@ use crate::channel::facts::Own;
 use crate::device::Device;
 use crate::device::environment::Environment;
 use crate::exit::Failure;
-use crate::progress::megabytes;
 use crate::status::state::Installed;
 use crate::status::state_file::StateFile;
+use image_layout::Amount;
 
 /// The next step.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Step {
                 let line = format!(
                     "{compatible} {version} (build {}, at most {}) is to be installed over {}",
                     release.build,
-                    megabytes(release.size),
+                    Amount(release.size),
                     own.version
                 );
                 let deltas = deltas.iter().map(|delta| (*delta).clone()).collect();

@@ -26,9 +26,10 @@ use crate::install::chunks::writer::write_images;
 use crate::install::fitness::{check_fitness, quarantine_of, quarantined, verify_payload};
 use crate::install::origin::{Options, Origin};
 use crate::interrupt::Interrupt;
-use crate::progress::{Progress, megabytes};
+use crate::progress::Progress;
 use crate::status::state::Kind;
 use crate::status::state_file::StateFile;
+use image_layout::Amount;
 
 /// Installs an opened bundle into the idle slot. `doing` begins the line of each failure. Returns
 /// the version.
@@ -112,24 +113,23 @@ pub(crate) fn write_slot<D: Disk + Sync>(
                 ..=limits::MEMORY => String::new(),
                 mib => format!(" with the kernel's payload, in {mib} MiB of memory"),
             };
-            let (delta, chunks, full) = (megabytes(size), megabytes(*fetched), megabytes(bytes));
+            let (delta, chunks, full) = (Amount(size), Amount(*fetched), Amount(bytes));
             format!("a delta of {delta}{kernel} (instead of {chunks} by chunks, {full} in full)")
         }
         (Some(Plan { here, copied, made, fetched, .. }), None) => format!(
             "{} to fetch, {} from the running slot, {} already there{}",
-            megabytes(*fetched),
-            megabytes(*copied),
-            megabytes(*here),
+            Amount(*fetched),
+            Amount(*copied),
+            Amount(*here),
             if *made > 0 {
-                format!(", {} of hashes made here", megabytes(*made))
+                format!(", {} of hashes made here", Amount(*made))
             } else {
                 String::new()
             }
         ),
         (None, _) => {
-            let place =
-                partitions.map(|(image, label)| format!("{label} {}", megabytes(size(image))));
-            format!("{} to write ({})", megabytes(bytes), place.join(", "))
+            let place = partitions.map(|(image, label)| format!("{label} {}", Amount(size(image))));
+            format!("{} to write ({})", Amount(bytes), place.join(", "))
         }
     };
     say(format_args!("{} {version} into slot {target}: {ways}", update.compatible));

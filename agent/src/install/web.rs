@@ -21,9 +21,9 @@ use crate::install::delta::{DeltaSource, unusable};
 use crate::install::flip::install_bundle;
 use crate::install::origin::{Options, Origin};
 use crate::interrupt::Interrupt;
-use crate::progress::megabytes;
 use crate::pull::Remote;
 use crate::trust::keys::bundle_keys;
+use image_layout::Amount;
 
 /// A bundle on a web server.
 #[derive(Clone, Copy, Debug)]
@@ -94,10 +94,7 @@ pub(crate) fn install_from_web(
         fetched.bytes += delta.fetched().bytes;
         fetched.requests += delta.fetched().requests;
     }
-    Ok((
-        version,
-        format!(", {} fetched in {} requests", megabytes(fetched.bytes), fetched.requests),
-    ))
+    Ok((version, format!(", {} fetched in {} requests", Amount(fetched.bytes), fetched.requests)))
 }
 
 /// Bytes of a delta that are read at once.

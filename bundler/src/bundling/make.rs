@@ -24,8 +24,9 @@ use crate::bundling::system::kernel::{self, KernelImage};
 use crate::bundling::system::trusted::Trusted;
 use crate::bundling::tree::{Kind, Tree, tar};
 use crate::host::cache::hex;
-use crate::host::progress::{Progress, size};
+use crate::host::progress::Progress;
 use crate::recipe::{BundleSettings, Recipe};
+use image_layout::Amount;
 
 /// Bytes of a dm-verity block.
 const BLOCK: u64 = 4096;
@@ -92,8 +93,8 @@ impl Bundling<'_> {
         })?;
         eprintln!(
             "Initramfs: {}, recovery: {}",
-            size(initrd.len() as u64),
-            size(recovery.len() as u64)
+            Amount(initrd.len() as u64),
+            Amount(recovery.len() as u64)
         );
         clean::clean(&mut tree, settings)?;
         let build = build_id(
@@ -159,9 +160,9 @@ impl Bundling<'_> {
         let manifest = writer.write(out)?;
         progress.done(&format!(
             "{} (boot {}, root {})",
-            size(size_of(out)),
-            size(size_of(&boot)),
-            size(size_of(&root))
+            Amount(size_of(out)),
+            Amount(size_of(&boot)),
+            Amount(size_of(&root))
         ));
         Ok(manifest)
     }

@@ -97,13 +97,3 @@ impl Drop for Progress {
         }
     }
 }
-
-/// Bytes as a person reads them.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..=9_999 => format!("{bytes} bytes"),
-        10_000..=9_999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
-}

@@ -15,7 +15,8 @@ use grub_env::{
 };
 use image_layout::{FactoryImage, FileDisk, Layout, convert_to_qcow2};
 
-use crate::host::progress::{Progress, size};
+use crate::host::progress::Progress;
+use image_layout::Amount;
 
 /// Opens a bundle and checks its signature, its tables and every byte.
 ///
@@ -86,7 +87,7 @@ pub fn write(
         convert_to_qcow2(&raw, out)
             .with_context(|| format!("making the disk image {}", out.display()))?;
     }
-    progress.done(&format!("a disk of {}", size(layout.disk_size())));
+    progress.done(&format!("a disk of {}", Amount(layout.disk_size())));
     Ok(())
 }
 

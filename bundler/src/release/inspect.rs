@@ -10,7 +10,7 @@ use bundle::{Bundle, Manifest};
 use image_layout::{Disk, FileDisk};
 use serde_json::{Value, json};
 
-use crate::host::progress::size;
+use image_layout::Amount;
 
 /// A bundle's claims.
 #[derive(Debug)]
@@ -51,14 +51,14 @@ impl Inspection {
                 update.description.replace('\n', "\n             ")
             );
         }
-        let _ = writeln!(text, "size         {}", size(self.bytes));
+        let _ = writeln!(text, "size         {}", Amount(self.bytes));
         for (name, image) in images {
             let kind = if image.verity.is_some() { ", dm-verity" } else { "" };
             let _ = writeln!(
                 text,
                 "image {:<6} {} in {} chunks{kind}, sha256 {}",
                 name.to_string(),
-                size(image.size),
+                Amount(image.size),
                 image.chunks,
                 image.sha256
             );

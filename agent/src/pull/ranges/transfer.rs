@@ -12,7 +12,6 @@ use hyper::header::{HeaderName, HeaderValue, IF_RANGE, RANGE};
 use crate::config::Pull;
 use crate::console::say;
 use crate::exit::Exit;
-use crate::progress::megabytes;
 use crate::pull::client::http::Client;
 use crate::pull::pace::{LowSpeed, RateLimit};
 use crate::pull::patience::Patience;
@@ -20,6 +19,7 @@ use crate::pull::ranges::answer::{Asked, Version, check};
 use crate::pull::ranges::line::Line;
 use crate::pull::ranges::spans::bytes;
 use crate::pull::trouble::Trouble;
+use image_layout::Amount;
 
 /// The bytes of one file, as they are fetched.
 #[derive(Debug)]
@@ -159,9 +159,9 @@ impl<'i> Transfer<'i> {
                 let cause = format!(
                     "{} are still to be fetched after {}, and byte-budget of [pull] allows {} in \
                         all; raise it, or install from a file",
-                    megabytes(bytes),
-                    megabytes(self.fetched),
-                    megabytes(budget)
+                    Amount(bytes),
+                    Amount(self.fetched),
+                    Amount(budget)
                 );
                 Err(Trouble::Lasting(Exit::Budget, cause))
             }

@@ -14,9 +14,10 @@ use anyhow::{Context, Result, bail};
 use crate::bundling::rootfs::mirror::{self, Source};
 use crate::bundling::rootfs::staging;
 use crate::host::cache::Cache;
-use crate::host::progress::{Progress, size};
+use crate::host::progress::Progress;
 use crate::host::tool;
 use crate::recipe::{Recipe, Run, Step};
+use image_layout::Amount;
 
 /// `SOURCE_DATE_EPOCH` when the environment has none: 2025-08-09T00:00:00Z, the day Debian 13 came
 /// out. A fixed time, because bundles of the same input must be the same on every day.
@@ -264,7 +265,7 @@ fn make(plan: &Plan, name: &str, out: &Path) -> Result<()> {
         std::fs::metadata(&part).with_context(|| format!("reading {}", part.display()))?.len();
     std::fs::rename(&part, out)
         .with_context(|| format!("renaming {} to {}", part.display(), out.display()))?;
-    progress.done(&size(bytes));
+    progress.done(&Amount(bytes).to_string());
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 //! hard links (one inode under several names), extended attributes in `user.`, `trusted.` and
 //! `security.` (so file capabilities).
 
+use image_layout::Amount;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -49,11 +50,7 @@ pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
     packing.add("", &children).with_context(writing)?;
     let Packing { progress, writer, .. } = packing;
     let written = writer.finish(out).with_context(writing)?;
-    progress.done(&format!(
-        "{} from {}",
-        crate::host::progress::size(written),
-        crate::host::progress::size(total)
-    ));
+    progress.done(&format!("{} from {}", Amount(written), Amount(total)));
     Ok(())
 }
 

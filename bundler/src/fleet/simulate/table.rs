@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::fleet::share::Share;
 use crate::fleet::simulate::run::{Run, Sample, Stop};
 use crate::fleet::simulate::scenario::Scenario;
-use crate::host::progress::size;
+use image_layout::Amount;
 
 impl Run {
     /// As a person reads it. One scenario gives one text.
@@ -59,7 +59,7 @@ impl Run {
                 text,
                 "{from} to {to} ({}, {deltas} deltas), {pace}; it fails on {failing} of them, \
                     {stop}",
-                size(release.size)
+                Amount(release.size)
             );
         }
         text
@@ -102,7 +102,7 @@ impl Run {
                 newer root document",
             traffic.unchanged,
             traffic.channels,
-            volume(traffic.poll_bytes),
+            Amount(traffic.poll_bytes),
             traffic.roots
         );
         let _ = writeln!(
@@ -111,7 +111,7 @@ impl Run {
                 minutes",
             traffic.deltas,
             traffic.bundles,
-            volume(traffic.download_bytes),
+            Amount(traffic.download_bytes),
             self.downloads.peak_bits() as f64 / 1e6,
             self.downloads.every_s() / 60
         );
@@ -132,14 +132,4 @@ fn row(sample: &Sample) -> String {
 pub(crate) fn moment(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     format!("{days}d {hours:02}:{minutes:02}")
-}
-
-/// Bytes of a whole fleet.
-fn volume(bytes: u64) -> String {
-    match bytes {
-        0..=9_999_999 => size(bytes),
-        10_000_000..=9_999_999_999 => format!("{:.1} MB", bytes as f64 / 1e6),
-        10_000_000_000..=9_999_999_999_999 => format!("{:.1} GB", bytes as f64 / 1e9),
-        _ => format!("{:.1} TB", bytes as f64 / 1e12),
-    }
 }

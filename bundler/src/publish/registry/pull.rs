@@ -11,13 +11,13 @@ use serde::Deserialize;
 use ureq::http::Method;
 use ureq::http::header::LINK;
 
-use crate::host::progress::size;
 use crate::publish::registry::answer::read_small;
 use crate::publish::registry::blobs::measure;
 use crate::publish::registry::client::{Content, Registry, Rights};
 use crate::publish::registry::error::RegistryError;
 use crate::publish::registry::newer::must_not_be_older;
 use crate::publish::repo::Repository;
+use image_layout::Amount;
 
 /// Most tags of a repository that are looked at.
 const TAGS: usize = 10_000;
@@ -41,7 +41,7 @@ pub fn pull_file(from: &Reference, output: &Path) -> Result<String> {
     let mut registry = Registry::open(from, Rights::Pull).with_context(pulling)?;
     let artifact = registry.artifact(tag).with_context(pulling)?;
     registry.fetch_file(&artifact, output).with_context(pulling)?;
-    Ok(format!("{}: {}\n", output.display(), size(artifact.size)))
+    Ok(format!("{}: {}\n", output.display(), Amount(artifact.size)))
 }
 
 /// Makes `output` what the repository in the registry is. What is there already is not fetched
@@ -99,7 +99,7 @@ pub fn pull_repository(from: &Reference, output: &Path) -> Result<String> {
     let mut text = format!(
         "{}: {fetched} files fetched ({}), {there} were there already\n",
         output.display(),
-        size(bytes)
+        Amount(bytes)
     );
     if others > 0 {
         text.push_str(&format!("{others} other tags of {from} are no files of a repository\n"));

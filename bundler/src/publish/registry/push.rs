@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bundle::oci::{Artifact, ArtifactKind, Reference, Tag};
 
-use crate::host::progress::{Progress, size};
+use crate::host::progress::Progress;
 use crate::publish::registry::blobs::measure;
 use crate::publish::registry::client::{Registry, Rights};
 use crate::publish::registry::newer::must_not_be_older;
 use crate::publish::repo::Repository;
+use image_layout::Amount;
 
 /// One file and its place.
 struct Outgoing<'a> {
@@ -58,7 +59,7 @@ pub fn push_repository(dir: &Path, to: &Reference) -> Result<String> {
     }
     let there = files.len() - sent;
     let mut text =
-        format!("{to}: {sent} files sent ({}), {there} were there already\n", size(bytes));
+        format!("{to}: {sent} files sent ({}), {there} were there already\n", Amount(bytes));
     for name in passed_over {
         text.push_str(&format!("{name}: not for devices, not sent\n"));
     }
@@ -89,7 +90,7 @@ pub fn push_file(path: &Path, to: &Reference) -> Result<String> {
         Registry::open(to, Rights::Push).with_context(|| format!("pushing to {to}"))?;
     let at = to.with_tag(tag.clone());
     Ok(match push(&mut registry, &Outgoing { path, kind, tag })? {
-        Some(bytes) => format!("{at}: sent ({})\n", size(bytes)),
+        Some(bytes) => format!("{at}: sent ({})\n", Amount(bytes)),
         None => format!("{at}: was there already\n"),
     })
 }

@@ -15,11 +15,11 @@ use bundle::{Bundle, ChannelName, Compatible, Keyring, Manifest, SecretKey, Sha2
 use image_layout::{Disk, FileDisk};
 use semver::Version;
 
-use crate::host::progress::size;
 use crate::publish::repo::place::{partial, replace, take_place};
 use crate::publish::repo::repository::{BUNDLES, Repository, days, now};
 use crate::release::delta;
 use crate::release::image::open_verified;
+use image_layout::Amount;
 
 /// How far a release is let out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -400,7 +400,7 @@ impl Published {
                 release.compatible,
                 release.version,
                 release.build,
-                size(release.size),
+                Amount(release.size),
                 state(release),
                 self.fate(release)
             );

@@ -10,10 +10,11 @@ use anyhow::{Context, Result};
 use bundle::delta::{Frame, Record, Repacker, limits};
 use image_layout::Disk;
 
-use crate::host::progress::{Progress, size};
+use crate::host::progress::Progress;
 use crate::release::delta::blocks::FRAME;
 use crate::release::delta::mix::mix;
 use crate::release::part::Part;
+use image_layout::Amount;
 
 /// What is shorter than this is none that a device should spend its memory on.
 const SHORTEST: usize = 1 << 20;
@@ -89,7 +90,11 @@ pub(crate) fn record(
     let frame = Frame { image: 0, offset: old.place.start, packed, len, mix };
     let memory = limits::MEMORY + frame.memory();
     let record = Record::Frame(frame).encode()?;
-    progress.done(&format!("{} for {}", size(record.len() as u64), size(new.packed.len() as u64)));
+    progress.done(&format!(
+        "{} for {}",
+        Amount(record.len() as u64),
+        Amount(new.packed.len() as u64)
+    ));
     Ok(Ok((record, memory)))
 }
 

@@ -15,12 +15,13 @@ use bundle::delta::{Delta, Header, OldImages, Record, limits, zstd_version};
 use bundle::{Keyring, Verified};
 use image_layout::FileDisk;
 
-use crate::host::progress::{Progress, size};
+use crate::host::progress::Progress;
 use crate::release::delta::blocks::{Block, OldBlocks};
 use crate::release::delta::groups::{self, Group, Step};
 use crate::release::delta::kernel::{self, Kernel};
 use crate::release::image::open_verified;
 use crate::release::part::Part;
+use image_layout::Amount;
 
 /// The images that a delta makes.
 const IMAGES: [&str; 2] = ["boot", "root"];
@@ -169,7 +170,7 @@ impl Pair<'_> {
                 bytes.extend(packed);
             }
         }
-        progress.done(&size(bytes.len() as u64));
+        progress.done(&Amount(bytes.len() as u64).to_string());
         Ok(bytes)
     }
 
@@ -259,24 +260,24 @@ impl Summary {
         let mut text = format!(
             "delta        {}, {:.1} % of the bundle ({})\ncopies       {}\npatches      {} made \
                 of {}\nliterals     {} packed to {}\n",
-            size(self.bytes),
+            Amount(self.bytes),
             share(self.bytes),
-            size(self.full),
-            size(self.copied),
-            size(self.patched.0),
-            size(self.patched.1),
-            size(self.literal.0),
-            size(self.literal.1),
+            Amount(self.full),
+            Amount(self.copied),
+            Amount(self.patched.0),
+            Amount(self.patched.1),
+            Amount(self.literal.0),
+            Amount(self.literal.1),
         );
         text += &format!("memory       {} MiB on the device\n", self.memory);
         if self.tree > 0 {
-            text += &format!("dm-verity    {}, computed by the device\n", size(self.tree));
+            text += &format!("dm-verity    {}, computed by the device\n", Amount(self.tree));
         }
         if self.strange > 0 {
             text += &format!(
                 "warning      {} of changed blocks are not of this program's zstd and are sent \
                     whole\n",
-                size(self.strange)
+                Amount(self.strange)
             );
         }
         text
