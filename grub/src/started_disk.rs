@@ -1,5 +1,7 @@
 //! Which of several disks is the one that GRUB started from.
 //!
+//! Finding disks that have the partitions is left to daruma-init.
+//!
 //! A machine may hold more than one disk with Daruma's partitions: a spare, a clone, an old eMMC
 //! beside a new NVMe. GRUB tells the kernel what it knows of its disk ([`Told`]);
 //! [`Evidence::gather`] holds that against the bytes of one disk; [`choose`] compares the disks.

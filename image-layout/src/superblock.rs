@@ -1,5 +1,7 @@
 //! The one block of ext4 that its journal cannot mend: the superblock, when a write of it was torn.
 //!
+//! When to mend it is left to daruma-init.
+//!
 //! Every mount writes the superblock in place. It has two sectors, and its checksum stands at the
 //! end of the second one: on a disk that tears a write between them, a power cut leaves new fields
 //! with an old checksum (or the other way round), and such a file system cannot be mounted any

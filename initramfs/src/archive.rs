@@ -1,5 +1,7 @@
 //! The "newc" cpio archive, which the kernel unpacks into the first root filesystem.
 //!
+//! What is in it is left to `build` and `recovery`.
+//!
 //! Layout: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`. Every header is 110
 //! bytes of ASCII hexadecimal; names and contents are padded to 4 bytes. Inode numbers are handed
 //! out in order, owners are 0:0 and all times are the epoch given, so the same content gives the

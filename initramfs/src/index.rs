@@ -1,5 +1,7 @@
 //! The list of modules inside the initramfs: who needs whom, and which device asks for whom.
 //!
+//! Loading the modules is left to daruma-init.
+//!
 //! One line a module, three fields divided by a blank: `name deps aliases`; deps and aliases are
 //! divided by commas (an alias may hold commas itself, so those are written as `;`, which no alias
 //! holds), `-` stands for none.

@@ -1,6 +1,8 @@
 //! The recovery file of a boot image, which GRUB loads behind the initramfs only when it starts
 //! recovery.
 //!
+//! Installing a bundle is left to the agent in it.
+//!
 //! The kernel unpacks both into one root; a file that is in both, such as the modules' index, is
 //! the second one's. So recovery costs the boot of a slot nothing, and a slot's boot image brings
 //! everything that installs a bundle from a USB stick.

@@ -1,5 +1,7 @@
 //! Cuts from a kernel module what loading it does not need: its signature and its BTF.
 //!
+//! Unpacking the module before is left to the bundler.
+//!
 //! Measured with Debian's 6.12 and the 58 default modules: 200 kB of a 2.8 MB initramfs, and under
 //! QEMU's emulation half of the time from `/init` to the real init (3.1 instead of 6.4 s), because
 //! every signature is an RSA verification. The price is a line "module verification failed" and the

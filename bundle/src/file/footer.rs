@@ -1,5 +1,7 @@
 //! The last 64 bytes of a bundle: how to find everything else from the end.
 //!
+//! Reading what it points to is left to `reader`.
+//!
 //! All little endian, no byte without a meaning, so that a change of any bit is noticed:
 //!
 //! | at | bytes | |

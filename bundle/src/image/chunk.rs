@@ -1,5 +1,7 @@
 //! The chunk table of an image: how long each piece is and what it hashes to.
 //!
+//! Where the pieces begin is left to `cut`.
+//!
 //! On disk a table is one 36-byte entry a chunk, in the order of the image: length (u32, little
 //! endian, 1 to [`limits::CHUNK`]), SHA-256. The lengths add up to the image exactly; offsets are
 //! not stored, so there is nothing in a table that could overlap.

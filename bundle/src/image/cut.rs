@@ -1,6 +1,8 @@
 //! Where the chunks of an image begin: the one place that decides it. The format allows any
 //! lengths.
 //!
+//! Hashing the pieces is left to `chunk`.
+//!
 //! An image is cut where its own parts begin and end (the data blocks of the root's SquashFS, the
 //! files of a boot image and the archives in them), so that a part that did not change is the same
 //! chunk wherever it lies; what is longer than [`PIECE`] is cut again, counted from the part's own

@@ -1,5 +1,7 @@
 //! What a slot holds, in chunks, by what lies in the slot alone.
 //!
+//! Reading the slot for a bundle is left to the agent.
+//!
 //! The root image's chunk table is a file of the boot image of the same slot, [`ROOT_CHUNKS`],
 //! encoded as in a bundle's tail; the boot image's own chunks follow from its files. Neither is a
 //! matter of trust: what is found by them is hashed against the signed table of the bundle that

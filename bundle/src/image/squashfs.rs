@@ -1,5 +1,7 @@
 //! A SquashFS 4.0 that is nothing but files in a row: flat, uncompressed, every file contiguous.
 //!
+//! Reading it is left to `squashfs_read`, and the compressed root image to the bundler.
+//!
 //! GRUB's `squash4`, the kernel and `unsquashfs` read it; a bundle and a boot image are of this
 //! form. Uncompressed, because the images inside are compressed already, because a file's bytes
 //! then lie in one piece at a known place, and because a writer of this form fits on two pages,

@@ -1,5 +1,7 @@
 //! Reading a stored SquashFS: what files it has and where, and small ones whole.
 //!
+//! Writing it is left to `squashfs`.
+//!
 //! Only the form that [`StoredSquashfs`] writes is read. The image may be hostile (a slot after a
 //! torn write, a partition of another system): everything is bounded before it is allocated or
 //! believed. At the end the tables are written anew and compared, so that no field is left in which

@@ -1,5 +1,7 @@
 //! INI text by the rules of GLib's `GKeyFile`, which RAUC's manifests follow too.
 //!
+//! What the keys mean is left to `section` and `fields`.
+//!
 //! `#` comments stand on their own line; a group that comes twice is one group; the last of equal
 //! keys wins; values know the escapes `\s \n \t \r \\`, and `\;` in lists. Stricter than GLib:
 //! names are of `A-Z a-z 0-9 . _ -` only, and control characters are refused, so that no two

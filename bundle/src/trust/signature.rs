@@ -1,5 +1,7 @@
 //! The signatures on a manifest.
 //!
+//! Whether they are enough is left to `verdict`.
+//!
 //! On disk, all little endian: count (u32, 1 to [`limits::SIGNATURES`]), then per signature the key
 //! id (8 bytes) and the Ed25519 signature (64 bytes), in ascending order of key ids, each key once.
 

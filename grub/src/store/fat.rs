@@ -1,5 +1,7 @@
 //! Where a file's bytes lie on a FAT12, FAT16 or FAT32, read-only and bounded.
 //!
+//! What is in the files is left to `copies`.
+//!
 //! Layout after Microsoft's "FAT: General Overview of On-Disk Format" 1.03. Nothing on the disk is
 //! trusted: every number is checked before it is used, and every chain has a length at which it is
 //! given up. Only short (8.3) names are looked at, because all names that Daruma uses are short

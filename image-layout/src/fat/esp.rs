@@ -1,5 +1,7 @@
 //! The EFI system partition: a FAT32 volume with the files it is given.
 //!
+//! Which files it is given is left to `factory`, and the clusters to `volume`.
+//!
 //! Written here, after Microsoft's *FAT32 File System Specification* 1.03, because the crate
 //! `fatfs` 0.3.6 gives `.` and `..` long names and `..` the root's cluster: firmware and GRUB do
 //! not mind, but `fsck.fat -a`, which a distribution may run at boot, renames those entries. It

@@ -1,5 +1,7 @@
 //! New bytes as old bytes with differences: the form of bsdiff.
 //!
+//! Finding the old bytes that fit is left to the bundler.
+//!
 //! A move of code by a few bytes changes the addresses in it and little else. So the difference of
 //! new and old is nearly all zeros, and compresses to nearly nothing, where a compressor that looks
 //! for equal strings finds only short ones.

@@ -1,5 +1,7 @@
 //! Where packages come from: the archives that the build host's own apt uses.
 //!
+//! Fetching packages is left to mmdebstrap.
+//!
 //! So a host behind a proxy or with a mirror in the cellar works without a word in the recipe, and
 //! no host name is written into this program. Only the address is taken from the host; the suite is
 //! the recipe's, so a Debian 12 host builds Debian 13.

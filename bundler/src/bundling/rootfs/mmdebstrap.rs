@@ -1,5 +1,7 @@
 //! From a recipe to a tar of the root filesystem, by one run of mmdebstrap.
 //!
+//! `mirror` finds the archives, and `staging` packs overlays and scripts.
+//!
 //! mmdebstrap writes the tar itself, in a user namespace when it is not root, so nothing of the
 //! image is ever unpacked on the build host and no step needs privileges. The recipe's steps become
 //! its `customize` hooks, in the recipe's order; packages before the first other step go into the

@@ -1,5 +1,7 @@
 //! Overlays and scripts as tars that are the same on every host, whoever checked the recipes out.
 //!
+//! When they are unpacked is left to `mmdebstrap`.
+//!
 //! mmdebstrap's `copy-in` and `sync-in` keep the owner of the file on the build host, which is a
 //! different user on every host. A tar of our own says root, and its modes do not depend on
 //! anybody's umask.

@@ -1,5 +1,7 @@
 //! Where the blocks of a SquashFS lie: the places at which its image is best cut into chunks.
 //!
+//! Cutting the image there is left to the crate `bundle`.
+//!
 //! A file's content is compressed block by block, so a block that did not change is the same bytes
 //! wherever it lies. Its place is in the inode table and, for the ends of files, in the fragment
 //! table (the kernel's `fs/squashfs/squashfs_fs.h`). What is read here is what

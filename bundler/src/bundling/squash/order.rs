@@ -1,6 +1,8 @@
 //! In which order the contents of files lie in the root image: package by package, and the kernel's
 //! modules last.
 //!
+//! Packing the files in this order is left to `pack`.
+//!
 //! A SquashFS packs small files and the ends of large ones, one after the other, into shared blocks
 //! of 128 KiB. When a package is updated, each block with a file of it is fetched, and with it the
 //! files of others that share the block. So files that change together lie together

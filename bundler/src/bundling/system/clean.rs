@@ -1,6 +1,8 @@
 //! What of a freshly installed Debian does not belong into an image, and what an image needs
 //! instead.
 //!
+//! Reading the patterns of the recipe is left to `glob`.
+//!
 //! Three reasons to leave something out: it is for the build (caches, logs, the package index), it
 //! belongs to one machine (keys, ids, the build host's name), or nobody reads it on a device
 //! (documentation).

@@ -1,6 +1,8 @@
 //! The kernel: taken out of the tree for the boot image, its modules reduced to what the recipe
 //! wants and unpacked.
 //!
+//! Which modules the initramfs needs is left to the crate `initramfs`.
+//!
 //! Debian packs each module as `.ko.xz`. SquashFS would then keep them as they are, badly for
 //! updates: one changed byte changes the whole file. Unpacked, SquashFS compresses them in blocks,
 //! at about the same size (76.1 against 75.2 MB for a router).

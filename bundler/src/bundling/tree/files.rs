@@ -1,5 +1,7 @@
 //! A root filesystem in memory: metadata here, contents as places in the tar they came from.
 //!
+//! Where a tree comes from is left to `tar`, and where it goes to `squash`.
+//!
 //! Paths are relative and without `./`: `usr/bin/daruma`; the root is the empty path. Two names of
 //! one inode are a hard link.
 

@@ -1,5 +1,7 @@
 //! Which old blocks have most in common with some new bytes.
 //!
+//! Making a patch of them is left to `groups`.
+//!
 //! Of every window of [`WINDOW`] bytes a hash is taken, and of the hashes one in [`SAMPLE`], chosen
 //! by the hash itself, so that the same bytes are chosen wherever they lie. Blocks that share many
 //! of them are alike, whatever their files are called: a library of a new version, a module of a

@@ -1,5 +1,7 @@
 //! The hardware watchdog: whoever hangs in early boot is reset by it.
 //!
+//! Loading its driver is left to `prepare`.
+//!
 //! It is fed by the steps themselves, not by a thread: a thread would go on feeding it when a step
 //! hangs.
 

@@ -1,5 +1,7 @@
 //! The first content of /var: what the image has below /var and the partition has not.
 //!
+//! Copying is left to `tree`.
+//!
 //! Done once per system (`lib/daruma/var-filled` holds its root hash), so that a file which someone
 //! deleted stays deleted until an update brings a new image.
 

@@ -1,5 +1,7 @@
 //! Uppers of overlays: one per slot, each belonging to one system.
 //!
+//! Mounting them is left to `mounts`.
+//!
 //! On disk, below `/var/lib/daruma/etc` (or `root`), for each slot `A` and `B`: `upper` (the
 //! changed files), `work` (overlayfs's own), `identity` (root hash of the system whose upper it
 //! is). `A.new` or `B.new` is one in the making, or an old one on its way out; it is removed at the
