@@ -19,7 +19,6 @@ use bundler::recipe::Recipe;
 use bundler::repo::Trusted;
 use bundler::{delta, exit, image, registry, rootfs};
 use clap::{Parser, Subcommand};
-use image_layout::Layout;
 use semver::Version;
 
 use verbs::{fleet, repo};
@@ -87,7 +86,7 @@ enum Verb {
         /// Folder of public keys, one of which must have signed the bundle
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
-        /// Recipe whose image action gives the sizes of the partitions
+        /// Recipe whose image action gives the sizes of the partitions; else the bundle's own count
         #[arg(long, value_name = "RECIPE")]
         recipe: Option<PathBuf>,
         /// The disk image to write
@@ -209,10 +208,8 @@ fn run(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Image { bundle, keyring, recipe, output } => {
-            let layout = match recipe {
-                Some(recipe) => Recipe::load(&recipe)?.layout,
-                None => Layout::default(),
-            };
+            let layout = recipe.map(|recipe| Ok::<_, anyhow::Error>(Recipe::load(&recipe)?.layout));
+            let layout = layout.transpose()?;
             image::write(
                 &bundle,
                 &Trusted::load(&keyring)?.keyring,

@@ -209,7 +209,7 @@ fn publishing_twice_changes_nothing_and_says_what_devices_will_see() {
     assert!(
         said.contains("withdrawn (broken)")
             && said
-                .contains("1.0.0 (build b1, 320.6 kB): for everybody; a device that runs it stays"),
+                .contains("1.0.0 (build b1, 321 kB): for everybody; a device that runs it stays"),
         "{said}"
     );
     this.fails(&format!("publish 2.0.0.daruma {PUBLISH}"), 1, "is withdrawn (broken)");
@@ -361,7 +361,7 @@ fn a_release_that_fails_in_the_servers_log_is_withdrawn() {
     let simulated = this
         .runs("simulate --repo repo --devices 200 --days 1 --poll-hours 1 --failing 0 --offline 0");
     assert!(
-        simulated.contains("1.0.0 to 2.0.0 (320.6 kB, 0 deltas), to everybody at once"),
+        simulated.contains("1.0.0 to 2.0.0 (321 kB, 0 deltas), to everybody at once"),
         "{simulated}"
     );
     assert!(simulated.contains("200 devices (100 %) tried 2.0.0, it failed on 0"), "{simulated}");

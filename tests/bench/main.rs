@@ -93,7 +93,7 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     let fixture = Fixture::open()?;
     say("building or finding what is measured");
     let running = fixture.bundle(RUNNING.0, RUNNING.1)?;
-    let disk = fixture.disk(&running, RUNNING.0)?;
+    let disk = fixture.disk(&running)?;
     let bundle = fixture.bundle(INSTALLED.0, INSTALLED.1)?;
     let debian = root_filesystem(&fixture, cache, "initramfs-tools")?;
     let rauc_tar = sandbox.is_root.then(|| root_filesystem(&fixture, cache, "rauc")).transpose()?;

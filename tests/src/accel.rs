@@ -102,7 +102,7 @@ fn machine() -> Result<String> {
 
 /// Whether the smallest test system comes up. A guest that crashes or hangs is an answer.
 fn boots_under_kvm(fixture: &Fixture) -> Result<bool> {
-    let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
+    let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?)?;
     let dir = tempfile::tempdir()?;
     let path = |name: &str| -> PathBuf { Path::new(dir.path()).join(name) };
     overlay_disk(&factory, &path("disk.qcow2"))?;

@@ -150,8 +150,8 @@ impl Fixture {
         Ok(dir.join("bundle.daruma"))
     }
 
-    /// The factory disk (raw, sparse) with this bundle in slot A, sized as the recipe says.
-    pub fn disk(&self, bundle: &Path, recipe: &str) -> Result<PathBuf> {
+    /// The factory disk (raw, sparse) with this bundle in slot A, sized as the bundle says.
+    pub fn disk(&self, bundle: &Path) -> Result<PathBuf> {
         let disk = bundle.with_file_name("disk.raw");
         let _lock = self.lock("disk")?;
         if !disk.exists() {
@@ -161,8 +161,6 @@ impl Fixture {
                 path_str(bundle)?,
                 "--keyring",
                 path_str(&self.key("keyring"))?,
-                "--recipe",
-                path_str(&self.repo(recipe))?,
                 "-o",
                 path_str(&part)?,
             ])?;

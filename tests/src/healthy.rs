@@ -53,7 +53,7 @@ impl Beginning<'_> {
         options: &[&str],
     ) -> Result<(Machine, Vm)> {
         let bundle = fixture.bundle(self.recipe, self.version)?;
-        let factory = fixture.disk(&bundle, self.recipe)?;
+        let factory = fixture.disk(&bundle)?;
         let name = format!("healthy-{}", self.key(&bundle)?);
         let kept = fixture.keep(&name, |kept| self.boot(&factory, kept))?;
         let machine = self.machine(dir);

@@ -135,7 +135,7 @@ impl Recording {
     pub fn of(scenario: &Scenario) -> Result<Self> {
         let fixture = Fixture::open()?;
         let factory = fixture.bundle(TINY, "1.0.0")?;
-        let base = fixture.disk(&factory, TINY)?;
+        let base = fixture.disk(&factory)?;
         let update = fixture.bundle(scenario.recipe, scenario.version)?;
         let size = fs::metadata(&base)?.len() + LARGER;
         let own = tempfile::tempdir()?;

@@ -150,7 +150,7 @@ fn power_on(
     dir: &Path,
     files: &[(&str, &Path)],
 ) -> Result<Vm> {
-    let factory = fixture.disk(bundle, FIRST.recipe)?;
+    let factory = fixture.disk(bundle)?;
     let disk = dir.join("disk.qcow2");
     overlay_disk(&factory, &disk)?;
     let data = dir.join("data.ext4");

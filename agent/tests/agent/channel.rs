@@ -46,7 +46,7 @@ fn says(bench: &Bench, part: &str) {
 fn a_device_finds_a_release_installs_it_and_then_waits_for_its_boot() {
     let (bench, _publisher, made) = offered();
     let before = bench.untouchables();
-    says(&bench, "router 2.0.0 (build build-2.0.0, at most 6.3 MB) is to be installed over 1.0.0");
+    says(&bench, "router 2.0.0 (build build-2.0.0, at most 6.32 MB) is to be installed over 1.0.0");
     assert_eq!(bench.untouchables(), before, "to check changes nothing");
     let ended = bench.run(&["update"]);
     ended.succeeded();
@@ -654,7 +654,7 @@ fn an_unchanged_channel_costs_one_request_and_less_than_a_kilobyte() {
     says(&bench, "2.0.0");
     assert_eq!(targets(&server, &mut seen), ["/2.root.json", "/stable.channel.json"]);
     count.store(0, Ordering::SeqCst);
-    says(&bench, "2.0.0 (build build-2.0.0, at most 6.3 MB) is to be installed");
+    says(&bench, "2.0.0 (build build-2.0.0, at most 6.32 MB) is to be installed");
     assert_eq!(targets(&server, &mut seen), ["/stable.channel.json"]);
     let bytes = count.load(Ordering::SeqCst);
     println!("polling an unchanged channel: 1 request, {bytes} bytes in both directions");
@@ -779,7 +779,7 @@ fn the_daemon_waits_for_its_window_and_does_not_download_over_a_metered_link() {
     publisher.follow(&bench, &folder, &format!("{POLL}{closed}"));
     let mut daemon = Daemon::start(&bench);
     daemon.says(
-        "2.0.0 (build build-2.0.0, at most 6.3 MB) is to be installed over 1.0.0; it waits for \
+        "2.0.0 (build build-2.0.0, at most 6.32 MB) is to be installed over 1.0.0; it waits for \
             the window",
     );
     daemon.stop().succeeded();

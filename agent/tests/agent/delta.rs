@@ -107,7 +107,7 @@ fn a_delta_that_takes_more_memory_than_is_granted_is_not_asked_for() {
         assert_eq!(asked, ["/bundles/small.delta"]);
         says(
             &ended,
-            "into slot B: a delta of 0.2 MB (instead of 6.2 MB by chunks, 6.3 MB in full)",
+            "into slot B: a delta of 200 kB (instead of 6.30 MB by chunks, 6.30 MB in full)",
         );
     }
 }
@@ -118,7 +118,7 @@ fn where_the_memory_is_granted_the_shorter_delta_is_taken_and_the_device_says_so
     assert_eq!(asked, ["/bundles/kernel.delta"]);
     says(
         &ended,
-        "a delta of 0.0 MB with the kernel's payload, in 800 MiB of memory (instead of 6.2 MB by \
+        "a delta of 128 B with the kernel's payload, in 800 MiB of memory (instead of 6.30 MB by \
             chunks",
     );
 }
@@ -130,7 +130,7 @@ fn without_the_one_delta_the_other_is_taken_and_without_both_the_chunks() {
     let (ended, asked) = offered.update(MEMORY);
     assert_eq!(asked, ["/bundles/kernel.delta", "/bundles/small.delta"]);
     says(&ended, "the update comes another way");
-    says(&ended, "a delta of 0.2 MB (instead of");
+    says(&ended, "a delta of 200 kB (instead of");
 
     let offered = Offered::new(MEMORY);
     for name in ["kernel", "small"] {
@@ -138,7 +138,7 @@ fn without_the_one_delta_the_other_is_taken_and_without_both_the_chunks() {
     }
     let (ended, asked) = offered.update(MEMORY);
     assert_eq!(asked, ["/bundles/kernel.delta", "/bundles/small.delta"]);
-    says(&ended, "6.2 MB to fetch, 0.0 MB from the running slot");
+    says(&ended, "6.30 MB to fetch, 8.19 kB from the running slot");
 }
 
 #[test]
@@ -146,5 +146,5 @@ fn a_delta_whose_header_asks_for_more_than_the_channel_says_is_left_for_the_next
     let (ended, asked) = Offered::new(MEMORY + 1).update(MEMORY);
     assert_eq!(asked, ["/bundles/kernel.delta", "/bundles/small.delta"]);
     says(&ended, "it takes 801 MiB of memory, and 800 MiB are allowed");
-    says(&ended, "a delta of 0.2 MB (instead of");
+    says(&ended, "a delta of 200 kB (instead of");
 }

@@ -94,7 +94,7 @@ fn a_bundle_on_a_web_server_is_streamed_into_the_slot() {
     assert_eq!(asked.last().unwrap().connection, 0, "the connection is not kept");
     assert!(asked.len() <= 3, "{asked:?}");
     assert!(server.sent() <= file.len() as u64, "something was fetched twice");
-    assert!(ended.stdout.contains("6.2 MB to fetch, 0.0 MB from the running slot"), "{ended:?}");
+    assert!(ended.stdout.contains("6.30 MB to fetch, 8.19 kB from the running slot"), "{ended:?}");
 }
 
 #[test]
@@ -464,7 +464,7 @@ fn an_install_that_would_fetch_too_much_is_refused_before_the_slot_is_touched() 
     bench.config(&format!("{QUICK}byte-budget = 2000000\n"));
     let before = bench.untouchables();
     let server = Server::honest(file.to_vec());
-    install(&bench, &server).refused(27, "byte-budget of [pull] allows 2.0 MB");
+    install(&bench, &server).refused(27, "byte-budget of [pull] allows 2.00 MB");
     assert!(before == bench.untouchables());
     assert!(server.sent() <= 131_072);
     bench.config(&format!("{QUICK}byte-budget = {}\n", file.len() + 131_072));

@@ -12,11 +12,12 @@ use bundle::{
     BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, ROOT_CHUNKS, SecretKey,
     SlotChunks, StoredSquashfs, Update, Verity,
 };
-use image_layout::FileDisk;
+use image_layout::{Amount, FileDisk};
 use initramfs::recovery;
 use semver::Version;
 use sha2::{Digest, Sha256};
 
+use crate::bundling::layout;
 use crate::bundling::squash::{self, blocks, verity};
 use crate::bundling::system::clean::{self, PACKAGE_DATABASE};
 use crate::bundling::system::device::{self, DevicePrograms};
@@ -26,7 +27,6 @@ use crate::bundling::tree::{Kind, Tree, tar};
 use crate::host::cache::hex;
 use crate::host::progress::Progress;
 use crate::recipe::{BundleSettings, Recipe};
-use image_layout::Amount;
 
 /// Bytes of a dm-verity block.
 const BLOCK: u64 = 4096;
@@ -154,7 +154,10 @@ impl Bundling<'_> {
                     verity: Some(verity),
                 },
             ],
-            meta: BTreeMap::from([("system".to_owned(), facts)]),
+            meta: BTreeMap::from([
+                ("system".to_owned(), facts),
+                (layout::SECTION.to_owned(), layout::to_meta(&self.recipe.layout)),
+            ]),
             keys: self.keys,
         };
         let manifest = writer.write(out)?;

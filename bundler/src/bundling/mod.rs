@@ -4,6 +4,7 @@
 //! Read in the order of the work: `rootfs` writes a tar, `tree` loads it, `system` changes it,
 //! `squash` packs it, and `make` puts the steps together.
 
+pub(crate) mod layout;
 mod make;
 pub mod rootfs;
 pub mod squash;

@@ -15,6 +15,7 @@ use grub_env::{
 };
 use image_layout::{FactoryImage, FileDisk, Layout, convert_to_qcow2};
 
+use crate::bundling::layout;
 use crate::host::progress::Progress;
 use image_layout::Amount;
 
@@ -36,13 +37,15 @@ pub fn open_verified(path: &Path, keyring: &Keyring) -> Result<Verified<FileDisk
 
 /// Writes the disk image; its format is that of `out`'s name, `.raw` or `.qcow2`.
 ///
+/// Without a `layout` the partitions have the sizes that the bundle carries, or the default ones.
+///
 /// # Errors
 /// A bundle that is refused, an image that does not fit its partition, a missing or failing host
 /// tool.
 pub fn write(
     bundle: &Path,
     keyring: &Keyring,
-    layout: Layout,
+    layout: Option<Layout>,
     epoch: u64,
     out: &Path,
 ) -> Result<()> {
@@ -52,6 +55,10 @@ pub fn write(
         _ => bail!("the disk image {} must be called *.raw or *.qcow2", out.display()),
     };
     let verified = open_verified(bundle, keyring)?;
+    let layout = match layout {
+        Some(layout) => layout,
+        None => layout::of_meta(&verified.manifest().meta)?.unwrap_or_default(),
+    };
     let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let work = tempfile::Builder::new().prefix(".daruma-image-").tempdir_in(dir);
     let work = work.with_context(|| format!("making a temporary folder in {}", dir.display()))?;

@@ -44,7 +44,7 @@ impl Two {
 
     /// The factory disk of a version.
     fn factory(fixture: &Fixture, version: &str) -> Result<PathBuf> {
-        fixture.disk(&fixture.bundle(TINY, version)?, TINY)
+        fixture.disk(&fixture.bundle(TINY, version)?)
     }
 
     /// A third disk, with the bundle of this version.

@@ -36,7 +36,7 @@ impl Device {
     /// One that has not been booted yet.
     fn factory_new(firmware: Firmware, bundles: &[(&str, &str, &str)]) -> Result<Self> {
         let fixture = Fixture::open()?;
-        let disk = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
+        let disk = fixture.disk(&fixture.bundle(TINY, "1.0.0")?)?;
         let dir = tempfile::tempdir()?;
         let files = built(&fixture, bundles)?;
         let files: Vec<(&str, &Path)> =

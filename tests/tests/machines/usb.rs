@@ -34,7 +34,7 @@ impl Field {
 
     fn under(firmware: Firmware) -> Result<Self> {
         let fixture = Fixture::open()?;
-        let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
+        let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?)?;
         let dir = tempfile::tempdir()?;
         let disk = dir.path().join("disk.raw");
         stick::copy_disk(&factory, &disk)?;

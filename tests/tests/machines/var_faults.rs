@@ -31,7 +31,7 @@ fn boots_and_updates(
     before: impl FnOnce(&mut Vm) -> Result<()>,
 ) -> Result<()> {
     let fixture = Fixture::open()?;
-    let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
+    let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?)?;
     let dir = tempfile::tempdir()?;
     let data = dir.path().join("data.ext4");
     data_disk(&data, &[("v2.daruma", &fixture.bundle(TINY, "2.0.0")?)])?;

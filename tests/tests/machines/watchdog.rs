@@ -31,7 +31,7 @@ struct Bench {
 impl Bench {
     fn start(on_trial: Option<&str>) -> Result<Self> {
         let fixture = Fixture::open()?;
-        let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?, TINY)?;
+        let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?)?;
         let dir = tempfile::tempdir()?;
         let disk = dir.path().join("disk.raw");
         trial_disk::copy(&factory, &disk)?;

@@ -28,7 +28,7 @@ impl Fleet {
     fn new() -> Result<Self> {
         let fixture = Fixture::open()?;
         let first = fixture.bundle(TINY[0], "1.0.0")?;
-        let (disk, bundle) = (fixture.disk(&first, TINY[0])?, fixture.bundle(TINY[1], "2.0.0")?);
+        let (disk, bundle) = (fixture.disk(&first)?, fixture.bundle(TINY[1], "2.0.0")?);
         let dir = tempfile::tempdir()?;
         let publisher = Publisher::new(&fixture, dir.path())?;
         publisher.publish(&first, &[])?;

@@ -29,7 +29,7 @@ struct Story {
 impl Story {
     fn new(recipes: [&str; 2]) -> Result<Self> {
         let fixture = Fixture::open()?;
-        let disk = fixture.disk(&fixture.bundle(recipes[0], "1.0.0")?, recipes[0])?;
+        let disk = fixture.disk(&fixture.bundle(recipes[0], "1.0.0")?)?;
         let bundle = fixture.bundle(recipes[1], "2.0.0")?;
         let dir = tempfile::tempdir()?;
         let device = FolderDevice::new(&fixture, &dir.path().join("device"), &disk)?;
