@@ -250,7 +250,7 @@ impl<'i> Client<'i> {
         self.requests += 1;
         let response =
             self.waiting.wait(self.answer_time, connection.send(request)).await?.map_err(
-                |error| match error.is_parse() {
+                |error| match error.is_parse() || is_unasked(&error) {
                     true => Trouble::server(format!("what the server answers is no HTTP: {error}")),
                     false => Trouble::of_connection("asking the server", &error),
                 },
@@ -302,4 +302,17 @@ impl<'i> Client<'i> {
         }
         Ok(request)
     }
+}
+
+/// Whether the server talked before it was asked. hyper has no question for that error: it has no
+/// cause, and is none of those that have a question. A request that was cut off by it names it as
+/// the cause.
+fn is_unasked(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    if let Some(cause) = cause.and_then(|cause| cause.downcast_ref::<hyper::Error>()) {
+        return is_unasked(cause);
+    }
+    cause.is_none()
+        && !(error.is_canceled() || error.is_closed())
+        && !(error.is_incomplete_message() || error.is_timeout() || error.is_user())
 }

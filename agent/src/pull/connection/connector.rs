@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -61,7 +61,8 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(http1::SendRequest<Empty<Bytes>>),
+    /// With the task that drives the connection, and that knows why it ended.
+    Http1(http1::SendRequest<Empty<Bytes>>, JoinHandle<hyper::Result<()>>),
     Http2(http2::SendRequest<Empty<Bytes>>),
 }
 
@@ -88,7 +89,7 @@ impl Connector {
             None => tcp(&address.host, address.port, "").await?,
         };
         if !address.is_tls {
-            let sender = Sender::Http1(http_1(TokioIo::new(stream)).await?);
+            let sender = http_1(TokioIo::new(stream)).await?;
             return Ok(Connection { to: address.clone(), forward: proxy.cloned(), sender });
         }
         if let Some(proxy) = proxy {
@@ -110,11 +111,8 @@ impl Connector {
             .map_err(|error| Trouble::of_connection("greeting the server", &error))?;
         let is_http_2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(stream);
-        let sender = if is_http_2 {
-            Sender::Http2(http_2(io, window).await?)
-        } else {
-            Sender::Http1(http_1(io).await?)
-        };
+        let sender =
+            if is_http_2 { Sender::Http2(http_2(io, window).await?) } else { http_1(io).await? };
         Ok(Connection { to: address.clone(), forward: None, sender })
     }
 }
@@ -138,9 +136,19 @@ impl Connection {
         mut request: Request<Empty<Bytes>>,
     ) -> hyper::Result<Response<Incoming>> {
         match &mut self.sender {
-            Sender::Http1(sender) => {
-                sender.ready().await?;
-                sender.send_request(request).await
+            Sender::Http1(sender, driver) => {
+                let answer = match sender.ready().await {
+                    Ok(()) => sender.send_request(request).await,
+                    Err(error) => Err(error),
+                };
+                // A server that talks before it is asked ends the connection before the request.
+                match answer {
+                    Err(error) if error.is_closed() || error.is_canceled() => match driver.await {
+                        Ok(Err(cause)) => Err(cause),
+                        _ => Err(error),
+                    },
+                    answer => answer,
+                }
             }
             Sender::Http2(sender) => {
                 request.headers_mut().remove(hyper::header::HOST); // it is in the address
@@ -151,7 +159,7 @@ impl Connection {
     }
 }
 
-async fn http_1<T>(io: T) -> Result<http1::SendRequest<Empty<Bytes>>, Trouble>
+async fn http_1<T>(io: T) -> Result<Sender, Trouble>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
@@ -160,9 +168,7 @@ where
         .handshake(io)
         .await
         .map_err(|error| Trouble::of_connection("greeting the server", &error))?;
-    // The requests return its errors too.
-    tokio::spawn(async move { connection.await.ok() });
-    Ok(sender)
+    Ok(Sender::Http1(sender, tokio::spawn(connection)))
 }
 
 async fn http_2<T>(io: T, window: u32) -> Result<http2::SendRequest<Empty<Bytes>>, Trouble>
