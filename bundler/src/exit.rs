@@ -1,6 +1,6 @@
-//! Exit codes, the same as those of `daruma`.
+//! The exit codes, which are the same as those of `daruma`.
 //!
-//! Printing the error is left to `main`. docs/operating.md has the table.
+//! `main` prints the error. The table of the codes is in docs/operating.md.
 
 use bundle::BundleError;
 use bundle::channel::ChannelError;
@@ -11,7 +11,7 @@ use crate::host::tool::ToolError;
 use crate::publish::registry::RegistryError;
 use crate::recipe::RecipeError;
 
-/// Anything without a code of its own.
+/// An error without a code of its own.
 pub const UNEXPECTED: u8 = 1;
 /// An image does not fit its partition.
 pub const TOO_LARGE: u8 = 15;
@@ -20,7 +20,7 @@ pub const RECIPE: u8 = 23;
 /// A program of the build host is missing or failed.
 pub const TOOL: u8 = 24;
 
-/// The code of the first cause that has one.
+/// Returns the code of the first cause that has one.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
     error

@@ -1,11 +1,12 @@
-//! The host tool: from a recipe to a signed bundle, a bootable disk image, and a channel.
+//! The host tool: makes a signed bundle, a bootable disk image and a channel from a recipe.
 //!
-//! Writing a SquashFS is left to `squashfs-ng`, the bundle's file to the crate `bundle`, and the
-//! disk to `image-layout`. Read in the order of the work: [`recipe`], [`bundling`], [`release`],
-//! [`publish`], [`fleet`]; all of them run the programs of the build host through [`host`].
+//! The crate `squashfs-ng` writes a SquashFS, the crate `bundle` writes the file of a bundle, and
+//! the crate `image-layout` writes the disk. The modules follow the order of the work: [`recipe`],
+//! [`bundling`], [`release`], [`publish`], [`fleet`]. They all run the programs of the build host
+//! through [`host`].
 //!
-//! Each step reads files and writes one: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) → [`tree`]
-//! (in memory, pruned) → [`squash`] and the boot image → bundle → disk image.
+//! Each step reads files and writes one file: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) →
+//! [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk image.
 
 #![forbid(unsafe_code)]
 

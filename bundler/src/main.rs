@@ -1,6 +1,6 @@
-//! `daruma-bundler`: from a verb to the function that does it.
+//! `daruma-bundler`: calls the function that belongs to a verb.
 //!
-//! The work is left to the library. Errors are printed in one place, as one line.
+//! The library does the work. `main` prints an error in one place and in one line.
 
 #![forbid(unsafe_code)]
 
@@ -42,15 +42,15 @@ enum Verb {
         #[arg(long, default_value = "daruma")]
         name: String,
     },
-    /// Build the root filesystem of a recipe as a tar
+    /// Build the root filesystem of a recipe as a tar file
     Build {
         /// The recipe (YAML)
         recipe: PathBuf,
-        /// The tar to write
+        /// The tar file to write
         #[arg(short, value_name = "ROOTFS.tar")]
         output: PathBuf,
-        /// Folder that keeps root filesystems; one is taken from it when nothing it depends on has
-        /// changed
+        /// Folder that keeps built root filesystems. One is used again if nothing that it depends
+        /// on has changed
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
     },
@@ -58,14 +58,14 @@ enum Verb {
     Bundle {
         /// The recipe that the root filesystem was built from
         recipe: PathBuf,
-        /// The tar that `build` wrote
+        /// The tar file that `build` wrote
         #[arg(long, value_name = "ROOTFS.tar")]
         rootfs: PathBuf,
-        /// Secret key of the release role; as many as its threshold asks for
+        /// Secret key of the release role; repeat it until the threshold of the role is met
         #[arg(long = "key", value_name = "KEY.pem", required = true)]
         keys: Vec<PathBuf>,
-        /// Folder of the public keys that the device will accept; a root.json in it is put into the
-        /// image, and its release keys count instead
+        /// Folder of the public keys that the device will accept. If it holds a root.json, that
+        /// file goes into the image and its release keys count instead
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
         /// Version of the system, for instance 1.2.3
@@ -74,16 +74,15 @@ enum Verb {
         /// The bundle to write
         #[arg(short, value_name = "OUT.daruma")]
         output: PathBuf,
-        /// Folder with the programs daruma and daruma-init; else they are looked for beside this
-        /// program
+        /// Folder with the programs daruma and daruma-init; the default is beside this program
         #[arg(long, value_name = "DIR")]
         device_programs: Option<PathBuf>,
     },
-    /// Make a bootable disk image of a bundle: raw or qcow2, by the name of the output
+    /// Make a bootable disk image of a bundle; the output's name decides: .raw or .qcow2
     Image {
         /// The bundle
         bundle: PathBuf,
-        /// Folder of public keys, one of which must have signed the bundle
+        /// Folder of public keys; one of them must have signed the bundle
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
         /// Recipe whose image action gives the sizes of the partitions; else the bundle's own count
@@ -93,24 +92,24 @@ enum Verb {
         #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
         output: PathBuf,
     },
-    /// Make the delta from one bundle to another, for devices that run the first
+    /// Make the delta from one bundle to another, for devices that run the first one
     Delta {
         /// The bundle that devices hold
         old: PathBuf,
-        /// The bundle that they are to get
+        /// The bundle that devices will get
         new: PathBuf,
-        /// Folder of public keys, one of which must have signed both bundles
+        /// Folder of public keys; one of them must have signed both bundles
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
         /// The delta to write
         #[arg(short, value_name = "OUT.delta")]
         output: PathBuf,
-        /// Besides, a shorter one for devices that grant it the memory (`delta-memory-mib`): the
-        /// kernel goes through its payload
+        /// Also write a shorter delta to this file. It holds a difference of the kernel's payload.
+        /// Devices take it if `delta-memory-mib` grants the memory
         #[arg(long, value_name = "OUT.delta")]
         with_kernel: Option<PathBuf>,
     },
-    /// Show what a bundle says of itself (verifies nothing)
+    /// Show what a bundle says about itself; this verifies nothing
     Inspect {
         /// The bundle
         bundle: PathBuf,
@@ -126,38 +125,38 @@ enum Verb {
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
     },
-    /// Make and change the root document, which says whose signatures count
+    /// Make or change the root document, which names the keys whose signatures count
     #[command(subcommand)]
     Root(repo::RootVerb),
-    /// Put a bundle into a channel; prints what devices will see
+    /// Put a bundle into a channel and print what devices will see
     Publish(repo::Publish),
-    /// Mark a release in a channel so that no device takes it any more
+    /// Mark a release in a channel, so that no more devices take it
     Withdraw(repo::Withdraw),
-    /// Sign a channel anew before it expires, or under a new root document
+    /// Sign a channel again before it expires, or under a new root document
     Renew(repo::Renew),
-    /// Send a repository, or one bundle, to an OCI registry; what is there already is not sent
-    /// again
+    /// Send a repository, or one bundle, to an OCI registry. What the registry already has is not
+    /// sent again
     Push {
-        /// The repository's folder, or a bundle
+        /// The repository's folder, or one bundle
         what: PathBuf,
-        /// oci://HOST[:PORT]/NAME, for one bundle also with :TAG; oci+http:// for a registry
+        /// oci://HOST[:PORT]/NAME. One bundle can also have a :TAG. Use oci+http:// for a registry
         /// without TLS
         to: Reference,
     },
-    /// Fetch a repository, or with a tag one file of it, from an OCI registry
+    /// Fetch a repository from an OCI registry; with a tag, fetch one file of the repository
     Pull {
         /// oci://HOST[:PORT]/NAME[:TAG]
         from: Reference,
-        /// The folder, or with a tag the file, to write
+        /// The folder to write; with a tag, the file to write
         #[arg(short, value_name = "DIR|FILE")]
         output: PathBuf,
     },
-    /// Serve a repository over HTTP, for trying it out
+    /// Serve a repository over HTTP, to try it out
     Serve(repo::Serve),
-    /// Count in a server's access log what became of a channel's releases, and withdraw those that
-    /// fail
+    /// Count in a server's access log how a channel's releases ended on devices, and withdraw the
+    /// releases that fail
     Watch(fleet::Watch),
-    /// Simulate a fleet that polls a channel while a release is rolled out
+    /// Simulate a fleet that polls a channel during a roll-out
     Simulate(fleet::Simulate),
 }
 
@@ -181,7 +180,7 @@ fn run(verb: Verb) -> Result<()> {
             rootfs::source_date_epoch()?,
         ),
         Verb::Bundle { recipe, rootfs, keys, keyring, version, output, device_programs } => {
-            // Everything that can be wrong with the arguments, before the long work.
+            // The arguments are checked completely before the long work begins.
             let recipe = Recipe::load(&recipe)?;
             let keys =
                 keys.iter().map(|path| Ok(SecretKey::load(path)?)).collect::<Result<Vec<_>>>()?;
@@ -272,7 +271,7 @@ fn keygen(out: &Path, name: &str) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("making the folder {}", out.display()))?;
     let (secret_path, public_path) =
         (out.join(format!("{name}.key.pem")), out.join(format!("{name}.pub.pem")));
-    // Devices trust the old key; a new one under its name could not be told from it.
+    // Devices trust the old key. Nobody could tell a new key of the same name from the old one.
     for path in [&secret_path, &public_path] {
         if path.symlink_metadata().is_ok() {
             bail!(

@@ -1,4 +1,4 @@
-//! The blocks of a real SquashFS, and what cutting at them is good for.
+//! Finds the blocks of a real SquashFS, and shows what cutting at them saves.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use image_layout::FileDisk;
 
 const EPOCH: u32 = 1_700_000_000;
 
-/// Bytes that compress to about a half and do not repeat (xorshift64 as digits).
+/// Returns bytes that compress to about a half and do not repeat (xorshift64 as digits).
 fn text(seed: u64, len: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -30,8 +30,8 @@ fn text(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// A tree with every kind of inode, holes, a folder large enough for an index, and large files
-/// behind `first`.
+/// Returns a tree with every kind of inode, holes, a folder large enough for an index, and large
+/// files behind `first`.
 fn tree(first: &[u8]) -> Tree {
     let mut tree = Tree::new(EPOCH);
     tree.put("a/first", 0o644, first);
@@ -57,7 +57,7 @@ fn packed(path: &Path, first: &[u8]) -> BTreeMap<Sha256, u64> {
     packed_tree(path, &tree(first))
 }
 
-/// The chunks of the tree's SquashFS, and their lengths.
+/// Returns the chunks of the tree's SquashFS, and their lengths.
 fn packed_tree(path: &Path, tree: &Tree) -> BTreeMap<Sha256, u64> {
     squash::pack(tree, path, EPOCH).unwrap();
     let size = fs::metadata(path).unwrap().len().next_multiple_of(4096);
@@ -80,13 +80,13 @@ fn what_did_not_change_is_the_same_chunks_behind_a_file_that_grew() {
     let same: u64 =
         new.iter().filter(|(hash, _)| old.contains_key(*hash)).map(|(_, len)| len).sum();
     let all: u64 = new.values().sum();
-    // 1.3 MB of large files, at 4 bits a letter, lie behind the one that grew; the ends of files
+    // 1.3 MB of large files, at 4 bits a letter, lie behind the file that grew. The ends of files
     // share their blocks.
     assert!(same > 500_000 && same < all - 150_000, "{same} of {all}");
 }
 
-/// 24 packages, each with 12 small files in folders that it shares with all others; package
-/// `updated` has new ones.
+/// Returns 24 packages. Each has 12 small files in folders that it shares with all others. The
+/// package `updated` has new files.
 fn packages(updated: Option<u64>) -> Tree {
     let mut tree = Tree::new(EPOCH);
     for package in 0..24 {
@@ -115,7 +115,7 @@ fn an_updated_package_changes_few_of_the_blocks_that_small_files_share() {
         let missing: u64 =
             new.iter().filter(|(hash, _)| !old.contains_key(*hash)).map(|(_, len)| len).sum();
         let all: u64 = new.values().sum();
-        // In the order of the paths every block would have a file of every package.
+        // In the order of the paths, every block would have a file of every package.
         assert!(missing * 3 < all, "package {updated}: {missing} of {all}");
     }
 }
@@ -126,7 +126,7 @@ fn the_blocks_are_those_that_unsquashfs_finds() {
     let image = dir.path().join("root.img");
     packed(&image, b"");
     let boundaries = blocks::boundaries(&image).unwrap();
-    // 3,000 small files, and of the large ones what is no whole block: 6 fragments at least.
+    // 3,000 small files and the ends of the large ones make at least 6 fragments.
     let stat = Command::new("unsquashfs").arg("-s").arg(&image).output().unwrap();
     let stat = String::from_utf8(stat.stdout).unwrap();
     let number = |what: &str| -> u64 {
@@ -134,10 +134,12 @@ fn the_blocks_are_those_that_unsquashfs_finds() {
         line.unwrap_or_else(|| panic!("{what}: {stat}")).trim().parse().unwrap()
     };
     let fragments = number("Number of fragments");
-    // Whole blocks of 128 KiB: large 6, other 3, capable 1; the first three of `holes` are holes.
+    // Whole blocks of 128 KiB: large 6, other 3, capable 1. The first three blocks of `holes` are
+    // holes.
     let blocks = 6 + 3 + 1 + fragments;
-    // Blocks lie without gaps behind each other: each has its beginning, and the last one its end,
-    // where the inodes begin; and there is the beginning of the directories.
+    // Blocks lie behind each other without gaps, so each boundary is the beginning of a block. Two
+    // more boundaries are the end of the last block, where the inodes begin, and the beginning of
+    // the directories.
     assert_eq!(boundaries.len() as u64, blocks + 2, "{fragments} fragments");
 }
 

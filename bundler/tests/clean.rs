@@ -1,4 +1,4 @@
-//! What is left out of an image and what is put into it.
+//! What the bundler removes from an image, and what it adds.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The program as a user runs it: one line for each error, and its exit code.
+//! Runs the program as a user does: each error is one line and has its exit code.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Deltas between bundles with real SquashFS images, from `squash` and `veritysetup`.
+//! Makes deltas between bundles with real SquashFS images, from `squash` and `veritysetup`.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use bundler::{blocks, delta, squash, verity};
 
 const EPOCH: u32 = 1_700_000_000;
 
-/// Bytes that compress to about a half and do not repeat (xorshift64 as digits).
+/// Returns bytes that compress to about a half and do not repeat (xorshift64 as digits).
 fn text(seed: u64, len: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -28,7 +28,8 @@ fn text(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Something like code: addresses that all move when `shift` does, between bytes that do not.
+/// Returns bytes that are like code: addresses that all move with `shift`, between bytes that do
+/// not.
 fn code(seed: u64, len: usize, shift: u32) -> Vec<u8> {
     let stays = text(seed, len);
     let mut code = Vec::new();
@@ -39,8 +40,8 @@ fn code(seed: u64, len: usize, shift: u32) -> Vec<u8> {
     code
 }
 
-/// A system of one of two versions, in which a library has a new name, its addresses have moved,
-/// some small files have changed, and so everything has a new place.
+/// Returns one of two versions of a system. In the second one, a library has a new name, its
+/// addresses have moved, and some small files have changed. So every file has a new place.
 fn tree(version: u32) -> Tree {
     let mut tree = Tree::new(EPOCH);
     tree.put("etc/version", 0o644, text(u64::from(version), 3000 * version as usize));
@@ -134,7 +135,7 @@ fn a_delta_between_two_versions_is_small_and_leads_from_one_to_the_other() {
     let bundler = Bundler::new();
     let (old, new) = (bundler.pack(1), bundler.pack(2));
     let out = bundler.path("out.delta");
-    // `write` applies the delta before it gives it its name.
+    // `write` applies the delta before the delta gets its name.
     let (summary, _) = delta::write(&old, &new, &bundler.keyring, &out, None).unwrap();
     print!("{}", summary.to_text());
     assert_eq!(summary.bytes, fs::metadata(&out).unwrap().len());
@@ -142,7 +143,7 @@ fn a_delta_between_two_versions_is_small_and_leads_from_one_to_the_other() {
     assert!(summary.copied > 350_000, "the large file that is the same");
     assert!(summary.patched.0 > 400_000 && summary.patched.1 < summary.patched.0 / 10);
     assert!(summary.tree > 0, "the device computes the dm-verity tree");
-    // Besides what is new in it (random letters, 4 bits each): tables, and addresses.
+    // The delta has the new content (random letters, 4 bits each), and also tables and addresses.
     assert!(summary.bytes < summary.full / 10, "{} of {}", summary.bytes, summary.full);
 
     let first = fs::read(&out).unwrap();
@@ -180,7 +181,7 @@ fn a_delta_needs_two_bundles_that_the_keyring_trusts() {
     assert!(!out.exists());
 }
 
-/// Like Debian's: code that unpacks, a zstd frame, its length, more code.
+/// Returns a file like Debian's: code that unpacks, a zstd frame, its length, more code.
 fn vmlinuz(version: u32, squeeze: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let payload = code(9, 2_400_000, version * 0x40);
     let length = (payload.len() as u32).to_le_bytes();
@@ -188,7 +189,7 @@ fn vmlinuz(version: u32, squeeze: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
         .concat()
 }
 
-/// As `zstd -22 --ultra` does with what comes through a pipe.
+/// Packs as `zstd -22 --ultra` does with bytes from a pipe.
 fn as_a_kernel(payload: &[u8]) -> Vec<u8> {
     let mut repacker = Repacker::new(payload).unwrap();
     let mut frame = Vec::new();
@@ -196,7 +197,7 @@ fn as_a_kernel(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Two bundles that differ in nothing but these kernels, and what is made of them.
+/// Makes two bundles that differ only in these kernels, and the deltas between them.
 fn with_kernels(
     bundler: &Bundler,
     kernels: [Vec<u8>; 2],
@@ -220,7 +221,7 @@ fn with_kernels(
 #[test]
 fn a_kernel_goes_through_its_payload_in_a_second_delta_that_says_what_memory_it_takes() {
     let bundler = Bundler::new();
-    // `write` applies both deltas before it gives them their names.
+    // `write` applies both deltas before they get their names.
     let (small, kernel) =
         with_kernels(&bundler, [1, 2].map(|version| vmlinuz(version, as_a_kernel)));
     let kernel = kernel.unwrap();

@@ -1,4 +1,4 @@
-//! The kernel's modules: what a recipe's patterns keep, with crafted modules and the real depmod.
+//! Which kernel modules a recipe's patterns keep, with crafted modules and the real depmod.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,8 @@ use bundler::tree::Tree;
 
 const VERSION: &str = "6.1.0-test";
 
-/// A module as far as depmod and we look: an ELF64 file with `.modinfo` and `.shstrtab`.
+/// Returns a module with the parts that depmod and the bundler read: an ELF64 file with `.modinfo`
+/// and `.shstrtab`.
 fn module(info: &[&str]) -> Vec<u8> {
     let modinfo: Vec<u8> = info.iter().flat_map(|record| record.bytes().chain([0])).collect();
     let names = b"\0.modinfo\0.shstrtab\0";
@@ -49,7 +50,7 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A kernel with the file systems of the initramfs and a handful of network modules.
+/// Returns a kernel with the file systems of the initramfs and a handful of network modules.
 fn tree() -> Tree {
     let mut tree = Tree::new(1);
     tree.put(&format!("boot/vmlinuz-{VERSION}"), 0o644, *b"kernel");
@@ -121,7 +122,7 @@ fn patterns_choose_modules_and_what_they_need_comes_along() {
         ]
     );
     assert_eq!(kernel.modules, (9, 11));
-    // Unpacked, and known to modprobe under the new name.
+    // The module is unpacked, and modprobe knows it under the new name.
     let module =
         tree.read(&format!("usr/lib/modules/{VERSION}/kernel/drivers/net/intel/e1000.ko")).unwrap();
     assert_eq!(ModInfo::parse(&module).unwrap().depends, ["ptp"]);
@@ -191,7 +192,7 @@ fn what_is_not_a_module_is_no_modinfo() {
         (info.depends, info.soft),
         (vec!["a".into(), "b_c".into()], vec!["d".into(), "e".into()])
     );
-    // Cut anywhere, it is refused or read, but never a panic.
+    // A module that is cut at any place is refused or read. It never causes a panic.
     for len in 0..good.len() {
         let _ = ModInfo::parse(&good[..len]);
     }

@@ -1,4 +1,4 @@
-//! Recipes: what is read, what is refused, and in which words.
+//! Which recipes are read, which are refused, and with which message.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! A publisher's life with the program: root document, channel, keys that come and go, and the
-//! server for trying out.
+//! A publisher uses the program: root document, channel, changing keys, and the server for trying
+//! out.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use bundle::channel::{Channel, Root};
 use bundle::delta::{Header, Repacker, limits};
 use bundle::{BundleWriter, ImageInput, SecretKey, Sha256, Update, Verity};
 
-/// A folder with keys `root1`…, `channel1`…, `release1`…, and a repository in `repo`.
+/// A folder with the keys `root1`…, `channel1`…, `release1`…, and a repository in `repo`.
 struct Publisher {
     dir: tempfile::TempDir,
 }
@@ -37,7 +37,8 @@ impl Publisher {
         Self { dir }
     }
 
-    /// With a first root document: two of three root keys, one channel key, one release key.
+    /// Returns a publisher with a first root document: two of three root keys, one channel key, one
+    /// release key.
     fn with_root() -> Self {
         let this = Self::new();
         this.runs(
@@ -106,7 +107,7 @@ impl Publisher {
         self.write_bundle(version, build, key, verity);
     }
 
-    /// A bundle of the images `boot` and `root`.
+    /// Writes a bundle of the images `boot` and `root`.
     fn write_bundle(&self, version: &str, build: &str, key: &str, verity: Verity) {
         let (boot, root) = (self.path("boot"), self.path("root"));
         let keys = [SecretKey::load(&self.path(&format!("{key}.key.pem"))).unwrap()];
@@ -150,7 +151,7 @@ fn a_root_document_is_in_place_once_enough_keys_have_signed_on_whatever_machine(
     );
     this.fails("root new --repo repo --add root=root1.pub.pem", 1, "is there already");
 
-    // The release key was stolen: the next root has another one.
+    // The release key was stolen. The next root document has another one.
     let stolen = this.key_id("release1");
     let draft = this.runs(&format!(
         "root change --repo repo --remove release={stolen} --add release=release2.pub.pem"
@@ -198,7 +199,7 @@ fn publishing_twice_changes_nothing_and_says_what_devices_will_see() {
         assert!(said.contains("nothing to do"), "{said}");
     }
     assert_eq!(fs::read(this.path("repo/stable.channel.json")).unwrap(), before);
-    // A copy that was damaged is mended.
+    // Publishing again repairs a damaged copy.
     fs::write(&file, "damaged").unwrap();
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH}"));
     assert_eq!(fs::read(&file).unwrap(), fs::read(this.path("2.0.0.daruma")).unwrap());
@@ -279,7 +280,7 @@ impl Server {
         Self { child, address }
     }
 
-    /// Status line with headers, and body.
+    /// Returns the status line with headers, and the body.
     fn ask(&self, request: &str) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream
@@ -384,7 +385,7 @@ fn a_release_that_fails_in_the_servers_log_is_withdrawn() {
         "{said}"
     );
     assert_eq!(this.channel().serial, 2);
-    // 10 of 80 is none, and a person must say who signs.
+    // 10 of 80 is not chance. A person must say who signs.
     let watch = format!("{watch} --log second.log");
     this.fails(&watch, 1, "router 2.0.0 should be withdrawn (10 of 80 devices");
     this.fails(
@@ -396,7 +397,7 @@ fn a_release_that_fails_in_the_servers_log_is_withdrawn() {
     let said = this.runs(&format!("{watch} --key channel1.key.pem"));
     assert!(said.contains("withdrawn (10 of 80 devices that tried it fell back (12.5 %"), "{said}");
     assert_eq!((this.channel().serial, this.channel().releases[1].withdrawn.is_some()), (3, true));
-    // The next look finds it done.
+    // The next look finds the release withdrawn.
     let said = this.runs(&format!("{watch} --key channel1.key.pem"));
     assert!(said.contains("; withdrawn"), "{said}");
     assert_eq!(this.channel().serial, 3);
@@ -414,7 +415,7 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
         .collect();
     for version in 1..=2u8 {
         let mut payload = payload.clone();
-        // Nothing in the frame stays as it was.
+        // No part of the frame stays as it was.
         payload.iter_mut().step_by(32).for_each(|byte| *byte += version);
         let mut repacker = Repacker::new(&payload).unwrap();
         let mut vmlinuz = vec![version; 5000];
@@ -441,7 +442,7 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
     let [small, kernel] = &channel.releases[1].deltas[..] else {
         panic!("{:?}", channel.releases[1].deltas)
     };
-    // A device that knows nothing of memory takes the first.
+    // A device that knows nothing of memory takes the first delta.
     assert_eq!(small.memory_mib, limits::MEMORY);
     assert!(small.size > 1_000_000 && kernel.size < 100_000, "{} and {}", small.size, kernel.size);
     for delta in [small, kernel] {
@@ -450,7 +451,7 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
         assert_eq!(Header::read(&mut &bytes[..]).unwrap().memory, delta.memory_mib);
         assert_eq!(delta.from, channel.releases[0].manifest_sha256);
     }
-    // Doing it again changes nothing.
+    // A second call changes nothing.
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1 --with-kernel"));
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1"));
     assert_eq!(this.channel().serial, channel.serial);

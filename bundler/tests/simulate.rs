@@ -1,4 +1,4 @@
-//! A simulated fleet does what a real one would: the roll-out's shares, the stop, and one result
+//! A simulated fleet behaves like a real one: the shares of the roll-out, the stop, and one result
 //! for one seed.
 
 #![allow(
@@ -36,7 +36,8 @@ fn scenario(devices: u32, failing: &str, stop_above: Option<&str>) -> Scenario {
     }
 }
 
-/// Devices that have the release or are getting it, were its trial to end well or not.
+/// Returns the number of devices that have the release or are getting it, whatever the result of
+/// their trial.
 fn touched(run: &Run, sample: usize) -> u64 {
     run.samples[sample].counts[1..].iter().map(|count| u64::from(*count)).sum()
 }
@@ -58,8 +59,8 @@ fn a_good_release_reaches_everybody_and_nobody_before_the_share() {
     let run = scenario.run().unwrap();
     for (index, sample) in run.samples.iter().enumerate() {
         assert_eq!(sample.counts.iter().sum::<u32>(), 5000);
-        // The places of 5000 devices are spread evenly, but not exactly: four standard deviations
-        // of sqrt(n p (1-p)).
+        // The places of 5000 devices are spread evenly, but not exactly. The tolerance is four
+        // standard deviations of sqrt(n p (1-p)).
         let in_share = sample.share.fraction() * 5000.0;
         let touched = touched(&run, index) as f64;
         assert!(touched <= in_share + 4.0 * 36.0, "{touched} devices and a share of {in_share}");
@@ -69,7 +70,7 @@ fn a_good_release_reaches_everybody_and_nobody_before_the_share() {
     assert_eq!((run.tried, run.failed, &run.stop), (5000, 0, &None));
     assert_eq!((run.results.committed, run.results.fell_back), (5000, 0));
     let [half, most, all] = run.reached.map(Option::unwrap);
-    // The share is at 50 % after 24 h; a device sees that with its next poll.
+    // The share is 50 % after 24 h. A device sees that with its next poll.
     assert!((24 * HOUR..33 * HOUR).contains(&half) && half < most && most < all && all < 60 * HOUR);
 }
 
@@ -89,17 +90,17 @@ fn a_release_that_fails_is_stopped_and_nobody_takes_it_after_the_next_poll() {
     let run = scenario.run().unwrap();
     let stop = run.stop.as_ref().expect("it is stopped");
     assert!(stop.reason.contains("fell back"), "{}", stop.reason);
-    // At a rate of 5 % some hundred results are enough to be sure of more than 1 %; meanwhile
-    // others have begun.
+    // At a rate of 5 %, some hundred results are enough to be sure of more than 1 %. Meanwhile
+    // other devices have begun.
     assert!(run.tried < 400, "{} of 20000 devices got a bad release", run.tried);
     assert!(run.failed > 0 && run.results.fell_back <= run.failed);
-    // Who had decided before the stop goes on: downloads take up to some minutes, or until the link
-    // is there again.
+    // A device that decided before the stop goes on. A download takes some minutes, or until the
+    // link is back.
     let last = run.samples.iter().rposition(|sample| sample.at_s <= stop.at_s).unwrap();
     assert!(run.samples[last + 2..].iter().all(|sample| sample.share == percent("0")));
     let (at_stop, in_the_end) = (touched(&run, last + 1), touched(&run, run.samples.len() - 1));
     assert!(in_the_end - at_stop <= 3, "{at_stop} at the stop, {in_the_end} in the end");
-    // Everybody has seen the withdrawn channel.
+    // Every device has seen the withdrawn channel.
     assert!(run.traffic.channels >= 20_000 + run.tried);
 
     let mut unwatched = scenario.clone();
@@ -107,7 +108,7 @@ fn a_release_that_fails_is_stopped_and_nobody_takes_it_after_the_next_poll() {
     let run = unwatched.run().unwrap();
     assert_eq!((run.tried, &run.stop), (20_000, &None));
     assert!(run.failed.abs_diff(1000) < 4 * 31, "{} failed", run.failed);
-    // A device that it failed on does not try it again.
+    // A device on which the release failed does not try it again.
     assert_eq!(u64::from(run.samples.last().unwrap().counts[3]), run.failed);
 }
 
@@ -124,7 +125,7 @@ fn a_poll_of_an_unchanged_channel_is_one_answer_without_a_body() {
     let run = scenario.run().unwrap();
     let (polls, changes) = (run.traffic.unchanged + run.traffic.channels, run.traffic.channels);
     assert_eq!(changes, 500, "each device gets the channel once");
-    // 5 days, a poll every 6 to 6.5 hours, one more after each install.
+    // 5 days with a poll every 6 to 6.5 hours, and one more poll after each install.
     assert!((500 * 18..=500 * 22).contains(&polls), "{polls} polls");
     let document = scenario.offer.channel.to_signed().unwrap().to_bytes().len() as u64;
     assert!(run.traffic.poll_bytes < polls * 300 + changes * (document + 300));

@@ -1,4 +1,4 @@
-//! From a tar to a SquashFS: what is kept, checked with squashfs-tools, and that the bytes are
+//! Packs a tar as a SquashFS. squashfs-tools check what is kept, and that the bytes are
 //! reproducible.
 
 #![allow(
@@ -26,7 +26,7 @@ fn header(kind: tar::EntryType, mode: u32, size: u64, owner: (u64, u64)) -> tar:
     header
 }
 
-/// A tar with one of everything.
+/// Writes a tar with one of everything.
 fn crafted(path: &Path) -> String {
     use tar::EntryType as T;
     let long = format!("very/{}/{}", "l".repeat(120), "n".repeat(200));
@@ -109,7 +109,8 @@ fn everything_that_a_root_filesystem_has_is_kept() {
 
     let list =
         stdout(Command::new("unsquashfs").args(["-llnumeric"]).arg(dir.path().join("root.img")));
-    // mode owner/group size date time path; blanks differ with the width of the columns.
+    // mode owner/group size date time path. The number of blanks depends on the width of the
+    // columns.
     let list: Vec<String> =
         list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for wanted in [
@@ -128,7 +129,7 @@ fn everything_that_a_root_filesystem_has_is_kept() {
     ] {
         assert!(list.contains(&wanted), "no line {wanted:?} in\n{}", list.join("\n"));
     }
-    // As many inodes as files: the hard link is no second one.
+    // There are as many inodes as files, because a hard link is no second inode.
     let stat = stdout(Command::new("unsquashfs").arg("-s").arg(dir.path().join("root.img")));
     let names = tree.iter().count();
     assert!(stat.contains(&format!("Number of inodes {}\n", names - 1)), "{names} names\n{stat}");
@@ -152,7 +153,7 @@ fn device_numbers_of_any_size_come_out_right() {
     assert!(text.ends_with("adding dev/none: there is no device 254:1048576"), "{text}");
 }
 
-/// A tar with one empty file.
+/// Writes a tar with one empty file.
 fn tar_of_one_file(tar: &Path, name: &str) {
     let mut tar = tar::Builder::new(File::create(tar).unwrap());
     let mut file = tar::Header::new_gnu();
@@ -199,8 +200,9 @@ fn a_name_that_linux_does_not_read_is_refused() {
 fn links_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     packed(dir.path());
-    // A file with two names; with one; a folder of one file; of one folder; one of folders and a
-    // link: /dev /etc /run /srv /tmp /usr /very and itself, and its parent.
+    // A file with two names, a file with one, a folder of one file, a folder of one folder, and the
+    // root. The root counts /dev /etc /run /srv /tmp /usr /very, itself and its parent; its links
+    // do not count.
     for (path, links) in [("/usr/bin/ping4", 2), ("/bin", 1), ("/srv", 2), ("/usr", 3), ("/", 9)] {
         let stat =
             stdout(Command::new("rdsquashfs").arg("-s").arg(path).arg(dir.path().join("root.img")));
@@ -213,7 +215,7 @@ fn extended_attributes_come_back_out() {
     let dir = tempfile::tempdir().unwrap();
     packed(dir.path());
     let out = dir.path().join("out");
-    // user.* needs no privileges to be written back, security.capability does.
+    // Any user may write user.* back. security.capability needs privileges.
     stdout(
         Command::new("unsquashfs")
             .args(["-user-xattrs", "-no-progress", "-d"])
@@ -235,7 +237,7 @@ fn extended_attributes_come_back_out() {
     assert_eq!(a.ino(), b.ino());
 }
 
-/// Child of the next test: packs into the folder named by the environment.
+/// The child process of the next test: packs into the folder that the environment names.
 #[test]
 fn pack_for_the_reproducibility_test() {
     if let Some(dir) = std::env::var_os("DARUMA_PACK_INTO") {

@@ -1,7 +1,7 @@
-//! Why libsquashfs does not write an image.
+//! The errors of writing an image with libsquashfs.
 //!
-//! The writer knows what it was doing, and the caller adds the path. An error number of libsquashfs
-//! is explained in `sqfs/error.h`.
+//! The writer says what it was doing, and the caller adds the path. `sqfs/error.h` explains the
+//! error numbers of libsquashfs.
 
 use std::ffi::{NulError, c_int};
 use std::io;
@@ -9,27 +9,27 @@ use std::num::TryFromIntError;
 
 use crate::library::SQFS_ERROR_SQFS_ERROR_IO;
 
-/// Why an image cannot be written.
+/// The reason why an image cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file or the image cannot be read or written.
     #[error("libsquashfs cannot {doing}")]
     Io {
-        /// What libsquashfs was asked for.
+        /// The task that libsquashfs was given.
         doing: String,
         /// What the kernel answered.
         source: io::Error,
     },
-    /// libsquashfs refuses.
+    /// libsquashfs refuses the task.
     #[error("libsquashfs cannot {doing} (its error {code}, of sqfs/error.h)")]
     Library {
-        /// What libsquashfs was asked for.
+        /// The task that libsquashfs was given.
         doing: String,
-        /// A number of `sqfs/error.h`.
+        /// An error number of `sqfs/error.h`.
         code: i32,
     },
-    /// libsquashfs makes no object of this kind.
+    /// libsquashfs cannot make an object of this kind.
     #[error("libsquashfs makes no {what}: {why}")]
     NoObject {
         /// The kind of object.
@@ -49,15 +49,15 @@ pub enum Error {
     /// The numbers of a device do not fit into the form of SquashFS.
     #[error("there is no device {0}:{1}")]
     NoDevice(u32, u32),
-    /// A name that Linux does not read.
+    /// A name that is too long for Linux.
     #[error("the name {0:?} has {len} bytes, and Linux reads at most 255", len = .0.len())]
     LongName(String),
-    /// The calls do not make an image.
+    /// The calls, in this order, do not make an image.
     #[error("{0}")]
     Misuse(&'static str),
 }
 
-/// What libsquashfs answered, if it is no error.
+/// Returns what libsquashfs answered, or its error.
 pub(crate) fn done(doing: &str, answer: c_int) -> Result<c_int, Error> {
     let doing = || doing.to_owned();
     match answer {

@@ -1,9 +1,9 @@
-//! An inode as libsquashfs has it in memory.
+//! An inode in the form that libsquashfs has in memory.
 //!
-//! `writer` says when it is written. libsquashfs frees inodes with `free`, so they come from
-//! `calloc`.
+//! `writer` decides when it is written. libsquashfs frees inodes with `free`, so this file
+//! allocates them with `calloc`.
 
-// A C library's struct with a union in it.
+// This file uses a C library's struct with a union in it.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
@@ -11,18 +11,19 @@ use std::ptr::null_mut;
 use crate::error::{Error, done};
 use crate::library::*;
 
-/// An inode, allocated by libsquashfs or as it does.
+/// An inode that libsquashfs or this file has allocated.
 pub(crate) struct Raw(pub(crate) *mut sqfs_inode_generic_t);
 
 impl Raw {
-    /// None yet.
+    /// Returns an inode that is not allocated yet.
     pub(crate) fn none() -> Self {
         Self(null_mut())
     }
 
-    /// An inode without content, with room for `extra` bytes behind it.
+    /// Returns an inode without content, with room for `extra` bytes behind it.
     pub(crate) fn special(kind: SQFS_INODE_TYPE, extra: usize) -> Result<Self, Error> {
-        // SAFETY: zeros are valid for its numbers, and libsquashfs frees what `calloc` has made.
+        // SAFETY: zeros are valid for the numbers of an inode, and libsquashfs frees what `calloc`
+        // has made.
         unsafe {
             let raw: *mut sqfs_inode_generic_t =
                 calloc(1, (size_of::<sqfs_inode_generic_t>() + extra) as u64).cast();
@@ -38,7 +39,7 @@ impl Raw {
 
     pub(crate) fn symlink(target: &str) -> Result<Self, Error> {
         let raw = Self::special(SQFS_INODE_TYPE_SQFS_INODE_SLINK, target.len())?;
-        // SAFETY: `special` has made it, with room for the target behind it.
+        // SAFETY: `special` has made the inode, with room for the target behind it.
         unsafe {
             (*raw.0).data.slink.target_size = u32::try_from(target.len())?;
             let room = (&raw mut (*raw.0).extra).cast::<u8>();
@@ -47,23 +48,23 @@ impl Raw {
         Ok(raw)
     }
 
-    /// A device node, whose number is laid out as the kernel's `new_encode_dev` does.
+    /// Returns a device node. Its number has the layout of the kernel's `new_encode_dev`.
     pub(crate) fn device(kind: SQFS_INODE_TYPE, major: u32, minor: u32) -> Result<Self, Error> {
         if major >= 1 << 12 || minor >= 1 << 20 {
             return Err(Error::NoDevice(major, minor));
         }
         let raw = Self::special(kind, 0)?;
-        // SAFETY: `special` has made it.
+        // SAFETY: `special` has made the inode.
         unsafe {
             (*raw.0).data.dev.devno = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
         };
         Ok(raw)
     }
 
-    /// Counts its names, and gives the bits of its type in a mode.
+    /// Sets the count of the inode's names. Returns the bits of its type in a mode.
     pub(crate) fn link(&mut self, links: u32) -> Result<u16, Error> {
-        // SAFETY: the type says which of its forms `data` has, and it is asked after it may have
-        // changed.
+        // SAFETY: the type says which form `data` has. The type is read after the last call that
+        // may have changed it.
         unsafe {
             let is_file =
                 matches!(u32::from((*self.0).base.type_), SQFS_INODE_TYPE_SQFS_INODE_FILE);
@@ -72,7 +73,7 @@ impl Raw {
             }
             let data = &raw mut (*self.0).data;
             let type_bits = match u32::from((*self.0).base.type_) {
-                // A short form without a count: one name.
+                // The short form of a file has no count and means one name.
                 SQFS_INODE_TYPE_SQFS_INODE_FILE => SQFS_INODE_MODE_SQFS_INODE_MODE_REG,
                 SQFS_INODE_TYPE_SQFS_INODE_EXT_FILE => {
                     (*data).file_ext.nlink = links;
@@ -110,7 +111,7 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // SAFETY: it is null, or came from `malloc`, and nobody has it any more.
+        // SAFETY: the pointer is null or came from `malloc`, and nobody else has it any more.
         unsafe { sqfs_free(self.0.cast()) }
     }
 }

@@ -1,7 +1,7 @@
 //! Writes a SquashFS through libsquashfs, the C library of squashfs-tools-ng.
 //!
 //! The caller walks its own tree and adds one inode after the other, the content of a folder before
-//! the folder ([`Writer::add`]). What belongs into an image is the caller's business.
+//! the folder ([`Writer::add`]). The caller decides what belongs into an image.
 //!
 //! The same calls in the same order give the same bytes, however many processors pack them. All
 //! unsafe code of the bundler is in this crate. Read `writer`, then `inode`, `object` and `error`.

@@ -1,7 +1,7 @@
-//! Writes an image: first the contents of files, then everything that describes them.
+//! Writes an image: first the contents of files, then the tables that describe them.
 //!
 //! `inode` knows the forms of an inode, and the caller gives names and numbers that fit together.
-//! libsquashfs keeps addresses of what it was given, so the order of the fields of [`Writer`] is
+//! libsquashfs keeps addresses of what it was given. The fields of [`Writer`] therefore stand in
 //! the order in which they must be freed.
 
 #![allow(unsafe_code, reason = "a C library; each of its objects belongs to one Writer")]
@@ -19,19 +19,19 @@ use crate::inode::Raw;
 use crate::library::*;
 use crate::object::{Object, not_null};
 
-/// Bytes of the longest name of a file that Linux reads.
+/// Length in bytes of the longest file name that Linux reads.
 pub const NAME_MAX: usize = 255;
 
-/// An image ends at a multiple of this, in bytes: the block of a disk.
+/// The size of an image is a multiple of this, in bytes: the block of a disk.
 const PADDED_TO: u64 = 4096;
-/// No extended attributes.
+/// The index of an inode without extended attributes.
 const NO_XATTRS: u32 = u32::MAX;
-/// Bytes handed over at once.
+/// Number of bytes that libsquashfs gets at once.
 const PIECE: usize = 128 << 10;
-/// Blocks that wait for each thread that packs.
+/// Number of blocks that may wait for each packing thread.
 const BACKLOG: usize = 10;
 
-/// What every inode has.
+/// The metadata that every inode has.
 #[derive(Clone, Copy, Debug)]
 pub struct Metadata<'a> {
     /// Permissions: the lower 12 bits.
@@ -42,20 +42,20 @@ pub struct Metadata<'a> {
     pub gid: u32,
     /// Seconds since 1970.
     pub mtime: u32,
-    /// Extended attributes, names with their namespace.
+    /// Extended attributes; each name includes its namespace.
     pub xattrs: &'a BTreeMap<String, Vec<u8>>,
 }
 
-/// What an inode is.
+/// The kind of an inode, with its content.
 pub enum Node<'a> {
     /// A regular file and its content.
     File {
-        /// The content, read to its end.
+        /// The content, which is read to its end.
         content: &'a mut dyn Read,
-        /// Sees how many bytes have been handed over.
+        /// Is called with the number of bytes that libsquashfs has got.
         watch: &'a mut dyn FnMut(u64),
     },
-    /// A folder: names of its entries and the numbers that [`Writer::add`] gave, sorted by name.
+    /// A folder: the names of its entries, sorted, with the numbers that [`Writer::add`] returned.
     Dir(&'a [(&'a str, u32)]),
     /// A symbolic link to this text.
     Symlink(&'a str),
@@ -80,9 +80,10 @@ impl std::fmt::Debug for Node<'_> {
     }
 }
 
-/// An inode that is written at the end, with what libsquashfs does not know of it yet.
+/// An inode that is written at the end, with the values that libsquashfs gets later.
 struct Pending {
-    /// Boxed: libsquashfs keeps the address of this field of a file until its last block is packed.
+    /// The box keeps the address fixed. libsquashfs keeps the address of this field of a file until
+    /// the file's last block is packed.
     raw: Box<Raw>,
     /// Entries of a folder: name and number.
     entries: Option<Vec<(CString, u32)>>,
@@ -90,11 +91,11 @@ struct Pending {
     owner: (u32, u32),
     mtime: u32,
     xattrs: u32,
-    /// Names of this inode; of a folder, itself and its parent and its folders.
+    /// Number of names of this inode. For a folder: itself, its parent's entry and its subfolders.
     links: u32,
-    /// Number of the folder that a folder lies in.
+    /// Number of the folder that contains this folder.
     parent: u32,
-    /// Where it lies in the inode table.
+    /// The place of the inode in the inode table.
     place: u64,
 }
 
@@ -112,7 +113,7 @@ pub struct Writer {
     file: Object<sqfs_file_t>,
     nodes: Vec<Pending>,
     superblock: sqfs_super_t,
-    /// Whether an inode was begun and not ended: its fields are not to be looked at.
+    /// True if a file was begun and not ended. Nobody may look at that file's inode.
     is_torn: bool,
 }
 
@@ -123,8 +124,8 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Begins an image at `out`, dated `epoch` (seconds since 1970), whose blocks are zstd frames
-    /// of `level`. What lies at `out` is overwritten.
+    /// Begins an image at `out`, dated `epoch` (seconds since 1970). Its blocks are zstd frames of
+    /// `level`. An existing file at `out` is overwritten.
     ///
     /// # Errors
     /// `out` cannot be written, or libsquashfs has no zstd of this level.
@@ -136,8 +137,8 @@ impl Writer {
         // SAFETY: both are plain numbers, and libsquashfs fills them in.
         let (mut superblock, mut config): (sqfs_super_t, sqfs_compressor_config_t) =
             unsafe { std::mem::zeroed() };
-        // SAFETY: every pointer is to a local or to an object that outlives the one that keeps it:
-        // see the order of the fields.
+        // SAFETY: every pointer is to a local, or to an object that outlives the object that keeps
+        // the pointer: see the order of the fields.
         unsafe {
             let file = sqfs_open_file(path.as_ptr(), SQFS_FILE_OPEN_FLAGS_SQFS_FILE_OPEN_OVERWRITE);
             let file = Object::new(file, "file")?;
@@ -196,13 +197,12 @@ impl Writer {
         }
     }
 
-    /// Adds an inode and returns its number, from 1 on. What a folder holds is added before the
-    /// folder, and the last inode is the root.
+    /// Adds an inode and returns its number, from 1 on. The caller adds the content of a folder
+    /// before the folder, and adds the root last.
     ///
     /// # Errors
     /// The content cannot be read, the image cannot be written, or SquashFS or Linux has no such
-    /// inode. After a file whose content could not be packed there is nothing more to be had from
-    /// this writer.
+    /// inode. If the content of a file could not be packed, this writer can no longer be used.
     pub fn add(&mut self, metadata: &Metadata<'_>, node: Node<'_>) -> Result<u32, Error> {
         self.must_be_whole()?;
         let number = u32::try_from(self.nodes.len() + 1)?;
@@ -256,7 +256,7 @@ impl Writer {
         Ok(number)
     }
 
-    /// How many of the entries are folders.
+    /// Returns how many of the entries are folders.
     fn folders_among(&self, entries: &[(&str, u32)]) -> Result<usize, Error> {
         let mut folders = 0;
         for (_, number) in entries {
@@ -281,8 +281,8 @@ impl Writer {
         watch: &mut dyn FnMut(u64),
     ) -> Result<(), Error> {
         let raw = &raw mut self.nodes.last_mut().ok_or(Error::Misuse("there is no file"))?.raw.0;
-        // SAFETY: libsquashfs writes to `raw` until `finish` has packed the last block. It lies in
-        // a box of its own, which stays in `nodes` as long as there is something to pack with.
+        // SAFETY: libsquashfs writes to `raw` until `finish` has packed the last block. `raw` lies
+        // in a box of its own. The box stays in `nodes` as long as there is something to pack with.
         unsafe {
             done(
                 "begin a file",
@@ -295,7 +295,7 @@ impl Writer {
             if got == 0 {
                 break;
             }
-            // SAFETY: `piece` has `got` bytes, which are copied.
+            // SAFETY: `piece` has `got` bytes, and libsquashfs copies them.
             unsafe {
                 done(
                     "pack a file",
@@ -311,7 +311,7 @@ impl Writer {
 
     fn add_xattrs(&mut self, xattrs: &BTreeMap<String, Vec<u8>>) -> Result<u32, Error> {
         let mut index = NO_XATTRS;
-        // SAFETY: names and values are copied; `index` is filled in.
+        // SAFETY: libsquashfs copies names and values, and fills in `index`.
         unsafe {
             done("begin attributes", sqfs_xattr_writer_begin(self.xattrs.0, 0))?;
             for (name, value) in xattrs {
@@ -329,8 +329,8 @@ impl Writer {
         Ok(index)
     }
 
-    /// Packs what waits and writes everything that stands behind the contents. Returns the size of
-    /// the image in bytes. `out` is the path that [`Writer::create`] was given.
+    /// Packs the blocks that wait, and writes the tables that stand behind the contents. Returns
+    /// the size of the image in bytes. `out` is the path that [`Writer::create`] was given.
     ///
     /// # Errors
     /// There is no root folder, or the image cannot be written.
@@ -339,8 +339,8 @@ impl Writer {
         if self.nodes.last().is_none_or(|root| root.entries.is_none()) {
             return Err(Error::Misuse("an image has at least its root folder"));
         }
-        // SAFETY: the objects are this writer's own. Once the blocks are packed, nothing but this
-        // function has the inodes.
+        // SAFETY: the objects belong to this writer. Once the blocks are packed, only this function
+        // has the inodes.
         unsafe {
             done("pack the last blocks", sqfs_block_processor_finish(self.blocks.0))?;
             self.superblock.inode_table_start = self.written()?;
@@ -384,9 +384,9 @@ impl Writer {
     }
 
     fn write_inode(&mut self, index: usize) -> Result<(), Error> {
-        // SAFETY: the blocks are packed, so nobody else has the inodes; each is of the type that it
-        // was made with, which says what `data` is. Numbers in `entries` are of inodes before this
-        // one.
+        // SAFETY: the blocks are packed, so nobody else has the inodes. Each inode is of the type
+        // that it was made with, and the type says what `data` is. Numbers in `entries` are of
+        // inodes before this one.
         unsafe {
             if let Some(entries) = self.nodes[index].entries.take() {
                 done("begin a folder", sqfs_dir_writer_begin(self.dirs.0, 0))?;
@@ -428,19 +428,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Bytes of the image so far.
+    /// Returns the size of the image so far, in bytes.
     fn written(&self) -> Result<u64, Error> {
         // SAFETY: the file is open.
         unsafe { size(self.file.0) }
     }
 }
 
-/// Bytes of an open file.
+/// Returns the size of an open file, in bytes.
 ///
 /// # Safety
 /// `file` is an open file of libsquashfs.
 unsafe fn size(file: *mut sqfs_file_t) -> Result<u64, Error> {
-    // SAFETY: as of the caller.
+    // SAFETY: the caller has promised that the file is open.
     unsafe {
         let size = (*file).get_size.ok_or(Error::Misuse("libsquashfs's file has no size"))?;
         Ok(size(file))

@@ -1,6 +1,6 @@
-//! Images that squashfs-tools and squashfs-tools-ng read back, and calls that are refused.
+//! squashfs-tools and squashfs-tools-ng read images back, and wrong calls are refused.
 //!
-//! What a root filesystem needs is tested in the bundler. Here are the promises of the interface.
+//! The bundler tests what a root filesystem needs. This file tests the promises of the interface.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ fn add_file(writer: &mut Writer, mut content: &[u8]) -> u32 {
     number
 }
 
-/// Two names of one file, a link, a pipe, a device and a folder.
+/// Writes an image with two names of one file, a link, a pipe, a device and a folder.
 fn write(out: &Path, content: &[u8]) -> u64 {
     let none = BTreeMap::new();
     let mut writer = Writer::create(out, EPOCH, 4).unwrap();
@@ -62,7 +62,8 @@ fn unsquashfs_lists_what_was_added() {
     assert_eq!(size % 4096, 0);
 
     let list = stdout(Command::new("unsquashfs").arg("-llnumeric").arg(&image));
-    // mode owner/group size date time path; blanks differ with the width of the columns.
+    // mode owner/group size date time path. The number of blanks depends on the width of the
+    // columns.
     let list: Vec<String> =
         list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for wanted in [
@@ -129,7 +130,7 @@ fn calls_that_make_no_image_are_refused() {
     assert!(matches!(nul, Err(Error::Nul(_))), "{nul:?}");
 }
 
-/// A reader that fails behind its first bytes.
+/// A reader that fails after its first bytes.
 struct Broken(bool);
 
 impl std::io::Read for Broken {

@@ -1,7 +1,7 @@
-//! From the tar of a root filesystem to a signed bundle.
+//! Makes a signed bundle from the tar of a root filesystem.
 //!
-//! Each step is in a file of its own: this one calls them in order. The bundle has a root image
-//! with its dm-verity tree, and a boot image with kernel and initramfs.
+//! Each step is in a file of its own, and this file calls the steps in order. The bundle has a root
+//! image with its dm-verity tree, and a boot image with kernel and initramfs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,31 +31,31 @@ use crate::recipe::{BundleSettings, Recipe};
 /// Bytes of a dm-verity block.
 const BLOCK: u64 = 4096;
 
-/// What becomes a bundle.
+/// The input of a bundle.
 #[derive(Debug)]
 pub struct Bundling<'a> {
     /// The recipe that the root filesystem was built from.
     pub recipe: &'a Recipe,
-    /// The tar.
+    /// The tar of the root filesystem.
     pub rootfs: &'a Path,
-    /// Who signs: each key once.
+    /// The keys that sign, each once.
     pub keys: &'a [SecretKey],
     /// The keys that the device will accept.
     pub trusted: &'a Trusted,
     /// Version of the system.
     pub version: &'a Version,
-    /// The agent and the initramfs's program.
+    /// The agent and the program of the initramfs.
     pub programs: DevicePrograms,
     /// `SOURCE_DATE_EPOCH` in seconds.
     pub epoch: u64,
 }
 
 impl Bundling<'_> {
-    /// Writes the bundle; big intermediate files lie beside it until it is done.
+    /// Writes the bundle. Large intermediate files lie beside it until it is done.
     ///
     /// # Errors
-    /// A root filesystem without a kernel, a host tool that is missing or fails, a file that cannot
-    /// be written.
+    /// The root filesystem has no kernel, a host tool is missing or fails, or a file cannot be
+    /// written.
     pub fn write(self, out: &Path) -> Result<Manifest> {
         let settings = &self.recipe.bundle;
         let epoch = u32::try_from(self.epoch)
@@ -171,7 +171,7 @@ impl Bundling<'_> {
     }
 }
 
-/// Everything that decides what a device runs, in 16 hexadecimal digits.
+/// Returns a hash of everything that decides what a device runs, as 16 hexadecimal digits.
 fn build_id(tree: &Tree, rest: &[&[u8]]) -> Result<String> {
     let mut hash = Sha256::new();
     let mut put = |bytes: &[u8]| {
@@ -214,7 +214,7 @@ impl std::io::Write for HashWriter<'_> {
     }
 }
 
-/// Installed packages by dpkg's database.
+/// Returns the number of installed packages in dpkg's database.
 fn count_packages(tree: &Tree) -> usize {
     let status = tree.read(&format!("{PACKAGE_DATABASE}/status")).unwrap_or_default();
     status.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"Package: ")).count()
@@ -225,7 +225,8 @@ fn suites(recipe: &Recipe) -> String {
     std::iter::once(recipe.bootstrap.suite.as_str()).chain(extra).collect::<Vec<_>>().join(" ")
 }
 
-/// The variables of a slot; grub.cfg makes the kernel command line of them (docs/boot-protocol.md).
+/// Returns the variables of a slot. grub.cfg makes the kernel command line from them
+/// (docs/boot-protocol.md).
 fn slot_cfg(update: &Update, verity: &Verity, settings: &BundleSettings) -> String {
     let Update { compatible, version, build, min_version, .. } = update;
     format!(
@@ -242,8 +243,8 @@ fn slot_cfg(update: &Update, verity: &Verity, settings: &BundleSettings) -> Stri
     )
 }
 
-/// The chunk table of the root image, cut at the blocks of its SquashFS and where its dm-verity
-/// tree begins, which a device makes itself.
+/// Returns the chunk table of the root image. The image is cut at the blocks of its SquashFS, and
+/// where its dm-verity tree begins. A device computes that tree itself.
 fn root_chunks(root: &Path, verity: &Verity) -> Result<Vec<u8>> {
     let mut boundaries = blocks::boundaries(root)?;
     boundaries.insert(verity.size);
@@ -252,8 +253,8 @@ fn root_chunks(root: &Path, verity: &Verity) -> Result<Vec<u8>> {
     SlotChunks::root_table(&disk, &boundaries).with_context(doing)
 }
 
-/// GRUB checks kernel and initramfs at every boot, and the recovery archive only before it starts
-/// recovery.
+/// Writes the boot image. GRUB checks kernel and initramfs at every boot. It checks the recovery
+/// archive only before it starts recovery.
 fn write_boot(
     out: &Path,
     files: [(&str, &[u8]); 3],

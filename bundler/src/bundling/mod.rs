@@ -1,8 +1,8 @@
-//! From a recipe to a bundle.
+//! Makes a bundle from a recipe.
 //!
-//! What a recipe says is left to `recipe`, and everything done with a bundle to `release`.
+//! `recipe` reads the recipe, and `release` works with the finished bundle.
 //! Read in the order of the work: `rootfs` writes a tar, `tree` loads it, `system` changes it,
-//! `squash` packs it, and `make` puts the steps together.
+//! `squash` packs it, and `make` calls these steps.
 
 pub(crate) mod layout;
 mod make;

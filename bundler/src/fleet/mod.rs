@@ -1,6 +1,6 @@
-//! Fleets: what a release does to many devices, before and while it is rolled out.
+//! Fleets: what a release does to many devices, before and during its roll-out.
 //!
-//! Publishing and withdrawing a release is left to `publish`.
+//! `publish` publishes and withdraws releases.
 //! Read `watch`, `simulate`, then `share` and `random`.
 
 pub mod random;

@@ -1,15 +1,15 @@
-//! Numbers that are the same for the same seed.
+//! Random numbers that are the same for the same seed.
 //!
-//! What they decide is left to the simulator. Each device has a stream of its own.
+//! The simulator decides what they are for. Each device has a stream of its own.
 
 use crate::fleet::share::Share;
 
-/// SplitMix64: eight bytes a device, and every device a stream of its own.
+/// SplitMix64. A stream takes eight bytes, and every device has its own stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// Stream `number` of `seed`.
+    /// Returns stream `number` of `seed`.
     #[must_use]
     pub fn new(seed: u64, number: u64) -> Self {
         let mut random = Self(seed);
@@ -18,7 +18,7 @@ impl Random {
         random
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -27,14 +27,14 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From `from` to `to`, both included.
+    /// Returns a number from `from` to `to`, both included.
     pub fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.draw() % (to.saturating_sub(from) + 1)
     }
 
-    /// True in that share of the cases.
+    /// Returns true in that share of the cases.
     pub fn happens(&mut self, share: Share) -> bool {
-        // The upper 53 bits are all that a double holds.
+        // A double holds 53 bits, so only the upper 53 bits are used.
         ((self.draw() >> 11) as f64) < share.fraction() * (1_u64 << 53) as f64
     }
 }

@@ -1,29 +1,29 @@
-//! Shares of a whole, as a person types them.
+//! Shares of a whole, in the form that a person types.
 //!
-//! What they are shares of is left to the callers. `2`, `2%` and `0.5` are read as percent.
+//! The callers know the whole. `2`, `2%` and `0.5` are read as percent.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A share from 0 to 100 percent: `2`, `2%` and `0.5` are two percent, two percent and half a
+/// A share from 0 to 100 percent. `2`, `2%` and `0.5` mean two percent, two percent and half a
 /// percent.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
 pub struct Share(f64);
 
 impl Share {
-    /// `part` of `whole`; nothing of nothing.
+    /// Returns `part` of `whole`. If `whole` is 0, the share is 0.
     #[must_use]
     pub fn of(part: u64, whole: u64) -> Self {
         Self(if whole == 0 { 0.0 } else { part as f64 / whole as f64 })
     }
 
-    /// From 0 to 1; what lies outside becomes the nearest.
+    /// Makes a share from a number from 0 to 1. A number outside becomes the nearest limit.
     #[must_use]
     pub fn from_fraction(fraction: f64) -> Self {
         Self(if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) })
     }
 
-    /// From 0 to 1.
+    /// Returns the share as a number from 0 to 1.
     #[must_use]
     pub fn fraction(self) -> f64 {
         self.0
@@ -42,7 +42,7 @@ impl FromStr for Share {
     }
 }
 
-/// In percent, with as many digits as tell small shares apart.
+/// Writes the share in percent, with enough digits to tell small shares apart.
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = self.0 * 100.0;

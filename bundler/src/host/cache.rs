@@ -1,7 +1,7 @@
-//! Root filesystems that were built before.
+//! Keeps root filesystems that were built before.
 //!
-//! `rootfs` says what goes into the name of one. The name is the hash of everything that the build
-//! depends on.
+//! `rootfs` lists everything that a build depends on. The name of a kept file is the hash of that
+//! list.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,17 +17,18 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens a folder, making it if need be.
+    /// Opens a folder, and makes it if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// The folder cannot be made.
     pub fn open(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)
             .with_context(|| format!("making the cache folder {}", dir.display()))?;
         Ok(Self { dir: dir.to_owned() })
     }
 
-    /// The hash of named ingredients, lengths included so that no two lists look alike.
+    /// Returns the hash of named ingredients. The hash covers their lengths, so no two lists look
+    /// alike.
     #[must_use]
     pub fn key(&self, ingredients: &[(String, Vec<u8>)]) -> String {
         let mut hash = Sha256::new();
@@ -40,28 +41,28 @@ impl Cache {
         hex(&hash.finalize())
     }
 
-    /// The tar of this key, if it was built before.
+    /// Returns the tar of this key, if it was built before.
     #[must_use]
     pub fn find(&self, key: &str) -> Option<PathBuf> {
         let path = self.path(key);
         path.exists().then_some(path)
     }
 
-    /// Builds with `make` and keeps the result only when that went well.
+    /// Builds with `make`, and keeps the result only if `make` succeeds.
     ///
     /// # Errors
-    /// Those of `make`, and a folder that cannot be written.
+    /// Those of `make`, or the folder cannot be written.
     pub fn add(&self, key: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        // Two builds at once each write their own file; the rename decides.
+        // Two builds at once write two files. The last rename wins.
         let part = self.dir.join(format!("{key}.{}.part", std::process::id()));
         make(&part)?;
         fs::rename(&part, self.path(key)).with_context(|| format!("renaming {}", part.display()))
     }
 
-    /// Puts the tar of this key at `out`: another name of the same file where that is possible.
+    /// Puts the tar of this key at `out`, as a hard link where that is possible.
     ///
     /// # Errors
-    /// When `out` cannot be written.
+    /// `out` cannot be written.
     pub fn take(&self, key: &str, out: &Path) -> Result<()> {
         let part = out.with_extension("part");
         let _ = fs::remove_file(&part);
@@ -70,7 +71,7 @@ impl Cache {
                 .with_context(|| format!("writing {}", part.display()))?;
         }
         fs::rename(&part, out).with_context(|| format!("writing {}", out.display()))?;
-        // A rename between two names of one file does nothing and leaves both.
+        // If both names belong to one file, a rename does nothing and leaves both names.
         let _ = fs::remove_file(&part);
         Ok(())
     }
@@ -80,7 +81,7 @@ impl Cache {
     }
 }
 
-/// Lower-case hexadecimal.
+/// Returns lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

@@ -1,6 +1,6 @@
-//! What the build host gives: its programs, a terminal and a place for a cache.
+//! What the build host gives: its programs, a terminal, and a folder for a cache.
 //!
-//! What is asked of a program is left to the callers.
+//! The callers decide what a program does.
 //! Read `tool`, `progress`, `cache`.
 
 pub mod cache;

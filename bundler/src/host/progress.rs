@@ -1,7 +1,7 @@
-//! What a person sees while a long step runs.
+//! Shows a person how far a long step is.
 //!
-//! The steps say what they do and how far they are. There is a bar on a terminal, and there are
-//! plain lines elsewhere.
+//! The steps report what they do and how much is done. A terminal shows a bar. Anything else gets
+//! plain lines.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -16,18 +16,18 @@ pub struct Progress {
     total: u64,
     started: Instant,
     bar: Option<ProgressBar>,
-    /// Tenths of the work that a plain log has already reported, and the work done.
+    /// Quarters of the work that a plain log has reported, and the work done.
     plain: Mutex<(u64, u64)>,
 }
 
 impl Progress {
-    /// A step over `total` bytes.
+    /// Starts a step over `total` bytes.
     #[must_use]
     pub fn bytes(what: &str, total: u64) -> Self {
         Self::new(what, total, "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}")
     }
 
-    /// A step of `total` pieces; 0 when nobody knows how many.
+    /// Starts a step of `total` pieces. 0 means that nobody knows how many.
     #[must_use]
     pub fn steps(what: &str, total: u64) -> Self {
         Self::new(
@@ -57,7 +57,7 @@ impl Progress {
         }
     }
 
-    /// Some more is done.
+    /// Reports that `by` more is done.
     pub fn advance(&self, by: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(by);
@@ -65,7 +65,7 @@ impl Progress {
         }
         let Ok(mut plain) = self.plain.lock() else { return };
         plain.1 += by;
-        // A line every quarter, and only for what takes long enough to wonder.
+        // A plain log gets a line for every quarter of a step that takes long.
         let quarter = (plain.1 * 4).checked_div(self.total).unwrap_or(0);
         if quarter > plain.0 && quarter < 4 && self.started.elapsed() > Duration::from_secs(5) {
             plain.0 = quarter;
@@ -73,14 +73,14 @@ impl Progress {
         }
     }
 
-    /// What the step is doing at the moment; only a bar shows it.
+    /// Reports what the step does at the moment. Only a bar shows this.
     pub fn say(&self, doing: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{}: {doing}", self.what));
         }
     }
 
-    /// The step is over; `result` is what came of it.
+    /// Ends the step. `result` says what came of it.
     pub fn done(self, result: &str) {
         let took = self.started.elapsed().as_secs_f64();
         if let Some(bar) = &self.bar {

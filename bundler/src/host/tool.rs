@@ -1,7 +1,7 @@
-//! Child processes on the build host.
+//! Runs programs of the build host as child processes.
 //!
-//! The callers give the arguments. Every program is named here, so a missing one is reported with
-//! its Debian package, and a failing one with its last words.
+//! The callers give the arguments. This file names every program with its Debian package. The error
+//! for a missing program names the package, and the error for a failing one quotes its last lines.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 #[error("{0}")]
 pub struct ToolError(pub String);
 
-/// Program and Debian package.
+/// Programs and their Debian packages.
 const PACKAGES: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("apt-get", "apt"),
@@ -22,13 +22,13 @@ const PACKAGES: &[(&str, &str)] = &[
     ("newuidmap", "uidmap"),
 ];
 
-/// Lines of stderr that go into the error.
+/// Number of lines of stderr that go into the error.
 const LAST_WORDS: usize = 12;
 
-/// A command for one of the build host's programs, in a locale whose messages we can rely on.
+/// Returns a command for a program of the build host. The locale is fixed, because callers read the
+/// program's messages.
 ///
-/// Debian keeps `depmod` and `veritysetup` in /usr/sbin, which an ordinary user's PATH does not
-/// have.
+/// Debian keeps `depmod` and `veritysetup` in /usr/sbin, which is not in an ordinary user's PATH.
 #[must_use]
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
@@ -42,10 +42,10 @@ pub fn command(program: &str) -> Command {
     command
 }
 
-/// Runs to the end and gives stdout.
+/// Runs the command to its end and returns its stdout.
 ///
 /// # Errors
-/// The program is missing, cannot be started, or ends with anything but 0.
+/// The program is missing, cannot be started, or ends with a code other than 0.
 pub fn run(command: &mut Command) -> Result<String, ToolError> {
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
     let Output { status, stdout, stderr } = output.map_err(|e| not_started(command, &e))?;
@@ -56,7 +56,7 @@ pub fn run(command: &mut Command) -> Result<String, ToolError> {
     Err(failed(command, &status.to_string(), &stderr.lines().collect::<Vec<_>>()))
 }
 
-/// Runs to the end and shows each line of stderr to `on_line` as it comes.
+/// Runs the command to its end and calls `on_line` with each line of stderr as it comes.
 ///
 /// # Errors
 /// As for [`run`].
@@ -101,7 +101,7 @@ fn failed(command: &Command, status: &str, stderr: &[&str]) -> ToolError {
     ToolError(format!("{} ended with {status}: {said}", words.join(" ")))
 }
 
-/// A package list of 2 kB would bury the reason.
+/// Returns a short form of a word. A package list of 2 kB would hide the reason.
 fn shortened(word: &str) -> String {
     match word.char_indices().nth(100) {
         Some((end, _)) => format!("{}…", &word[..end]),

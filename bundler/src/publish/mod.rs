@@ -1,6 +1,6 @@
-//! Where devices find releases: a repository, a registry, a small web server.
+//! The places where devices find releases: a repository, a registry, a small web server.
 //!
-//! Whether a release does well is left to `fleet`.
+//! `fleet` finds out if a release does well.
 //! Read `repo`, `registry`, `serve`.
 
 pub mod registry;

@@ -1,6 +1,7 @@
-//! A small web server for trying a repository out.
+//! A small web server to try a repository out.
 //!
-//! Serving a fleet is left to nginx or the like. It knows the files of one folder, ranges and ETag.
+//! nginx or the like serves a real fleet. This server knows the files of one folder, ranges and
+//! ETag.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,9 +14,9 @@ use anyhow::{Context, Result};
 
 /// Most bytes of a request's head.
 const HEAD: u64 = 16 << 10;
-/// Most requests at once.
+/// Most connections at once.
 const CONNECTIONS: usize = 128;
-/// A client that neither sends nor takes anything for so long is let go.
+/// A connection is closed after this time without a byte in either direction.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// A server that is bound to its address.
@@ -26,10 +27,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds; port 0 takes a free one.
+    /// Binds the address. Port 0 takes a free port.
     ///
     /// # Errors
-    /// The folder is not there, or the address is taken.
+    /// The folder does not exist, or the address is taken.
     pub fn bind(dir: &Path, listen: SocketAddr) -> Result<Self> {
         let dir = dir.canonicalize().with_context(|| format!("serving {}", dir.display()))?;
         let listener =
@@ -37,10 +38,10 @@ impl Server {
         Ok(Self { dir, listener })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     ///
     /// # Errors
-    /// The system's.
+    /// An error of the operating system.
     pub fn address(&self) -> Result<SocketAddr> {
         self.listener.local_addr().context("asking for the server's address")
     }
@@ -59,7 +60,7 @@ impl Server {
                     continue;
                 }
                 scope.spawn(|| {
-                    // What goes wrong here is the client's business.
+                    // An error here concerns only this client.
                     let _ = self.converse(stream, log);
                     open.fetch_sub(1, Ordering::Relaxed);
                 });
@@ -76,7 +77,8 @@ impl Server {
         while let Some(request) = Request::read(&mut reader)? {
             let mut answer = self.answer(&request);
             let sent = answer.send(&mut stream, &request)?;
-            // As nginx' and Apache's "combined" in what `watch` looks at.
+            // In the parts that `watch` reads, this line has the format "combined" of nginx and
+            // Apache.
             let agent = request.header("user-agent").unwrap_or("-");
             log(&format!(
                 "\"{} {} HTTP/1.1\" {} {sent} \"-\" \"{}\"",
@@ -127,7 +129,8 @@ impl Server {
         }
     }
 
-    /// Names of a repository only: no way leads out of the folder, and nothing hidden is shown.
+    /// Opens a file of the repository. No name leads out of the folder, and hidden files are not
+    /// shown.
     fn open(&self, path: &str) -> Option<(File, u64, String)> {
         let path = path.split('?').next()?.strip_prefix('/')?;
         let plain = |part: &str| {
@@ -137,7 +140,7 @@ impl Server {
         if !path.split('/').all(plain) {
             return None;
         }
-        // A symbolic link may not lead out either.
+        // A symbolic link must not lead out either.
         let path =
             self.dir.join(path).canonicalize().ok().filter(|path| path.starts_with(&self.dir))?;
         let file = File::open(path).ok()?;
@@ -156,7 +159,7 @@ struct Request {
 }
 
 impl Request {
-    /// `None`: the client has closed, or does not speak HTTP.
+    /// `None`: the client has closed the connection, or does not speak HTTP.
     fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Self>> {
         let mut head = reader.take(HEAD);
         let mut line = String::new();
@@ -187,7 +190,7 @@ impl Request {
                 request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
             }
         }
-        // A body is not read, and so the next request would not be found.
+        // This server does not read a body, so it could not find the next request behind it.
         let has_body = request.header("content-length").is_some_and(|length| length != "0")
             || request.header("transfer-encoding").is_some();
         request.closes |= has_body
@@ -200,16 +203,16 @@ impl Request {
     }
 }
 
-/// What a `Range` asks of a file.
+/// The part of a file that a `Range` asks for.
 #[derive(PartialEq, Eq, Debug)]
 enum Asked {
     All,
-    /// From, length.
+    /// Start and length.
     Part(u64, u64),
     Nothing,
 }
 
-/// One range; several, and what is no range, get the whole file, as RFC 9110 allows.
+/// Returns one range. Several ranges, or an invalid range, get the whole file, as RFC 9110 allows.
 fn find(range: &str, length: u64) -> Asked {
     let Some((from, to)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
     else {
@@ -249,7 +252,7 @@ impl Answer {
         Self { status, file: None, from: 0, len: 0, total: 0, etag: None, is_json: false }
     }
 
-    /// Sends it; returns the bytes of the body.
+    /// Sends the answer and returns the number of bytes of its body.
     fn send(&mut self, stream: &mut TcpStream, request: &Request) -> io::Result<u64> {
         let Self { status, from, len, total, .. } = *self;
         let mut head = format!("HTTP/1.1 {status}\r\n");

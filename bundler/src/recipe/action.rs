@@ -1,12 +1,12 @@
 //! The actions of a recipe, each a plain struct, and the names of their keys.
 //!
-//! `assemble` reads the keys. docs/recipes.md describes each of them.
+//! `assemble` reads the keys. docs/recipes.md describes each key.
 
 use std::path::PathBuf;
 
 use crate::recipe::node::Place;
 
-/// All actions and the keys that each knows, besides `action`.
+/// All actions and the keys of each, without the key `action`.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
     (
         "mmdebstrap",
@@ -34,7 +34,8 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ),
     ("image", &["esp", "boot", "root", "recovery", "var", "description"]),
 ];
-/// Actions that an image has once: naming one again, in a variant, changes keys of the first.
+/// Actions that an image has once. A second one of the same name, in a variant, changes keys of the
+/// first.
 pub(super) const ONCE: &[&str] = &["mmdebstrap", "kernel", "bundle", "image"];
 
 /// The `mmdebstrap` action.
@@ -42,21 +43,21 @@ pub(super) const ONCE: &[&str] = &["mmdebstrap", "kernel", "bundle", "image"];
 pub struct Bootstrap {
     /// Debian's code name, for instance `trixie`.
     pub suite: String,
-    /// More suites whose packages are taken, for instance `trixie-updates` and `trixie-security`.
+    /// More suites to take packages from, for instance `trixie-updates` and `trixie-security`.
     pub extra_suites: Vec<String>,
     /// mmdebstrap's variant: `extract`, `custom`, `essential`, `apt`, `minbase` …
     pub variant: String,
-    /// Sections of the archive; `main` when the recipe says nothing.
+    /// Sections of the archive; the default is `main`.
     pub components: Vec<String>,
-    /// Archives to use instead of those of the build host's apt.
+    /// Archives that replace those of the build host's apt.
     pub mirrors: Vec<String>,
-    /// Packages installed by the bootstrap itself.
+    /// Packages that the bootstrap itself installs.
     pub include: Vec<String>,
     /// Lines for apt's configuration during the build.
     pub aptopts: Vec<String>,
     /// Lines for dpkg's configuration during the build.
     pub dpkgopts: Vec<String>,
-    /// Keyring files, instead of the build host's.
+    /// Keyring files that replace those of the build host.
     pub keyring_files: Vec<PathBuf>,
 }
 
@@ -65,28 +66,29 @@ pub struct Bootstrap {
 pub enum Step {
     /// Installs packages.
     Apt {
-        /// Names, as `apt-get install` takes them.
+        /// Names in the form that `apt-get install` takes.
         packages: Vec<String>,
-        /// Whether recommended packages come along.
+        /// True installs recommended packages too.
         recommends: bool,
     },
     /// Copies a folder of the build host over the root filesystem.
     Overlay {
         /// Folder on the build host.
         source: PathBuf,
-        /// Folder in the root filesystem, absolute.
+        /// Folder in the root filesystem, as an absolute path.
         destination: String,
     },
     /// Runs a program.
     Run {
-        /// In the root filesystem; otherwise on the build host with `$ROOTDIR` set.
+        /// True runs it in the root filesystem. False runs it on the build host with `$ROOTDIR`
+        /// set.
         chroot: bool,
-        /// What to run.
+        /// The program or command.
         run: Run,
     },
 }
 
-/// What a `run` action runs.
+/// The program or command of a `run` action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Run {
     /// A line for `sh -e -c`.
@@ -98,10 +100,11 @@ pub enum Run {
 /// The `kernel` action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kernel {
-    /// Which modules stay; what they need comes along. `None`: all.
+    /// Patterns of the modules that stay, together with the modules that these need. `None`: all
+    /// stay.
     pub modules: Option<Vec<Pattern>>,
-    /// Whether the modules of the root image keep their types for BPF programs, and with them their
-    /// signatures.
+    /// True keeps the types for BPF programs, and with them the signatures, in the modules of the
+    /// root image.
     pub btf: bool,
 }
 
@@ -111,32 +114,33 @@ impl Default for Kernel {
     }
 }
 
-/// A pattern of a recipe with its place, because "matches nothing" is only known much later.
+/// A pattern of a recipe and its place. The build finds out late that a pattern matches nothing,
+/// and then needs the place for the message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pattern {
-    /// See docs/recipes.md, "Patterns".
+    /// The pattern; see docs/recipes.md, "Patterns".
     pub text: String,
-    /// Where it was written.
+    /// The place where the pattern was written.
     pub place: Place,
 }
 
 /// The `bundle` action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BundleSettings {
-    /// Which devices the bundle is for.
+    /// The kind of device that the bundle is for.
     pub compatible: String,
     /// One line for people.
     pub description: String,
-    /// A device refuses to go below this version once it runs this bundle.
+    /// A device that runs this bundle refuses every version below this one.
     pub min_version: semver::Version,
-    /// Appended to the kernel command line.
+    /// Text that is appended to the kernel command line.
     pub args: String,
-    /// Keeps all of /usr/share/doc; otherwise only the copyright files.
+    /// True keeps all of /usr/share/doc. False keeps only the copyright files.
     pub docs: bool,
-    /// Keeps manual pages and info files.
+    /// True keeps manual pages and info files.
     pub man: bool,
     /// Folders of /usr/share/locale that stay, for instance `de`.
     pub locales: Vec<String>,
-    /// What else is left out: patterns over absolute paths.
+    /// More files to leave out: patterns over absolute paths.
     pub drop: Vec<Pattern>,
 }

@@ -1,7 +1,7 @@
-//! From the mappings of a recipe to its actions.
+//! Makes the actions of a recipe from its mappings.
 //!
-//! `load` has found the mappings in the files and merged them. An action checks its own keys, and
-//! `Keys` has refused the unknown ones before.
+//! `load` has found the mappings in the files and merged them. `Keys` has refused unknown keys
+//! before an action checks its own.
 
 use std::path::Path;
 
@@ -150,7 +150,7 @@ fn read_bundle(keys: &mut Keys) -> Result<BundleSettings, RecipeError> {
     if let Some((args, place)) = &args
         && args.chars().any(|c| c.is_control() || "\"$\\'`".contains(c))
     {
-        // slot.cfg is read by GRUB, whose quoting must not be left to chance.
+        // GRUB reads slot.cfg, and quoting in GRUB is easy to get wrong.
         return Err(place.error("`args` cannot hold quotes, `$`, `\\` or line breaks"));
     }
     Ok(BundleSettings {

@@ -1,8 +1,8 @@
-//! Why a recipe cannot be used.
+//! The error of a recipe that cannot be used.
 //!
-//! Every file of this folder says it with the file and the line in front, which `node` knows.
+//! Every file of this folder returns it. The text begins with file and line, which `node` knows.
 
-/// A recipe that cannot be used; the text starts with `file:line:`.
+/// An error in a recipe; the text starts with `file:line:`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RecipeError(pub String);

@@ -1,27 +1,27 @@
 //! The keys of one mapping.
 //!
-//! `assemble` reads them. Unknown keys are refused before any is read, so a slip is not reported as
-//! a missing key.
+//! `assemble` reads them. Unknown keys are refused before any key is read. A slip in a key's name
+//! is therefore not reported as a missing key.
 
 use crate::recipe::error::RecipeError;
 use crate::recipe::node::{Key, Node, Place, Value};
 
-/// A mapping all of whose keys are known.
+/// A mapping whose keys are all known.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
-    /// "the apt action": for messages.
+    /// The name of the mapping in messages, for instance "the apt action".
     what: String,
-    /// Where the mapping starts.
+    /// The place where the mapping starts.
     pub(super) place: Place,
     entries: Vec<(Key, Node)>,
 }
 
 impl Keys {
-    /// Takes a mapping apart; `what` is its name in messages.
+    /// Takes a mapping apart. `what` is its name in messages.
     ///
     /// # Errors
-    /// When `node` is something else, or has a key that is not `known`: names it, its line and what
-    /// was meant.
+    /// `node` is not a mapping, or has a key that is not `known`. The message names the key, its
+    /// line and the key that was probably meant.
     pub(super) fn new(
         what: impl Into<String>,
         node: Node,
@@ -47,13 +47,13 @@ impl Keys {
         Ok(Self { what, place: node.place, entries })
     }
 
-    /// The value of a key.
+    /// Takes the value of a key.
     pub(super) fn take(&mut self, name: &'static str) -> Option<Node> {
         let index = self.entries.iter().position(|(key, _)| key.name == name)?;
         Some(self.entries.remove(index).1)
     }
 
-    /// Text, with its place.
+    /// Takes a text with its place.
     pub(super) fn text_at(
         &mut self,
         name: &'static str,
@@ -65,18 +65,18 @@ impl Keys {
         }
     }
 
-    /// Text.
+    /// Takes a text.
     pub(super) fn text(&mut self, name: &'static str) -> Result<Option<String>, RecipeError> {
         Ok(self.text_at(name)?.map(|(text, _)| text))
     }
 
-    /// Text that must be there.
+    /// Takes a text that must be there.
     pub(super) fn required(&mut self, name: &'static str) -> Result<(String, Place), RecipeError> {
         let found = self.text_at(name)?;
         found.ok_or_else(|| self.place.error(format_args!("{} needs the key `{name}`", self.what)))
     }
 
-    /// `true` or `false`.
+    /// Takes `true` or `false`.
     pub(super) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, RecipeError> {
         match self.take(name) {
             None => Ok(None),
@@ -85,7 +85,7 @@ impl Keys {
         }
     }
 
-    /// A list of texts, each with its place. An empty value is an empty list.
+    /// Takes a list of texts, each with its place. An empty value is an empty list.
     pub(super) fn list(
         &mut self,
         name: &'static str,
@@ -106,12 +106,12 @@ impl Keys {
         Ok(Some(list))
     }
 
-    /// A list of texts without their places.
+    /// Takes a list of texts without their places.
     pub(super) fn texts(&mut self, name: &'static str) -> Result<Option<Vec<String>>, RecipeError> {
         Ok(self.list(name)?.map(|list| list.into_iter().map(|(text, _)| text).collect()))
     }
 
-    /// A size in bytes: `64M`, `1G`, `512K` (powers of 1024), or a plain number of bytes.
+    /// Takes a size in bytes: `64M`, `1G`, `512K` (powers of 1024), or a plain number of bytes.
     pub(super) fn size(&mut self, name: &'static str) -> Result<Option<u64>, RecipeError> {
         let Some((text, place)) = self.text_at(name)? else { return Ok(None) };
         let wrong = || {
@@ -145,7 +145,7 @@ impl Keys {
     }
 }
 
-/// The candidate with the fewest changed letters, when those are few enough to be a slip.
+/// Returns the candidate with the fewest changed letters, if these are few enough for a slip.
 #[must_use]
 pub(super) fn closest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let slips = (word.chars().count() / 3).clamp(1, 3);

@@ -1,7 +1,7 @@
-//! From files to one [`Recipe`].
+//! Makes one [`Recipe`] from its files.
 //!
-//! `assemble` reads the actions. `extends` and the `recipe` action are resolved here, and actions
-//! that may be there only once are merged.
+//! `assemble` reads the actions. This file resolves `extends` and the `recipe` action. It merges
+//! actions that a recipe may have only once.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,12 @@ use crate::recipe::keys::{Keys, closest};
 use crate::recipe::node::{Node, Place, Value};
 use crate::recipe::whole::Recipe;
 
-/// Chains of `extends` and `recipe` longer than this are a mistake.
+/// Longest chain of `extends` and `recipe`. A longer chain is a mistake.
 const DEPTH_LIMIT: usize = 16;
 /// Most bytes of one recipe file.
 const SIZE_LIMIT: u64 = 1 << 20;
 
-/// Actions in order; a once-only action stands where it was first named.
+/// Actions in order. A once-only action stands where a file named it first.
 #[derive(Default)]
 struct Collected {
     architecture: Option<(String, Place)>,
@@ -26,10 +26,10 @@ struct Collected {
 }
 
 impl Recipe {
-    /// Reads a recipe and everything that it extends or includes.
+    /// Reads a recipe and every file that it extends or includes.
     ///
     /// # Errors
-    /// Files that cannot be read, and everything that [`RecipeError`] can say.
+    /// A file cannot be read, or a recipe is wrong (see [`RecipeError`]).
     pub fn load(path: &Path) -> Result<Self, RecipeError> {
         load(path)
     }
@@ -49,7 +49,8 @@ fn load(path: &Path) -> Result<Recipe, RecipeError> {
     assemble(path, &top, architecture, collected.actions)
 }
 
-/// Adds a file's actions, its parent's first. `named_at` is the line that asked for the file.
+/// Adds the actions of a file's parent, then those of the file. `named_at` is the line that asked
+/// for the file.
 fn collect(
     path: &Path,
     named_at: Option<&Place>,
@@ -104,8 +105,8 @@ fn collect(
     Ok(top)
 }
 
-/// The text of a recipe. `extends: /dev/zero` must not eat all memory, nor a named pipe wait for
-/// ever.
+/// Reads the text of a recipe. `extends: /dev/zero` must not eat all memory, and a named pipe must
+/// not make the build wait for ever.
 fn read(path: &Path) -> std::io::Result<String> {
     let file = std::fs::metadata(path)?;
     if !file.is_file() || file.len() > SIZE_LIMIT {
@@ -115,7 +116,7 @@ fn read(path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-/// Splits the key `action` off.
+/// Takes the key `action` out of a mapping. Returns its value and the rest.
 fn named(mut node: Node) -> Result<(String, Node), RecipeError> {
     let Value::Map(entries) = &mut node.value else {
         return Err(node
@@ -142,7 +143,8 @@ fn named(mut node: Node) -> Result<(String, Node), RecipeError> {
     Ok((text, node))
 }
 
-/// A once-only action that is already there gets the new one's keys; any other is appended.
+/// Merges a once-only action into one that is there already; the new keys win. Appends any other
+/// action.
 fn add(into: &mut Collected, name: String, node: Node) {
     let earlier =
         into.actions.iter_mut().find(|(other, _)| ONCE.contains(&name.as_str()) && *other == name);

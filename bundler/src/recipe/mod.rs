@@ -1,10 +1,10 @@
-//! What an image is built from: the recipe, read and checked before anything is run.
+//! Reads a recipe, which says what an image is built from, and checks it before anything runs.
 //!
-//! Doing what a recipe says is left to `bundling`. `docs/recipes.md` lists all keys.
+//! `bundling` does what a recipe says. `docs/recipes.md` lists all keys.
 //! Read `whole`, `action`, `load`, `assemble`, then `keys`, `node` and `error`.
 //!
-//! The form is debos's: `architecture` and a list of `actions`. debos ignores what it does not
-//! know. Here every unknown key is an error with its line.
+//! The form is that of debos: `architecture` and a list of `actions`. debos ignores unknown keys.
+//! Here every unknown key is an error with its line.
 
 mod action;
 mod assemble;

@@ -1,7 +1,7 @@
-//! A YAML value that remembers which file and line it came from.
+//! A YAML value that remembers its file and line.
 //!
-//! Its meaning is left to `keys` and `load`. The place survives `extends` and `recipe`, so every
-//! message can name it.
+//! `keys` and `load` give it a meaning. The place survives `extends` and `recipe`, so every message
+//! can name it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,26 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
 use crate::recipe::error::RecipeError;
 
-/// Where a value was written.
+/// The place where a value was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
     /// The recipe file.
     pub file: Arc<Path>,
-    /// Line, from 1.
+    /// Line number, from 1.
     pub line: usize,
 }
 
 impl Place {
-    /// An error at this place: one line that cannot move a terminal's cursor, whatever it quotes.
+    /// Returns an error at this place. Its text is one line that cannot move a terminal's cursor,
+    /// even if it quotes the recipe.
     pub fn error(&self, message: impl fmt::Display) -> RecipeError {
         let plain =
             |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };
         RecipeError(format!("{self}: {message}").chars().map(plain).collect())
     }
 
-    /// A path of a recipe is relative to the file that names it, not to the current folder.
+    /// Resolves a path of a recipe. The path is relative to the recipe file, not to the current
+    /// folder.
     #[must_use]
     pub fn resolve(&self, path: &str) -> PathBuf {
         match self.file.parent() {
@@ -47,17 +49,17 @@ impl fmt::Display for Place {
 /// A value and its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Node {
-    /// Where it was written.
+    /// The place where the value was written.
     pub(super) place: Place,
-    /// What was written.
+    /// The value.
     pub(super) value: Value,
 }
 
-/// The part of YAML that recipes use. A number is kept as it was written: `1.10` is a version here,
+/// The part of YAML that recipes use. A number stays as it was written: `1.10` is a version here,
 /// not a floating point number.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Value {
-    /// Nothing, `~` or `null`.
+    /// An empty value, `~` or `null`.
     Null,
     /// `true` or `false`.
     Flag(bool),
@@ -72,14 +74,14 @@ pub(super) enum Value {
 /// A key and its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Key {
-    /// Its text.
+    /// The text of the key.
     pub(super) name: String,
-    /// Where it was written.
+    /// The place where the key was written.
     pub(super) place: Place,
 }
 
 impl Value {
-    /// What a person would call it.
+    /// Returns the kind of the value in a person's words.
     #[must_use]
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -93,11 +95,12 @@ impl Value {
 }
 
 impl Node {
-    /// Parses the text of one recipe file; `file` is only used for messages and relative paths.
+    /// Parses the text of one recipe file. `file` is used only for messages and relative paths.
     ///
     /// # Errors
-    /// What is not YAML, more than one document, a key twice in one mapping, YAML tags, and debos's
-    /// Go templates, which are named as such because the parser's own message would not help.
+    /// Text that is not YAML, more than one document, a key twice in one mapping, YAML tags, and
+    /// the Go templates of debos. The error names Go templates, because the parser's own message
+    /// would not help.
     pub(super) fn parse(text: &str, file: &Path) -> Result<Self, RecipeError> {
         let file: Arc<Path> = Arc::from(file);
         for (index, line) in text.lines().enumerate() {

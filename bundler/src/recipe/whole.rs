@@ -1,6 +1,6 @@
-//! A whole recipe, as the build reads it.
+//! A whole recipe, in the form that the build reads.
 //!
-//! `load` makes it from files, and `action` from their keys. Nothing in it is unchecked text.
+//! `load` makes it from files, and `assemble` from their keys. A recipe holds no unchecked text.
 
 use std::path::PathBuf;
 
@@ -11,17 +11,18 @@ use crate::recipe::action::{Bootstrap, BundleSettings, Kernel, Step};
 /// A recipe with `extends` and `recipe` resolved and every key checked.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The file that was asked for.
+    /// The file that the caller named.
     pub path: PathBuf,
-    /// Debian's name of the architecture; only `amd64` for now (GRUB's images, daruma-init).
+    /// Debian's name of the architecture. Only `amd64` works for now, because of GRUB's images and
+    /// daruma-init.
     pub architecture: String,
-    /// The first root filesystem.
+    /// The action that makes the root filesystem.
     pub bootstrap: Bootstrap,
-    /// What is done to it, in order.
+    /// The actions that change the root filesystem, in order.
     pub steps: Vec<Step>,
-    /// Kernel modules.
+    /// The choice of kernel modules.
     pub kernel: Kernel,
-    /// What the bundle is called and what it leaves out.
+    /// The name of the bundle, and what it leaves out.
     pub bundle: BundleSettings,
     /// Partition sizes of the factory image, in bytes.
     pub layout: Layout,

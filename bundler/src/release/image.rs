@@ -1,6 +1,6 @@
-//! From a bundle to a disk image that boots.
+//! Makes a disk image that boots from a bundle.
 //!
-//! The crate `image-layout` writes the disk. Slot A has the images of the bundle, and the
+//! The crate `image-layout` writes the disk. Slot A gets the images of the bundle, and the
 //! environment is fresh.
 
 use std::fs::File;
@@ -35,13 +35,12 @@ pub fn open_verified(path: &Path, keyring: &Keyring) -> Result<Verified<FileDisk
     Ok(verified)
 }
 
-/// Writes the disk image; its format is that of `out`'s name, `.raw` or `.qcow2`.
+/// Writes the disk image. The name of `out` decides its format: `.raw` or `.qcow2`.
 ///
 /// Without a `layout` the partitions have the sizes that the bundle carries, or the default ones.
 ///
 /// # Errors
-/// A bundle that is refused, an image that does not fit its partition, a missing or failing host
-/// tool.
+/// The bundle is refused, an image does not fit its partition, or a host tool is missing or fails.
 pub fn write(
     bundle: &Path,
     keyring: &Keyring,
@@ -74,7 +73,7 @@ pub fn write(
         layout,
         boot: &boot,
         root: &root,
-        // Every boot image can start recovery; the command line says which job daruma-init has.
+        // Every boot image can start recovery. The command line tells daruma-init which job it has.
         recovery: &boot,
         esp_files: &[
             (GRUB_CFG_PATH, GRUB_CFG.as_bytes()),

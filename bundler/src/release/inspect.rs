@@ -1,6 +1,6 @@
-//! What a bundle says of itself, for people and as JSON.
+//! Shows what a bundle says about itself, for people and as JSON.
 //!
-//! Verifying it is left to `verify`. Nothing here is to be believed.
+//! `verify` checks a bundle. Nothing that this file shows has been checked.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use image_layout::Amount;
 
-/// A bundle's claims.
+/// The claims of a bundle.
 #[derive(Debug)]
 pub struct Inspection {
     manifest: Manifest,
-    /// Bytes of the whole file.
+    /// Size of the whole file, in bytes.
     bytes: u64,
     signers: Vec<String>,
 }
@@ -25,7 +25,7 @@ impl Inspection {
     /// Reads the end of a bundle.
     ///
     /// # Errors
-    /// When it is not a bundle or its manifest cannot be read.
+    /// The file is not a bundle, or its manifest cannot be read.
     pub fn read(path: &Path) -> Result<Self> {
         let reading = || format!("inspecting the bundle {}", path.display());
         let disk = FileDisk::open_read_only(path).with_context(reading)?;
@@ -36,7 +36,7 @@ impl Inspection {
         Ok(Self { manifest: bundle.claimed_manifest().with_context(reading)?, bytes, signers })
     }
 
-    /// For people.
+    /// Returns the claims as text for people.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Manifest { update, images, meta, .. } = &self.manifest;
@@ -76,7 +76,7 @@ impl Inspection {
         text
     }
 
-    /// For programs.
+    /// Returns the claims as JSON for programs.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let Manifest { update, images, meta, .. } = &self.manifest;

@@ -1,6 +1,6 @@
-//! What is done with a bundle: a disk image, a delta, a look into it.
+//! Uses a finished bundle: makes a disk image or a delta, or shows the bundle.
 //!
-//! Making the bundle is left to `bundling`, and offering it to devices to `publish`.
+//! `bundling` makes the bundle, and `publish` offers it to devices.
 //! Read `inspect`, `image`, `part`, `delta`.
 
 pub mod delta;

@@ -1,12 +1,12 @@
 //! An image inside a bundle, as a disk of its own.
 //!
-//! The manifest says where it lies. It can only be read.
+//! The manifest says where the image lies. The disk is read-only.
 
 use std::io;
 
 use image_layout::{Disk, FileDisk};
 
-/// Some bytes of a file.
+/// Part of a file.
 #[derive(Debug)]
 pub struct Part {
     disk: FileDisk,
@@ -15,7 +15,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// The `size` bytes of `disk` from `start`.
+    /// Returns the `size` bytes of `disk` from `start`.
     #[must_use]
     pub fn new(disk: FileDisk, start: u64, size: u64) -> Self {
         Self { disk, start, size }

@@ -1,6 +1,6 @@
-//! The verbs about whole fleets, from their arguments to the library.
+//! The verbs for whole fleets: they turn arguments into calls of the library.
 //!
-//! `watch` and `simulate` do the work. What is printed for people is put together here.
+//! `watch` and `simulate` do the work. This file writes the text that people read.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -23,18 +23,18 @@ pub(crate) struct Watch {
     /// The channel's name
     #[arg(long, default_value = "stable")]
     channel: ChannelName,
-    /// The server's access log, with the User-Agent of each request; several are counted together,
-    /// - is standard input
+    /// The server's access log, with the User-Agent of each request; - is standard input. Several
+    /// logs are counted together
     #[arg(long = "log", value_name = "FILE", required = true)]
     logs: Vec<PathBuf>,
-    /// Withdraw a release when surely more than this share of the devices that tried it fell back
+    /// Withdraw a release if surely more than this share of the devices that tried it fell back
     #[arg(long, value_name = "PERCENT")]
     stop_above: Share,
-    /// Secret key of the channel role, as many as its threshold asks for; without one nothing is
-    /// withdrawn, and a release that should be is an error
+    /// Secret key of the channel role; repeat it until the threshold is met. Without a key nothing
+    /// is withdrawn, and a release that should be withdrawn is an error
     #[arg(long = "key", value_name = "KEY.pem")]
     keys: Vec<PathBuf>,
-    /// Days until the channel expires, if it is made anew
+    /// Days until the channel expires, if this run signs it again
     #[arg(
         long,
         value_name = "N",
@@ -56,7 +56,7 @@ pub(crate) fn watch(arguments: Watch) -> Result<()> {
         };
         tally.read(log).with_context(reading)?;
     }
-    // Opened for each step: it waits for whoever else is changing it, and others wait for it.
+    // Each step opens the repository again, because its lock makes other publishers wait.
     let channel = Repository::open(&repo)?.channel(&name)?;
     let rule = StopRule { above: stop_above };
     for Finding { release, results, stops } in findings(&channel, &tally, rule) {
@@ -84,7 +84,7 @@ pub(crate) fn watch(arguments: Watch) -> Result<()> {
 
 #[derive(Args, Debug)]
 pub(crate) struct Simulate {
-    /// Simulate the newest release of this repository's channel; else one is invented
+    /// Simulate the newest release of this repository's channel; the default invents a release
     #[arg(
         long,
         value_name = "DIR",
@@ -94,19 +94,19 @@ pub(crate) struct Simulate {
     /// The channel's name
     #[arg(long, default_value = "stable", requires = "repo")]
     channel: ChannelName,
-    /// The kind of device, if the channel is for several
+    /// The kind of device, if the channel serves several kinds
     #[arg(long, requires = "repo")]
     compatible: Option<Compatible>,
-    /// What the fleet runs at first; else the channel's second newest release
+    /// The version that the fleet runs at first; the default is the second newest
     #[arg(long, value_name = "X.Y.Z", requires = "repo")]
     from: Option<Version>,
-    /// The invented release; the fleet runs 1.0.0
+    /// Version of the invented release; the fleet runs 1.0.0
     #[arg(long, value_name = "X.Y.Z", default_value = "2.0.0")]
     release: Version,
-    /// Hours until all devices may take it
+    /// Hours until all devices may take the invented release
     #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(0..=8784))]
     hours: u32,
-    /// Its size
+    /// Size of the invented release
     #[arg(
         long,
         value_name = "MB",
@@ -114,10 +114,10 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u64).range(1..=1_000_000),
     )]
     size_mb: u64,
-    /// Size of a delta to it, if there is one
+    /// Size of a delta to the invented release, if there is one
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     delta_mb: Option<u64>,
-    /// Devices
+    /// Number of devices
     #[arg(
         long,
         value_name = "N",
@@ -125,7 +125,7 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(DEVICES_MAX)),
     )]
     devices: u32,
-    /// Days
+    /// Number of days
     #[arg(
         long,
         value_name = "N",
@@ -141,7 +141,7 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u32).range(1..=720),
     )]
     poll_hours: u32,
-    /// Up to so many minutes more, at random
+    /// Minutes that a device adds to that at random, at most
     #[arg(
         long,
         value_name = "N",
@@ -149,22 +149,22 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u32).range(0..=44_640),
     )]
     jitter_minutes: u32,
-    /// Hours of the day, UTC, in which devices install and restart; else always
+    /// Hours of the day, UTC, in which devices install and restart; the default is always
     #[arg(long, value_name = "FROM-TO")]
     window: Option<Window>,
-    /// Share of devices that cannot be reached at any one time
+    /// Share of devices that are offline at any one time
     #[arg(long, value_name = "PERCENT", default_value = "5")]
     offline: Share,
     /// Share of devices on which the release fails
     #[arg(long, value_name = "PERCENT", default_value = "0.1")]
     failing: Share,
-    /// What a device without a delta fetches of the bundle; the rest it copies from what it runs
+    /// Share of the bundle that a device without a delta fetches; it copies the rest locally
     #[arg(long, value_name = "PERCENT", default_value = "50")]
     fetched: Share,
-    /// Withdraw the release when surely more than this share of those that tried it fell back
+    /// Withdraw the release if surely more than this share of devices that tried it fell back
     #[arg(long, value_name = "PERCENT")]
     stop_above: Option<Share>,
-    /// Minutes between two looks at the server's log
+    /// Minutes from one look at the server's log to the next
     #[arg(
         long,
         value_name = "N",
@@ -172,10 +172,10 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u32).range(1..=10_080),
     )]
     watch_minutes: u32,
-    /// One seed gives one result
+    /// Seed of all random numbers; one seed gives one result
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Draw it
+    /// Draw the result as a picture
     #[arg(long, value_name = "FILE.svg")]
     svg: Option<PathBuf>,
 }

@@ -1,6 +1,6 @@
-//! The verbs with arguments of their own: what they take, and whom they call.
+//! The verbs that have arguments of their own, and the calls that they make.
 //!
-//! The work is left to the library. `main` reads the verbs that are not here.
+//! The library does the work. `main` has the other verbs.
 //! Read `repo`, then `fleet`.
 
 pub(crate) mod fleet;

@@ -1,6 +1,6 @@
-//! The verbs that work on a repository, from their arguments to the library.
+//! The verbs for a repository: they turn arguments into calls of the library.
 //!
-//! `publish::repo` does the work. What is printed for people is put together here.
+//! `publish::repo` does the work. This file writes the text that people read.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use bundler::serve::Server;
 use clap::{Args, Subcommand};
 use semver::Version;
 
-/// Where a channel is and who signs it.
+/// The place of a channel, and the keys that sign it.
 #[derive(Args, Debug)]
 pub(crate) struct Place {
     /// The repository's folder
@@ -23,11 +23,11 @@ pub(crate) struct Place {
     /// The channel's name
     #[arg(long, default_value = "stable")]
     channel: ChannelName,
-    /// Secret key of the channel role; as many as its threshold asks for
+    /// Secret key of the channel role; repeat it until the threshold of the role is met
     #[arg(long = "key", value_name = "KEY.pem", required = true)]
     keys: Vec<PathBuf>,
-    /// Days until the channel expires: for longer than that nobody can hold a newer one back from a
-    /// device
+    /// Days until the channel expires. An attacker can hold a newer channel back from a device for
+    /// no longer than that
     #[arg(
         long,
         value_name = "N",
@@ -43,17 +43,17 @@ pub(crate) struct Publish {
     bundle: PathBuf,
     #[command(flatten)]
     place: Place,
-    /// The share of devices that may take it in the end
+    /// Share of devices that may take the release in the end, in percent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: Option<u8>,
-    /// Hours over which the share rises from nothing to that
+    /// Hours in which the share rises from nothing to `percent`
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(0..=8784))]
     over: Option<u32>,
-    /// Only devices that run at least this version may take it directly
+    /// Only devices that run at least this version may take the release directly
     #[arg(long, value_name = "X.Y.Z")]
     from_version: Option<Version>,
-    /// Make deltas from so many of the newest older releases: a fifth of the bytes, a minute or
-    /// more each
+    /// Make deltas from this many of the newest older releases. A delta has a fifth of the bytes
+    /// and takes a minute or more
     #[arg(
         long,
         value_name = "N",
@@ -61,8 +61,9 @@ pub(crate) struct Publish {
         value_parser = clap::value_parser!(u8).range(0..=20),
     )]
     deltas: u8,
-    /// With each, a second one that goes through the kernel's payload: an eighth of the bytes, for
-    /// devices whose `delta-memory-mib` grants it; some minutes and 1.2 GB of memory each
+    /// Make a second delta with each, which holds a difference of the kernel's payload. It has an
+    /// eighth of the bytes, for devices whose `delta-memory-mib` grants it. It takes some minutes
+    /// and 1.2 GB of memory
     #[arg(long, requires = "deltas")]
     with_kernel: bool,
 }
@@ -73,10 +74,10 @@ pub(crate) struct Withdraw {
     version: Version,
     #[command(flatten)]
     place: Place,
-    /// The kind of device, if the channel has that version for several
+    /// The kind of device, if the channel has that version for several kinds
     #[arg(long)]
     compatible: Option<Compatible>,
-    /// Why, in one line that devices show
+    /// The reason, in one line that devices show
     #[arg(long)]
     reason: String,
 }
@@ -85,8 +86,8 @@ pub(crate) struct Withdraw {
 pub(crate) struct Renew {
     #[command(flatten)]
     place: Place,
-    /// Take the channel's content as it is, though its signatures do not count any more: after its
-    /// key was replaced, and after looking at it
+    /// Accept the channel's content although its signatures no longer count. Use this after you
+    /// replaced the channel's key, and look at the content first
     #[arg(long)]
     trust_content: bool,
 }
@@ -95,7 +96,7 @@ pub(crate) struct Renew {
 pub(crate) struct Serve {
     /// The repository's folder
     dir: PathBuf,
-    /// Address and port; port 0 takes a free one
+    /// Address and port to listen on; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 }
@@ -104,9 +105,9 @@ pub(crate) struct Serve {
 pub(crate) enum RootVerb {
     /// Draft the first root document
     New(ChangeArguments),
-    /// Draft the next one: other keys, thresholds, or only a later expiry
+    /// Draft the next root document: other keys, other thresholds, or only a later expiry
     Change(ChangeArguments),
-    /// Sign a draft; it may be carried from one key holder to the next
+    /// Sign a draft; key holders may pass it from one to the next
     Sign {
         /// The draft, next.root.json
         file: PathBuf,
@@ -114,13 +115,13 @@ pub(crate) enum RootVerb {
         #[arg(long, value_name = "KEY.pem")]
         key: PathBuf,
     },
-    /// Put the draft in its place once enough have signed
+    /// Put the draft in its place; enough key holders must have signed it
     Finish {
         /// The repository's folder
         #[arg(long, value_name = "DIR")]
         repo: PathBuf,
     },
-    /// Show a root document (verifies nothing)
+    /// Show a root document; this verifies nothing
     Show {
         /// The document
         file: PathBuf,
@@ -132,16 +133,16 @@ pub(crate) struct ChangeArguments {
     /// The repository's folder
     #[arg(long, value_name = "DIR")]
     repo: PathBuf,
-    /// A key that comes in; ROLE is root, channel or release
+    /// Add a key; ROLE is root, channel or release
     #[arg(long, value_name = "ROLE=KEY.pub.pem")]
     add: Vec<RoleKey>,
-    /// A key that goes, by its id
+    /// Remove a key, by its id
     #[arg(long, value_name = "ROLE=KEYID")]
     remove: Vec<RoleKeyId>,
     /// How many keys of a role must sign
     #[arg(long, value_name = "ROLE=N")]
     threshold: Vec<RoleThreshold>,
-    /// Days until it expires
+    /// Days until the root document expires
     #[arg(
         long,
         value_name = "N",

@@ -1,4 +1,4 @@
-//! Registries that lie, stall or lead astray.
+//! Registries that lie, stall or redirect to wrong places.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ fn artifact() -> Artifact {
     Artifact { kind: ArtifactKind::Bundle, digest: Sha256::of(CONTENT), size: CONTENT.len() as u64 }
 }
 
-/// A registry whose manifest is of `artifact` and whose blob is sent as `blob` says.
+/// Starts a registry whose manifest is that of `artifact`. It sends the blob as `blob` says.
 fn registry(
     artifact: Artifact,
     blob: impl Fn(&mut std::net::TcpStream) -> std::io::Result<()> + Send + 'static,

@@ -1,7 +1,7 @@
-//! Repositories in OCI registries: `daruma-bundler push` and `pull` as a publisher runs them.
+//! Repositories in OCI registries: runs `daruma-bundler push` and `pull` as a publisher does.
 //!
 //! `make check` runs them against servers that lie. With the feature `real-registry`, as in `make
-//! test`, they also run against Debian's docker-registry, whose package apt then downloads once.
+//! test`, they also run against Debian's docker-registry. apt downloads its package once.
 
 #![allow(
     clippy::unwrap_used,

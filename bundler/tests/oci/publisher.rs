@@ -1,4 +1,4 @@
-//! A publisher with keys, a repository, and no credentials but those that a test gives.
+//! A publisher with keys and a repository. It has only those credentials that a test gives.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use bundle::{BundleWriter, ImageInput, SecretKey, Sha256, Update, Verity};
 
-/// A folder with keys `root`, `channel`, `release`, and a repository in `repo` with a root
+/// A folder with the keys `root`, `channel`, `release`, and a repository in `repo` with a root
 /// document.
 pub(crate) struct Publisher {
     dir: tempfile::TempDir,
@@ -29,7 +29,7 @@ impl Publisher {
         Self { dir, auth: None }
     }
 
-    /// With version 1.0.0 in the channel `stable`.
+    /// Returns a publisher with version 1.0.0 in the channel `stable`.
     pub(crate) fn with_release() -> Self {
         let this = Self::new();
         this.runs(
@@ -42,7 +42,7 @@ impl Publisher {
         this
     }
 
-    /// `$DARUMA_REGISTRY_AUTH` from now on.
+    /// Sets `$DARUMA_REGISTRY_AUTH` for all later calls.
     pub(crate) fn log_in(&mut self, auth: &'static str) {
         self.auth = Some(auth);
     }
@@ -103,7 +103,8 @@ impl Publisher {
         out
     }
 
-    /// Fails with this code, and one last line that has `part` in it and names the registry.
+    /// Runs a command that must fail with this code. The last line must contain `part` and name the
+    /// registry.
     #[track_caller]
     pub(crate) fn fails(&self, line: &str, code: i32, part: &str) {
         let (got, _, err) = self.run(line);
@@ -117,7 +118,7 @@ impl Publisher {
         );
     }
 
-    /// What lies in a folder and below, by path, without hidden files.
+    /// Returns the files in a folder and below, by path, without hidden files.
     pub(crate) fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         fn walk(dir: &Path, prefix: &str, into: &mut BTreeMap<String, Vec<u8>>) {
             for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {

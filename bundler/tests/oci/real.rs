@@ -9,14 +9,14 @@ use std::sync::OnceLock;
 use crate::publisher::Publisher;
 use crate::web::{Web, say};
 
-/// An empty registry on loopback, which ends with the test.
+/// An empty registry on loopback. It ends with the test.
 struct Registry {
     child: Child,
     dir: tempfile::TempDir,
     address: String,
 }
 
-/// The program, unpacked from its package and not installed.
+/// Returns the program, unpacked from its package and not installed.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -40,7 +40,7 @@ fn program() -> &'static Path {
 }
 
 impl Registry {
-    /// `auth`: that section of its configuration.
+    /// Starts a registry. `auth` is that section of its configuration.
     fn start(auth: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().display();
@@ -62,7 +62,7 @@ impl Registry {
                 Some(line.split_once("listening on ")?.1.split('"').next()?.to_owned())
             })
             .expect("the registry has ended");
-        // It would stop at a full pipe.
+        // The registry would stop if this pipe were full.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, dir, address }
     }
@@ -71,7 +71,7 @@ impl Registry {
         format!("oci://{}/{name}", self.address)
     }
 
-    /// The file in which it keeps the blob with this content.
+    /// Returns the file in which the registry keeps the blob with this content.
     fn blob(&self, content: &[u8]) -> PathBuf {
         let hex = bundle::Sha256::of(content).to_string();
         self.dir.path().join(format!("docker/registry/v2/blobs/sha256/{:.2}/{hex}/data", hex))
@@ -118,11 +118,12 @@ fn an_older_folder_does_not_take_the_place_of_a_newer_channel() {
     publisher.fails(&format!("push old {to}"), CHANNEL, "serial 2 was seen before");
     publisher.runs(&format!("pull {to} -o mirror"));
     assert_eq!(publisher.files("mirror"), publisher.files("repo"));
-    // The other way round too: what was published here and not pushed yet is not lost.
+    // The same in the other direction: a release that was published here and not pushed yet is not
+    // lost.
     publisher.publish("3.0.0");
     publisher.fails(&format!("pull {to} -o repo"), CHANNEL, "serial 3 was seen before");
     publisher.runs(&format!("push repo {to}"));
-    // A draft of a root is not for devices.
+    // The draft of a root document is not for devices.
     publisher.runs("root change --repo repo --expires-days 30");
     let out = publisher.runs(&format!("push repo {to}"));
     assert!(
@@ -131,7 +132,7 @@ fn an_older_folder_does_not_take_the_place_of_a_newer_channel() {
     );
 }
 
-/// Exit code of a channel that is not acceptable.
+/// The exit code for a channel that cannot be accepted.
 const CHANNEL: i32 = 28;
 
 #[test]
@@ -143,7 +144,7 @@ fn one_bundle_has_the_tag_that_it_is_given() {
     publisher.runs(&format!("pull {to}:one -o back.daruma"));
     assert_eq!(publisher.runs("verify back.daruma --keyring ring"), "router 1.0.0 (b1): good\n");
     assert!(publisher.runs(&format!("push 1.0.0.daruma {to}:one")).contains("was there already"));
-    // Another tag: the same blob, which is not sent.
+    // Another tag has the same blob, which is not sent again.
     assert!(
         publisher
             .runs(&format!("push 1.0.0.daruma {to}"))
@@ -161,7 +162,8 @@ fn one_bundle_has_the_tag_that_it_is_given() {
     assert_eq!((code, err.contains("by its name it is no bundle")), (1, true), "{err}");
 }
 
-/// What devices rely on, asked as they ask it (the agent's own tests have a registry of their own).
+/// Checks what devices rely on, and asks as devices ask. The agent's own tests have a registry of
+/// their own.
 #[test]
 fn a_registry_serves_the_end_of_a_blob_and_says_that_nothing_has_changed() {
     let (registry, publisher) = (Registry::start(""), Publisher::new());
@@ -249,7 +251,8 @@ fn a_registry_that_wants_a_token_gets_one_of_its_token_server() {
             say(stream, 401, "", b"")
         }
     });
-    // This kind of the registry's own looks whether there is a token, and not what it says.
+    // This kind of login, which the registry brings, checks that there is a token. It does not
+    // check the token's content.
     let auth =
         format!("auth:\n  silly:\n    realm: http://{}/token\n    service: reg\n", tokens.address);
     let (registry, mut publisher) = (Registry::start(&auth), Publisher::with_release());

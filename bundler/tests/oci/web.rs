@@ -1,10 +1,10 @@
-//! A web server on loopback that says whatever a test wants it to say.
+//! A web server on loopback that answers whatever a test wants.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What was asked.
+/// A request that was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     /// Method and path.
@@ -12,14 +12,14 @@ pub(crate) struct Request {
     pub(crate) authorization: Option<String>,
 }
 
-/// One request a connection. Its thread ends with the test program.
+/// A server with one request for each connection. Its thread ends with the test program.
 pub(crate) struct Web {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Web {
-    /// `answer` writes the whole answer; that nobody listens any more is fine.
+    /// Starts the server. `answer` writes the whole answer, and may fail if the client has gone.
     pub(crate) fn new(
         answer: impl Fn(&Request, &mut TcpStream) -> std::io::Result<()> + Send + 'static,
     ) -> Self {
@@ -55,7 +55,7 @@ impl Web {
     }
 }
 
-/// A whole answer; `headers` is of lines with their ends.
+/// Returns a whole answer. `headers` is made of lines with their ends.
 pub(crate) fn say(
     stream: &mut TcpStream,
     status: u16,

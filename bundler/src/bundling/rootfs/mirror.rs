@@ -1,10 +1,10 @@
-//! Where packages come from: the archives that the build host's own apt uses.
+//! Finds the archives of the packages: those that the build host's own apt uses.
 //!
-//! Fetching packages is left to mmdebstrap.
+//! mmdebstrap fetches the packages.
 //!
-//! So a host behind a proxy or with a mirror in the cellar works without a word in the recipe, and
-//! no host name is written into this program. Only the address is taken from the host; the suite is
-//! the recipe's, so a Debian 12 host builds Debian 13.
+//! A host behind a proxy, or with its own mirror, therefore needs no line in the recipe, and this
+//! program contains no host name. The host gives only the address. The recipe gives the suite, so a
+//! Debian 12 host builds Debian 13.
 
 use crate::host::tool::{self, ToolError};
 use crate::recipe::{Bootstrap, RecipeError};
@@ -12,7 +12,7 @@ use crate::recipe::{Bootstrap, RecipeError};
 /// One suite of one archive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
-    /// Address, without a slash at the end.
+    /// Address without a slash at the end.
     pub uri: String,
     /// For instance `trixie-updates`.
     pub suite: String,
@@ -21,23 +21,23 @@ pub struct Source {
 }
 
 impl Source {
-    /// A line of sources.list(5).
+    /// Returns a line of sources.list(5).
     #[must_use]
     pub fn line(&self) -> String {
         format!("deb {} {} {}", self.uri, self.suite, self.components.join(" "))
     }
 
-    /// Address of the signed index, which names the hash of everything in the suite.
+    /// Returns the address of the signed index, which has the hash of everything in the suite.
     #[must_use]
     pub fn in_release(&self) -> String {
         format!("{}/dists/{}/InRelease", self.uri, self.suite)
     }
 }
 
-/// Why there is no archive to build from.
+/// Why no archive was found.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
-    /// `apt-get` could not be asked.
+    /// `apt-get` failed.
     #[error("asking the build host's apt for its archives: {0}")]
     Tool(#[from] ToolError),
     /// The host has no such archive.
@@ -45,10 +45,11 @@ pub enum MirrorError {
     Missing(#[from] RecipeError),
 }
 
-/// All suites of the recipe with their archives.
+/// Returns all suites of the recipe with their archives.
 ///
 /// # Errors
-/// The host's apt knows no Debian archive, or no security archive although the recipe wants one.
+/// The host's apt knows no Debian archive. Or the recipe wants a security archive and the host's
+/// apt knows none.
 pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
     let known = if bootstrap.mirrors.is_empty() {
         let format = "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)";
@@ -56,8 +57,8 @@ pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
         let Archives { debian, security } = Archives::parse(&text);
         (debian.into_iter().collect(), security)
     } else {
-        // A recipe that names mirrors means them for everything; one that holds security updates
-        // says so.
+        // The mirrors of a recipe serve all its suites. The address of a mirror for security
+        // updates ends with "-security".
         let trim = |uri: &String| uri.trim_end_matches('/').to_owned();
         let (security, debian): (Vec<_>, Vec<_>) =
             bootstrap.mirrors.iter().map(trim).partition(|uri| uri.ends_with("-security"));
@@ -90,7 +91,7 @@ fn missing(suite: &str) -> RecipeError {
     ))
 }
 
-/// What `apt-get indextargets` knows.
+/// The archives that `apt-get indextargets` lists.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct Archives {
     debian: Option<String>,
@@ -98,7 +99,7 @@ struct Archives {
 }
 
 impl Archives {
-    /// Reads lines of `URI RELEASE ORIGIN COMPONENT`; the first of each kind counts, as it does for
+    /// Reads lines of `URI RELEASE ORIGIN COMPONENT`. The first line of each kind counts, as in
     /// apt.
     fn parse(text: &str) -> Self {
         let mut found = Self::default();

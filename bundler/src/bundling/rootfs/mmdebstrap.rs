@@ -1,11 +1,11 @@
-//! From a recipe to a tar of the root filesystem, by one run of mmdebstrap.
+//! Makes a tar of the root filesystem from a recipe, by one run of mmdebstrap.
 //!
 //! `mirror` finds the archives, and `staging` packs overlays and scripts.
 //!
-//! mmdebstrap writes the tar itself, in a user namespace when it is not root, so nothing of the
-//! image is ever unpacked on the build host and no step needs privileges. The recipe's steps become
-//! its `customize` hooks, in the recipe's order; packages before the first other step go into the
-//! bootstrap.
+//! mmdebstrap writes the tar itself. If it is not root, it works in a user namespace. Nothing of
+//! the image is ever unpacked on the build host, and no step needs privileges. The recipe's steps
+//! become `customize` hooks in the same order. Packages of `apt` steps before the first other step
+//! are installed by the bootstrap.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ use crate::host::tool;
 use crate::recipe::{Recipe, Run, Step};
 use image_layout::Amount;
 
-/// `SOURCE_DATE_EPOCH` when the environment has none: 2025-08-09T00:00:00Z, the day Debian 13 came
-/// out. A fixed time, because bundles of the same input must be the same on every day.
+/// `SOURCE_DATE_EPOCH` if the environment has none: 2025-08-09T00:00:00Z, the day of the Debian 13
+/// release. The time is fixed because the same input must give the same bundle on every day.
 pub const DEFAULT_EPOCH: u64 = 1_754_697_600;
 
-/// `SOURCE_DATE_EPOCH` in seconds.
+/// Returns `SOURCE_DATE_EPOCH` in seconds.
 ///
 /// # Errors
-/// When the variable is set but is not a number.
+/// The variable is set but is not a number.
 pub fn source_date_epoch() -> Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Err(_) => Ok(DEFAULT_EPOCH),
@@ -38,7 +38,7 @@ pub fn source_date_epoch() -> Result<u64> {
     }
 }
 
-/// A recipe made ready for mmdebstrap: its sources and its hooks, with their files in a temporary
+/// A recipe that is ready for mmdebstrap: its sources, its hooks, and their files in a temporary
 /// folder.
 #[derive(Debug)]
 pub struct Plan {
@@ -53,13 +53,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Packs overlays and scripts and asks the host's apt for its archives.
+    /// Packs overlays and scripts, and asks the host's apt for its archives.
     ///
     /// # Errors
-    /// No archive for a suite, or an overlay that cannot be packed.
+    /// A suite has no archive, or an overlay cannot be packed.
     pub fn new(recipe: Recipe, epoch: u64) -> Result<Self> {
         let sources = mirror::sources(&recipe.bootstrap)?;
-        // mmdebstrap's children read these files, as another user when there is a user namespace.
+        // mmdebstrap's children read these files. In a user namespace they are another user.
         let dir = tempfile::Builder::new()
             .prefix("daruma-build-")
             .tempdir()
@@ -68,8 +68,8 @@ impl Plan {
         let steps = recipe.steps.clone();
         let mut plan =
             Self { recipe, epoch, sources, include, hooks: Vec::new(), staged: Vec::new(), dir };
-        // What mmdebstrap copies from the build host for the time of the build must not stay; what
-        // the recipe puts in its place must.
+        // mmdebstrap copies files from the build host for the time of the build. The last hook
+        // removes them, but keeps what the recipe puts in their place.
         plan.hooks.push(FORGET_HOST.to_owned());
         let mut bootstrapping = true;
         for step in &steps {
@@ -149,7 +149,7 @@ impl Plan {
         let bootstrap = &self.recipe.bootstrap;
         let mut command = tool::command("mmdebstrap");
         command.env("SOURCE_DATE_EPOCH", self.epoch.to_string()).env("TZ", "UTC");
-        // The kernel's hooks need not make an initrd that is thrown away.
+        // The image does not use the initrd that the kernel's hooks would make.
         command.env("INITRD", "No");
         command.args(["--mode=auto", "--format=tar", "--verbose"]);
         command.arg(format!("--variant={}", bootstrap.variant));
@@ -165,8 +165,7 @@ impl Plan {
         }));
         command.args(bootstrap.aptopts.iter().map(|line| format!("--aptopt={line}")));
         command.args(bootstrap.dpkgopts.iter().map(|line| format!("--dpkgopt={line}")));
-        // Nothing is configured in the variant extract, so mmdebstrap never comes to its customize
-        // hooks there.
+        // The variant `extract` configures nothing, so mmdebstrap never runs its customize hooks.
         let stage = if bootstrap.variant == "extract" { "extract" } else { "customize" };
         command.args(self.hooks.iter().map(|hook| format!("--{stage}-hook={hook}")));
         command.arg(&bootstrap.suite).arg(out);
@@ -174,7 +173,7 @@ impl Plan {
         command
     }
 
-    /// Everything that decides what the tar will hold, for the cache.
+    /// Returns everything that decides what the tar will hold. The cache makes its key from it.
     pub(crate) fn ingredients(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let mut list = vec![
             ("epoch".to_owned(), self.epoch.to_string().into_bytes()),
@@ -185,7 +184,7 @@ impl Plan {
             ),
             ("apt".to_owned(), tool::run(tool::command("apt-get").arg("--version"))?.into_bytes()),
         ];
-        // The hooks name the temporary folder, which is another one each time.
+        // The hooks name the temporary folder, whose name is different each time.
         let dir = self.dir.path().to_string_lossy().into_owned();
         let command = format!("{:?}", self.command(Path::new("out.tar"))).replace(&dir, "STAGED");
         list.push(("command".to_owned(), command.into_bytes()));
@@ -195,7 +194,7 @@ impl Plan {
             list.push(("file".to_owned(), bytes));
         }
         for step in &self.recipe.steps {
-            // Run on the host, a script is not staged.
+            // A script that runs on the host is not staged.
             if let Step::Run { chroot: false, run: Run::Script(script, _) } = step {
                 list.push(("host script".to_owned(), std::fs::read(script)?));
             }
@@ -216,12 +215,12 @@ impl Plan {
     }
 }
 
-/// Removes what mmdebstrap copies from the host, but remembers it for [`CLEAN_HOST`].
+/// Remembers what mmdebstrap copied from the host, for [`CLEAN_HOST`].
 const FORGET_HOST: &str = "mkdir -p \"$1\"/run/daruma-host && for f in hostname resolv.conf; do \
     if [ -e \"$1\"/etc/$f ]; then cp \"$1\"/etc/$f \"$1\"/run/daruma-host/$f; fi; done";
-/// A file that is still the host's goes; one that an overlay or a step wrote stays.
-/// systemd-resolved keeps a copy of the resolv.conf that it finds when it is installed: that is the
-/// host's.
+/// Removes a file that is still the host's, and keeps a file that an overlay or a step wrote. When
+/// systemd-resolved is installed, it copies the resolv.conf that it finds, which is the host's.
+/// This hook removes that copy too.
 const CLEAN_HOST: &str = "rm -f \"$1\"/etc/.resolv.conf.systemd-resolved.bak; \
     for f in hostname resolv.conf; do \
     if cmp -s \"$1\"/etc/$f \"$1\"/run/daruma-host/$f; then rm \"$1\"/etc/$f; fi; done; \
@@ -230,7 +229,7 @@ const CLEAN_HOST: &str = "rm -f \"$1\"/etc/.resolv.conf.systemd-resolved.bak; \
 /// Builds the root filesystem of a recipe, or takes it from the cache.
 ///
 /// # Errors
-/// No archive, a missing or failing mmdebstrap, an output that cannot be written.
+/// No archive is found, mmdebstrap is missing or fails, or the output cannot be written.
 pub fn build(recipe: Recipe, out: &Path, cache: Option<&Path>, epoch: u64) -> Result<()> {
     let name = recipe.path.display().to_string();
     let plan = Plan::new(recipe, epoch)?;
@@ -271,14 +270,14 @@ fn make(plan: &Plan, name: &str, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where the output is written until it is whole. mmdebstrap chooses the format by the name.
+/// Returns the path of the unfinished output. mmdebstrap chooses the format by the name.
 fn part_of(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".part.tar");
     out.with_file_name(name)
 }
 
-/// A word for mmdebstrap's hooks, which sh or Perl's shellwords read.
+/// Quotes a word for mmdebstrap's hooks, which sh or Perl's shellwords read.
 fn quote(word: &str) -> Result<String> {
     if word.contains('\0') {
         bail!("a NUL byte in {word:?}");

@@ -1,6 +1,6 @@
-//! A root filesystem as a tar, by one run of mmdebstrap.
+//! Makes a root filesystem as a tar, by one run of mmdebstrap.
 //!
-//! What is left out of an image afterwards is left to `system`.
+//! `system` later removes what an image does not need.
 //! Read `mmdebstrap`, then `mirror` and `staging`.
 
 pub mod mirror;

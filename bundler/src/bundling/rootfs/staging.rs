@@ -1,10 +1,10 @@
-//! Overlays and scripts as tars that are the same on every host, whoever checked the recipes out.
+//! Packs overlays and scripts as tars that are the same on every host and for every user.
 //!
-//! When they are unpacked is left to `mmdebstrap`.
+//! `mmdebstrap` decides when they are unpacked.
 //!
 //! mmdebstrap's `copy-in` and `sync-in` keep the owner of the file on the build host, which is a
-//! different user on every host. A tar of our own says root, and its modes do not depend on
-//! anybody's umask.
+//! different user on every host. In this program's tars the owner is root, and the modes do not
+//! depend on the umask.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -13,21 +13,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// Writes a folder as a tar: sorted, owned by root, files 0644 or 0755, folders 0755, times
-/// `epoch`.
+/// Writes a folder as a sorted tar. The owner is root, and times are `epoch`. Files have mode 0644
+/// or 0755, and folders 0755.
 ///
 /// # Errors
-/// What cannot be read, and what a recipe's folder cannot hold (device nodes, sockets).
+/// A file cannot be read, or is of a kind that a recipe's folder cannot hold (device nodes,
+/// sockets).
 pub fn pack_overlay(source: &Path, out: &Path, epoch: u64) -> Result<()> {
     let mut tar = create(out)?;
     add_folder(&mut tar, source, Path::new("."), epoch)?;
     close(tar, out)
 }
 
-/// Writes one executable file as a tar that holds it as `name`.
+/// Writes a tar that holds one executable file as `name`.
 ///
 /// # Errors
-/// What cannot be read or written.
+/// A file cannot be read or written.
 pub fn pack_script(script: &Path, name: &str, out: &Path, epoch: u64) -> Result<()> {
     let mut tar = create(out)?;
     let bytes =
@@ -64,7 +65,8 @@ fn header(kind: tar::EntryType, mode: u32, size: u64, epoch: u64) -> tar::Header
 }
 
 fn add_folder(tar: &mut Builder, dir: &Path, name: &Path, epoch: u64) -> Result<()> {
-    // The top of an overlay is the root folder itself, whose mode is Debian's business.
+    // The top of an overlay is the root folder itself, and Debian decides the mode of the root
+    // folder.
     if name != Path::new(".") {
         tar.append_data(
             &mut header(tar::EntryType::Directory, 0o755, 0, epoch),

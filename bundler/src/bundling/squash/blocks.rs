@@ -1,11 +1,11 @@
-//! Where the blocks of a SquashFS lie: the places at which its image is best cut into chunks.
+//! Finds the blocks of a SquashFS, where its image is best cut into chunks.
 //!
-//! Cutting the image there is left to the crate `bundle`.
+//! The crate `bundle` cuts the image there.
 //!
-//! A file's content is compressed block by block, so a block that did not change is the same bytes
-//! wherever it lies. Its place is in the inode table and, for the ends of files, in the fragment
-//! table (the kernel's `fs/squashfs/squashfs_fs.h`). What is read here is what
-//! [`crate::bundling::squash`] has just packed; it is checked all the same.
+//! A SquashFS compresses the content of a file block by block. A block that did not change has the
+//! same bytes wherever it lies. The inode table has the place of a block, and the fragment table
+//! the place of the ends of files (the kernel's `fs/squashfs/squashfs_fs.h`). This file reads what
+//! [`crate::bundling::squash`] has just packed, and still checks it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,30 +15,30 @@ use image_layout::{Disk, FileDisk};
 
 /// Bytes of an uncompressed metadata block.
 const METADATA_BLOCK: usize = 8192;
-/// In the size of a metadata block: it is not compressed.
+/// A bit in the size of a metadata block: the block is not compressed.
 const STORED_METADATA: u16 = 1 << 15;
-/// In the size of a data block: it is not compressed.
+/// A bit in the size of a data block: the block is not compressed.
 const STORED_DATA: u32 = 1 << 24;
 /// The compressor that `squash` uses.
 const ZSTD: u16 = 6;
-/// "No fragment", in an inode; "no table", in the superblock.
+/// In an inode: "no fragment". In the superblock: "no table".
 const NONE: u32 = u32::MAX;
-/// Most bytes of a table, uncompressed: an inode table of some millions of files.
+/// Most bytes of an unpacked table. An inode table of this size has some millions of files.
 const TABLE: usize = 1 << 30;
-/// Most bytes of a data block that SquashFS has.
+/// Largest data block of SquashFS, in bytes.
 const LARGEST_BLOCK: u32 = 1 << 20;
 
-/// Where data and fragment blocks of the SquashFS at `image` begin and end, and its tables begin,
-/// in bytes.
+/// Returns the boundaries of data and fragment blocks in the SquashFS at `image`, and the place
+/// where its tables begin, in bytes.
 ///
 /// # Errors
-/// It cannot be read or is not a SquashFS as [`crate::bundling::squash`] packs it.
+/// The file cannot be read, or is not a SquashFS as [`crate::bundling::squash`] packs it.
 pub fn boundaries(image: &Path) -> Result<BTreeSet<u64>> {
     let doing = || format!("finding the blocks of {}", image.display());
     read(&FileDisk::open_read_only(image).with_context(doing)?).with_context(doing)
 }
 
-/// The same of the SquashFS at the beginning of `disk`.
+/// Returns the same of the SquashFS at the beginning of `disk`.
 ///
 /// # Errors
 /// As [`boundaries`].
@@ -73,7 +73,7 @@ pub fn read(disk: &impl Disk) -> Result<BTreeSet<u64>> {
     }
     ensure!(inodes.0.is_empty(), "its inode table has more inodes than the superblock says");
 
-    // A list of places of metadata blocks with 512 entries of 16 bytes each.
+    // The list has the places of metadata blocks. Each block has 512 entries of 16 bytes.
     for index in 0..u64::from(fragment_count).div_ceil(512) {
         let mut place = [0; 8];
         disk.read_at(&mut place, fragment_table + 8 * index)?;
@@ -94,7 +94,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// A block of `size` (with its flag) at `start`. Returns where it ends.
+    /// Adds a block at `start`, whose `size` includes its flag. Returns where the block ends.
     fn add(&mut self, start: u64, size: u32) -> Result<u64> {
         let end =
             start.checked_add(u64::from(size & !STORED_DATA)).filter(|end| *end <= self.data_end);
@@ -104,7 +104,7 @@ impl Blocks {
     }
 }
 
-/// Reads one inode; adds its blocks if it is a file.
+/// Reads one inode, and adds its blocks if it is a file.
 fn inode(fields: &mut Fields<'_>, block_size: u32, blocks: &mut Blocks) -> Result<()> {
     let kind = fields.u16()?;
     fields.skip(2 + 2 + 2 + 4 + 4)?; // mode, owner, group, time, number
@@ -116,7 +116,7 @@ fn inode(fields: &mut Fields<'_>, block_size: u32, blocks: &mut Blocks) -> Resul
             (u64::from(start), u64::from(fields.u32()?), fragment)
         }
         3 | 10 => {
-            // A symbolic link, without and with extended attributes.
+            // A symbolic link; type 10 also has extended attributes.
             fields.skip(4)?;
             let length = fields.u32()? as usize;
             return fields.skip(length + if kind == 10 { 4 } else { 0 });
@@ -158,7 +158,7 @@ fn inode(fields: &mut Fields<'_>, block_size: u32, blocks: &mut Blocks) -> Resul
     Ok(())
 }
 
-/// The content of the metadata blocks from `place` to `end`.
+/// Returns the content of the metadata blocks from `place` to `end`.
 fn table(disk: &impl Disk, mut place: u64, end: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     while place < end {
@@ -171,7 +171,7 @@ fn table(disk: &impl Disk, mut place: u64, end: u64) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The content of the metadata block at `place`, and where it ends.
+/// Returns the content of the metadata block at `place`, and where the block ends.
 fn metadata_block(disk: &impl Disk, place: u64) -> Result<(Vec<u8>, u64)> {
     let mut header = [0; 2];
     disk.read_at(&mut header, place)?;
@@ -187,7 +187,7 @@ fn metadata_block(disk: &impl Disk, place: u64) -> Result<(Vec<u8>, u64)> {
     Ok((block, place + 2 + len as u64))
 }
 
-/// Little-endian fields, one after the other.
+/// Reads little-endian fields one after the other.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {

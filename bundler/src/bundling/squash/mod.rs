@@ -1,6 +1,6 @@
-//! A root filesystem as a SquashFS, with the hashes of its blocks.
+//! Packs a root filesystem as a SquashFS, and adds the hashes of its blocks.
 //!
-//! The calls of libsquashfs are left to the crate `squashfs-ng`.
+//! The crate `squashfs-ng` calls libsquashfs.
 //! Read `pack`, `order`, `blocks`, `verity`.
 
 pub mod blocks;

@@ -1,12 +1,11 @@
-//! In which order the contents of files lie in the root image: package by package, and the kernel's
-//! modules last.
+//! Sorts the files of the root image: package by package, and the kernel's modules last.
 //!
-//! Packing the files in this order is left to `pack`.
+//! `pack` packs the files in this order.
 //!
 //! A SquashFS packs small files and the ends of large ones, one after the other, into shared blocks
-//! of 128 KiB. When a package is updated, each block with a file of it is fetched, and with it the
-//! files of others that share the block. So files that change together lie together
-//! (docs/decisions.md has what that saves).
+//! of 128 KiB. When a package changes, a device fetches each block that holds one of its files. It
+//! thereby also fetches the other files in these blocks. Files that change together therefore lie
+//! together (docs/decisions.md says what that saves).
 
 use std::collections::HashMap;
 
@@ -15,14 +14,14 @@ use anyhow::Result;
 use crate::bundling::system::clean::PACKAGE_DATABASE;
 use crate::bundling::tree::{Kind, Tree};
 
-/// Each package has its own files here: `NAME.list` with the paths that it brings, `NAME.md5sums`
-/// and others.
+/// The folder in which each package has its own files: `NAME.list` with the paths of the package,
+/// `NAME.md5sums` and others.
 const INFO: &str = "info";
 const MODULES: &str = "usr/lib/modules/";
 
-/// The paths of the regular files in that order; a file with several names is there with each. It
-/// depends on nothing but the names in the tree and dpkg's lists. Files of no package come first; a
-/// tree without lists is in the order of its paths.
+/// Returns the paths of the regular files in that order. A file with several names is there with
+/// each name. The order depends only on the names in the tree and on dpkg's lists. Files of no
+/// package come first. A tree without lists is in the order of its paths.
 ///
 /// # Errors
 /// A list cannot be read.
@@ -39,7 +38,7 @@ pub(crate) fn of_files(tree: &Tree) -> Result<Vec<&str>> {
         }
     }
     let package = |path: &str| -> String {
-        // Before Debian 13 lists have the names that files had before /lib became a link to
+        // Lists from before Debian 13 have the names that files had before /lib became a link to
         // /usr/lib.
         let listed =
             || packages.get(path).or_else(|| packages.get(path.strip_prefix("usr/")?)).copied();
@@ -58,7 +57,7 @@ pub(crate) fn of_files(tree: &Tree) -> Result<Vec<&str>> {
     Ok(files)
 }
 
-/// Package and kind of a file of dpkg's folder `info`.
+/// Returns the package and the kind of a file in dpkg's folder `info`.
 fn package_of<'a>(info: &str, path: &'a str) -> Option<(&'a str, &'a str)> {
     path.strip_prefix(info)?.strip_prefix('/')?.rsplit_once('.')
 }

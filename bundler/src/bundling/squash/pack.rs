@@ -1,11 +1,11 @@
 //! Packs a [`Tree`] as a SquashFS.
 //!
-//! The crate `squashfs-ng` makes the calls of libsquashfs, and `order` says which file comes first.
-//! The same tree gives the same bytes.
+//! The crate `squashfs-ng` calls libsquashfs, and `order` sorts the files. The same tree gives the
+//! same bytes.
 //!
-//! Kept: names, contents, owners, modes, times in seconds, symbolic links, device nodes, pipes,
-//! hard links (one inode under several names), extended attributes in `user.`, `trusted.` and
-//! `security.` (so file capabilities).
+//! The image keeps names, contents, owners, modes, times in seconds, symbolic links, device nodes
+//! and pipes. It keeps hard links as one inode under several names. It keeps extended attributes in
+//! `user.`, `trusted.` and `security.`, and so file capabilities.
 
 use image_layout::Amount;
 use std::collections::{BTreeMap, HashMap};
@@ -18,14 +18,14 @@ use crate::bundling::squash::order;
 use crate::bundling::tree::{InodeId, Kind, Tree};
 use crate::host::progress::Progress;
 
-/// The zstd level of every block. A device makes the blocks that a delta changes again at this
-/// level (docs/decisions.md).
+/// The zstd level of every block. A device uses this level when it packs a block that a delta
+/// changes (docs/decisions.md).
 pub const LEVEL: u8 = 4;
 
 /// Writes the tree to `out`, dated `epoch` (seconds since 1970).
 ///
 /// # Errors
-/// When the tar or `out` cannot be read or written.
+/// The tar cannot be read, or `out` cannot be written.
 pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
     let total: u64 = tree
         .iter()
@@ -42,8 +42,8 @@ pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
     for (path, _) in tree.iter().filter(|(path, _)| !path.is_empty()) {
         children.entry(path.rsplit_once('/').map_or("", |(dir, _)| dir)).or_default().push(path);
     }
-    // The content of files lies in the image in the order in which they are added; everything else
-    // follows.
+    // The contents of files lie in the image in the order in which they are added. Everything else
+    // lies behind them.
     for path in order::of_files(tree)? {
         packing.add(path, &children).with_context(writing)?;
     }
@@ -57,13 +57,13 @@ pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
 struct Packing<'a> {
     tree: &'a Tree,
     writer: Writer,
-    /// The writer's number of each inode, so that a second name becomes a hard link.
+    /// The writer's number of each inode. A second name with that number becomes a hard link.
     added: HashMap<InodeId, u32>,
     progress: Progress,
 }
 
 impl Packing<'_> {
-    /// Adds a path, everything below it first, as SquashFS wants it.
+    /// Adds a path. Everything below it is added first, because SquashFS needs that order.
     fn add(&mut self, path: &str, children: &BTreeMap<&str, Vec<&str>>) -> Result<u32> {
         let Some(id) = self.tree.id(path) else { bail!("{path} has no inode") };
         let inode = self.tree.inode(id);

@@ -1,7 +1,7 @@
-//! The dm-verity tree of the root image.
+//! Makes the dm-verity tree of the root image.
 //!
-//! `veritysetup` computes it, on plain files and as any user. The salt follows from the content, so
-//! the same image gives the same tree.
+//! `veritysetup` computes the tree on plain files, as any user. The salt follows from the content,
+//! so the same image gives the same tree.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -19,8 +19,8 @@ const BLOCK: u64 = 4096;
 
 /// Pads the image to whole blocks and appends its tree: SHA-256, no superblock.
 ///
-/// The salt is the hash of the data, so the same data gets the same tree and different data a
-/// different salt.
+/// The salt is the hash of the data. The same data therefore gets the same tree, and different data
+/// gets a different salt.
 ///
 /// # Errors
 /// veritysetup is missing (package cryptsetup-bin) or fails, or the file cannot be written.
@@ -31,7 +31,7 @@ pub fn append(image: &Path) -> Result<Verity> {
     file.set_len(size).with_context(doing)?;
     let salt = Salt(hash(&mut file).with_context(doing)?);
     let tree = image.with_extension("verity");
-    // Made here, because veritysetup wants a file of the right kind to exist.
+    // This program makes the file, because veritysetup needs an existing file of the right kind.
     File::create(&tree).with_context(doing)?;
     let mut command = tool::command("veritysetup");
     command.args([
@@ -60,7 +60,7 @@ pub fn append(image: &Path) -> Result<Verity> {
     Ok(Verity { hash: root, salt, size })
 }
 
-/// SHA-256 of a whole file.
+/// Returns the SHA-256 of a whole file.
 fn hash(file: &mut File) -> std::io::Result<[u8; 32]> {
     file.seek(SeekFrom::Start(0))?;
     let mut hash = sha2::Sha256::new();

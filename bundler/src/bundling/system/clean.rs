@@ -1,11 +1,11 @@
-//! What of a freshly installed Debian does not belong into an image, and what an image needs
-//! instead.
+//! Removes from a freshly installed Debian what does not belong into an image, and adds what an
+//! image needs.
 //!
-//! Reading the patterns of the recipe is left to `glob`.
+//! `glob` reads the patterns of the recipe.
 //!
-//! Three reasons to leave something out: it is for the build (caches, logs, the package index), it
-//! belongs to one machine (keys, ids, the build host's name), or nobody reads it on a device
-//! (documentation).
+//! A file is removed for one of three reasons. It is only for the build (caches, logs, the package
+//! index). It belongs to one machine (keys, ids, the build host's name). Or nobody reads it on a
+//! device (documentation).
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
@@ -13,21 +13,22 @@ use semver::Version;
 use crate::bundling::tree::{Kind, Tree, glob};
 use crate::recipe::BundleSettings;
 
-/// Where dpkg's database lies in the image. /var is the device's own and outlives the image, but
-/// the list of packages describes the image; /var/lib/dpkg becomes a link to here.
+/// The place of dpkg's database in the image. The device keeps its own /var when the image changes,
+/// but the list of packages describes the image. So /var/lib/dpkg becomes a link to this folder.
 pub const PACKAGE_DATABASE: &str = "usr/lib/sysimage/dpkg";
 
-/// Folders whose files are of the build, or made anew on every boot.
+/// Folders whose files belong to the build, or that every boot makes again.
 const EMPTIED: &[&str] =
     &["boot", "run", "tmp", "var/cache", "var/lib/apt/lists", "var/log", "var/tmp"];
-/// Single files and folders: of the build, of one machine, or made by mmdebstrap for itself.
+/// Files and folders that belong to the build or to one machine, or that mmdebstrap made for
+/// itself.
 const REMOVED: &[&str] = &[
     "initrd.img",
     "initrd.img.old",
     "vmlinuz",
     "vmlinuz.old",
     "etc/.pwd.lock",
-    // What a tar of an older bundler, or of another tool, still has of the build host.
+    // A tar from an older bundler or from another tool still has these files of the build host.
     "etc/.resolv.conf.systemd-resolved.bak",
     "etc/apt/apt.conf.d/99mmdebstrap",
     "etc/apt/sources.list",
@@ -37,8 +38,8 @@ const REMOVED: &[&str] = &[
     "var/lib/dpkg/lock-frontend",
     "var/lib/dpkg/triggers/Lock",
 ];
-/// Patterns, always left out: host keys (made on the first boot), backups, dpkg's archive
-/// addresses.
+/// Patterns that are always left out: host keys (the first boot makes them), backups, dpkg's
+/// archive addresses.
 const REMOVED_PATTERNS: &[&str] = &[
     "/etc/ssh/ssh_host_*",
     "/etc/apt/sources.list.d/0000*",
@@ -50,12 +51,12 @@ const REMOVED_PATTERNS: &[&str] = &[
     "/etc/subuid-",
     "/var/lib/dpkg/*-old",
 ];
-/// Left out unless the recipe keeps documentation.
+/// Files that are left out unless the recipe keeps documentation.
 const DOCS: &[&str] =
     &["/usr/share/doc-base/", "/usr/share/lintian/", "/usr/share/linda/", "/usr/share/bug/"];
-/// Left out unless the recipe keeps manual pages.
+/// Files that are left out unless the recipe keeps manual pages.
 const MAN: &[&str] = &["/usr/share/man/", "/usr/share/info/", "/usr/share/groff/"];
-/// Folders that something is mounted on before or by the real init.
+/// Folders on which the initramfs or the real init mounts something.
 const MOUNT_POINTS: &[(&str, u16)] = &[
     ("dev", 0o755),
     ("proc", 0o555),
@@ -65,10 +66,10 @@ const MOUNT_POINTS: &[(&str, u16)] = &[
     ("var", 0o755),
 ];
 
-/// Makes the tree that goes into the image. The kernel must have been taken out of /boot before.
+/// Turns the tree into that of an image. The caller must have taken the kernel out of /boot.
 ///
 /// # Errors
-/// A `drop` pattern of the recipe that matches nothing, a tar that cannot be read.
+/// A `drop` pattern of the recipe matches nothing, or the tar cannot be read.
 pub fn clean(tree: &mut Tree, settings: &BundleSettings) -> Result<()> {
     for dir in EMPTIED {
         empty(tree, dir);
@@ -90,8 +91,8 @@ pub fn clean(tree: &mut Tree, settings: &BundleSettings) -> Result<()> {
         tree.put_symlink("var/lib/dpkg", &format!("../../{PACKAGE_DATABASE}"));
         forget_modules(tree)?;
     }
-    // Empty, not absent: systemd makes an id and keeps it, but does not take the boot for a factory
-    // reset, on which it would turn services on and off by presets.
+    // The file is empty, not absent. systemd then makes an id and keeps it. With no file, systemd
+    // takes the boot for a factory reset, and turns services on and off by presets.
     tree.put("etc/machine-id", 0o444, []);
     if tree.get("etc/hostname").is_none() {
         tree.put("etc/hostname", 0o644, format!("{}\n", settings.compatible).into_bytes());
@@ -110,9 +111,9 @@ pub fn clean(tree: &mut Tree, settings: &BundleSettings) -> Result<()> {
     Ok(())
 }
 
-/// dpkg's list and sums of a kernel's package name its modules as Debian packs them. An image has
-/// them unpacked, or not at all: what is not there under that name is taken out, 0.9 MB of lines
-/// that are others with every kernel.
+/// Removes lines from dpkg's lists and sums of a kernel's package. These name the modules as Debian
+/// packs them, but an image has the modules unpacked or not at all. A line is removed if the image
+/// has no file of that name. The removed 0.9 MB of lines would differ with every kernel.
 fn forget_modules(tree: &mut Tree) -> Result<()> {
     let is_list = |path: &&str| path.ends_with(".list") || path.ends_with(".md5sums");
     let info = format!("{PACKAGE_DATABASE}/info");
@@ -122,7 +123,7 @@ fn forget_modules(tree: &mut Tree) -> Result<()> {
     for path in lists {
         let bytes = tree.read(&path)?;
         let has = |line: &str| {
-            // "/PATH" in a list, "SUM  PATH" among the sums.
+            // The line is "/PATH" in a list, and "SUM  PATH" in a file of sums.
             let file =
                 line.rsplit_once("  ").map_or(line, |(_, file)| file).trim_matches(['/', '\n']);
             !(file.starts_with("usr/lib/modules/") || file.starts_with("lib/modules/"))
@@ -137,8 +138,8 @@ fn forget_modules(tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// Removes everything below but the folders, which a service may expect with their owners and
-/// modes.
+/// Removes all files below a folder and keeps the folders. A service may expect them with their
+/// owners and modes.
 fn empty(tree: &mut Tree, dir: &str) {
     let files: Vec<String> = tree
         .below(dir)
@@ -150,7 +151,7 @@ fn empty(tree: &mut Tree, dir: &str) {
     }
 }
 
-/// Removes what matches and gives how much that was.
+/// Removes the paths that match and returns their number.
 fn drop_matching(tree: &mut Tree, patterns: &[&str]) -> usize {
     let doomed: Vec<String> = tree
         .below("")
@@ -166,13 +167,13 @@ fn drop_matching(tree: &mut Tree, patterns: &[&str]) -> usize {
 fn drop_documentation(tree: &mut Tree, settings: &BundleSettings) {
     if !settings.docs {
         drop_matching(tree, DOCS);
-        // Licences travel with the programs.
+        // Licences stay with the programs.
         let is_dir =
             |tree: &Tree, path: &str| tree.get(path).is_some_and(|i| matches!(i.kind, Kind::Dir));
         let doomed: Vec<String> = tree
             .below("usr/share/doc")
             .filter(|path| !path.ends_with("/copyright") && !is_dir(tree, path))
-            // A package that shares another's folder has a link in its place.
+            // A package that shares the folder of another package has a link in its place.
             .filter(|path| path.matches('/').count() != 3)
             .map(str::to_owned)
             .collect();
@@ -197,7 +198,7 @@ fn drop_documentation(tree: &mut Tree, settings: &BundleSettings) {
     }
 }
 
-/// Removes folders without entries, deepest first.
+/// Removes folders without entries, the deepest first.
 fn prune_empty(tree: &mut Tree, dir: &str) {
     let mut folders: Vec<String> = tree
         .below(dir)
@@ -212,10 +213,10 @@ fn prune_empty(tree: &mut Tree, dir: &str) {
     }
 }
 
-/// Says in os-release which image this is (os-release(5): IMAGE_ID, IMAGE_VERSION, BUILD_ID).
+/// Writes into os-release which image this is (os-release(5): IMAGE_ID, IMAGE_VERSION, BUILD_ID).
 ///
 /// # Errors
-/// When the file is there but is not text.
+/// The file exists but is not text.
 pub fn name_image(
     tree: &mut Tree,
     settings: &BundleSettings,

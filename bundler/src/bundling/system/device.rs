@@ -1,6 +1,7 @@
-//! What Daruma puts into the root filesystem: the agent, its settings, its units, the trusted keys.
+//! Adds to the root filesystem what belongs to Daruma: the agent, its settings, its units, the
+//! trusted keys.
 //!
-//! Building the agent is left to `make build`. The units and settings lie in `agent/dist`.
+//! `make build` builds the agent. The units and settings lie in `agent/dist`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +10,12 @@ use anyhow::{Context, Result, bail};
 use crate::bundling::system::trusted::Trusted;
 use crate::bundling::tree::{Kind, Tree};
 
-/// The root document that the device starts from.
+/// The root document that the device starts with.
 const ROOT: &str = "etc/daruma/root.json";
-/// Files of the agent: path, content. One that the recipe's overlay has already put there stays.
+/// Files of the agent: path, content. A file that the recipe's overlay has put there stays.
 const FILES: &[(&str, &str)] =
     &[("etc/daruma/daruma.toml", include_str!("../../../../agent/dist/daruma.toml"))];
-/// The same for systems with systemd.
+/// More files, for systems with systemd.
 const SYSTEMD_FILES: &[(&str, &str)] = &[
     (
         "usr/lib/systemd/system/daruma.service",
@@ -37,8 +38,8 @@ const SYSTEMD_FILES: &[(&str, &str)] = &[
         include_str!("../../../../agent/dist/system.conf.d/daruma.conf"),
     ),
 ];
-/// Links that enable the units, inside the image rather than in /etc, whose content is the
-/// device's.
+/// Links that enable the units. They lie in the image and not in /etc, whose content belongs to the
+/// device.
 const SYSTEMD_LINKS: &[(&str, &str)] = &[
     ("usr/lib/systemd/system/multi-user.target.wants/daruma.service", "../daruma.service"),
     (
@@ -47,26 +48,26 @@ const SYSTEMD_LINKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The programs of the device.
+/// The programs that run on the device.
 #[derive(Debug)]
 pub struct DevicePrograms {
-    /// `daruma`, for the root filesystem.
+    /// `daruma` for the root filesystem.
     pub agent: Vec<u8>,
-    /// `daruma-init`, static, for the initramfs.
+    /// `daruma-init` for the initramfs, a static program.
     pub init: Vec<u8>,
-    /// `daruma`, static, for the recovery archive.
+    /// `daruma` for the recovery archive, a static program.
     pub recovery_agent: Vec<u8>,
 }
 
-/// Their files, in the order of the fields.
+/// The names of the programs' files, in the order of the fields.
 const PROGRAMS: [&str; 3] = ["daruma", "daruma-init", "daruma-static"];
 
 impl DevicePrograms {
-    /// Reads them from `dir`, or else from where they lie beside this program: its own folder, or
-    /// `../lib/daruma` of an installation.
+    /// Reads the programs from `dir`. Without `dir`, reads them from this program's own folder, or
+    /// from `../lib/daruma` of an installation.
     ///
     /// # Errors
-    /// Says where was looked and how to build them.
+    /// The programs are missing; the message says where this function looked and how to build them.
     pub fn find(dir: Option<&Path>) -> Result<Self> {
         let dirs: Vec<PathBuf> = match dir {
             Some(dir) => vec![dir.to_owned()],
@@ -101,7 +102,7 @@ impl DevicePrograms {
 /// Adds the agent, its files and the keys that the device will trust.
 ///
 /// # Errors
-/// A key that cannot be written as PEM.
+/// A key cannot be written as PEM.
 pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
     tree.put("usr/bin/daruma", 0o755, agent);
     let mut put = |files: &[(&str, &str)]| {
@@ -119,7 +120,7 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
             key.to_pem()?.into_bytes(),
         );
     }
-    // A device must not ask for less than whoever made the keyring.
+    // A device must ask for as many signatures as the maker of the keyring does.
     if trusted.keyring.threshold() > 1 {
         let threshold = format!("{}\n", trusted.keyring.threshold());
         tree.put("etc/daruma/keyring/threshold", 0o644, threshold.into_bytes());
@@ -129,9 +130,9 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
     }
     tree.ensure_dir("etc/daruma/health.d");
     if tree.get("usr/lib/systemd/systemd").is_some() {
-        // It would mount the ESP on /boot, whose GRUB environment is written sector by sector
-        // beside the file system (docs/boot-protocol.md); the partitions' no-auto flag does not
-        // keep it from that.
+        // systemd's generator would mount the ESP on /boot. The GRUB environment in the ESP is
+        // written sector by sector beside the file system (docs/boot-protocol.md). The partitions'
+        // no-auto flag does not stop the generator.
         tree.remove("usr/lib/systemd/system-generators/systemd-gpt-auto-generator");
         for (path, text) in SYSTEMD_FILES {
             if tree.get(path).is_none() {
@@ -145,8 +146,8 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
     Ok(())
 }
 
-/// The agent's configuration and keys as recovery gets them: those of the image, without what has
-/// been changed on the device since.
+/// Returns the configuration and keys that the agent gets in recovery. They are those of the image,
+/// without later changes on the device.
 ///
 /// # Errors
 /// A file of the tree cannot be read.

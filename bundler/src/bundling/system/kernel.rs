@@ -1,11 +1,11 @@
-//! The kernel: taken out of the tree for the boot image, its modules reduced to what the recipe
-//! wants and unpacked.
+//! Takes the kernel out of the tree for the boot image. Keeps the modules that the recipe wants,
+//! and unpacks them.
 //!
-//! Which modules the initramfs needs is left to the crate `initramfs`.
+//! The crate `initramfs` knows which modules the initramfs needs.
 //!
-//! Debian packs each module as `.ko.xz`. SquashFS would then keep them as they are, badly for
-//! updates: one changed byte changes the whole file. Unpacked, SquashFS compresses them in blocks,
-//! at about the same size (76.1 against 75.2 MB for a router).
+//! Debian packs each module as `.ko.xz`. SquashFS would keep such a file as it is, and one changed
+//! byte would change the whole file in an update. SquashFS compresses an unpacked module in blocks.
+//! The size is about the same (76.1 against 75.2 MB for a router).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ use crate::host::tool;
 use crate::recipe::{self, Pattern};
 
 const MODULES: &str = "usr/lib/modules";
-/// Files beside the modules that depmod reads; the rest it writes.
+/// Files beside the modules that depmod reads. depmod writes the other files.
 const DEPMOD_INPUT: [&str; 3] = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];
 
 /// The kernel of an image.
@@ -34,19 +34,19 @@ pub struct KernelImage {
     pub version: String,
     /// The bootable file.
     pub vmlinuz: Vec<u8>,
-    /// What goes into the initramfs.
+    /// The modules of the initramfs.
     pub initramfs_modules: Vec<initramfs::Module>,
-    /// What recovery needs besides.
+    /// The modules that recovery needs in addition.
     pub recovery_modules: Vec<initramfs::Module>,
-    /// How many modules the image has, and how many Debian's package has.
+    /// The number of modules in the image, and in Debian's package.
     pub modules: (usize, usize),
 }
 
 /// Takes the kernel out of /boot and replaces its modules in the tree.
 ///
 /// # Errors
-/// No kernel or more than one, a pattern of the recipe that matches no module, a module that cannot
-/// be unpacked, depmod missing (package kmod) or failing.
+/// There is no kernel or more than one. A pattern of the recipe matches no module. A module cannot
+/// be unpacked. depmod is missing (package kmod) or fails.
 pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<KernelImage> {
     let version = find(tree)?;
     let vmlinuz = tree.read(&format!("boot/vmlinuz-{version}"))?;
@@ -56,7 +56,7 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
     let builtin: BTreeSet<String> = builtin_text.lines().map(name_of_path).collect();
 
     let mut wanted = chosen(settings, &available, &builtin, &version)?;
-    // Before depmod has run, the index knows which modules there are, but not what they need.
+    // Before depmod has run, the index knows which modules exist, but not what they need.
     let names: String = available.values().map(|path| format!("{path}:\n")).collect();
     let early = initramfs::wanted::recovery_for(&ModuleTree::parse(&names, "", &builtin_text, ""));
     wanted.extend(early.into_iter().map(normal));
@@ -108,7 +108,7 @@ fn find(tree: &Tree) -> Result<String> {
     }
 }
 
-/// Name of each module → its path below the version's folder.
+/// Returns the name of each module → its path below the version's folder.
 fn available(tree: &Tree, base: &str) -> BTreeMap<String, String> {
     let is_module = |path: &str| [".ko", ".ko.xz"].iter().any(|end| path.ends_with(end));
     tree.below(base)
@@ -118,7 +118,7 @@ fn available(tree: &Tree, base: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The modules that the recipe's patterns name.
+/// Returns the modules that the recipe's patterns name.
 fn chosen(
     settings: &recipe::Kernel,
     available: &BTreeMap<String, String>,
@@ -160,13 +160,13 @@ fn chosen(
     Ok(wanted)
 }
 
-/// The chosen modules and all that they need, unpacked: in one unnamed file for the tree, and as
-/// files for depmod, which wants a folder.
+/// The chosen modules, and all modules that these need, unpacked. One unnamed file holds them for
+/// the tree. A folder of files holds them for depmod.
 struct Unpacked {
     /// Name → path below the version's folder without `.xz`, content.
     modules: BTreeMap<String, (String, Content)>,
     dir: tempfile::TempDir,
-    /// Files that depmod wrote.
+    /// The folder of the modules' files, in which depmod also writes its files.
     folder: std::path::PathBuf,
 }
 
@@ -182,7 +182,7 @@ impl Unpacked {
             .prefix("daruma-modules-")
             .tempdir()
             .context("making a temporary folder")?;
-        // kmod looks in /lib/modules or /usr/lib/modules, depending on how Debian built it.
+        // kmod looks in /lib/modules or in /usr/lib/modules: that depends on how Debian built it.
         let folder = dir.path().join(MODULES).join(version);
         fs::create_dir_all(&folder)?;
         std::os::unix::fs::symlink("usr/lib", dir.path().join("lib"))?;
@@ -219,7 +219,7 @@ impl Unpacked {
         Ok(this)
     }
 
-    /// Writes the indexes and reads them.
+    /// Makes depmod write the indexes, and reads them.
     fn depmod(&self, tree: &Tree, base: &str, version: &str) -> Result<ModuleTree> {
         for name in DEPMOD_INPUT {
             if let Ok(bytes) = tree.read(&format!("{base}/{name}")) {
@@ -237,7 +237,7 @@ impl Unpacked {
     }
 
     fn replace(self, tree: &mut Tree, base: &str, epoch: u32) -> Result<()> {
-        // A leftover /usr/lib/modules/VERSION/build is a link into headers that are not there.
+        // A leftover /usr/lib/modules/VERSION/build is a link to headers that are not there.
         tree.remove(base);
         tree.ensure_dir(base);
         for (path, content) in self.modules.into_values() {

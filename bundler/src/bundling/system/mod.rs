@@ -1,6 +1,6 @@
-//! What turns a freshly installed Debian into the system of a device.
+//! Turns a freshly installed Debian into the system of a device.
 //!
-//! Installing it is left to `rootfs`, and packing it to `squash`.
+//! `rootfs` installs Debian, and `squash` packs the system.
 //! Read `clean`, `kernel` with `modinfo`, `device` with `trusted`.
 
 pub mod clean;

@@ -1,18 +1,19 @@
-//! What a kernel module says of itself, in the section `.modinfo` of its ELF file.
+//! Reads what a kernel module says about itself in the section `.modinfo` of its ELF file.
 //!
-//! `kernel` decides what follows from it. A module must be unpacked before.
+//! `kernel` decides what follows from it. The caller unpacks the module first.
 
-/// Modules that this one needs: `depends=`, and those that it would like: `softdep=`.
+/// The modules that this module needs (`depends=`) and that it would like (`softdep=`).
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ModInfo {
-    /// Names, with `_`.
+    /// Names of needed modules, with `_`.
     pub depends: Vec<String>,
-    /// Names, with `_`; they may be missing.
+    /// Names of modules that may be missing, with `_`.
     pub soft: Vec<String>,
 }
 
 impl ModInfo {
-    /// Reads an unpacked module. `None`: not a 64-bit little-endian ELF file with that section.
+    /// Reads an unpacked module. `None`: the file is not a 64-bit little-endian ELF file with that
+    /// section.
     #[must_use]
     pub fn parse(elf: &[u8]) -> Option<Self> {
         let mut info = Self::default();
@@ -31,14 +32,15 @@ impl ModInfo {
     }
 }
 
-/// `-` and `_` are the same in a module's name.
+/// Returns the name with `_` for `-`, because a module's name may have either.
 #[must_use]
 pub fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// ELF64's section header table (elf(5)): e_shoff at 0x28, e_shentsize, e_shnum, e_shstrndx from
-/// 0x3a; in each header sh_name at 0, sh_offset at 0x18, sh_size at 0x20.
+/// Finds a section in ELF64's section header table (elf(5)). The file header has e_shoff at 0x28,
+/// and e_shentsize, e_shnum and e_shstrndx from 0x3a. Each section header has sh_name at 0,
+/// sh_offset at 0x18 and sh_size at 0x20.
 fn section<'a>(elf: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     if elf.get(..6)? != b"\x7fELF\x02\x01" {
         return None;

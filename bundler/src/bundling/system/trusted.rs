@@ -1,7 +1,7 @@
-//! What a device is made to trust: a folder of public keys, or a root document in it.
+//! Reads what a device will trust: a folder of public keys, or a root document in that folder.
 //!
-//! `device` puts them into the image. If there is a root document, its release keys count and the
-//! folder's do not.
+//! `device` puts the keys into the image. If there is a root document, its release keys count and
+//! the keys of the folder do not.
 
 use std::path::Path;
 
@@ -9,21 +9,21 @@ use anyhow::{Context, Result};
 use bundle::Keyring;
 use bundle::channel::Root;
 
-/// The newest root document, in a repository and in a folder of keys.
+/// The file name of the newest root document, in a repository and in a folder of keys.
 pub const ROOT: &str = "root.json";
 
-/// Keys that may sign bundles, and where they come from.
+/// The keys that may sign bundles, and their source.
 #[derive(Debug)]
 pub struct Trusted {
     /// The keys.
     pub keyring: Keyring,
-    /// The file of the root document whose release role they are.
+    /// The file of the root document, if the keys are those of its release role.
     pub root: Option<Vec<u8>>,
 }
 
 impl Trusted {
-    /// Reads a keyring folder. If there is a `root.json` in it, the keys of its release role count
-    /// and those in the folder do not, as on a device.
+    /// Reads a folder of keys. If it holds a `root.json`, the keys of its release role count and
+    /// the other keys in the folder do not. A device does the same.
     ///
     /// # Errors
     /// A file cannot be read or is invalid.

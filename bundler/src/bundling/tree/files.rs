@@ -1,9 +1,9 @@
-//! A root filesystem in memory: metadata here, contents as places in the tar they came from.
+//! A root filesystem in memory. It has the metadata, and the places of the contents in their tar.
 //!
-//! Where a tree comes from is left to `tar`, and where it goes to `squash`.
+//! `tar` makes a tree, and `squash` packs it.
 //!
-//! Paths are relative and without `./`: `usr/bin/daruma`; the root is the empty path. Two names of
-//! one inode are a hard link.
+//! Paths are relative and without `./`, for instance `usr/bin/daruma`. The root is the empty path.
+//! Two names of one inode are a hard link.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// Bytes of an open file, most often the tar.
+    /// Bytes of an open file, which is most often the tar.
     Span {
         /// The open file.
         file: Arc<File>,
@@ -26,12 +26,12 @@ pub enum Content {
         /// Its length in bytes.
         len: u64,
     },
-    /// Bytes made here.
+    /// Bytes in memory.
     Bytes(Arc<[u8]>),
 }
 
 impl Content {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a size, not a collection")]
     pub fn len(&self) -> u64 {
@@ -41,24 +41,25 @@ impl Content {
         }
     }
 
-    /// All of it, in memory.
+    /// Reads the whole content into memory.
     ///
     /// # Errors
-    /// When the tar cannot be read.
+    /// The tar cannot be read.
     pub fn read(&self) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.reader().read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// A reader from the start.
+    /// Returns a reader that begins at the start.
     #[must_use]
     pub fn reader(&self) -> ContentReader {
         ContentReader { content: self.clone(), at: 0 }
     }
 }
 
-/// Reads a [`Content`]; many can read one tar, because none moves the file's position.
+/// Reads a [`Content`]. Many readers can share one tar, because no reader moves the file's
+/// position.
 #[derive(Clone, Debug)]
 pub struct ContentReader {
     content: Content,
@@ -90,12 +91,12 @@ impl Read for ContentReader {
     }
 }
 
-/// What an inode is.
+/// The kind of an inode.
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// A regular file.
     File(Content),
-    /// A folder; its entries are the paths below it.
+    /// A folder. Its entries are the paths below it.
     Dir,
     /// A symbolic link to this text.
     Symlink(String),
@@ -107,10 +108,10 @@ pub enum Kind {
     Fifo,
 }
 
-/// One file with all that is kept of it.
+/// One file with all its metadata.
 #[derive(Clone, Debug)]
 pub struct Inode {
-    /// What it is.
+    /// The kind of the file, with its content.
     pub kind: Kind,
     /// Permissions: the lower 12 bits.
     pub mode: u16,
@@ -125,59 +126,59 @@ pub struct Inode {
 }
 
 impl Inode {
-    /// Of root's, without extended attributes.
+    /// Returns an inode that root owns, without extended attributes.
     #[must_use]
     pub fn new(kind: Kind, mode: u16, mtime: u32) -> Self {
         Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: BTreeMap::new() }
     }
 }
 
-/// Number of an inode in its [`Tree`].
+/// The number of an inode in its [`Tree`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InodeId(usize);
 
-/// Names and inodes.
+/// The names and inodes of a root filesystem.
 #[derive(Clone, Debug)]
 pub struct Tree {
     names: BTreeMap<String, InodeId>,
     inodes: Vec<Inode>,
-    /// Time of what is added here.
+    /// The time of files that are added to the tree.
     mtime: u32,
 }
 
 impl Tree {
-    /// An empty root folder; `mtime` (seconds since 1970) is the time of everything added by
-    /// [`Tree::put`] and its like.
+    /// Returns an empty root folder. [`Tree::put`] and its like give the time `mtime` (seconds
+    /// since 1970) to what they add.
     #[must_use]
     pub fn new(mtime: u32) -> Self {
         let root = Inode::new(Kind::Dir, 0o755, mtime);
         Self { names: BTreeMap::from([(String::new(), InodeId(0))]), inodes: vec![root], mtime }
     }
 
-    /// The inode of a name.
+    /// Returns the inode of a name.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Inode> {
         self.names.get(path).map(|id| &self.inodes[id.0])
     }
 
-    /// The number of the inode of a name; the same for two hard links.
+    /// Returns the number of a name's inode. Two hard links have the same number.
     #[must_use]
     pub fn id(&self, path: &str) -> Option<InodeId> {
         self.names.get(path).copied()
     }
 
-    /// The inode of a number.
+    /// Returns the inode of a number.
     #[must_use]
     pub fn inode(&self, id: InodeId) -> &Inode {
         &self.inodes[id.0]
     }
 
-    /// All names with their inodes, sorted by path, the root first.
+    /// Returns all names with their inodes, sorted by path. The root comes first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, InodeId)> {
         self.names.iter().map(|(path, id)| (path.as_str(), *id))
     }
 
-    /// Names below a folder, not the folder itself.
+    /// Returns the names below a folder, without the folder itself.
     pub fn below(&self, dir: &str) -> impl Iterator<Item = &str> {
         let start = if dir.is_empty() { "\0".to_owned() } else { format!("{dir}/") };
         let prefix = if dir.is_empty() { String::new() } else { start.clone() };
@@ -185,7 +186,7 @@ impl Tree {
         range.map(|(path, _)| path.as_str()).take_while(move |path| path.starts_with(&prefix))
     }
 
-    /// Adds a name; missing folders above it are made. A name that is there is replaced.
+    /// Adds a name, and the missing folders above it. An existing name is replaced.
     pub fn insert(&mut self, path: &str, inode: Inode) {
         self.ensure_parent(path);
         let id = InodeId(self.inodes.len());
@@ -196,7 +197,7 @@ impl Tree {
     /// Adds a second name of a file.
     ///
     /// # Errors
-    /// When the first name is not there.
+    /// The first name does not exist.
     pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
         let id = self
             .id(target)
@@ -206,13 +207,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Changes the metadata of a name.
+    /// Returns the inode of a name, to change its metadata.
     pub fn get_mut(&mut self, path: &str) -> Option<&mut Inode> {
         let id = self.id(path)?;
         Some(&mut self.inodes[id.0])
     }
 
-    /// Adds a file of root's.
+    /// Adds a file that root owns.
     pub fn put(&mut self, path: &str, mode: u16, bytes: impl Into<Arc<[u8]>>) {
         self.insert(path, Inode::new(Kind::File(Content::Bytes(bytes.into())), mode, self.mtime));
     }
@@ -222,7 +223,7 @@ impl Tree {
         self.insert(path, Inode::new(Kind::Symlink(target.to_owned()), 0o777, self.mtime));
     }
 
-    /// Adds a folder, unless something of this name is there.
+    /// Adds a folder, unless the name exists.
     pub fn ensure_dir(&mut self, path: &str) {
         if self.get(path).is_none() {
             self.insert(path, Inode::new(Kind::Dir, 0o755, self.mtime));
@@ -246,7 +247,8 @@ impl Tree {
         }
     }
 
-    /// Removes what is below a folder for which `drop` says so; a folder takes its content along.
+    /// Removes each path below a folder for which `drop` returns true. A removed folder takes its
+    /// content with it.
     pub fn remove_below(&mut self, dir: &str, drop: impl Fn(&str) -> bool) {
         let names: Vec<String> =
             self.below(dir).filter(|path| drop(path)).map(str::to_owned).collect();
@@ -255,10 +257,10 @@ impl Tree {
         }
     }
 
-    /// Gives a file or folder, with all below it, another name.
+    /// Renames a file, or a folder with everything below it.
     ///
     /// # Errors
-    /// When it is not there.
+    /// The name `from` does not exist.
     pub fn rename(&mut self, from: &str, to: &str) -> Result<()> {
         if self.get(from).is_none() {
             bail!("{from} is not in the root filesystem");
@@ -274,10 +276,10 @@ impl Tree {
         Ok(())
     }
 
-    /// The bytes of a regular file.
+    /// Returns the bytes of a regular file.
     ///
     /// # Errors
-    /// When it is missing, not a regular file, or cannot be read.
+    /// The file is missing, is not a regular file, or cannot be read.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         match self.get(path).map(|inode| &inode.kind) {
             Some(Kind::File(content)) => {

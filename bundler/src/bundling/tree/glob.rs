@@ -1,13 +1,13 @@
-//! The patterns of recipes.
+//! Matches paths with the patterns of recipes.
 //!
-//! Recipes say what they are for. `*` is anything within a folder, `**` anything at all, `?` one
-//! character. A trailing `/` means everything below.
+//! The recipes decide what a pattern is for. `*` is anything within a folder, `**` is anything at
+//! all, and `?` is one character. A trailing `/` means everything below.
 
-/// Whether a pattern matches a whole path.
+/// Returns true if the pattern matches the whole path.
 #[must_use]
 pub fn matches(pattern: &str, path: &str) -> bool {
     if let Some(dir) = pattern.strip_suffix('/') {
-        // Below a folder: the folder's own name may hold wildcards, too.
+        // The pattern means everything below a folder, whose own name may also hold wildcards.
         return path
             .match_indices('/')
             .any(|(at, _)| at > 0 && glob(dir.as_bytes(), &path.as_bytes()[..at]));

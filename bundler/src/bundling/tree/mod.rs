@@ -1,6 +1,6 @@
 //! A root filesystem in memory.
 //!
-//! What belongs into an image is left to `system`.
+//! `system` decides what belongs into an image.
 //! Read `files`, `tar`, `glob`.
 
 mod files;

@@ -1,6 +1,6 @@
 //! Reads a [`Tree`] from a tar.
 //!
-//! What is left out of the image is left to `clean`. POSIX (pax) and GNU headers are read, with
+//! `clean` removes what an image does not need. This file reads POSIX (pax) and GNU headers with
 //! long names, hard links and extended attributes.
 
 use std::collections::BTreeMap;
@@ -19,20 +19,21 @@ use crate::bundling::tree::files::{Content, Inode, Kind, Tree};
 const NAMESPACES: [&str; 3] = ["user.", "trusted.", "security."];
 const PAX_XATTR: &str = "SCHILY.xattr.";
 
-/// A tree, and what of the tar it cannot hold.
+/// A tree, and the parts of the tar that a tree cannot hold.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The files.
+    /// The files of the tar.
     pub tree: Tree,
-    /// `PATH: ATTRIBUTE` of extended attributes that SquashFS has no room for (POSIX ACLs).
+    /// `PATH: ATTRIBUTE` of extended attributes that SquashFS cannot store (POSIX ACLs).
     pub left_out: Vec<String>,
 }
 
-/// Reads the headers of an uncompressed tar; contents stay in the file. `mtime`: see [`Tree::new`].
+/// Reads the headers of an uncompressed tar. The contents stay in the file. `mtime`: see
+/// [`Tree::new`].
 ///
 /// # Errors
-/// What is not a tar; names that are not UTF-8, are too long for Linux or lead out of the tree;
-/// kinds of entries that a root filesystem does not have.
+/// The file is not a tar. A name is not UTF-8, is too long for Linux or leads out of the tree. An
+/// entry is of a kind that a root filesystem does not have.
 pub fn load(path: &Path, mtime: u32) -> Result<Loaded> {
     let file = Arc::new(
         File::open(path)
@@ -57,8 +58,8 @@ fn add<R: Read>(loaded: &mut Loaded, file: &Arc<File>, mut entry: tar::Entry<'_,
     let kind = header.entry_type();
     let (mode, mtime) = (header.mode()? & 0o7777, header.mtime()?);
     let (uid, gid) = (header.uid()?, header.gid()?);
-    // GNU tar leaves these fields empty in what is no device, and the crate takes that for a
-    // mistake.
+    // GNU tar leaves these fields empty in an entry that is no device, and the crate reports that
+    // as an error.
     let device = match kind {
         EntryType::Char | EntryType::Block => (header.device_major()?, header.device_minor()?),
         _ => (None, None),
@@ -120,10 +121,10 @@ fn narrow(what: &str, value: u64) -> Result<u32> {
         .with_context(|| format!("{what} {value} does not fit into SquashFS's 32 bits"))
 }
 
-/// `./usr/bin/` → `usr/bin`.
+/// Turns `./usr/bin/` into `usr/bin`.
 fn normal(path: &[u8]) -> Result<String> {
     let text = std::str::from_utf8(path);
-    // libsquashfs takes bytes, the crate around it wants UTF-8; Debian's archive has nothing else.
+    // libsquashfs takes bytes, but its crate wants UTF-8. Debian's archive has only UTF-8 names.
     let text =
         text.with_context(|| format!("the name {:?} is not UTF-8", String::from_utf8_lossy(path)))?;
     let parts: Vec<&str> =
@@ -134,8 +135,8 @@ fn normal(path: &[u8]) -> Result<String> {
     Ok(parts.join("/"))
 }
 
-/// Refuses a path with a name that SquashFS can store and Linux does not read: the root filesystem
-/// would be packed, and the folder could not be listed on the device.
+/// Refuses a path with a name that SquashFS can store but Linux cannot read. The root filesystem
+/// would be packed, and the device could not list the folder.
 fn must_be_readable(path: &str) -> Result<()> {
     match path.split('/').map(str::len).find(|len| *len > NAME_MAX) {
         Some(len) => bail!(
@@ -146,7 +147,7 @@ fn must_be_readable(path: &str) -> Result<()> {
     }
 }
 
-/// What the extended header overrides. (The crate applies path, link name and size itself.)
+/// The values of the extended header. The crate itself applies path, link name and size.
 #[derive(Default)]
 struct Pax {
     xattrs: Vec<(String, Vec<u8>)>,
@@ -171,7 +172,7 @@ impl Pax {
                 "mtime" => &mut pax.mtime,
                 _ => continue,
             };
-            // Times may have a fraction, which SquashFS does not keep.
+            // A time may have a fraction, which SquashFS does not keep.
             let text = record.value()?.split('.').next().unwrap_or_default();
             *place = Some(text.parse().with_context(|| format!("{key}={text} in a pax header"))?);
         }

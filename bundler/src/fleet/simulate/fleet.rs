@@ -1,4 +1,4 @@
-//! The fleet, one event after another.
+//! Runs the fleet, one event after another.
 //!
 //! A device decides for itself, and `server` answers it. Time is virtual: it jumps to the next
 //! event.
@@ -18,27 +18,28 @@ use crate::fleet::simulate::run::{Run, Sample, Stop};
 use crate::fleet::simulate::scenario::Scenario;
 use crate::fleet::simulate::server::Server;
 
-/// What is kept in `Run::reached`.
+/// The shares of devices whose times are kept in `Run::reached`.
 const MILESTONES: [f64; 3] = [0.5, 0.9, 0.99];
 
-/// Everything that moves.
+/// The whole state of a simulation.
 struct Fleet<'a> {
     scenario: &'a Scenario,
     server: Server,
     devices: Vec<Device>,
-    /// When something next happens to which device. One entry for each device.
+    /// The time of each device's next event. Each device has one entry.
     events: BinaryHeap<Reverse<(u64, u32)>>,
-    /// What can be run: at first what the fleet runs, then each newer release.
+    /// The versions that a device can run: first the fleet's old version, then each newer release.
     versions: Vec<(Version, Option<Sha256>)>,
     target: Sha256,
     floor: Version,
     run: Run,
-    /// Devices by what they run; then those that are under way, and those that fell back.
+    /// Numbers of devices by the version that they run. Behind these are the number of devices
+    /// under way, and the number that fell back.
     counts: Vec<u32>,
 }
 
 impl Scenario {
-    /// Simulates it.
+    /// Simulates the scenario.
     ///
     /// # Errors
     /// The channel is invalid.
@@ -90,7 +91,7 @@ impl Fleet<'_> {
         let watch_s = u64::from(self.scenario.watch_minutes.max(1)) * 60;
         let (mut sample, mut watch) = (0, watch_s);
         while let Some(&Reverse((now, number))) = self.events.peek() {
-            // What is due before it.
+            // The samples before this event come first.
             let due = now.min(end);
             while watch <= due && self.run.stop.is_none() {
                 sample = self.sample_until(sample, watch);
@@ -110,7 +111,7 @@ impl Fleet<'_> {
         Ok(())
     }
 
-    /// Takes the samples that are due, and says when the next one is.
+    /// Takes the samples that are due. Returns the time of the next one.
     fn sample_until(&mut self, mut sample: u64, due: u64) -> u64 {
         while sample <= due {
             let (share, results) = (self.let_in(sample), self.server.tally.results(self.target));
@@ -125,7 +126,7 @@ impl Fleet<'_> {
         sample
     }
 
-    /// The share of devices that may take the release.
+    /// Returns the share of devices that may take the release.
     fn let_in(&self, now: u64) -> Share {
         let offer = &self.scenario.offer;
         match self.server.channel.release(&offer.compatible, &offer.to) {
@@ -189,7 +190,7 @@ impl Fleet<'_> {
         }
     }
 
-    /// One poll; says when the next thing happens to the device.
+    /// Does one poll. Returns the time of the device's next event.
     fn poll(&mut self, now: u64, number: u32) -> u64 {
         let scenario = self.scenario;
         let device = &mut self.devices[number as usize];
@@ -218,7 +219,7 @@ impl Fleet<'_> {
             Verdict::Install(release, deltas) => {
                 let is_it =
                     |(version, _): &(Version, _)| version.cmp_precedence(&release.version).is_eq();
-                // decide() takes only newer ones, and all of those are in the list.
+                // decide() takes only newer releases, and the list has all of them.
                 let to = self.versions.iter().position(is_it).unwrap_or_default();
                 let traffic = &mut self.server.traffic;
                 let bytes = match deltas.first() {
@@ -255,7 +256,7 @@ impl Fleet<'_> {
     }
 }
 
-/// As systemd makes them: 32 digits.
+/// Returns an id of 32 digits, as systemd makes it.
 fn id(seed: u64, number: u32) -> String {
     let mut random = Random::new(!seed, u64::from(number));
     format!("{:016x}{:016x}", random.draw(), random.draw())

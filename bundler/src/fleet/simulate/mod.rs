@@ -1,7 +1,8 @@
-//! A fleet of simulated devices that polls one channel while a release is rolled out.
+//! Simulates a fleet of devices that polls one channel during a roll-out.
 //!
-//! What a device does is left to [`bundle::channel::decide`], and when the roll-out is stopped to
-//! [`crate::fleet::watch`], as on real devices. Time is virtual, and one seed gives one result.
+//! [`bundle::channel::decide`] decides what a device does, and [`crate::fleet::watch`] decides when
+//! the roll-out is stopped. Real devices use the same code. Time is virtual, and one seed gives one
+//! result.
 //! Read `scenario`, `fleet`, `device`, `server`, `window`, then `run`, `table`, `svg`.
 
 mod device;

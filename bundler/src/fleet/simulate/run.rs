@@ -1,4 +1,4 @@
-//! What a simulation has shown.
+//! The result of a simulation.
 //!
 //! `table` and `svg` show it to people. Everything in it follows from the scenario and the seed.
 
@@ -14,12 +14,12 @@ const HOUR: u64 = 3600;
 /// Most lines of the table.
 const ROWS: u64 = 15;
 
-/// What a simulation has shown.
+/// The result of a simulation.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Run {
-    /// What could be run: at first what the fleet ran, last what was rolled out.
+    /// The versions that a device could run: first the fleet's old version, last the new release.
     pub versions: Vec<Version>,
-    /// Seconds that were simulated.
+    /// Simulated time in seconds.
     pub end_s: u64,
     /// Seconds between two lines of the table.
     pub row_s: u64,
@@ -27,21 +27,21 @@ pub struct Run {
     pub sample_s: u64,
     /// The fleet over time.
     pub samples: Vec<Sample>,
-    /// What the server did.
+    /// The traffic of the server.
     pub traffic: Traffic,
-    /// What of it were downloads, over time.
+    /// The bytes of downloads in that traffic, over time.
     pub downloads: Downloads,
     /// The stop, if there was one.
     pub stop: Option<Stop>,
     /// When 50, 90 and 99 % of the devices ran the release, in seconds.
     pub reached: [Option<u64>; 3],
-    /// How many devices have started the release.
+    /// Number of devices that started the release.
     pub tried: u64,
-    /// On how many of them it failed.
+    /// Number of those devices on which the release failed.
     pub failed: u64,
-    /// What the server's log says of that.
+    /// The results of the release in the server's log.
     pub results: Results,
-    /// How many polls ended with a channel that the device refused.
+    /// Number of polls that ended with a channel that the device refused.
     pub refused: u64,
 }
 
@@ -50,12 +50,12 @@ pub struct Run {
 pub struct Sample {
     /// Seconds from the start.
     pub at_s: u64,
-    /// Devices by what they run; then those that are under way to another version, and those that
-    /// fell back.
+    /// Numbers of devices by the version that they run. Behind these are the number of devices
+    /// under way to another version, and the number that fell back.
     pub counts: Vec<u32>,
-    /// The share that may take the release.
+    /// The share of devices that may take the release.
     pub share: Share,
-    /// What the server's log says.
+    /// The results in the server's log.
     pub results: Results,
 }
 
@@ -64,7 +64,7 @@ pub struct Sample {
 pub struct Stop {
     /// Seconds from the start.
     pub at_s: u64,
-    /// Why, as the devices are told.
+    /// The reason that the devices are told.
     pub reason: String,
 }
 
@@ -76,7 +76,7 @@ pub struct Downloads {
 }
 
 impl Run {
-    /// So that the picture is finer than the table.
+    /// Samples for each line of the table. The picture is finer than the table.
     const SAMPLES_A_ROW: u64 = 12;
 
     pub(crate) fn new(scenario: &Scenario, versions: Vec<Version>) -> Self {
@@ -108,7 +108,7 @@ impl Run {
 }
 
 impl Downloads {
-    /// Adds a download, evenly from `from` to `to` (seconds). What comes after the end is not
+    /// Adds a download, spread evenly from `from` to `to` (seconds). Bytes after the end are not
     /// counted.
     pub(crate) fn spread(&mut self, from: u64, to: u64, bytes: u64) {
         let lasts = u128::from((to - from).max(1));
@@ -125,13 +125,13 @@ impl Downloads {
         }
     }
 
-    /// Bits a second in the busiest interval.
+    /// Returns the bits a second in the busiest interval.
     #[must_use]
     pub fn peak_bits(&self) -> u64 {
         self.bytes.iter().max().map_or(0, |bytes| bytes * 8 / self.every_s)
     }
 
-    /// Seconds between two samples.
+    /// Returns the seconds between two samples.
     #[must_use]
     pub fn every_s(&self) -> u64 {
         self.every_s

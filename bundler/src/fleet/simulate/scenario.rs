@@ -1,6 +1,6 @@
-//! What is simulated: the fleet, the release, and its faults.
+//! The input of a simulation: the fleet, the release, and its faults.
 //!
-//! The verbs read it from their arguments. A scenario with its seed gives one result.
+//! The verbs make it from their arguments. A scenario with its seed gives one result.
 
 use anyhow::{Context, Result, bail};
 use bundle::channel::{Channel, Delta, Later, Release, Rollout, Timestamp};
@@ -11,25 +11,25 @@ use crate::fleet::share::Share;
 use crate::fleet::simulate::window::Window;
 use crate::fleet::watch::StopRule;
 
-/// Most devices: a few dozen bytes each.
+/// Most devices. Each takes a few dozen bytes.
 pub const DEVICES_MAX: u32 = 10_000_000;
 /// Most days.
 pub const DAYS_MAX: u32 = 366;
-/// 2026-01-05T00:00:00Z: an invented channel needs a beginning, and the same one every time.
+/// 2026-01-05T00:00:00Z. An invented channel begins at this time in every run.
 const MONDAY: u64 = 1_767_571_200;
 /// In seconds.
 const DAY: u64 = 86_400;
 
-/// A fleet, a channel, and what happens to them.
+/// A fleet, a channel, and the faults of both.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// How many devices.
+    /// Number of devices.
     pub devices: u32,
-    /// How long.
+    /// Number of simulated days.
     pub days: u32,
     /// How often a device asks, in hours.
     pub poll_hours: u32,
-    /// Up to so many minutes more, at random.
+    /// Minutes that are added to that at random, at most.
     pub jitter_minutes: u32,
     /// When devices install and restart; `None`: always.
     pub window: Option<Window>,
@@ -37,30 +37,31 @@ pub struct Scenario {
     pub offline: Share,
     /// The share of devices on which the release fails.
     pub failing: Share,
-    /// What a device fetches of a bundle when there is no delta from what it runs: the rest it has.
+    /// The share of a bundle that a device fetches if there is no delta for its version. It has the
+    /// rest.
     pub fetched: Share,
     /// When the publisher withdraws the release; `None`: never.
     pub stop: Option<StopRule>,
     /// How often the publisher looks at the log, in minutes.
     pub watch_minutes: u32,
-    /// Where all chance comes from.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// The channel and the releases in it.
     pub offer: Offer,
 }
 
-/// A channel with the release that is rolled out, and the one that the fleet runs before.
+/// A channel with the release that is rolled out and the release that the fleet runs before.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// The channel, the release included.
+    /// The channel with all its releases.
     pub channel: Channel,
     /// The kind of device.
     pub compatible: Compatible,
-    /// What the fleet runs at first.
+    /// The version that the fleet runs at first.
     pub from: Version,
-    /// What is rolled out.
+    /// The version that is rolled out.
     pub to: Version,
-    /// When the simulation begins.
+    /// The time at which the simulation begins.
     pub start: Timestamp,
 }
 
@@ -69,7 +70,7 @@ impl Scenario {
         u64::from(self.poll_hours) * 3600
     }
 
-    /// Seconds until devices may install and restart.
+    /// Returns the seconds until devices may install and restart.
     pub(crate) fn to_window_s(&self, now: u64) -> u64 {
         self.window.map_or(0, |window| window.wait_s(self.offer.start.after(now).seconds()))
     }
@@ -80,11 +81,11 @@ impl Scenario {
 }
 
 impl Offer {
-    /// Takes the newest release for that kind of device (or for the only one that there is) out of
-    /// a published channel. The fleet runs `from`, or else the second newest.
+    /// Takes the newest release for that kind of device from a published channel. `None` means the
+    /// only kind that the channel has. The fleet runs `from`, or else the second newest release.
     ///
     /// # Errors
-    /// The channel has no such two releases.
+    /// The channel does not have two such releases.
     pub fn of(
         channel: Channel,
         compatible: Option<&Compatible>,
@@ -126,7 +127,7 @@ impl Offer {
         Ok(Self { channel, compatible, from, to, start })
     }
 
-    /// A channel that nobody has published: `to` after 1.0.0, rolled out evenly within `hours`.
+    /// Invents a channel in which `to` follows 1.0.0 and is rolled out evenly within `hours`.
     ///
     /// # Errors
     /// `to` is not above 1.0.0.

@@ -1,7 +1,7 @@
 //! The simulated web server with its access log, and the publisher behind it.
 //!
-//! `watch` reads the log. The documents are real: they are signed, and opened as a device opens
-//! them.
+//! `watch` reads the log. The documents are real: they are signed, and they are opened as a device
+//! opens them.
 
 use anyhow::Result;
 use bundle::channel::{Channel, Later, Report, Roles, Root, Timestamp};
@@ -11,39 +11,39 @@ use semver::Version;
 use crate::fleet::simulate::scenario::Offer;
 use crate::fleet::watch::{Finding, StopRule, Tally, findings};
 
-/// The head of an answer, in bytes: nginx' 304 has about 180, and its 200 about 250. TLS is not
-/// counted.
+/// Size of the head of an answer, in bytes. nginx' 304 has about 180, and its 200 about 250. TLS is
+/// not counted.
 const HEAD: u64 = 250;
-/// How long a channel lives, in seconds.
+/// Time until a channel expires, in seconds.
 const LIFE_S: u64 = 90 * 86_400;
 
-/// What the server has done.
+/// The traffic of the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Traffic {
-    /// Polls that were answered "unchanged" (304).
+    /// Number of polls that were answered "unchanged" (304).
     pub unchanged: u64,
-    /// Polls that were answered with the channel (200).
+    /// Number of polls that were answered with the channel (200).
     pub channels: u64,
-    /// Bytes of the answers to both.
+    /// Bytes of the answers to both kinds of poll.
     pub poll_bytes: u64,
-    /// Requests for a newer root document, of which there is none (404).
+    /// Number of requests for a newer root document. There is none (404).
     pub roots: u64,
-    /// Downloads of a release by delta.
+    /// Number of downloads of a release by delta.
     pub deltas: u64,
-    /// Downloads of a release by its missing chunks.
+    /// Number of downloads of a release by its missing chunks.
     pub bundles: u64,
     /// Bytes of the downloads.
     pub download_bytes: u64,
 }
 
-/// Server and publisher.
+/// The server and the publisher.
 #[derive(Debug)]
 pub(crate) struct Server {
     key: SecretKey,
     pub(crate) root: Root,
-    /// As the devices open it.
+    /// The channel, opened as the devices open it.
     pub(crate) channel: Channel,
-    /// Of the channel's file.
+    /// Size of the channel's file.
     bytes: u64,
     start: Timestamp,
     pub(crate) tally: Tally,
@@ -52,7 +52,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(offer: &Offer) -> Result<Self> {
-        // Nobody is to be convinced by it.
+        // The key need not be secret, because the documents stay in this program.
         let key = SecretKey::from_seed([0; 32]);
         let ring = Keyring::new([key.public()], 1)?;
         let roles = Roles { root: ring.clone(), channel: ring.clone(), release: ring };
@@ -75,8 +75,9 @@ impl Server {
         Ok(server)
     }
 
-    /// Answers a device that has the channel of that serial; true: it has changed. What the device
-    /// tells goes through a line of the log, as nginx and Apache write it.
+    /// Answers a device that has the channel of that serial. Returns true if the channel has
+    /// changed. The device's report goes through a line of the log, in the form of nginx and
+    /// Apache.
     pub(crate) fn poll(&mut self, now: u64, serial: u64, report: Option<Report>) -> bool {
         let is_changed = serial != self.channel.serial;
         self.traffic.poll_bytes += HEAD;
@@ -86,7 +87,7 @@ impl Server {
         } else {
             self.traffic.unchanged += 1;
         }
-        // The lines without a report would be skipped.
+        // `watch` would skip lines without a report, so they are not made.
         if let Some(report) = report {
             let (name, time) = (&self.channel.name, self.start.after(now));
             let (status, length) = if is_changed { (200, self.bytes) } else { (304, 0) };
@@ -99,7 +100,7 @@ impl Server {
         is_changed
     }
 
-    /// What the publisher's `watch` does: returns why the release is withdrawn now, if it is.
+    /// Does what the publisher's `watch` does. Returns the reason if the release is withdrawn now.
     pub(crate) fn watch(
         &mut self,
         now: u64,
@@ -125,7 +126,7 @@ impl Server {
         Ok(Some(reason))
     }
 
-    /// Every device would find the same: one opens it for all.
+    /// Signs the channel and opens it once for all devices, because each would find the same.
     fn sign(&mut self) -> Result<()> {
         let mut signed = self.channel.to_signed()?;
         signed.sign(&self.key)?;

@@ -1,7 +1,7 @@
-//! The result of a simulation as a picture.
+//! Draws the result of a simulation.
 //!
-//! `table` has the same as text. The picture shows who runs what, and what the publisher could know
-//! of the failures.
+//! `table` writes the same as text. The picture shows which versions the devices run, and what the
+//! publisher could know about the failures.
 
 use std::fmt::Write as _;
 
@@ -14,29 +14,29 @@ use crate::fleet::simulate::table::moment;
 use crate::fleet::watch::StopRule;
 
 const WIDTH: f64 = 960.0;
-/// Where both panels begin and end, from the left.
+/// Left and right edge of both panels.
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 930.0;
-/// The fleet's panel, from the top.
+/// Top and bottom of the fleet's panel.
 const FLEET: (f64, f64) = (76.0, 384.0);
-/// The failures' panel.
+/// Top and bottom of the failures' panel.
 const FAILURES: (f64, f64) = (440.0, 550.0);
 const FOOT: f64 = 40.0;
 
 const TARGET: &str = "#3a8f62";
 const UNDER_WAY: &str = "#f0c04a";
 const FELL_BACK: &str = "#c23b33";
-/// Versions before, the oldest first; the last for all others.
+/// Colours of the versions before, the oldest first. The last colour is for all others.
 const BEFORE: [&str; 4] = ["#b9c4d0", "#93a7bd", "#6f8aa8", "#557394"];
 const LINE: &str = "#20262c";
 
 impl Run {
-    /// As an SVG. One scenario gives one picture.
+    /// Returns the picture as SVG. One scenario gives one picture.
     #[must_use]
     pub fn to_svg(&self, scenario: &Scenario) -> String {
         let bottom = if scenario.stop.is_some() { FAILURES.1 } else { FLEET.1 };
         let height = bottom + FOOT;
-        // Writing to a String cannot fail.
+        // A write to a String cannot fail.
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
                 font-family=\"sans-serif\" font-size=\"13\" fill=\"{LINE}\">\n<rect \
@@ -67,7 +67,8 @@ impl Run {
         svg
     }
 
-    /// The upper panel: stacked areas, the release at the bottom, and the share that was let in.
+    /// Draws the upper panel: stacked areas with the release at the bottom, and the share that may
+    /// take the release.
     fn fleet(&self, svg: &mut String) {
         let count = self.versions.len();
         let before = (0..count - 1).rev().map(|index| {
@@ -121,8 +122,8 @@ impl Run {
         }
     }
 
-    /// The lower panel: which share of the results in the log were failures, and what it surely was
-    /// at least.
+    /// Draws the lower panel: the share of failures among the results in the log, and the lower
+    /// limit of that share.
     fn failures(&self, svg: &mut String, rule: StopRule, to: &Version) {
         let most = Share::from_fraction((rule.above.fraction() * 3.0).max(0.001));
         axis(svg, FAILURES, most);
@@ -161,7 +162,7 @@ impl Run {
         );
     }
 
-    /// The days below.
+    /// Draws the days below a panel.
     fn time(&self, svg: &mut String, bottom: f64) {
         let days = self.end_s / 86_400;
         let every = days.div_ceil(12).max(1);
@@ -177,7 +178,7 @@ impl Run {
     }
 }
 
-/// From the top; what is above `most` is drawn at the panel's edge.
+/// Returns the distance from the top. A share above `most` is drawn at the panel's edge.
 fn y((top, bottom): (f64, f64), share: Share, most: Share) -> f64 {
     bottom - (bottom - top) * (share.fraction() / most.fraction()).min(1.0)
 }

@@ -1,6 +1,6 @@
-//! The result of a simulation as text.
+//! Writes the result of a simulation as text.
 //!
-//! `svg` has the same as a picture. One line is one moment.
+//! `svg` draws the same as a picture. One line is one moment.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::fleet::simulate::scenario::Scenario;
 use image_layout::Amount;
 
 impl Run {
-    /// As a person reads it. One scenario gives one text.
+    /// Returns the text that a person reads. One scenario gives one text.
     #[must_use]
     pub fn to_text(&self, scenario: &Scenario) -> String {
-        // Writing to a String cannot fail.
+        // A write to a String cannot fail.
         let mut text = self.head(scenario);
         let _ = write!(text, "\n{:>9} {:>8}", "after", "let in");
         for version in &self.versions {
@@ -128,7 +128,7 @@ fn row(sample: &Sample) -> String {
     text
 }
 
-/// Seconds from the start.
+/// Writes a time in seconds from the start.
 pub(crate) fn moment(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     format!("{days}d {hours:02}:{minutes:02}")

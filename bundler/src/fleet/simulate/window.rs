@@ -1,14 +1,14 @@
 //! The hours in which devices install and restart.
 //!
-//! `device` asks when it may. A window may reach over midnight.
+//! `device` asks when the window opens. A window may reach over midnight.
 
 use std::fmt;
 use std::str::FromStr;
 
 const DAY_S: u64 = 86_400;
 
-/// From one hour of the day to another, UTC; it may go over midnight. (Devices have it to the
-/// minute.)
+/// From one hour of the day to another, UTC. The window may reach over midnight. (Real devices have
+/// it to the minute.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
     from_s: u64,
@@ -16,14 +16,14 @@ pub struct Window {
 }
 
 impl Window {
-    /// Seconds from `now` (since 1970) until it is open; 0: it is.
+    /// Returns the seconds from `now` (since 1970) until the window opens. 0 means that it is open.
     #[must_use]
     pub fn wait_s(&self, now: u64) -> u64 {
         let since = (now % DAY_S + DAY_S - self.from_s) % DAY_S;
         if since < self.length_s { 0 } else { DAY_S - since }
     }
 
-    /// How long it is, seconds.
+    /// Returns the length of the window in seconds.
     #[must_use]
     pub fn length_s(&self) -> u64 {
         self.length_s

@@ -1,25 +1,25 @@
-//! What a server's log says of the releases of a channel.
+//! What a server's log says about the releases of a channel.
 //!
-//! `tally` counts and `rule` decides. A release that nobody has tried is not in the list.
+//! `tally` counts and `rule` decides. The list does not have releases that nobody has tried.
 
 use bundle::channel::{Channel, Release};
 
 use crate::fleet::watch::rule::StopRule;
 use crate::fleet::watch::tally::{Results, Tally};
 
-/// What a log says of a release.
+/// What a log says about a release.
 #[derive(Clone, Copy, Debug)]
 pub struct Finding<'a> {
     /// The release.
     pub release: &'a Release,
-    /// What became of it.
+    /// The results of the release.
     pub results: Results,
-    /// Whether it is to be withdrawn.
+    /// True if the release should be withdrawn.
     pub stops: bool,
 }
 
-/// What is known of the channel's releases, in the channel's order; of those that nobody has tried,
-/// nothing.
+/// Returns the findings about the channel's releases, in the channel's order. A release that nobody
+/// has tried has no finding.
 #[must_use]
 pub fn findings<'a>(channel: &'a Channel, tally: &Tally, rule: StopRule) -> Vec<Finding<'a>> {
     let find = |release: &'a Release| {

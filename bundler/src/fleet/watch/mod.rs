@@ -1,7 +1,7 @@
-//! Stopping a release that fails.
+//! Decides from a server's log when a failing release is stopped.
 //!
-//! Withdrawing it is left to `repo`. A static server cannot think, but it keeps an access log, and
-//! devices say in it what became of a release ([`bundle::channel::Report`]).
+//! `repo` withdraws the release. A static server keeps an access log, and devices report there what
+//! became of a release ([`bundle::channel::Report`]).
 //! Read `finding`, `tally`, `rule`.
 
 mod finding;

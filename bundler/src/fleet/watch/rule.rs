@@ -1,21 +1,21 @@
-//! When a release is stopped.
+//! The rule that stops a release.
 //!
-//! `tally` has counted, and stopping is left to the publisher. A release is stopped when its share
-//! of failures is surely above a limit.
+//! `tally` counts the results, and the publisher stops the release. A release is stopped if its
+//! share of failures is surely above a limit.
 
 use crate::fleet::share::Share;
 use crate::fleet::watch::tally::Results;
 
-/// Fewer results than this say nothing yet: with 1 of 3 nothing is stopped.
+/// Fewest results that can stop a release. 1 failure of 3 stops nothing.
 const RESULTS_MIN: u64 = 50;
-/// Nor do fewer failures: some device always has a broken disk or a pulled plug.
+/// Fewest failures that can stop a release. Some device always has a broken disk or a pulled plug.
 const FAILURES_MIN: u64 = 5;
-/// How sure it must be, in standard deviations: 3 is 99.87 % for one look. It is looked at often,
-/// so this is less over a whole roll-out; the test below has the figure.
+/// How sure the rule must be, in standard deviations. 3 is 99.87 % for one look. The publisher
+/// looks often, so the certainty over a whole roll-out is lower; the test below has the figure.
 const DEVIATIONS: f64 = 3.0;
 
-/// A release is stopped when the share of devices that fell back, among those that have tried it
-/// and said so, is surely above a limit.
+/// Stops a release if the share of devices that fell back is surely above a limit. The share is
+/// among the devices that tried the release and reported it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct StopRule {
     /// The limit.
@@ -23,7 +23,7 @@ pub struct StopRule {
 }
 
 impl StopRule {
-    /// Whether these results ask for a stop.
+    /// Returns true if these results ask for a stop.
     #[must_use]
     pub fn stops(&self, results: Results) -> bool {
         results.total() >= RESULTS_MIN
@@ -31,7 +31,7 @@ impl StopRule {
             && self.at_least(results) > self.above
     }
 
-    /// What the share of failures surely is at least: the lower end of the Wilson score interval
+    /// Returns the lower limit of the share of failures: the lower end of the Wilson score interval
     /// (E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
     /// 1927).
     #[must_use]
@@ -46,7 +46,7 @@ impl StopRule {
         Share::from_fraction((centre - half) / (1.0 + z2 / n))
     }
 
-    /// Why a release is withdrawn, in one line for the devices to show.
+    /// Returns the reason for withdrawing a release, in one line that devices show.
     #[must_use]
     pub fn reason(&self, results: Results) -> String {
         format!(
@@ -93,8 +93,8 @@ mod tests {
         assert_eq!(rule().at_least(results(0, 1000)).fraction(), 0.0);
     }
 
-    /// Of `runs` roll-outs to 20,000 devices that fail at `rate`, looked at after every 50 results:
-    /// how many are stopped.
+    /// Simulates `runs` roll-outs to 20,000 devices that fail at `rate`. The rule looks after every
+    /// 50 results. Returns how many roll-outs are stopped.
     fn stopped(runs: u64, rate: f64) -> usize {
         let run = |seed: &u64| {
             let mut random = Random::new(*seed, 0);

@@ -1,7 +1,7 @@
-//! Counts what devices have said in a server's log.
+//! Counts the reports of devices in a server's log.
 //!
-//! What follows from it is left to `rule`. Any log format will do, because only the report is
-//! looked for.
+//! `rule` decides what follows. Any log format will do, because this file looks only for the
+//! report.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
@@ -11,58 +11,57 @@ use bundle::{ChannelName, Sha256};
 
 use crate::fleet::share::Share;
 
-/// Most bytes of a line that are looked at; of a longer one the rest is skipped.
+/// Most bytes that are read of a line. The rest of a longer line is skipped.
 const LINE: u64 = 16 << 10;
-/// Most releases that are counted. Anybody can write to a log by asking for something.
+/// Most releases that are counted. Anybody can write into a log by sending a request.
 const RELEASES: usize = 10_000;
 
-/// What became of one release, on how many devices.
+/// How one release ended, on how many devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Results {
-    /// It is committed.
+    /// Devices that committed the release.
     pub committed: u64,
-    /// They fell back.
+    /// Devices that fell back.
     pub fell_back: u64,
 }
 
 impl Results {
-    /// How many have said something.
+    /// Returns the number of devices that have reported.
     #[must_use]
     pub fn total(self) -> u64 {
         self.committed + self.fell_back
     }
 
-    /// The share that fell back.
+    /// Returns the share of devices that fell back.
     #[must_use]
     pub fn failed(self) -> Share {
         Share::of(self.fell_back, self.total())
     }
 }
 
-/// What became of each release, as far as the lines of a log tell.
+/// The results of each release, from the lines of a log.
 #[derive(Debug)]
 pub struct Tally {
-    /// As a request for the channel has it.
+    /// The channel's file, as it stands in a request.
     file: String,
     of: HashMap<[u8; 8], Results>,
 }
 
 impl Tally {
-    /// Of the devices that ask for the channel `name`.
+    /// Counts devices that ask for the channel `name`.
     #[must_use]
     pub fn new(name: &ChannelName) -> Self {
         Self { file: format!("/{name}.channel.json"), of: HashMap::new() }
     }
 
-    /// What is known of a release.
+    /// Returns the results of a release.
     #[must_use]
     pub fn results(&self, manifest: Sha256) -> Results {
         self.of.get(&Report::new(manifest, Outcome::Committed).release).copied().unwrap_or_default()
     }
 
-    /// Counts one line. Lines without a report, requests for something else, and those that were
-    /// not answered with the channel (200) or "unchanged" (304) do not count: the device repeats
-    /// those.
+    /// Counts one line, if it has a report. The request must be for the channel. Its answer must be
+    /// the channel (200) or "unchanged" (304): a device repeats a report after any other answer.
     pub fn line(&mut self, line: &[u8]) {
         let Some(report) = Report::find(line) else { return };
         let asks = line.windows(self.file.len()).any(|window| window == self.file.as_bytes());
@@ -82,7 +81,7 @@ impl Tally {
     /// Counts all lines of a log.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The log cannot be read.
     pub fn read(&mut self, mut log: impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
         loop {
@@ -91,7 +90,7 @@ impl Tally {
                 return Ok(());
             }
             self.line(&line);
-            // The rest of an endless line.
+            // The rest of an endless line is skipped.
             while line.last() != Some(&b'\n') {
                 line.clear();
                 if log.by_ref().take(LINE).read_until(b'\n', &mut line)? == 0 {
@@ -102,8 +101,8 @@ impl Tally {
     }
 }
 
-/// By the status behind the quoted request, where the common and the combined log format have it. A
-/// log of another form is taken as it is.
+/// Looks at the status behind the quoted request, where the common and the combined log format have
+/// it. A line in another format counts as answered.
 fn was_answered(line: &[u8]) -> bool {
     let status = line.windows(6).find_map(|window| match window {
         [b'"', b' ', status @ .., b' '] if status.iter().all(u8::is_ascii_digit) => Some(status),

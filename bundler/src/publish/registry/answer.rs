@@ -1,6 +1,6 @@
-//! What comes of asking: small answers, where they lead, and why there is none.
+//! Reads the answers of a registry: small bodies, redirects, and why an answer is missing.
 //!
-//! `client` sends the questions. An answer has a limit of length before it is read.
+//! `client` sends the requests. The caller sets a limit of length before a body is read.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use ureq::http::{HeaderMap, Response};
 
 use crate::publish::registry::error::{RegistryError, quoted};
 
-/// A whole answer of at most `limit` bytes.
+/// Returns the whole body, which may have at most `limit` bytes.
 pub(crate) fn read_small(response: Response<Body>, limit: usize) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = Vec::new();
     let body = response.into_body().into_reader();
@@ -23,12 +23,12 @@ pub(crate) fn read_small(response: Response<Body>, limit: usize) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// Why an answer has no end.
+/// The error of a body that ended too early.
 pub(crate) fn broke_off(error: &std::io::Error) -> RegistryError {
     RegistryError::Network(format!("the transfer broke off: {error}"))
 }
 
-/// Where a redirect or an upload leads.
+/// Returns the address that a redirect or an upload leads to.
 pub(crate) fn location(url: &str, headers: &HeaderMap) -> Result<String, RegistryError> {
     let wrong = || RegistryError::Server("it leads to an address that cannot be used".to_owned());
     let text = headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
@@ -39,14 +39,14 @@ pub(crate) fn location(url: &str, headers: &HeaderMap) -> Result<String, Registr
     Ok(text.to_owned())
 }
 
-/// Scheme, host and port of an address.
+/// Returns scheme, host and port of an address.
 pub(crate) fn origin(url: &str) -> Option<&str> {
     let start = ["https://", "http://"].into_iter().find(|scheme| url.starts_with(scheme))?.len();
     let length = url[start..].find(['/', '?', '#']).unwrap_or(url.len() - start);
     (length > 0).then(|| &url[..start + length])
 }
 
-/// Why there is no answer.
+/// The error of a request that got no answer.
 pub(crate) fn broken(error: &ureq::Error) -> RegistryError {
     match error {
         ureq::Error::Timeout(what) => {

@@ -1,6 +1,7 @@
-//! Manifests and blobs of a registry: looking, sending, fetching.
+//! Looks for, sends and fetches the manifests and blobs of a registry.
 //!
-//! `push` and `pull` say which. A blob is named by its hash, and checked when it is fetched.
+//! `push` and `pull` choose them. A blob is named by its hash, and the hash is checked when the
+//! blob is fetched.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -17,11 +18,11 @@ use crate::publish::registry::answer::{broke_off, location, read_small};
 use crate::publish::registry::client::{Content, Registry};
 use crate::publish::registry::error::RegistryError;
 
-/// Bytes that are hashed and written at once.
+/// Number of bytes that are hashed and written at once.
 const PIECE: usize = 1 << 20;
 
 impl Registry {
-    /// The bytes of the manifest of `tag`; `None`: there is none.
+    /// Returns the bytes of the manifest of `tag`. `None`: the tag does not exist.
     pub(crate) fn manifest(&mut self, tag: &Tag) -> Result<Option<Vec<u8>>, RegistryError> {
         let url = self.at.manifest_url(tag);
         let length = limits::OCI_MANIFEST as u64;
@@ -42,7 +43,7 @@ impl Registry {
         if response.status().is_success() { Ok(()) } else { Err(self.refused(response)) }
     }
 
-    /// Puts the config that all artifacts share.
+    /// Sends the config that all artifacts share.
     pub(crate) fn put_empty_config(&mut self) -> Result<(), RegistryError> {
         self.put_blob(
             &Sha256::of(EMPTY_CONFIG),
@@ -52,7 +53,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Sends a blob unless it is there already; whether it was sent.
+    /// Sends a blob unless the registry has it. Returns true if the blob was sent.
     pub(crate) fn put_blob(
         &mut self,
         digest: &Sha256,
@@ -78,14 +79,15 @@ impl Registry {
         if response.status().as_u16() == 201 { Ok(true) } else { Err(self.refused(response)) }
     }
 
-    /// The blob of a small artifact.
+    /// Returns the blob of a small artifact.
     pub(crate) fn document(&mut self, artifact: &Artifact) -> Result<Vec<u8>, RegistryError> {
         let mut bytes = Vec::new();
         self.fetch(artifact, &mut bytes, None)?;
         Ok(bytes)
     }
 
-    /// The blob of an artifact into a new file, which gets its name when all of it is right.
+    /// Writes the blob of an artifact to a new file. The file gets its name when the whole blob is
+    /// right.
     pub(crate) fn fetch_file(&mut self, artifact: &Artifact, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let partial = path.with_file_name(format!(".{name}.partial"));
@@ -102,7 +104,8 @@ impl Registry {
                 file.sync_all().and_then(|()| fs::rename(&partial, path)).with_context(writing)
             });
         if outcome.is_err() {
-            // What is wrong is not kept; that it cannot be removed is not what to tell.
+            // A wrong file is removed. The user needs the first error, not an error of this
+            // removal.
             let _ = fs::remove_file(&partial);
         }
         outcome
@@ -159,7 +162,7 @@ impl Registry {
     }
 }
 
-/// SHA-256 and size of a file.
+/// Returns SHA-256 and size of a file.
 pub(crate) fn measure(path: &Path) -> io::Result<(Sha256, u64)> {
     let (mut file, mut hash, mut size, mut piece) =
         (File::open(path)?, sha2::Sha256::new(), 0, vec![0; PIECE]);

@@ -1,6 +1,6 @@
-//! Asks a registry: who we are, redirects, time limits, and what its refusals mean.
+//! Sends requests to a registry: login, redirects, time limits, and the meaning of refusals.
 //!
-//! `blobs` says what is asked for. A password never follows a redirect to another host.
+//! `blobs` chooses the requests. A password never follows a redirect to another host.
 
 use std::io::Read;
 use std::time::Duration;
@@ -17,32 +17,32 @@ use crate::publish::registry::credentials::{Credentials, VARIABLE};
 use crate::publish::registry::error::{RegistryError, quoted};
 use crate::publish::registry::tls::tls;
 
-/// Until a connection stands, and until an answer begins.
+/// Longest wait for a connection, and for the beginning of an answer.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Without a byte for so long, a transfer is given up.
+/// A transfer is given up after this time without a byte.
 const IDLE: Duration = Duration::from_secs(30);
-/// Bytes per second that a transfer must have on the whole.
+/// Slowest transfer on average, in bytes per second.
 const SLOWEST: u64 = 4 << 10;
-/// Most redirects of one request.
+/// Most redirects that one request may take.
 const REDIRECTS: usize = 5;
-/// Most bytes of a token server's answer, and of what is read of a refusal.
+/// Most bytes of a token server's answer, and most bytes that are read of a refusal.
 const SMALL: usize = 64 << 10;
 
-/// What we want to do.
+/// The rights that this program asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rights {
-    /// Only read.
+    /// Read only.
     Pull,
-    /// Also write.
+    /// Read and write.
     Push,
 }
 
-/// What a request carries.
+/// The body of a request.
 pub(crate) enum Content<'a> {
     Nothing,
-    /// Bytes of a media type.
+    /// Bytes, and their media type.
     Bytes(&'a [u8], &'static str),
-    /// As many bytes as this.
+    /// A stream of this many bytes.
     Stream(&'a mut dyn Read, u64),
 }
 
@@ -53,12 +53,12 @@ pub struct Registry {
     rights: Rights,
     agent: Agent,
     credentials: Option<Credentials>,
-    /// What it accepted last.
+    /// The `Authorization` header that the registry accepted last.
     authorization: Option<String>,
 }
 
 impl Registry {
-    /// Prepares to ask `at`. Nothing is sent yet.
+    /// Prepares requests to `at`. This function sends nothing.
     ///
     /// # Errors
     /// The address has a password in it, or the credentials cannot be read.
@@ -83,7 +83,7 @@ impl Registry {
         if at.is_tls {
             config = config.tls_config(tls()?);
         } else if at.to_string().starts_with("oci://") {
-            // On this very machine no proxy is asked.
+            // A registry on this machine is reached without a proxy.
             config = config.proxy(None);
         }
         let credentials = Credentials::find(&at.host)?;
@@ -91,8 +91,8 @@ impl Registry {
         Ok(Self { at: at.clone(), rights, agent, credentials, authorization: None })
     }
 
-    /// Sends a request to an address of this registry and follows where a GET or HEAD is redirected
-    /// to. `length`: bytes of the answer at most, for the time that it may take.
+    /// Sends a request to an address of this registry, and follows the redirects of GET and HEAD.
+    /// `length` is the largest size of the answer in bytes. The time limit follows from it.
     pub(crate) fn ask(
         &mut self,
         method: &Method,
@@ -145,7 +145,7 @@ impl Registry {
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        // Each body is of another type.
+        // Each arm has a body of another type.
         match content {
             Content::Nothing if *method == Method::POST => self.run(request, &[][..], 0, length),
             Content::Nothing => self.run(request, (), 0, length),
@@ -181,7 +181,7 @@ impl Registry {
         self.agent.run(request).map_err(|error| broken(&error))
     }
 
-    /// Does what the challenge of a refusal asks for; the next request will say who we are.
+    /// Does what the challenge of a refusal asks for. The next request carries the credentials.
     fn authorize(&mut self, headers: &HeaderMap) -> Result<(), RegistryError> {
         let challenges: Vec<_> = headers
             .get_all(WWW_AUTHENTICATE)
@@ -246,7 +246,7 @@ impl Registry {
         })
     }
 
-    /// The error that an answer is which is not what was asked for.
+    /// Returns the error for an answer that is not the expected one.
     pub(crate) fn refused(&self, response: Response<Body>) -> RegistryError {
         let status = response.status();
         match status.as_u16() {

@@ -1,6 +1,6 @@
-//! Who we are to a registry.
+//! Finds the user and password for a registry.
 //!
-//! `client` sends it. The environment comes first, then the file of `docker login`.
+//! `client` sends them. The environment comes first, and the file of `docker login` second.
 
 use std::fmt;
 use std::fs::File;
@@ -14,16 +14,16 @@ use crate::publish::registry::error::RegistryError;
 
 /// The environment variable with `user:password`.
 pub(crate) const VARIABLE: &str = "DARUMA_REGISTRY_AUTH";
-/// Most bytes of docker's configuration.
+/// Most bytes of docker's configuration file.
 const CONFIG: u64 = 1 << 20;
 
-/// `user:password`. Never shown.
+/// `user:password`. No message shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Credentials(String);
 
 impl Credentials {
-    /// From `$DARUMA_REGISTRY_AUTH`, else from the `auths` of docker's configuration, where `docker
-    /// login` puts them if no credential helper is set up.
+    /// Reads `$DARUMA_REGISTRY_AUTH`, or else `auths` of docker's configuration. `docker login`
+    /// writes there if no credential helper is set up.
     pub(crate) fn find(host: &str) -> Result<Option<Self>, RegistryError> {
         if let Some(value) = std::env::var_os(VARIABLE) {
             let login = value.into_string().ok().filter(|login| login.contains(':'));
@@ -54,7 +54,7 @@ impl Credentials {
             key.split('/').next().unwrap_or_default().to_owned()
         };
         let entry = auths.iter().find(|(key, _)| bare(key) == host).map(|(_, entry)| entry);
-        // An entry without `auth` says that a helper has it; such are not asked.
+        // An entry without `auth` belongs to a credential helper. This program asks no helper.
         let Some(auth) = entry.and_then(|entry| entry.get("auth")).and_then(Value::as_str) else {
             return Ok(None);
         };
@@ -65,7 +65,7 @@ impl Credentials {
             .ok_or_else(|| format!("the auth of {host} is not user:password"))
     }
 
-    /// The value of an `Authorization` header.
+    /// Returns the value of an `Authorization` header.
     pub(crate) fn basic(&self) -> String {
         format!("Basic {}", Base64::encode_string(self.0.as_bytes()))
     }

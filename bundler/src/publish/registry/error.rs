@@ -1,26 +1,26 @@
-//! Why a registry is of no use, or what it sends.
+//! The errors of a registry and of what it sends.
 //!
-//! The callers add the address. Text of the registry is quoted before it is printed.
+//! The callers add the address. Text from the registry is quoted before it is printed.
 
 use bundle::oci::OciError;
 
-/// What goes wrong with a registry: cause and remedy. The caller says what was being done with
+/// An error of a registry, with cause and remedy. The caller says what was being done and with
 /// which address.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// It does not answer, or the transfer broke off.
+    /// The registry does not answer, or the transfer broke off.
     #[error("{0}; what was sent or fetched whole is not sent or fetched again by the next run")]
     Network(String),
-    /// Its answers cannot be used, or it refuses.
+    /// The registry refuses, or its answers cannot be used.
     #[error("{0}")]
     Server(String),
-    /// Nothing is there.
+    /// The registry has no such thing.
     #[error("there is no such artifact; is the address right?")]
     Missing,
-    /// What it sends is not what its manifest says.
+    /// The bytes are not what their manifest says.
     #[error("{0}; what came of it was thrown away")]
     Content(String),
-    /// It wants to know who asks.
+    /// The registry wants a login.
     #[error("{0}")]
     Login(String),
     /// The address or a manifest is wrong.
@@ -29,7 +29,7 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// The exit code that the program ends with (the table is in `docs/operating.md`).
+    /// Returns the exit code of the program (the table is in `docs/operating.md`).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -42,7 +42,7 @@ impl RegistryError {
     }
 }
 
-/// Part of what a server said, as one short line that cannot move a terminal's cursor.
+/// Returns part of a server's text as one short line that cannot move a terminal's cursor.
 pub(crate) fn quoted(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

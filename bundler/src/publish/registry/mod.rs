@@ -1,7 +1,7 @@
 //! The files of a repository in an OCI registry.
 //!
-//! What the files say is left to `repo`. `docs/oci.md` says how they lie in a registry.
-//! Read `push` and `pull`, then `blobs`, `client`, and what those ask with.
+//! `repo` knows what the files say. `docs/oci.md` says how they lie in a registry.
+//! Read `push` and `pull`, then `blobs` and `client`, then the other files.
 
 mod answer;
 mod blobs;

@@ -1,13 +1,14 @@
-//! Refusing to go back in time.
+//! Refuses to replace a document by an older one.
 //!
-//! `push` and `pull` ask before they replace a document. Whose signatures a document bears is for
-//! devices to judge.
+//! `push` and `pull` call it before they replace a document. Devices check the signatures of the
+//! document.
 
 use bundle::channel::{Channel, ChannelError, Kind, Root, Signed};
 use bundle::oci::ArtifactKind;
 
-/// Refuses to put a channel or root in the place of a newer one: devices that have seen that would
-/// take this for an attack. Signatures are not looked at: whose they are is for devices to know.
+/// Refuses to put a channel or a root in the place of a newer one. Devices that have seen the newer
+/// one would take the older one for an attack. Devices check the signatures, so this function does
+/// not.
 pub(crate) fn must_not_be_older(
     kind: ArtifactKind,
     there: &[u8],

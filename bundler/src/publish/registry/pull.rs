@@ -1,6 +1,6 @@
-//! From a registry into a folder or file.
+//! Fetches from a registry into a folder or a file.
 //!
-//! `blobs` fetches. What is fetched is not trusted: devices verify it.
+//! `blobs` fetches the bytes. Nobody trusts them yet: devices verify them.
 
 use std::fs;
 use std::path::Path;
@@ -19,18 +19,18 @@ use crate::publish::registry::newer::must_not_be_older;
 use crate::publish::repo::Repository;
 use image_layout::Amount;
 
-/// Most tags of a repository that are looked at.
+/// Most tags of a repository that are read.
 const TAGS: usize = 10_000;
 /// Most bytes of one list of tags.
 const PAGE: usize = 2 << 20;
-/// Most lists.
+/// Most lists of tags.
 const PAGES: usize = 100;
 
-/// Fetches one artifact into `output`. What it is was said by the registry: `daruma-bundler verify`
-/// says whether it is good.
+/// Fetches one artifact into `output`. Only the registry says what the artifact is. `daruma-bundler
+/// verify` checks it.
 ///
 /// # Errors
-/// There is none, it is none of Daruma's, or what comes is not what its manifest says.
+/// The artifact does not exist, is not one of Daruma's, or differs from its manifest.
 pub fn pull_file(from: &Reference, output: &Path) -> Result<String> {
     let pulling = || format!("pulling {from}");
     let tag =
@@ -44,8 +44,8 @@ pub fn pull_file(from: &Reference, output: &Path) -> Result<String> {
     Ok(format!("{}: {}\n", output.display(), Amount(artifact.size)))
 }
 
-/// Makes `output` what the repository in the registry is. What is there already is not fetched
-/// again, and nothing is removed.
+/// Makes `output` equal to the repository in the registry. Files that are there already are not
+/// fetched again. No file is removed.
 ///
 /// # Errors
 /// As [`pull_file`], or the folder has a newer channel or root.
@@ -60,7 +60,7 @@ pub fn pull_repository(from: &Reference, output: &Path) -> Result<String> {
             Some((ArtifactKind::of_path(&path)?, path, tag.clone()))
         })
         .collect();
-    // In the order in which they are pushed: what is named is there before what names it.
+    // The order is that of `push`: a file that a document names is there before the document.
     files.sort();
     if files.is_empty() {
         bail!(
@@ -113,7 +113,7 @@ impl Registry {
         Ok(Artifact::parse(&manifest)?)
     }
 
-    /// All tags.
+    /// Returns all tags.
     fn tags(&mut self) -> Result<Vec<Tag>, RegistryError> {
         #[derive(Deserialize)]
         struct List {
@@ -132,12 +132,12 @@ impl Registry {
                 serde_json::from_slice(&read_small(response, PAGE)?).map_err(|error| {
                     RegistryError::Server(format!("its list of tags is none: {error}"))
                 })?;
-            // What is no tag cannot be asked for.
+            // A text that is no tag cannot be requested.
             tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
             if tags.len() > TAGS {
                 break;
             }
-            // `</v2/NAME/tags/list?…>; rel="next"`: only ever further in the same list.
+            // `</v2/NAME/tags/list?…>; rel="next"`: the next page belongs to the same list.
             let path = next
                 .as_deref()
                 .and_then(|link| link.strip_prefix('<')?.split_once('>'))

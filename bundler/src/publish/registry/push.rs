@@ -1,7 +1,7 @@
-//! From a repository's folder into a registry.
+//! Sends a repository's folder to a registry.
 //!
-//! `blobs` sends. Bundles go first and the channel last, so a device never finds a channel without
-//! its bundles.
+//! `blobs` sends the bytes. Bundles go first and the channel last, so a device never finds a
+//! channel without its bundles.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -17,19 +17,19 @@ use crate::publish::registry::newer::must_not_be_older;
 use crate::publish::repo::Repository;
 use image_layout::Amount;
 
-/// One file and its place.
+/// One file and its place in the registry.
 struct Outgoing<'a> {
     path: &'a Path,
     kind: ArtifactKind,
     tag: Tag,
 }
 
-/// Sends all that devices ask for: bundles and deltas, roots, and the channels last, so that what a
-/// channel names is there before it. What is there already is not sent again. Returns what was
-/// done, for a person.
+/// Sends all files that devices ask for: bundles and deltas, then roots, then channels. A file that
+/// a channel names is there before the channel. Files that the registry has are not sent again.
+/// Returns a text for people about what was done.
 ///
 /// # Errors
-/// The folder cannot be read, the registry does not take it, or has a newer channel or root.
+/// The folder cannot be read, the registry refuses, or the registry has a newer channel or root.
 pub fn push_repository(dir: &Path, to: &Reference) -> Result<String> {
     if to.tag.is_some() {
         bail!(
@@ -38,7 +38,7 @@ pub fn push_repository(dir: &Path, to: &Reference) -> Result<String> {
             to.without_tag()
         );
     }
-    // Nobody publishes meanwhile.
+    // The lock keeps other publishers away for the time of the push.
     let repo = Repository::open(dir)?;
     let mut registry =
         Registry::open(to, Rights::Push).with_context(|| format!("pushing to {to}"))?;
@@ -66,7 +66,7 @@ pub fn push_repository(dir: &Path, to: &Reference) -> Result<String> {
     Ok(text)
 }
 
-/// Sends one file; without a tag it gets that of its name among a repository's bundles.
+/// Sends one file. Without a tag, the file gets the tag of its name among a repository's bundles.
 ///
 /// # Errors
 /// As [`push_repository`].
@@ -95,7 +95,7 @@ pub fn push_file(path: &Path, to: &Reference) -> Result<String> {
     })
 }
 
-/// Sends a file; `None`: it was there already. The bytes that were sent.
+/// Sends a file and returns the number of bytes. `None`: the registry had the file already.
 fn push(registry: &mut Registry, file: &Outgoing<'_>) -> Result<Option<u64>> {
     let at = registry.at.with_tag(file.tag.clone());
     let pushing = || format!("pushing {} to {at}", file.path.display());
@@ -127,7 +127,7 @@ fn push(registry: &mut Registry, file: &Outgoing<'_>) -> Result<Option<u64>> {
     Ok(Some(if sent { length } else { 0 }))
 }
 
-/// A file that shows how far it was read.
+/// A file that shows how far it has been read.
 struct Watched<'a> {
     file: &'a mut File,
     progress: &'a Progress,
@@ -143,8 +143,8 @@ impl Read for Watched<'_> {
 
 type Found = Vec<(PathBuf, String, ArtifactKind)>;
 
-/// The files of a repository in the order in which they are sent, and the names of those that are
-/// not.
+/// Returns the files of a repository in the order of sending, and the names of files that are not
+/// sent.
 fn files(repo: &Repository) -> Result<(Found, Vec<String>)> {
     let (mut files, mut passed_over) = (Vec::new(), Vec::new());
     for folder in ["", "bundles/"] {
@@ -162,13 +162,13 @@ fn files(repo: &Repository) -> Result<(Found, Vec<String>)> {
             let name = format!("{folder}{}", entry.file_name().to_string_lossy());
             match ArtifactKind::of_path(&name) {
                 Some(kind) => files.push((entry.path(), name, kind)),
-                // The lock, and what a publisher was stopped at.
+                // Hidden files are the lock, and partial files of a publisher that was stopped.
                 None if entry.file_name().to_string_lossy().starts_with('.') => {}
                 None => passed_over.push(name),
             }
         }
     }
-    // root.json says which version is the newest, and so comes after that.
+    // root.json names the newest version, so it comes after the file of that version.
     files.sort_by_key(|(_, name, kind)| {
         let version =
             name.strip_suffix(".root.json").and_then(|version| version.parse::<u64>().ok());

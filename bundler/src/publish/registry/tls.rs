@@ -1,4 +1,4 @@
-//! Whom we trust on the way to a registry.
+//! The certificate authorities that this program trusts on the way to a registry.
 //!
 //! The build host brings the certificates. Daruma's own signatures do not depend on them.
 
@@ -8,7 +8,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::publish::registry::error::RegistryError;
 
-/// The authorities that this machine trusts.
+/// Returns the authorities that this machine trusts.
 pub(crate) fn tls() -> Result<TlsConfig, RegistryError> {
     let certs = rustls_native_certs::load_native_certs().certs;
     if certs.is_empty() {

@@ -1,7 +1,6 @@
-//! Makes a root document, from a draft to its place.
+//! Makes a root document: from the draft to the document in its place.
 //!
-//! The keys stay with their holders. A draft is changed first, then signed by one key holder after
-//! the other.
+//! The keys stay with their holders. One call changes the draft, and then each key holder signs it.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -57,24 +56,24 @@ impl FromStr for RoleThreshold {
     }
 }
 
-/// What is to be different in the next root document.
+/// The changes of the next root document.
 #[derive(Debug)]
 pub struct Change {
-    /// Keys that come in.
+    /// Keys to add.
     pub add: Vec<RoleKey>,
-    /// Keys that go.
+    /// Keys to remove.
     pub remove: Vec<RoleKeyId>,
-    /// How many must sign.
+    /// The number of keys that must sign.
     pub threshold: Vec<RoleThreshold>,
-    /// When it expires, counted from now.
+    /// Days from now until the document expires.
     pub expires_days: u32,
 }
 
 impl Change {
-    /// Writes the draft of the first root document, not signed yet.
+    /// Writes the draft of the first root document, without signatures.
     ///
     /// # Errors
-    /// There is a root document already, a role has no key, or a key cannot be read.
+    /// A root document exists already, a role has no key, or a key cannot be read.
     pub fn first(&self, repo: &Repository) -> Result<PathBuf> {
         if repo.read(ROOT)?.is_some() {
             bail!(
@@ -101,10 +100,10 @@ impl Change {
         write(repo, &Root { version: 1, expires, roles, later: Later::default() })
     }
 
-    /// Writes the draft of the version after the one in place.
+    /// Writes the draft of the version that follows the current root document.
     ///
     /// # Errors
-    /// There is no root document, a key that is to go is not there, or a threshold cannot be met.
+    /// There is no root document, a key to remove is not in it, or a threshold cannot be met.
     pub fn next(&self, repo: &Repository) -> Result<PathBuf> {
         let mut root = repo.root()?;
         root.version += 1;
@@ -158,11 +157,11 @@ fn read_signed(path: &Path) -> Result<Signed> {
     Signed::parse(Kind::Root, &bytes).with_context(|| format!("reading {}", path.display()))
 }
 
-/// Adds a signature to the draft `path`; it may lie anywhere, so that root keys need not meet on
-/// one machine. Returns what was signed, for a person.
+/// Adds a signature to the draft `path`. The draft may lie anywhere, so root keys need not meet on
+/// one machine. Returns a text for people about what was signed.
 ///
 /// # Errors
-/// It is no root document or cannot be written.
+/// The file is no root document, or cannot be written.
 pub fn sign(path: &Path, key: &SecretKey) -> Result<String> {
     let mut signed = read_signed(path)?;
     Root::claimed(&signed).with_context(|| format!("reading {}", path.display()))?;
@@ -171,11 +170,11 @@ pub fn sign(path: &Path, key: &SecretKey) -> Result<String> {
     describe(&signed)
 }
 
-/// Puts the draft in its place: as `N.root.json`, which devices of version N-1 ask for, and as
-/// `root.json`.
+/// Puts the draft in its place under two names. Devices of version N-1 ask for `N.root.json`. The
+/// newest root is `root.json`.
 ///
 /// # Errors
-/// Signatures are missing: the message says of which role.
+/// Signatures are missing; the message names the role.
 pub fn finish(repo: &Repository) -> Result<Root> {
     let path = repo.path(DRAFT);
     let Some(bytes) = repo.read(DRAFT)? else {
@@ -204,17 +203,18 @@ pub fn finish(repo: &Repository) -> Result<Root> {
             next.version
         );
     }
-    // First the step of the chain: whoever sees the new root.json can also get there.
+    // The step of the chain is written first. A device that sees the new root.json can then follow
+    // the chain to it.
     replace(&repo.path(&format!("{}.{ROOT}", next.version)), &bytes)?;
     replace(&repo.path(ROOT), &bytes)?;
     std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
     Ok(next)
 }
 
-/// A root document for people.
+/// Returns a root document as text for people.
 ///
 /// # Errors
-/// It is none.
+/// The file is no root document.
 pub fn show(path: &Path) -> Result<String> {
     describe(&read_signed(path)?)
 }

@@ -1,6 +1,6 @@
-//! A repository: a folder that any web server serves as it is.
+//! A repository: a folder that any web server can serve without changes.
 //!
-//! Carrying it into a registry is left to `registry`. `docs/channels.md` says what lies where.
+//! `registry` copies it into a registry. `docs/channels.md` says what lies where.
 //! Read `repository`, `publish`, `drafts`, then `place`.
 
 mod drafts;

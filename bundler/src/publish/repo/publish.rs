@@ -1,6 +1,6 @@
-//! Puts a release into a channel, takes one out, and makes the channel anew before it expires.
+//! Puts a release into a channel, withdraws one, and signs the channel again before it expires.
 //!
-//! Whether a release does well is left to `watch`. Every change gives the channel a higher serial.
+//! `watch` finds out if a release does well. Every change gives the channel a higher serial.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -21,38 +21,39 @@ use crate::release::delta;
 use crate::release::image::open_verified;
 use image_layout::Amount;
 
-/// How far a release is let out.
+/// How many devices may take a release, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stage {
-    /// The share of devices in the end, 0 to 100.
+    /// The final share of devices, 0 to 100.
     pub percent: u8,
-    /// Hours over which it rises to that.
+    /// Hours in which the share rises to `percent`.
     pub hours: u32,
 }
 
-/// What is to be published.
+/// The release to publish.
 #[derive(Debug)]
 pub struct Offer<'a> {
     /// The bundle.
     pub bundle: &'a Path,
-    /// The version that a device must run at least.
+    /// The lowest version that a device must run.
     pub from_version: Option<Version>,
-    /// How far; `None`: a new release to everybody, one that is there already as it was.
+    /// The stage of the roll-out. `None`: a new release goes to every device, and a release that is
+    /// there keeps its stage.
     pub stage: Option<Stage>,
-    /// From how many of the newest older releases there is to be a delta.
+    /// The number of the newest older releases that get a delta to this one.
     pub deltas: usize,
-    /// Whether a second, shorter one goes with each, for devices that grant it the memory.
+    /// True adds a second, shorter delta to each, for devices that grant it the memory.
     pub with_kernel: bool,
 }
 
-/// What came of it.
+/// The result of publishing.
 #[derive(Debug)]
 pub struct Published {
-    /// The channel as it is now.
+    /// The channel after the call.
     pub channel: Channel,
-    /// The root document that it is under.
+    /// The root document that the channel is under.
     pub root: Root,
-    /// False: everything was there already.
+    /// False if everything was there already.
     pub changed: bool,
 }
 
@@ -65,8 +66,8 @@ struct Edit {
 }
 
 impl Edit {
-    /// Opens the channel `name`. `trust` takes one whose signatures do not count any more: after a
-    /// channel key was replaced, when a person has looked at it.
+    /// Opens the channel `name`. `trust` accepts a channel whose signatures no longer count. A
+    /// person uses `trust` after a channel key was replaced, and looks at the channel first.
     fn open(repo: &Repository, name: &ChannelName, trust: bool) -> Result<Self> {
         let root = repo.root()?;
         let path = repo.channel_path(name);
@@ -91,7 +92,8 @@ impl Edit {
         Ok(Self { root, path, before, channel })
     }
 
-    /// Signs and writes it with the next serial, if anything but its dates is new or `anew` is set.
+    /// Signs the channel with the next serial and writes it. It does so if `anew` is set or if
+    /// anything but the dates has changed.
     fn close(mut self, keys: &[SecretKey], expires_days: u32, anew: bool) -> Result<Published> {
         if let (Some(before), false) = (&self.before, anew)
             && before.releases == self.channel.releases
@@ -108,7 +110,7 @@ impl Edit {
             signed.sign(key)?;
         }
         let bytes = signed.to_bytes();
-        // What a device will do with it.
+        // A device opens the channel in the same way.
         let writing = || format!("signing {}", self.path.display());
         let channel =
             Channel::open(&bytes, &self.channel.name, &self.root).with_context(writing)?;
@@ -118,12 +120,12 @@ impl Edit {
 }
 
 impl Repository {
-    /// Copies the bundle into the repository and puts it into the channel. Doing it again changes
+    /// Copies the bundle into the repository and puts it into the channel. A second call changes
     /// nothing.
     ///
     /// # Errors
     /// A device would refuse the bundle or the channel, another bundle of that version is
-    /// published, or something cannot be written.
+    /// published, or a file cannot be written.
     pub fn publish(
         &self,
         name: &ChannelName,
@@ -148,7 +150,7 @@ impl Repository {
                 old.version,
                 old.build
             ),
-            // A publish that is repeated by a script must not let out again what a person has
+            // A script may repeat this publish. It must not release again what a person has
             // stopped.
             Some(Release { withdrawn: Some(reason), compatible, version, .. }) => bail!(
                 "{compatible} {version} is withdrawn ({reason}); give the mended build a higher \
@@ -167,14 +169,14 @@ impl Repository {
                 releases.push(release);
             }
         }
-        // Once it is clear that it is wanted, and before the channel names it.
+        // The bundle is copied after all checks, and before the channel names it.
         self.take_in(offer.bundle, &wanted, &edit.root.roles.release)?;
         self.add_deltas(&mut edit.channel, &wanted, offer, &edit.root.roles.release)?;
         edit.close(keys, expires_days, false)
     }
 
-    /// Makes what is missing of the offer's deltas to `new` from the newest older releases of its
-    /// kind.
+    /// Makes the offer's missing deltas to `new` from the newest older releases of the same kind of
+    /// device.
     fn add_deltas(
         &self,
         channel: &mut Channel,
@@ -200,7 +202,7 @@ impl Repository {
             if there.peek().is_some() && (!offer.with_kernel || there.any(needs_more)) {
                 continue;
             }
-            // A small one that is there already comes out as the same bytes.
+            // If the small delta is there already, this call makes the same bytes again.
             let made = self.make_deltas(&old, new, offer.with_kernel, keyring)?;
             release.deltas.retain(|delta| !is_from_old(delta));
             release.deltas.extend(made);
@@ -208,9 +210,9 @@ impl Repository {
         Ok(())
     }
 
-    /// Makes the deltas between two bundles of the repository, and puts them beside them: the one
-    /// that every device can use first, because a device that knows nothing of memory takes the
-    /// first.
+    /// Makes the deltas between two bundles of the repository and puts them beside the bundles. The
+    /// delta that every device can use comes first: a device that knows nothing of memory takes the
+    /// first one.
     fn make_deltas(
         &self,
         old: &Release,
@@ -257,10 +259,10 @@ impl Repository {
         .collect()
     }
 
-    /// Marks a release so that no device takes it any more.
+    /// Marks a release so that no more devices take it.
     ///
     /// # Errors
-    /// There is no such release.
+    /// The channel has no such release.
     pub fn withdraw(
         &self,
         name: &ChannelName,
@@ -293,10 +295,10 @@ impl Repository {
         edit.close(keys, expires_days, false)
     }
 
-    /// Makes the channel anew with a later expiry, and under the newest root document.
+    /// Signs the channel again with a later expiry and under the newest root document.
     ///
     /// # Errors
-    /// It is not there, or not signed by the channel role and `trust` is not set.
+    /// The channel does not exist. Or the channel role has not signed it and `trust` is not set.
     pub fn renew(
         &self,
         name: &ChannelName,
@@ -311,7 +313,7 @@ impl Repository {
         edit.close(keys, expires_days, true)
     }
 
-    /// Copies a bundle to its place, unless it lies there, and checks every byte of the copy.
+    /// Copies a bundle to its place, unless it is there, and checks every byte of the copy.
     fn take_in(&self, bundle: &Path, release: &Release, keyring: &Keyring) -> Result<()> {
         let path = self.path(release.url.as_str());
         let is_it = |path: &Path| -> Result<()> {
@@ -338,7 +340,7 @@ impl Repository {
     }
 }
 
-/// What a signed bundle is, as a release.
+/// Returns the release that a signed bundle is.
 fn look(bundle: &Path, keyring: &Keyring) -> Result<Release> {
     let disk = FileDisk::open_read_only(bundle)
         .with_context(|| format!("opening the bundle {}", bundle.display()))?;
@@ -362,15 +364,16 @@ fn look(bundle: &Path, keyring: &Keyring) -> Result<Release> {
     })
 }
 
-/// Named after the manifest's hash too: a cache between can never give another one under the same
-/// name.
+/// Returns the bundle's path in the repository. The path has the manifest's hash in it. A cache can
+/// therefore never give another bundle under the same name.
 fn url(verified: &Verified<FileDisk>) -> String {
     let update = &verified.manifest().update;
     let hash: Sha256 = verified.manifest_sha256();
     format!("{BUNDLES}/{}-{}-{:.12}.daruma", update.compatible, update.version, hash.to_string())
 }
 
-/// A stage that is repeated goes on; to everybody at once is no roll-out.
+/// Returns the roll-out of a stage. A repeated stage keeps its roll-out. A stage of 100 % within 0
+/// hours is no roll-out.
 fn rollout(stage: Stage, old: Option<Rollout>) -> Option<Rollout> {
     let Stage { percent, hours } = stage;
     match old {
@@ -381,13 +384,13 @@ fn rollout(stage: Stage, old: Option<Rollout>) -> Option<Rollout> {
 }
 
 impl Published {
-    /// What devices will see.
+    /// Returns what devices will see, as text.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Channel { name, serial, root, expires, releases, .. } = &self.channel;
         let unchanged =
             if self.changed { "" } else { " (nothing to do: all of this was there already)" };
-        // Writing to a String cannot fail.
+        // A write to a String cannot fail.
         let mut text = format!(
             "channel {name}, serial {serial}, root version {root}, expires {expires}{unchanged}\n"
         );
@@ -408,7 +411,7 @@ impl Published {
         text
     }
 
-    /// What a device that runs `release` does.
+    /// Returns what a device that runs `release` does.
     fn fate(&self, release: &Release) -> String {
         let nothing = Version::new(0, 0, 0);
         let facts = Facts {

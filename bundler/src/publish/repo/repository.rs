@@ -1,7 +1,7 @@
-//! A repository's folder and the documents in it.
+//! Opens a repository's folder and reads the documents in it.
 //!
-//! Changing the documents is left to `drafts` and `publish`. The folder is locked while it is open,
-//! because two who publish at once would give one serial to two channels.
+//! `drafts` and `publish` change the documents. The folder is locked while it is open. Without the
+//! lock, two publishers could give one serial to two channels.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use bundle::channel::{Channel, Root, Timestamp};
 
 use crate::bundling::system::trusted::ROOT;
 
-/// The one that is being made and signed; not for devices.
+/// The root document that is being made and signed. Devices do not read it.
 pub const DRAFT: &str = "next.root.json";
-/// Bundles and deltas.
+/// The folder of bundles and deltas.
 pub(crate) const BUNDLES: &str = "bundles";
 
-/// A repository's folder, locked: two people who publish at once would give one serial to two
+/// A repository's folder, locked. Without the lock, two publishers could give one serial to two
 /// channels.
 #[derive(Debug)]
 pub struct Repository {
@@ -27,10 +27,10 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Opens the folder and waits for whoever else is changing it.
+    /// Opens the folder and waits for anybody else who is changing it.
     ///
     /// # Errors
-    /// It is not there or cannot be written.
+    /// The folder does not exist or cannot be written.
     pub fn open(dir: &Path) -> Result<Self> {
         let opening = || format!("opening the repository {}", dir.display());
         let lock = File::create(dir.join(".daruma.lock")).with_context(opening)?;
@@ -38,26 +38,26 @@ impl Repository {
         Ok(Self { dir: dir.to_owned(), _lock: lock })
     }
 
-    /// Opens the folder, which is made if it is not there.
+    /// Opens the folder, and makes it if it does not exist.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be made.
     pub fn create(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)
             .with_context(|| format!("making the repository {}", dir.display()))?;
         Self::open(dir)
     }
 
-    /// A file of the repository.
+    /// Returns the path of a file of the repository.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// The root document that devices will follow.
+    /// Returns the root document that devices will follow.
     ///
     /// # Errors
-    /// There is none, or it is not whole.
+    /// There is no root document, or it is not whole.
     pub fn root(&self) -> Result<Root> {
         let path = self.path(ROOT);
         let Some(bytes) = self.read(ROOT)? else {
@@ -69,10 +69,10 @@ impl Repository {
         Root::anchor(&bytes).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// A published channel, as devices open it.
+    /// Returns a published channel, opened as devices open it.
     ///
     /// # Errors
-    /// It is not there, or devices would refuse it.
+    /// The channel does not exist, or devices would refuse it.
     pub fn channel(&self, name: &ChannelName) -> Result<Channel> {
         let path = self.channel_path(name);
         let Some(bytes) = self.read(&format!("{name}.channel.json"))? else {
@@ -86,7 +86,7 @@ impl Repository {
         self.path(&format!("{name}.channel.json"))
     }
 
-    /// A file's bytes; `None`: it is not there.
+    /// Returns the bytes of a file. `None`: the file does not exist.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path(name);
         match fs::read(&path) {
@@ -97,7 +97,7 @@ impl Repository {
     }
 }
 
-/// This machine's clock: a channel's dates come from it.
+/// Returns the time of this machine's clock. A channel's dates come from it.
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::from_seconds(
@@ -105,7 +105,7 @@ pub fn now() -> Timestamp {
     )
 }
 
-/// Seconds of some days.
+/// Returns the seconds of that many days.
 pub(crate) fn days(days: u32) -> u64 {
     u64::from(days) * 86_400
 }

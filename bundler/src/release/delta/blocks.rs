@@ -1,7 +1,7 @@
 //! The blocks of images: where they lie, and what they hold.
 //!
-//! `squash` knows how a SquashFS lies, and `similar` which blocks are alike. A block is the unit
-//! that a device packs again.
+//! `squash` knows where the blocks of a SquashFS lie, and `similar` finds blocks that are alike. A
+//! block is the unit that a device packs again.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::release::part::Part;
 
 /// The first bytes of a zstd frame.
 pub(crate) const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-/// What is not a block of a SquashFS is cut into pieces of this many bytes.
+/// Size of a piece, in bytes. The parts that are no blocks of a SquashFS are cut into such pieces.
 const PIECE: u64 = 128 << 10;
 
 /// A piece of an image.
@@ -31,14 +31,15 @@ pub(crate) struct Block {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// Content of files, perhaps compressed.
+    /// Content of files, which may be compressed.
     Data,
     /// The whole dm-verity tree.
     Tree,
 }
 
 impl Block {
-    /// All blocks of an image, in their order. None goes over the beginning or the end of `frame`.
+    /// Returns all blocks of an image, in order. No block crosses the beginning or the end of
+    /// `frame`.
     pub(crate) fn all(
         image: &Part,
         verity: Option<&Verity>,
@@ -50,7 +51,8 @@ impl Block {
         let data = verity.filter(|_| tree > 0).map_or(size, |verity| verity.size);
         let mut cuts = match StoredSquashfs::list(image) {
             Ok(files) => SlotChunks::boot_boundaries(image, &files)?,
-            // Not a boot image. Or no SquashFS at all (in tests): one piece after the other.
+            // A root image is a compressed SquashFS, which `blocks` reads. An image of a test may
+            // be no SquashFS at all, and then has no cuts.
             Err(_) => blocks::read(image).unwrap_or_default(),
         };
         cuts.extend(frame.iter().flat_map(|frame| [frame.start, frame.end]));
@@ -72,7 +74,7 @@ impl Block {
         Ok(blocks)
     }
 
-    /// The bytes of the block, as they lie.
+    /// Returns the bytes of the block as they lie in the image.
     pub(crate) fn read(&self, image: &Part) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.len as usize];
         image.read_at(&mut bytes, self.offset)?;
@@ -80,7 +82,7 @@ impl Block {
     }
 }
 
-/// What `bytes` hold, and how.
+/// Returns the unpacked content of `bytes`, and how it was packed.
 pub(crate) fn content(bytes: Vec<u8>) -> (Vec<u8>, Packing) {
     if bytes.starts_with(&FRAME)
         && let Ok(content) = zstd::bulk::decompress(&bytes, limits::BLOCK as usize)
@@ -94,9 +96,9 @@ pub(crate) fn content(bytes: Vec<u8>) -> (Vec<u8>, Packing) {
 /// The blocks of the old images.
 #[derive(Debug)]
 pub(crate) struct OldBlocks {
-    /// What a dictionary can be made of.
+    /// The blocks that a dictionary can be made from.
     pub(crate) sources: Vec<Source>,
-    /// Where bytes lie: image and offset.
+    /// Where the bytes of this hash lie: image and offset.
     pub(crate) places: HashMap<Sha256, (u8, u64)>,
     pub(crate) similar: Similar,
 }

@@ -1,7 +1,7 @@
-//! Neighbouring blocks that have the same fate, and the records that they become.
+//! Groups of neighbouring blocks with the same fate, and the records that they become.
 //!
-//! `blocks` finds them, and `mix` makes the differences. A group has a limit, so that a device
-//! needs little memory.
+//! `blocks` finds the blocks, and `mix` makes the differences. A group has a size limit, so a
+//! device needs little memory.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,22 +20,22 @@ use crate::release::part::Part;
 #[derive(Debug)]
 pub(crate) struct Group {
     offset: u64,
-    /// Bytes in the image.
+    /// Length in the image, in bytes.
     len: u64,
     fate: Fate,
 }
 
 #[derive(Debug)]
 enum Fate {
-    /// The old images have it: image, offset.
+    /// The old images have the same bytes, at this image and offset.
     Copy(u8, u64),
-    /// Made of old blocks; each with its bytes in the image.
+    /// Blocks that are made from old blocks, each with its length in the image.
     Patch(Vec<(Block, Output)>),
     Literal,
     Tree,
 }
 
-/// A record, its bytes in the delta, and how many bytes of the image it makes.
+/// A record, its length in the delta, and the number of image bytes that it makes.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) record: Record,
@@ -44,13 +44,13 @@ pub(crate) struct Step {
 }
 
 impl Group {
-    /// Bytes that the group has in the image.
+    /// Returns the length of the group in the image, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.len
     }
 
-    /// Puts `blocks` into groups. `strange` counts bytes of blocks that the zstd of this program
-    /// does not make again.
+    /// Puts `blocks` into groups. Some blocks do not come out the same when this program's zstd
+    /// packs them again. `strange` counts their bytes.
     pub(crate) fn form(
         image: &Part,
         blocks: Vec<Block>,
@@ -61,7 +61,7 @@ impl Group {
         let mut groups: Vec<Self> = Vec::new();
         let mut recompressor = Recompressor::new();
         let mut again = Vec::new();
-        // Bytes of content in the group that is growing.
+        // Bytes of content in the current group.
         let mut taken = 0;
         for block in blocks {
             let bytes = block.read(image)?;
@@ -113,7 +113,7 @@ impl Group {
         Ok(groups)
     }
 
-    /// The records of the group.
+    /// Returns the records of the group.
     fn steps(&self, image: &Part, old_images: &[Part; 2], old: &OldBlocks) -> Result<Vec<Step>> {
         let step = |record: Record, made| -> Result<Step> {
             let packed = record.encode()?;
@@ -151,7 +151,7 @@ impl Group {
     }
 }
 
-/// How `members` are made of old blocks; `None` if there are none that are like them.
+/// Returns the record that makes `members` from old blocks. `None`: no old blocks are like them.
 fn patch(
     members: &[(Block, Output)],
     image: &Part,
@@ -179,7 +179,7 @@ fn patch(
     Ok(Some(Patch { dictionary, mix, outputs }))
 }
 
-/// The records of all groups, in their order, made on all processors.
+/// Makes the records of all groups on all processors. Returns them in the order of the groups.
 pub(crate) fn encode(
     groups: &[Group],
     image: &Part,

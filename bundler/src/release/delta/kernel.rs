@@ -1,7 +1,7 @@
 //! The kernel in a boot image: one large zstd frame.
 //!
-//! `mix` makes the differences. The frame hides how little of its content has changed, so the
-//! content is compared.
+//! `mix` makes the differences. Two frames look very different although their contents have changed
+//! little. The contents are therefore compared.
 
 use std::io::Read;
 use std::ops::Range;
@@ -16,20 +16,19 @@ use crate::release::delta::mix::mix;
 use crate::release::part::Part;
 use image_layout::Amount;
 
-/// What is shorter than this is none that a device should spend its memory on.
+/// Shortest frame. A shorter one is not worth a device's memory.
 const SHORTEST: usize = 1 << 20;
 
 /// The largest zstd frame of a boot image.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     packed: Vec<u8>,
-    /// Where it lies in the image, bytes.
+    /// Range of the frame in the image, in bytes.
     pub(crate) place: Range<u64>,
 }
 
 impl Kernel {
-    /// Looks for it. Where it begins and ends differs from architecture to architecture, so all of
-    /// the image is looked at.
+    /// Looks for the frame in the whole image, because its place differs between architectures.
     pub(crate) fn find(image: &Part) -> Result<Option<Self>> {
         let length =
             usize::try_from(image.size()?).context("a boot image is too large for this host")?;
@@ -56,7 +55,7 @@ impl Kernel {
         }))
     }
 
-    /// The content, if a frame of the delta may have it.
+    /// Returns the content, if it is not too large for a delta.
     fn content(&self) -> Option<Vec<u8>> {
         let mut content = Vec::new();
         let frame = zstd::stream::read::Decoder::with_buffer(&self.packed[..]).ok()?.single_frame();
@@ -65,8 +64,8 @@ impl Kernel {
     }
 }
 
-/// The record that makes the kernel `new` of the kernel `old`, packed, and the MiB that a device
-/// needs for it; or why there is none.
+/// Returns the record that makes the kernel `new` from the kernel `old`, and the memory in MiB that
+/// a device needs for it. The record is packed. The inner error says why there is no record.
 pub(crate) fn record(
     old: Option<&Kernel>,
     new: Option<&Kernel>,
@@ -98,7 +97,7 @@ pub(crate) fn record(
     Ok(Ok((record, memory)))
 }
 
-/// Whether the device will come to the same bytes.
+/// Returns true if the device will make the same bytes.
 fn is_made_again(content: &[u8], packed: &[u8]) -> Result<bool> {
     let progress = Progress::bytes("Compressing the kernel again", packed.len() as u64);
     let mut repacker = Repacker::new(content)?;

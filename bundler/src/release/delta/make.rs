@@ -1,8 +1,8 @@
-//! `daruma-bundler delta`: what leads from one bundle to another, for devices that hold the first.
+//! `daruma-bundler delta`: makes the delta from one bundle to another.
 //!
-//! New blocks that the old bundle has are copied; the others are made of the old blocks that have
-//! most in common with them (`similar`), whatever file they belong to; what cannot be made that
-//! way is sent as it is.
+//! `groups` makes the records, and `similar` finds old blocks that are like a new one. A new block
+//! that the old bundle has is copied. Another block is made from similar old blocks of any file. If
+//! that fails, the delta holds the block as it is.
 
 use std::fs::{File, Permissions};
 use std::io::{BufReader, Read, Write};
@@ -26,44 +26,46 @@ use image_layout::Amount;
 /// The images that a delta makes.
 const IMAGES: [&str; 2] = ["boot", "root"];
 
-/// What a delta consists of.
+/// The parts of a delta, and their sizes.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Summary {
     /// Bytes of the delta.
     pub bytes: u64,
     /// Bytes of the new bundle.
     pub full: u64,
-    /// MiB of memory that a device needs to apply it.
+    /// Memory that a device needs to apply it, in MiB.
     pub memory: u32,
     /// Bytes of the new images that are copied from the old ones.
     pub copied: u64,
-    /// Bytes of the new images that are made of old blocks, and of the delta that say how.
+    /// Bytes of the new images that are made from old blocks, and the bytes of the delta for them.
     pub patched: (u64, u64),
-    /// Bytes of the new images that are sent as they are, and of the delta for them.
+    /// Bytes of the new images that the delta holds as they are, and the bytes of the delta for
+    /// them.
     pub literal: (u64, u64),
-    /// Bytes of dm-verity tree, which the device computes.
+    /// Bytes of dm-verity trees, which the device computes.
     pub tree: u64,
-    /// Changed blocks that the zstd of this program does not make again, and that are therefore
-    /// sent as they are.
+    /// Bytes of changed blocks that this program's zstd does not make again. The delta holds them
+    /// as they are.
     pub strange: u64,
 }
 
-/// Two bundles of which deltas are made.
+/// The two bundles of a delta.
 struct Pair<'a> {
     old: (&'a Verified<FileDisk>, &'a Path),
     new: &'a Verified<FileDisk>,
-    /// Of the old bundle and of the new one: boot and root.
+    /// Boot and root image of the old bundle, then those of the new bundle.
     images: [[Part; 2]; 2],
     header: Header,
 }
 
-/// A delta without its header: the records of the boot image, and those of the root image.
+/// A delta without its header: the records of the boot image, then those of the root image.
 struct Records<'a>([&'a [u8]; 2]);
 
-/// Writes to `out` the delta from the bundle `old` to the bundle `new`, and proves that it leads
-/// there. With `kernel_out`, writes to that the one for devices that grant more memory: it makes
-/// the kernel of its unpacked payload. The second summary is that one's, or why there is none: then
-/// `kernel_out` is not written.
+/// Writes the delta from the bundle `old` to the bundle `new` to `out`, and proves it.
+///
+/// With `kernel_out`, this function also writes a delta for devices that grant more memory. That
+/// delta makes the kernel from its unpacked payload. The second summary belongs to it. If there is
+/// no such delta, the summary says why and `kernel_out` is not written.
 ///
 /// # Errors
 /// A bundle cannot be read or is refused, or a delta cannot be written.
@@ -136,8 +138,8 @@ pub fn write(
 }
 
 impl Pair<'_> {
-    /// The records of those blocks of image `number` that `is_wanted` chooses, which are
-    /// neighbours.
+    /// Makes the records of those blocks of image `number` that `is_wanted` chooses. These blocks
+    /// are neighbours.
     fn records(
         &self,
         number: usize,
@@ -183,7 +185,7 @@ impl Pair<'_> {
     ) -> Result<Summary> {
         let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let writing = || format!("writing the delta {}", out.display());
-        // As the umask says, and not for the owner alone: a web server is to read it.
+        // The mode follows the umask, because a web server must read the file.
         let mut file = tempfile::Builder::new();
         let mut file = file
             .permissions(Permissions::from_mode(0o666))
@@ -201,7 +203,8 @@ impl Pair<'_> {
     }
 }
 
-/// Applies a whole delta and drops what comes out: each chunk has been held against its hash.
+/// Applies a whole delta and drops the output. Each chunk of the output is checked against its
+/// hash.
 fn prove(from: impl Read, pair: &Pair<'_>) -> Result<()> {
     let Pair { old: (old, path), new, header, .. } = pair;
     let (boot, root) = (part(old, path, IMAGES[0])?, part(old, path, IMAGES[1])?);
@@ -217,7 +220,7 @@ fn prove(from: impl Read, pair: &Pair<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The image `name` of the bundle at `path`.
+/// Returns the image `name` of the bundle at `path`.
 fn part(bundle: &Verified<FileDisk>, path: &Path, name: &str) -> Result<Part> {
     let image = bundle
         .manifest()
@@ -228,7 +231,7 @@ fn part(bundle: &Verified<FileDisk>, path: &Path, name: &str) -> Result<Part> {
     Ok(Part::new(disk, image.offset, image.size))
 }
 
-/// For people: the delta with the kernel's payload, or why there is none.
+/// Describes the delta with the kernel's payload for people, or says why there is none.
 #[must_use]
 pub fn kernel_text(kernel: &Result<Summary, String>) -> String {
     match kernel {
@@ -238,7 +241,7 @@ pub fn kernel_text(kernel: &Result<Summary, String>) -> String {
 }
 
 impl Summary {
-    /// Both together; how much it is of what is the higher one's.
+    /// Adds two summaries. `bytes`, `full` and `memory` are the larger of the two.
     fn with(self, other: &Self) -> Self {
         let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
         Self {
@@ -253,7 +256,7 @@ impl Summary {
         }
     }
 
-    /// For people: the share of the full bundle, and where the bytes come from.
+    /// Describes the delta for people: its share of the full bundle, and the origin of the bytes.
     #[must_use]
     pub fn to_text(&self) -> String {
         let share = |bytes: u64| 100.0 * bytes as f64 / self.full.max(1) as f64;

@@ -1,11 +1,11 @@
-//! The streams of bsdiff, for blocks and for the kernel alike.
+//! Makes the streams of bsdiff, for blocks and for the kernel.
 //!
-//! Packing them is left to [`bundle::delta::Mix`]. The crate `bidiff` finds the matches.
+//! [`bundle::delta::Mix`] packs them. The crate `bidiff` finds the matches.
 
 use anyhow::Result;
 use bundle::delta::Mix;
 
-/// `new` in terms of `old`.
+/// Returns the streams that make `new` from `old`.
 pub(crate) fn mix(old: &[u8], new: &[u8]) -> Result<Mix> {
     let mut mix = Mix::default();
     let mut translator = bidiff::Translator::new(old, new, |step: &bidiff::Control<'_>| {

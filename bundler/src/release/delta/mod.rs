@@ -1,6 +1,6 @@
-//! `daruma-bundler delta`: what leads from one bundle to another.
+//! `daruma-bundler delta`: makes the delta from one bundle to another.
 //!
-//! Applying a delta, and the form of its records, is left to [`bundle::delta`].
+//! [`bundle::delta`] applies a delta and defines the form of its records.
 //! Read `make`, then `groups`, `blocks`, `similar`, `mix`, then `kernel`.
 
 mod blocks;

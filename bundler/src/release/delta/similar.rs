@@ -1,28 +1,30 @@
-//! Which old blocks have most in common with some new bytes.
+//! Finds the old blocks that have most in common with some new bytes.
 //!
-//! Making a patch of them is left to `groups`.
+//! `groups` makes a patch from them.
 //!
-//! Of every window of [`WINDOW`] bytes a hash is taken, and of the hashes one in [`SAMPLE`], chosen
-//! by the hash itself, so that the same bytes are chosen wherever they lie. Blocks that share many
-//! of them are alike, whatever their files are called: a library of a new version, a module of a
-//! new kernel, a block in which the ends of other files have come together.
+//! Every window of [`WINDOW`] bytes gets a hash. One in [`SAMPLE`] hashes is kept. The hash itself
+//! decides that, so the same bytes are chosen wherever they lie. Blocks that share many kept hashes
+//! are alike, whatever their files are called. Examples are a new version of a library, a module of
+//! a new kernel, and a block in which the ends of other files have come together.
 
 use std::collections::{BinaryHeap, HashMap};
 
-/// Bytes that must be the same.
+/// Size of a window, in bytes. The bytes of equal windows are the same.
 const WINDOW: usize = 24;
-/// One window in so many is remembered.
+/// One window in this many is kept.
 const SAMPLE: u64 = 64;
-/// Blocks that are remembered for a window. What is in more of them tells nothing.
+/// Most blocks that are read for one window. A window that more blocks have says nothing about
+/// them.
 const BLOCKS: usize = 8;
-/// A block that shares fewer windows than this (some 2 KiB) with the new bytes is not worth the
-/// time in which a device reads and unpacks it: docs/decisions.md has the figures.
+/// Fewest windows that a useful block shares with the new bytes (some 2 KiB). With fewer, the
+/// device's time to read and unpack the block is not worth it. docs/decisions.md has the figures.
 const FEWEST: usize = 32;
 
 /// Windows of old blocks.
 #[derive(Default, Debug)]
 pub(crate) struct Similar {
-    /// Hash in the upper 36 bits, number of the block in the lower 28; sorted at the end.
+    /// The hash is in the upper 36 bits, the number of the block in the lower 28. `finish` sorts
+    /// them.
     windows: Vec<u64>,
 }
 
@@ -35,14 +37,15 @@ impl Similar {
         sample(content, |hash| windows.push(hash >> BLOCK_BITS << BLOCK_BITS | u64::from(block)));
     }
 
-    /// No more blocks.
+    /// Ends the list of blocks and sorts it.
     pub(crate) fn finish(&mut self) {
         self.windows.sort_unstable();
         self.windows.dedup();
     }
 
-    /// The numbers of the blocks with most in common with `content`, whose lengths (by `len`) are
-    /// at most `room`, in ascending order. Each is chosen for what those before it do not have.
+    /// Returns the numbers, in ascending order, of the blocks that have most in common with
+    /// `content`. Their lengths, which `len` gives, add up to at most `room`. Each block is chosen
+    /// for the windows that the blocks before it lack.
     pub(crate) fn choose(
         &self,
         content: &[u8],
@@ -62,8 +65,9 @@ impl Similar {
                 shared.entry((window & ((1 << BLOCK_BITS) - 1)) as u32).or_default().push(index);
             }
         }
-        // The count of a block only falls as others are chosen, so it is counted anew when its turn
-        // comes. Of equals the smaller number: the same bundles give the same delta.
+        // The count of a block only falls when others are chosen, so it is counted again when its
+        // turn comes. Among equal counts the smallest number wins. The same bundles thus give the
+        // same delta.
         let mut heap: BinaryHeap<_> = shared
             .iter()
             .map(|(block, shared)| (shared.len(), std::cmp::Reverse(*block)))
@@ -93,8 +97,8 @@ impl Similar {
     }
 }
 
-/// Gives the hashes of one window in [`SAMPLE`]. The hash is a polynomial, so that it can be rolled
-/// on.
+/// Calls `give` with the hash of one window in [`SAMPLE`]. The hash is a polynomial, so the next
+/// hash follows from the last one.
 fn sample(content: &[u8], mut give: impl FnMut(u64)) {
     const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
     let leaving = (0..WINDOW).fold(1u64, |power, _| power.wrapping_mul(BASE));
