@@ -1,8 +1,8 @@
-//! How QEMU runs a guest: emulated (TCG), or by the processor (KVM) where that works.
+//! Decides how QEMU runs a guest: emulated (TCG), or by the processor (KVM) where that works.
 //!
-//! A `/dev/kvm` that can be opened says little: inside some virtual machines an ordinary kernel
-//! crashes under it. So a whole guest is booted once, and the answer is kept for this machine.
-//! `DARUMA_ACCEL=tcg` or `kvm` overrides it.
+//! A `/dev/kvm` that can be opened proves little: inside some virtual machines an ordinary kernel
+//! crashes under KVM. So this file boots a whole guest once, and keeps the answer for this machine.
+//! `DARUMA_ACCEL=tcg` or `kvm` overrides the answer.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -16,11 +16,11 @@ use sha2::{Digest as _, Sha256};
 use crate::fixture::Fixture;
 use crate::vm::{Firmware, Machine, Size, Vm, overlay_disk};
 
-/// Seconds in which a guest must be healthy under KVM. Emulated it would take 20.
+/// Seconds in which a guest must be healthy under KVM. An emulated guest takes 20.
 const TRIAL: u64 = 60;
 const TINY: &str = "tests/recipes/tiny.yaml";
 
-/// What QEMU's `-accel` takes.
+/// The accelerators for QEMU's `-accel`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Accel {
     /// Emulation, which works everywhere.
@@ -30,7 +30,7 @@ pub enum Accel {
 }
 
 impl fmt::Display for Accel {
-    /// For a person who wonders why it takes so long.
+    /// Explains to a person why a test takes so long.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tcg => "in software emulation",
@@ -40,7 +40,7 @@ impl fmt::Display for Accel {
 }
 
 impl Accel {
-    /// QEMU's options.
+    /// Returns QEMU's options.
     pub(crate) fn options(self) -> [&'static str; 4] {
         match self {
             Self::Tcg => ["-accel", "tcg", "-cpu", "max"],
@@ -48,7 +48,7 @@ impl Accel {
         }
     }
 
-    /// What this machine can do. The first call in a machine's life may take a minute.
+    /// Returns the accelerator of this machine. The first call on a machine may take a minute.
     ///
     /// # Errors
     /// `DARUMA_ACCEL` is neither `tcg` nor `kvm`, or the guest for the trial cannot be built.
@@ -86,7 +86,8 @@ fn find() -> Result<Accel> {
     Ok(if works { Accel::Kvm } else { Accel::Tcg })
 }
 
-/// Names this machine: another processor, kernel or QEMU is asked again.
+/// Returns a name of this machine. Another processor, kernel or QEMU gets another name and another
+/// trial.
 fn machine() -> Result<String> {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor.lines().find(|line| line.starts_with("model name")).unwrap_or("");
@@ -100,7 +101,8 @@ fn machine() -> Result<String> {
     Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Whether the smallest test system comes up. A guest that crashes or hangs is an answer.
+/// Returns true if the smallest test system comes up. A guest that crashes or hangs gives false,
+/// not an error.
 fn boots_under_kvm(fixture: &Fixture) -> Result<bool> {
     let factory = fixture.disk(&fixture.bundle(TINY, "1.0.0")?)?;
     let dir = tempfile::tempdir()?;

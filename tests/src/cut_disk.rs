@@ -1,7 +1,7 @@
-//! A disk after a power cut at any point of a recording: some writes happened, the others did not.
+//! A disk after a power cut at any point of a recording: some writes happened, and others did not.
 //!
-//! The states share the disk before the recording and the recorded writes; a state is only the list
-//! of what is left out. A [`View`] is one real, sparse file that is moved from state to state
+//! All states share the disk from before the recording and the recorded writes. A state is only the
+//! list of what is left out. A [`View`] is one real, sparse file that moves from state to state
 //! sector by sector.
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,20 +14,20 @@ use sha2::{Digest, Sha256};
 
 use crate::write_log::{Entry, SECTOR, WriteLog};
 
-/// The moment of a power cut: how many entries of the log happened, and which of those were lost in
+/// The moment of a power cut: how many entries of the log happened, and which of them were lost in
 /// the disk's cache.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Cut {
-    /// Entries before the cut.
+    /// Number of entries before the cut.
     pub at: usize,
-    /// Entries among them whose data never reached the medium.
+    /// The entries before the cut whose data never reached the medium.
     pub lost: BTreeSet<usize>,
-    /// Sectors of the last entry that reached the medium, if not all did.
+    /// Number of sectors of the last entry that reached the medium, if some did not.
     pub torn: Option<u64>,
 }
 
 impl Cut {
-    /// Whether sector `index` of the entry is on the disk.
+    /// Returns true if sector `index` of the entry is on the disk.
     fn has(&self, entry: usize, index: u64) -> bool {
         let torn_off = entry + 1 == self.at && self.torn.is_some_and(|torn| index >= torn);
         entry < self.at && !self.lost.contains(&entry) && !torn_off
@@ -42,14 +42,14 @@ pub struct CutDisk {
     size: u64,
     /// The recorded requests.
     pub log: WriteLog,
-    /// For each sector that is written at all, the entries that write it, in order.
+    /// For each written sector, the entries that write it, in order.
     writers: HashMap<u64, Vec<usize>>,
-    /// For each entry, what each of its sectors adds to the hash of a disk that has it.
+    /// For each entry, the value that each of its sectors adds to the hash of the disk.
     marks: Vec<Vec<u128>>,
 }
 
 impl CutDisk {
-    /// The disk that held `base` (zeros behind its end) when `log` began.
+    /// Returns the disk that held `base` (zeros behind its end) when `log` began.
     pub fn new(base: &Path, size: u64, log: WriteLog) -> Result<Self> {
         let base = File::open(base)?;
         let base_size = base.metadata()?.len();
@@ -60,7 +60,8 @@ impl CutDisk {
             if let Entry::Write { first, data, .. } = entry {
                 for (sector, bytes) in (*first..).zip(data.chunks_exact(SECTOR)) {
                     this.writers.entry(sector).or_default().push(number);
-                    // What leaves a sector as it was at first leaves the hash as it was at first.
+                    // A write that leaves a sector as it was at first must also leave the hash as
+                    // it was.
                     let same = this.base_sector(sector)? == bytes;
                     marks.push(if same { 0 } else { mark(sector, bytes) });
                 }
@@ -70,7 +71,7 @@ impl CutDisk {
         Ok(this)
     }
 
-    /// The sectors of an entry.
+    /// Returns the sectors of an entry.
     #[must_use]
     pub fn sectors(&self, entry: usize) -> std::ops::Range<u64> {
         match &self.log.entries[entry] {
@@ -79,8 +80,8 @@ impl CutDisk {
         }
     }
 
-    /// Writes that are not durable when the power goes after `at` entries: those since the last
-    /// flush.
+    /// Returns the writes that are not durable if the power fails after `at` entries: those since
+    /// the last flush.
     #[must_use]
     pub fn in_cache(&self, at: usize) -> Vec<usize> {
         let entries = &self.log.entries;
@@ -102,7 +103,8 @@ impl CutDisk {
         Ok(bytes)
     }
 
-    /// The entry that a sector's content comes from, if it is not the one before the recording.
+    /// Returns the entry that a sector's content comes from. `None`: the content is from before the
+    /// recording.
     fn writer(&self, sector: u64, cut: &Cut) -> Option<usize> {
         self.writers
             .get(&sector)?
@@ -133,14 +135,14 @@ fn mark(sector: u64, bytes: &[u8]) -> u128 {
     hash[..16].iter().fold(0, |mark, byte| mark << 8 | u128::from(*byte))
 }
 
-/// What changed in one sector when a [`View`] moved.
+/// The change of one sector when a [`View`] moves.
 #[derive(Debug)]
 pub struct Change {
     /// The sector.
     pub sector: u64,
-    /// What it holds now.
+    /// The new content of the sector.
     pub bytes: [u8; SECTOR],
-    /// The exclusive or of what it added to the disk's hash before and what it adds now.
+    /// The exclusive or of the sector's old and new values in the disk's hash.
     pub mark: u128,
 }
 
@@ -154,7 +156,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The state before the recording, as a new file at `path`.
+    /// Returns the state before the recording, as a new file at `path`.
     pub fn new(disk: &'a CutDisk, path: &Path) -> Result<Self> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.set_len(disk.size)?;
@@ -162,10 +164,11 @@ impl<'a> View<'a> {
         Ok(Self { disk, file, cut: Cut::default() })
     }
 
-    /// Makes the file the state after `cut`, and tells what that changed.
+    /// Changes the file to the state after `cut`, and calls `changed` for each sector that this
+    /// changes.
     pub fn move_to(&mut self, cut: &Cut, mut changed: impl FnMut(&Change)) -> Result<()> {
         let (from, to) = (self.cut.at.min(cut.at), self.cut.at.max(cut.at));
-        // Where either state is not simply all that came before it.
+        // Entries that one of the two states has lost or torn, although they lie before its cut.
         let uneven = [&self.cut, cut].into_iter().flat_map(|cut| {
             cut.lost.iter().copied().chain(cut.torn.and_then(|_| cut.at.checked_sub(1)))
         });
@@ -188,7 +191,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Copies `length` bytes but for the holes of `from`.
+/// Copies `length` bytes and leaves out the holes of `from`.
 pub fn copy_data(
     from: &File,
     to: &File,
@@ -202,7 +205,7 @@ pub fn copy_data(
     let mut at = from_offset;
     let mut buf = vec![0; 1 << 20];
     while at < end {
-        // An error is the end of the data.
+        // An error means that there is no more data.
         let Ok(data) = seek(at, Whence::SeekData) else { break };
         let hole = seek(data, Whence::SeekHole)?.min(end);
         at = data;
@@ -258,7 +261,7 @@ mod tests {
             assert_eq!((bytes[0], bytes[SECTOR], bytes[2 * SECTOR]), (first, 1, last), "{state:?}");
             hashes.push(hash);
         }
-        // Equal content, equal hash, however it came about.
+        // Equal content has an equal hash, whatever path led to it.
         assert_eq!(hashes[0], hashes[5]);
         assert_eq!(hashes[1], hashes[4]);
         assert_eq!(hashes[2], hashes[6]);

@@ -1,8 +1,8 @@
-//! Real bundles and disks for the tests, built once and kept by content.
+//! Builds real bundles and disks for the tests once, and keeps them by content.
 //!
 //! Everything lies in `$DARUMA_CACHE` (default `~/.cache/daruma`), outside the repo. The name of a
-//! kept file is the hash of all that went into it (root filesystem, recipes, programs, keys,
-//! version), so a stale one cannot be found.
+//! kept file is the hash of its inputs: root filesystem, recipes, programs, keys, version. So no
+//! test can find a stale file.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -24,7 +24,7 @@ impl Fixture {
     /// Finds the programs that `make build` made.
     ///
     /// # Errors
-    /// When they are not there: run `make build`.
+    /// The programs do not exist: run `make build`.
     pub fn open() -> Result<Self> {
         let repo = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
@@ -53,31 +53,31 @@ impl Fixture {
         Ok(this)
     }
 
-    /// The folder of everything that is kept.
+    /// Returns the folder of all kept files.
     pub(crate) fn cache(&self) -> &Path {
         &self.cache
     }
 
-    /// Path of a file of the repo.
+    /// Returns the path of a file of the repo.
     #[must_use]
     pub fn repo(&self, path: &str) -> PathBuf {
         self.repo.join(path)
     }
 
-    /// Path of a program that `make build` made.
+    /// Returns the path of a program that `make build` made.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }
 
-    /// Path of a test key: `release.key.pem`, `release.pub.pem`, `stranger.*`, or the folder
-    /// `keyring`.
+    /// Returns the path of a test key: `release.key.pem`, `release.pub.pem`, `stranger.*`, or the
+    /// folder `keyring`.
     #[must_use]
     pub fn key(&self, name: &str) -> PathBuf {
         self.cache.join("keys-1").join(name)
     }
 
-    /// Runs `daruma-bundler` and shows what it says when it fails.
+    /// Runs `daruma-bundler`. If it fails, the error has its output.
     pub fn bundler(&self, args: &[&str]) -> Result<()> {
         let output = Command::new(self.program("daruma-bundler"))
             .args(args)
@@ -93,17 +93,17 @@ impl Fixture {
         Ok(())
     }
 
-    /// The root filesystem of a recipe (a path in the repo).
+    /// Returns the root filesystem of a recipe (a path in the repo).
     pub fn rootfs(&self, recipe: &str) -> Result<PathBuf> {
         let _lock = self.lock(&stem(recipe)?)?;
         self.build(recipe)
     }
 
-    /// Builds it; the caller holds the lock of the recipe's name.
+    /// Builds a root filesystem. The caller holds the lock of the recipe's name.
     fn build(&self, recipe: &str) -> Result<PathBuf> {
         let rootfs_dir = self.cache.join("rootfs");
         fs::create_dir_all(&rootfs_dir)?;
-        // The bundler has its own key over recipe, overlays and the archive's state (--cache).
+        // The bundler has its own key from recipe, overlays and the archive's state (--cache).
         let tar = rootfs_dir.join(format!("{}.tar", stem(recipe)?));
         self.bundler(&[
             "build",
@@ -116,7 +116,7 @@ impl Fixture {
         Ok(tar)
     }
 
-    /// The bundle of a recipe (a path in the repo) at a version.
+    /// Returns the bundle of a recipe (a path in the repo) at a version.
     pub fn bundle(&self, recipe: &str, version: &str) -> Result<PathBuf> {
         let (recipe_path, stem) = (self.repo(recipe), stem(recipe)?);
         let _lock = self.lock(&stem)?;
@@ -169,12 +169,12 @@ impl Fixture {
         Ok(disk)
     }
 
-    /// A factory disk (raw, sparse) as the sources of `commit` make it: their programs, GRUB script
-    /// and layout, with the recipe's root filesystem of today. For what must go on working on
-    /// devices in the field.
+    /// Returns a factory disk (raw, sparse) as the sources of `commit` make it. The programs, the
+    /// GRUB script and the layout are from the commit. The recipe's root filesystem is that of
+    /// today. Tests use such a disk for behaviour that must go on working on devices in the field.
     ///
     /// # Errors
-    /// The clone is shallow and lacks the commit, or it does not build.
+    /// The clone is shallow and lacks the commit, or the commit does not build.
     pub fn disk_of_commit(&self, commit: &str, recipe: &str, version: &str) -> Result<PathBuf> {
         let programs = self.programs_of_commit(commit)?;
         let tar = self.rootfs(recipe)?;
@@ -215,7 +215,7 @@ impl Fixture {
         Ok(dir.join("disk.raw"))
     }
 
-    /// The folder of the programs that `make build` makes of the sources of `commit`.
+    /// Returns the folder of the programs that `make build` makes from the sources of `commit`.
     fn programs_of_commit(&self, commit: &str) -> Result<PathBuf> {
         self.keep(&format!("programs-of-{commit}"), |dir| {
             let sources = dir.join("sources");
@@ -225,8 +225,8 @@ impl Fixture {
             git.arg("-C").arg(&self.repo).args(["archive", "-o", path_str(&archive)?, commit]);
             run(&mut git).context("the tests need the repo's history: `git fetch --unshallow`")?;
             run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&sources))?;
-            // Into today's target folder: what both need of crates.io is built once. `make build`
-            // says the same of today's.
+            // The build uses today's target folder, so crates that both need are built once. `make
+            // build` uses the same folder for today's sources.
             let target = self.repo("target");
             let host = "x86_64-unknown-linux-gnu";
             let static_flags = "-C target-feature=+crt-static -C relocation-model=static";
@@ -256,8 +256,8 @@ impl Fixture {
         })
     }
 
-    /// What Debian's package `name` contains, unpacked into a folder; the version is the one that
-    /// this machine would install.
+    /// Unpacks Debian's package `name` into a folder. The version is the one that this machine
+    /// would install.
     ///
     /// # Errors
     /// There is no such package, or it cannot be downloaded.
@@ -290,7 +290,8 @@ impl Fixture {
         })
     }
 
-    /// A folder in the cache, made by `build` if it is not there; made aside, then renamed.
+    /// Returns a folder in the cache. If it does not exist, `build` makes it under another name,
+    /// and it is then renamed.
     pub(crate) fn keep(
         &self,
         name: &str,
@@ -310,7 +311,7 @@ impl Fixture {
         Ok(dir)
     }
 
-    /// Removes what an older state of the sources left under the same name.
+    /// Removes files that an older state of the sources left under the same name.
     fn forget_older(&self, prefix: &str, keep: &str) -> Result<()> {
         for entry in fs::read_dir(&self.cache)? {
             let entry = entry?;
@@ -322,7 +323,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Held while a fixture is being made, so that two tests make it once.
+    /// Takes a lock while a fixture is being made. Two tests then make it only once.
     pub(crate) fn lock(&self, name: &str) -> Result<File> {
         let dir = self.cache.join("locks");
         fs::create_dir_all(&dir)?;
@@ -332,7 +333,7 @@ impl Fixture {
     }
 }
 
-/// Runs a command to its end; the error has what it said.
+/// Runs a command to its end. The error has its output.
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -340,7 +341,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The name of a recipe's file without its folder and ending.
+/// Returns the name of a recipe's file without its folder and ending.
 fn stem(recipe: &str) -> Result<String> {
     Ok(Path::new(recipe)
         .file_stem()

@@ -1,4 +1,4 @@
-//! A device in a folder: the partitions of a factory disk as files, with the real agent on them.
+//! A device in a folder: the partitions of a factory disk as files, and the real agent.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,19 +16,19 @@ use crate::fixture::Fixture;
 /// The partitions that the agent works on.
 const LABELS: [&str; 6] = ["esp", "boot-a", "root-a", "boot-b", "root-b", "recovery"];
 
-/// A device whose slot A runs, committed.
+/// A device that runs slot A, which is committed.
 #[derive(Debug)]
 pub struct FolderDevice {
-    /// Where its files and partitions lie.
+    /// The folder with its files and partitions.
     pub dir: PathBuf,
     program: PathBuf,
 }
 
 impl FolderDevice {
-    /// Takes the partitions of the factory image `disk` apart, into the folder `dir`.
+    /// Splits the factory image `disk` into the files of its partitions, in the folder `dir`.
     ///
     /// # Errors
-    /// Also when the agent does not take the folder for a device.
+    /// The disk cannot be read, or the agent does not accept the folder as a device.
     pub fn new(fixture: &Fixture, dir: &Path, disk: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let table = PartitionTable::read(&FileDisk::open_read_only(disk)?)?;
@@ -51,7 +51,7 @@ impl FolderDevice {
         Ok(this)
     }
 
-    /// Leaves nothing in slot A that an update could copy: only what says which system it is.
+    /// Removes everything from slot A that an update could copy. Only the name of the system stays.
     ///
     /// # Errors
     /// The boot image cannot be read or written.
@@ -63,8 +63,8 @@ impl FolderDevice {
         Ok(boot.write_to(&path).map(drop)?)
     }
 
-    /// Makes it follow the channel `stable` at `url`, whose root document is that of the folder
-    /// `repo`, as if it were in the image.
+    /// Makes the device follow the channel `stable` at `url`. The root document in the folder
+    /// `repo` counts as that of the image.
     pub fn follow(&self, repo: &str, url: &str) -> Result<()> {
         fs::copy(Path::new(repo).join("1.root.json"), self.dir.join("etc/daruma/root.json"))?;
         fs::write(self.dir.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n")?;
@@ -76,20 +76,20 @@ impl FolderDevice {
         Ok(fs::write(self.dir.join("etc/daruma/daruma.toml"), text)?)
     }
 
-    /// The program, which may be run elsewhere (see [`FolderDevice::arguments`]).
+    /// Returns the program, which may also run in another place (see [`FolderDevice::arguments`]).
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.program
     }
 
-    /// `--root DIR` and `words`.
+    /// Returns `--root DIR` and `words`.
     #[must_use]
     pub fn arguments(&self, words: &[&str]) -> Vec<String> {
         let root = ["--root".to_owned(), self.dir.display().to_string()];
         root.into_iter().chain(words.iter().map(|word| (*word).to_owned())).collect()
     }
 
-    /// The agent with these words.
+    /// Returns a command of the agent with these words.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
@@ -97,14 +97,14 @@ impl FolderDevice {
         command
     }
 
-    /// `daruma status --json`.
+    /// Returns the output of `daruma status --json`.
     pub fn status(&self) -> Result<Value> {
         let output = self.command(&["status", "--json"]).output().context("starting daruma")?;
         ensure!(output.status.success(), "status: {}", String::from_utf8_lossy(&output.stderr));
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// Whether slot B holds exactly the images of a bundle, and is on trial.
+    /// Checks that slot B holds exactly the images of a bundle, and is on trial.
     pub fn expect_installed(&self, fixture: &Fixture, bundle: &Path) -> Result<()> {
         let keyring = bundle::Keyring::load(&fixture.key("keyring"))?;
         let verified = bundle::Bundle::open(FileDisk::open_read_only(bundle)?, &keyring)?;
@@ -123,7 +123,7 @@ impl FolderDevice {
         Ok(())
     }
 
-    /// Whether slot B may not be booted.
+    /// Checks that slot B cannot be booted.
     pub fn expect_not_bootable(&self) -> Result<()> {
         let status = self.status()?;
         ensure!(status["slots"]["B"]["ok"] == false, "slot B may be booted: {status}");
@@ -131,7 +131,7 @@ impl FolderDevice {
     }
 }
 
-/// Copies what is not zero.
+/// Copies the parts that are not zero.
 fn copy_sparse(from: &File, offset: u64, size: u64, to: &File) -> Result<()> {
     let mut buf = vec![0; 1 << 20];
     for at in (0..size).step_by(buf.len()) {

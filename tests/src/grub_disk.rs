@@ -1,5 +1,5 @@
-//! A disk with a device's partitions under `grub-emu`: like [`crate::grub_emu`], but for any bytes
-//! of everything that GRUB reads, and for many boots in a row.
+//! A disk with a device's partitions under `grub-emu`. [`crate::grub_emu`] is similar. This disk
+//! takes any bytes for everything that GRUB reads, and boots many times in a row.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -17,14 +17,14 @@ use crate::grub_emu::{
 /// One boot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Boot {
-    /// Command line of the kernel that was started, if one was.
+    /// Command line of the kernel that was started, if GRUB started one.
     pub command_line: Option<String>,
     /// Everything that GRUB printed.
     pub screen: String,
 }
 
 impl Boot {
-    /// The value of an argument of the kernel command line, such as `daruma.slot`.
+    /// Returns the value of an argument of the kernel command line, such as `daruma.slot`.
     #[must_use]
     pub fn argument(&self, name: &str) -> Option<&str> {
         self.command_line
@@ -33,19 +33,19 @@ impl Boot {
             .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// Whether GRUB looked at a boot image that does not load.
+    /// Returns true if GRUB looked at a boot image that does not load.
     #[must_use]
     pub fn met_damage(&self) -> bool {
         self.screen.contains("is damaged or empty")
     }
 }
 
-/// Some boots in a row, none of them healthy, so that nobody but GRUB changes anything in between.
+/// Some boots in a row. No boot is healthy, so only GRUB changes anything between two boots.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Boots {
-    /// The boots; never empty.
+    /// The boots. There is at least one.
     pub boots: Vec<Boot>,
-    /// The EFI system partition after the last of them.
+    /// The EFI system partition after the last boot.
     pub esp: Vec<u8>,
 }
 
@@ -57,10 +57,10 @@ pub struct GrubDisk {
 }
 
 impl GrubDisk {
-    /// EFI system partitions that one start of `grub-emu` can try.
+    /// The number of EFI system partitions that one start of `grub-emu` can try.
     pub const AT_ONCE: usize = PARTITIONS - BOOT_IMAGES.len();
 
-    /// Makes it.
+    /// Makes the disk.
     ///
     /// # Errors
     /// A tool is missing.
@@ -72,7 +72,7 @@ impl GrubDisk {
         Ok(Self { dir, disk })
     }
 
-    /// An EFI system partition with `grub_cfg` and these two copies of the environment.
+    /// Returns an EFI system partition with `grub_cfg` and these two copies of the environment.
     ///
     /// # Errors
     /// A tool is missing.
@@ -83,8 +83,8 @@ impl GrubDisk {
         Ok(esp)
     }
 
-    /// Boots `times` times in a row from each of `esps`, at most [`GrubDisk::AT_ONCE`], next to
-    /// `boot`: the boot images of A, B and recovery.
+    /// Boots `times` times in a row from each of `esps`, of which there are at most
+    /// [`GrubDisk::AT_ONCE`]. `boot` has the boot images of A, B and recovery.
     ///
     /// # Errors
     /// `grub-emu` does not start, or stops early.
@@ -111,7 +111,8 @@ impl GrubDisk {
         script += "echo '@state'\nexit\n";
         let emu = self.dir.path().join("emu");
         fs::write(emu.join("grub.cfg"), script)?;
-        // A boot that cannot be counted goes by the clock's minute: let it be always the same.
+        // A boot that cannot be counted depends on the clock's minute. So the clock is always the
+        // same here.
         let mut command = Command::new("faketime");
         command.args(["-f", "2026-01-01 12:03:00", "grub-emu", "-m"]);
         command.arg(self.dir.path().join("device.map")).arg("-d").arg(&emu);

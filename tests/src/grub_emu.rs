@@ -1,15 +1,16 @@
-//! The real `grub.cfg` under Debian's `grub-emu`, many states of the environment in one start.
+//! Runs the real `grub.cfg` under Debian's `grub-emu`, with many states of the environment in one
+//! start.
 //!
-//! `grub-emu` is GRUB built as a program: the same script interpreter, `load_env`, `save_env`, FAT,
-//! SquashFS and hashes, on disk images instead of disks. It cannot start a kernel, and a state that
-//! ended it would cost a start each. So six words of `grub.cfg` are replaced, see [`REPLACED`]: the
-//! commands that load, boot, wait and restart become functions that print what they were given and
-//! fail when the file is not there. (GRUB 2.06's grub-emu has no `linux`, where a function could
-//! stand without that; the one of 2.12 has, and it means the host's files.) Everything else is the
-//! file that ships, to the letter.
+//! `grub-emu` is GRUB built as a program. It has the same script interpreter, `load_env`,
+//! `save_env`, FAT, SquashFS and hashes, on disk images instead of disks. It cannot start a kernel,
+//! and a start of it would be needed for each state that ends it. So six words of `grub.cfg` are
+//! replaced, see [`REPLACED`]. The commands that load, boot, wait and restart become functions that
+//! print their arguments and fail if the file does not exist. (In GRUB 2.06, grub-emu has no
+//! `linux`, so a function of that name would do. In 2.12 it has one, which means the host's files.)
+//! Everything else is the file that ships, to the letter.
 //!
 //! Every state has an EFI system partition of its own: a GPT has room for 125 next to the three
-//! boot images, and `grub.cfg` takes its partition from `root`.
+//! boot images. `grub.cfg` takes its partition from `root`.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -22,21 +23,21 @@ use tempfile::TempDir;
 
 /// GPT numbers of boot-a, boot-b and recovery.
 pub(crate) const BOOT_IMAGES: [usize; 3] = [3, 5, 7];
-/// Bytes of every partition of the test disk.
+/// Size of every partition of the test disk, in bytes.
 pub const PARTITION: usize = 64 << 10;
 const FIRST_BYTE: usize = 1 << 20;
 pub(crate) const PARTITIONS: usize = 128;
 
-/// One copy of the environment as it lies on the partition.
+/// One copy of the environment on the partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EnvFile {
-    /// No directory entry.
+    /// The file has no directory entry.
     Missing,
-    /// A file of these bytes, at most 1,024.
+    /// The file has these bytes, at most 1,024.
     Bytes(Vec<u8>),
 }
 
-/// Both copies.
+/// Both copies of the environment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EnvFiles {
     /// `grub/grubenv`
@@ -48,26 +49,26 @@ pub struct EnvFiles {
 /// What `grub.cfg` did with one state.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Kernel and command line of what was started, if anything was.
+    /// Kernel and command line of the system that was started, if one was.
     pub command_line: Option<Vec<String>>,
-    /// Both copies afterwards.
+    /// Both copies after the boot.
     pub files: EnvFiles,
     /// Everything that GRUB printed.
     pub screen: String,
-    /// GUID of the EFI system partition that it was started from, as the partition table has it.
+    /// GUID of the EFI system partition that GRUB was started from, as in the partition table.
     pub esp_guid: String,
-    /// Whether the recovery archive was loaded behind the initramfs of what was started.
+    /// True if GRUB loaded the recovery archive behind the initramfs.
     pub with_archive: bool,
 }
 
 impl Outcome {
-    /// The value of `daruma.slot` on the command line: `A`, `B` or `recovery`.
+    /// Returns the value of `daruma.slot` on the command line: `A`, `B` or `recovery`.
     #[must_use]
     pub fn slot(&self) -> Option<&str> {
         self.argument("daruma.slot")
     }
 
-    /// The value of an argument of the kernel command line.
+    /// Returns the value of an argument of the kernel command line.
     #[must_use]
     pub fn argument(&self, name: &str) -> Option<&str> {
         self.command_line
@@ -77,18 +78,18 @@ impl Outcome {
     }
 }
 
-/// What a boot partition holds.
+/// The content of a boot partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BootImage {
     /// A boot image that loads.
     Good,
-    /// One whose kernel is not the one that was hashed.
+    /// A boot image whose kernel is not the one that was hashed.
     CorruptKernel,
-    /// One whose hashes are right and whose `slot.cfg` is read, but that lacks the initramfs.
+    /// A boot image without the initramfs. Its hashes are right, and GRUB reads its `slot.cfg`.
     NoInitrd,
-    /// One that starts a slot, and whose recovery archive is not the one that was hashed.
+    /// A boot image that starts a slot. Its recovery archive is not the one that was hashed.
     CorruptArchive,
-    /// Nothing.
+    /// An empty partition.
     Empty,
 }
 
@@ -100,7 +101,7 @@ pub struct Machine {
     esp: Vec<u8>,
 }
 
-/// Makes `disk.img` in `dir`, with a GPT of all [`PARTITIONS`]: what `grub-emu` takes for the
+/// Makes `disk.img` in `dir`, with a GPT of all [`PARTITIONS`]. `grub-emu` takes it for the
 /// machine's disk.
 pub(crate) fn partitioned_disk(dir: &Path) -> Result<(PathBuf, File)> {
     let path = dir.join("disk.img");
@@ -122,19 +123,19 @@ pub(crate) fn partitioned_disk(dir: &Path) -> Result<(PathBuf, File)> {
     Ok((path, disk))
 }
 
-/// GUID of the partition with this number.
+/// Returns the GUID of the partition with this number.
 fn guid(number: usize) -> String {
     format!("da12da12-0000-4000-8000-{number:012}")
 }
 
 impl Machine {
-    /// States that one start of `grub-emu` can try.
+    /// The number of states that one start of `grub-emu` can try.
     pub const STATES: usize = PARTITIONS - BOOT_IMAGES.len();
 
-    /// Makes the disk, with `grub_cfg` on every EFI system partition, and `[boot-a, boot-b,
-    /// recovery]`.
+    /// Makes the disk with `[boot-a, boot-b, recovery]`, and with `grub_cfg` on every EFI system
+    /// partition.
     pub fn new(grub_cfg: &str, images: [BootImage; 3]) -> Result<Self> {
-        // grub-emu opens the disk O_SYNC: in memory that costs nothing.
+        // grub-emu opens the disk O_SYNC, which costs nothing in memory.
         let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())?;
         let (disk_path, disk) = partitioned_disk(dir.path())?;
         for (number, (name, image)) in
@@ -153,7 +154,7 @@ impl Machine {
         self.boot_at(states, None)
     }
 
-    /// [`Machine::boot`], with a clock that stands at this minute of an hour.
+    /// As [`Machine::boot`], with a clock that stands at this minute of an hour.
     pub fn boot_at(&self, states: &[EnvFiles], minute: Option<u8>) -> Result<Vec<Outcome>> {
         ensure!(states.len() <= Self::STATES, "at most {} states at once", Self::STATES);
         let numbers = || (1..=PARTITIONS).filter(|number| !BOOT_IMAGES.contains(number));
@@ -213,8 +214,8 @@ fn emulate(device_map: &Path, emu_dir: &Path, minute: Option<u8>) -> Result<Stri
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// Boots once from a whole disk, which it changes as GRUB does; `dir` is an empty folder for its
-/// use. Gives the kernel's command line, if anything was started, and what GRUB printed.
+/// Boots once from a whole disk, which GRUB changes. `dir` is an empty folder for this function's
+/// use. Returns the kernel's command line, if a kernel was started, and the text that GRUB printed.
 pub fn boot_disk(grub_cfg: &str, disk: &Path, dir: &Path) -> Result<(Option<Vec<String>>, String)> {
     let map = dir.join("device.map");
     fs::write(&map, format!("(hd0) {}\n", disk.display()))?;
@@ -224,7 +225,7 @@ pub fn boot_disk(grub_cfg: &str, disk: &Path, dir: &Path) -> Result<(Option<Vec<
     Ok((started(&screen), screen))
 }
 
-/// Commands of `grub.cfg` and the functions of [`DRIVER`] that stand for them. Each occurs once.
+/// Commands of `grub.cfg`, and the functions of [`DRIVER`] that replace them. Each occurs once.
 const REPLACED: [(&str, &str); 6] = [
     ("if linux \"", "if emu_linux \""),
     ("if initrd \"", "if emu_initrd \""),
@@ -235,8 +236,8 @@ const REPLACED: [(&str, &str); 6] = [
     ("\nreboot\n", "\nemu_reboot\n"),
 ];
 
-/// What stands for the machine around `grub.cfg`. One argument a line, because the terminal breaks
-/// long lines.
+/// The script that replaces the machine around `grub.cfg`. It prints one argument a line, because
+/// the terminal breaks long lines.
 pub(crate) const DRIVER: &str = r#"
 function emu_linux {
     if [ -f "$1" ]; then
@@ -270,7 +271,7 @@ pub(crate) fn replace_words(grub_cfg: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The arguments of the last `linux` that an `initrd` and `boot` followed.
+/// Returns the arguments of the last `linux` that an `initrd` and `boot` followed.
 pub(crate) fn started(screen: &str) -> Option<Vec<String>> {
     let (before, _) = screen.split_once("@boot")?.0.rsplit_once("@initrd")?;
     let (_, linux) = before.rsplit_once("@linux")?;
@@ -287,7 +288,7 @@ pub(crate) fn offset(number: usize) -> usize {
     FIRST_BYTE + (number - 1) * PARTITION
 }
 
-/// A FAT12 with `grub.cfg` and two environment files of 1,024 bytes.
+/// Returns a FAT12 with `grub.cfg` and two environment files of 1,024 bytes.
 pub(crate) fn esp_template(dir: &Path, grub_cfg: &str) -> Result<Vec<u8>> {
     let image = dir.join("esp.img");
     let file = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
@@ -311,8 +312,8 @@ pub(crate) fn esp_template(dir: &Path, grub_cfg: &str) -> Result<Vec<u8>> {
     Ok(fs::read(image)?)
 }
 
-/// Offsets of a file's directory entry and data; the template's clusters have one sector and follow
-/// each other.
+/// Returns the offsets of a file's directory entry and data. The template's clusters have one
+/// sector and follow each other.
 fn locate(esp: &[u8], name: &[u8; 11]) -> Result<(usize, usize)> {
     let sector = |at: usize| usize::from(u16::from_le_bytes([esp[at], esp[at + 1]]));
     let data = (sector(14) + usize::from(esp[16]) * sector(22)) * 512 + sector(17) * 32;
@@ -321,7 +322,7 @@ fn locate(esp: &[u8], name: &[u8; 11]) -> Result<(usize, usize)> {
         .find(|&at| esp[at + 1..at + 11] == name[1..])
         .context("no such directory entry")?;
     let cluster = usize::from(esp[entry + 26]) + 256 * usize::from(esp[entry + 27]);
-    // The cluster survives in the unused field at 14 when the entry must say that there is none.
+    // If the entry must say that there is no cluster, the unused field at 14 keeps the cluster.
     let kept = usize::from(esp[entry + 14]) + 256 * usize::from(esp[entry + 15]);
     let cluster = if cluster == 0 { kept } else { cluster };
     Ok((entry, data + (cluster - 2) * 512))
@@ -353,7 +354,7 @@ fn take(esp: &[u8], name: &[u8; 11]) -> Result<EnvFile> {
     Ok(EnvFile::Bytes(esp[data..data + size as usize].to_vec()))
 }
 
-/// A boot image as the bundler makes them, as small as can be.
+/// Returns a boot image as the bundler makes it, as small as possible.
 fn boot_image(dir: &Path, name: &str, image: BootImage) -> Result<Vec<u8>> {
     if image == BootImage::Empty {
         return Ok(vec![0; PARTITION]);
@@ -379,7 +380,7 @@ fn boot_image(dir: &Path, name: &str, image: BootImage) -> Result<Vec<u8>> {
     fs::write(tree.join("RECOVERY.SHA256SUMS"), format!("{sum}  recovery.img\n"))?;
     let bad = image == BootImage::CorruptArchive;
     fs::write(tree.join("recovery.img"), if bad { "one bit is wrong" } else { archive.as_str() })?;
-    // Only A sets daruma_args, so that a variable of A that leaks into B is seen.
+    // Only A sets daruma_args. The tests then see a variable of A that leaks into B.
     let args = if name == "A" { "set daruma_args=\"quiet console=ttyS0\"\n" } else { "" };
     fs::write(
         tree.join("slot.cfg"),
@@ -404,7 +405,7 @@ fn boot_image(dir: &Path, name: &str, image: BootImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// [`Machine::boot_at`] for any number of states, on as many machines at once as there are
+/// As [`Machine::boot_at`] for any number of states. As many machines run at once as there are
 /// processors.
 pub fn boot_all(
     grub_cfg: &str,

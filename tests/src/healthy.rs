@@ -1,10 +1,10 @@
-//! Machines that go on from where another one was healthy, instead of booting.
+//! Machines that go on from a healthy state instead of booting.
 //!
-//! A boot takes 20 s to 60 s where there is no KVM, and going on half a second. So a machine is
-//! booted once per bundle, and its memory is kept with its disk as a snapshot in a qcow2. Only for
-//! tests that begin in a healthy system: what a test says of a boot it must see itself.
+//! A boot takes 20 s to 60 s without KVM, and going on takes half a second. So this file boots a
+//! machine once per bundle, and keeps its memory and its disk as a snapshot in a qcow2. Only tests
+//! that begin in a healthy system use it: a test about a boot must see that boot itself.
 //!
-//! Under BIOS only: the variable store of UEFI is a drive that cannot be in a snapshot.
+//! It works only under BIOS, because UEFI's variable store is a drive that cannot be in a snapshot.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -19,29 +19,29 @@ use crate::fixture::Fixture;
 use crate::qmp::QmpListener;
 use crate::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 
-/// Bytes of the second disk of each such machine. The guest has seen its size, and must not see
-/// another one.
+/// Size of the second disk of each such machine, in bytes. The guest has seen this size, and must
+/// not see another one.
 const DATA: u64 = 640 << 20;
-/// Seconds that the boot may take that is kept.
+/// Seconds that the kept boot may take.
 const BOOT: u64 = 600;
 const SNAPSHOT: &str = "healthy";
 
-/// What a machine begins as.
+/// The state that a machine begins in.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning<'a> {
-    /// A path in the repo.
+    /// The recipe, as a path in the repo.
     pub recipe: &'a str,
-    /// Of the bundle in slot A.
+    /// The version of the bundle in slot A.
     pub version: &'a str,
-    /// What the shell on its console prints when it waits for a line.
+    /// The text that the shell prints when it waits for a line.
     pub prompt: &'a str,
-    /// How much memory it has.
+    /// The amount of memory.
     pub size: Size,
 }
 
 impl Beginning<'_> {
-    /// A healthy machine in `dir` with `files` on its second disk (an ext4), and the same machine
-    /// for later boots. `options` are more of QEMU's, of those that add no device.
+    /// Returns a healthy machine in `dir` with `files` on its second disk (an ext4), and the same
+    /// machine for later boots. `options` are more options of QEMU that add no device.
     ///
     /// # Errors
     /// The bundle cannot be built, or does not become healthy.
@@ -64,7 +64,7 @@ impl Beginning<'_> {
         File::options().write(true).open(data)?.set_len(DATA)?;
         let options = [options, &["-loadvm", SNAPSHOT]].concat();
         let mut vm = Vm::start_with(&machine, &machine.drive(), &options)?;
-        // What the kernel has read of the second disk was of another one; and time has passed.
+        // The kernel has read another second disk before, and time has passed since.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
         let forget = "echo 3 >/proc/sys/vm/drop_caches";
         vm.run(&format!("{forget}; date -s @{now} >/dev/null"), 60)?.success()?;
@@ -82,19 +82,19 @@ impl Beginning<'_> {
         }
     }
 
-    /// Everything that a snapshot depends on.
+    /// Returns a hash of everything that a snapshot depends on.
     fn key(&self, bundle: &Path) -> Result<String> {
         let qemu = Command::new("qemu-system-x86_64").arg("--version").output();
         let qemu = qemu.context("starting qemu-system-x86_64 (package qemu-system-x86)")?;
         let mut key = Sha256::new();
-        // The bundle's folder is called by its content.
+        // The name of the bundle's folder follows from its content.
         key.update(bundle.as_os_str().as_encoded_bytes());
         key.update(qemu.stdout);
         key.update(format!("{:?} {:?} {DATA}", Accel::of_this_machine()?, self.size));
         Ok(key.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Boots `factory` and keeps it in `kept` when it is healthy.
+    /// Boots `factory`, and keeps it in `kept` when it is healthy.
     fn boot(&self, factory: &Path, kept: &Path) -> Result<()> {
         let machine = self.machine(kept);
         overlay_disk(factory, &machine.disk)?;

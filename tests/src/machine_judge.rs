@@ -1,5 +1,4 @@
-//! Whether a disk after a power cut is still a device: what GRUB takes, whether that is whole,
-//! whether /var is.
+//! Judges a disk after a power cut: what GRUB takes, if that is whole, and if /var is whole.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -19,7 +18,7 @@ use crate::recording::{Phase, Recording, Taken};
 use crate::trial_disk;
 use crate::write_log::SECTOR;
 
-/// Parts of the disk that are judged apart. Those of a partition have its place in [`label::ALL`]
+/// Parts of the disk that are judged apart. The part of a partition has its place in [`label::ALL`]
 /// plus one.
 const TABLE: usize = 0;
 const ESP: usize = 2;
@@ -31,15 +30,15 @@ const PARTS: usize = 10;
 const CONSTANT: [(usize, &str); 3] =
     [(1, "bios"), (ESP, "esp but for the environment"), (7, "recovery")];
 
-/// What is wrong with a state; none of these may ever be seen.
+/// The fault of a state. No state of a right recording may have one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Nothing would start, or not what the phase allows; or Linux would not find its partitions or
+    /// Nothing would start, or not what the phase allows. Or Linux would not find its partitions or
     /// /var.
     DoesNotBoot(String),
-    /// What would start is not, byte for byte, the images of one bundle.
+    /// The images that would start are not, byte for byte, those of one bundle.
     Mixed(String),
-    /// The committed system's images have changed, or another slot is taken in its place.
+    /// The committed system's images have changed, or GRUB takes another slot in its place.
     CommittedLost(String),
 }
 
@@ -61,28 +60,28 @@ pub struct Judge<'a> {
     /// First sector of each partition.
     starts: [u64; 8],
     environment: HashSet<u64>,
-    /// By the hash of all that GRUB can read.
+    /// Verdicts of GRUB by the hash of everything that GRUB can read.
     grub: Mutex<HashMap<Vec<u128>, Started>>,
-    /// By the hash of the partition table and of /var.
+    /// Verdicts of e2fsck by the hash of the partition table and of /var.
     var: Mutex<HashMap<(u128, u128), Option<String>>>,
 }
 
-/// What GRUB did: the slot and whether it is on trial, or what it printed.
+/// What GRUB did: the slot that it took and if it is on trial, or the text that it printed.
 type Started = Result<Taken, String>;
 
-/// One worker: a state as a file, and what is known about it.
+/// One worker: a state as a file, and the facts that are known about it.
 #[derive(Debug)]
 pub struct Bench<'a> {
     judge: &'a Judge<'a>,
     view: View<'a>,
     dir: TempDir,
     hashes: [u128; PARTS],
-    /// For each image, which of its sectors differ, and how many.
+    /// For each image, the sectors that differ, and their number.
     differs: Vec<(Vec<bool>, usize)>,
 }
 
 impl<'a> Judge<'a> {
-    /// A judge of the states of `disk`, which is that of `recording` or a lie about it.
+    /// Returns a judge of the states of `disk`. The disk is that of `recording`, or a lie about it.
     pub fn new(recording: &'a Recording, disk: &'a CutDisk) -> Result<Self> {
         let fixture = Fixture::open()?;
         let keyring = Keyring::load(&fixture.key("keyring"))?;
@@ -115,7 +114,8 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Runs of grub-emu and of e2fsck so far; every other verdict was about content seen before.
+    /// Returns the runs of grub-emu and of e2fsck so far. Every other verdict was about content
+    /// seen before.
     #[must_use]
     pub fn runs(&self) -> (usize, usize) {
         let length = |n: Result<usize, usize>| n.unwrap_or_else(|n| n);
@@ -125,7 +125,7 @@ impl<'a> Judge<'a> {
         )
     }
 
-    /// What a cut after `at` entries may lead to.
+    /// Returns the phase of a cut after `at` entries: it says what may follow.
     #[must_use]
     pub fn phase(&self, at: usize) -> &'a Phase {
         let later = self.phases.iter().rposition(|phase| phase.from <= at);
@@ -139,25 +139,25 @@ impl<'a> Judge<'a> {
         self.starts.iter().rposition(|start| *start <= sector).map_or(TABLE, |place| place + 1)
     }
 
-    /// Whether an entry writes the boot environment.
+    /// Returns true if an entry writes the boot environment.
     #[must_use]
     pub fn is_environment(&self, entry: usize) -> bool {
         self.disk.sectors(entry).any(|sector| self.part(sector) == ENVIRONMENT)
     }
 
-    /// The first sector of /var.
+    /// Returns the first sector of /var.
     #[must_use]
     pub fn start_of_var(&self) -> u64 {
         self.starts[VAR - 1]
     }
 
-    /// Whether an entry writes the partition table.
+    /// Returns true if an entry writes the partition table.
     #[must_use]
     pub fn is_table(&self, entry: usize) -> bool {
         self.disk.sectors(entry).any(|sector| self.part(sector) == TABLE)
     }
 
-    /// Whether an entry writes nothing but the images of a slot.
+    /// Returns true if an entry writes only the images of a slot.
     #[must_use]
     pub fn is_payload(&self, entry: usize) -> bool {
         let sectors = self.disk.sectors(entry);
@@ -166,7 +166,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The sectors of `grubenv` and `grubenv.bak`: 1,024 bytes each, contiguous (docs/disk-layout.md).
+/// Returns the sectors of `grubenv` and `grubenv.bak`: 1,024 bytes each, contiguous
+/// (docs/disk-layout.md).
 fn environment_sectors(base: &Path, start: u64, end: u64) -> Result<HashSet<u64>> {
     use std::os::unix::fs::FileExt as _;
     let file = File::open(base)?;
@@ -185,7 +186,7 @@ fn environment_sectors(base: &Path, start: u64, end: u64) -> Result<HashSet<u64>
 }
 
 impl<'a> Bench<'a> {
-    /// A worker that begins with the disk before the recording.
+    /// Returns a worker that begins with the disk from before the recording.
     pub fn new(judge: &'a Judge<'a>) -> Result<Self> {
         let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new())?;
         let view = View::new(judge.disk, &dir.path().join("disk.img"))?;
@@ -202,13 +203,13 @@ impl<'a> Bench<'a> {
         Ok(Self { judge, view, dir, hashes: [0; PARTS], differs })
     }
 
-    /// The file that holds the state.
+    /// Returns the path of the file that holds the state.
     #[must_use]
     pub fn disk(&self) -> PathBuf {
         self.dir.path().join("disk.img")
     }
 
-    /// Goes to a state; gives the hash of its content.
+    /// Moves to a state. Returns the hash of its content.
     pub fn go_to(&mut self, cut: &Cut) -> Result<u128> {
         let Self { judge, view, hashes, differs, .. } = self;
         view.move_to(cut, |Change { sector, bytes, mark }| {
@@ -230,7 +231,7 @@ impl<'a> Bench<'a> {
         Ok(self.hashes.iter().fold(0, |all, hash| all ^ hash))
     }
 
-    /// Judges the state that was gone to; `at` tells the phase.
+    /// Judges the current state. `at` tells the phase.
     pub fn judge(&mut self, at: usize) -> Result<(Option<Taken>, Option<Fault>)> {
         let phase = self.judge.phase(at);
         let table = match self.table() {
@@ -254,7 +255,8 @@ impl<'a> Bench<'a> {
             let images = self.judge.images.iter().zip(&self.differs);
             images.filter(|(image, _)| image.slot == slot).all(|(_, (_, count))| *count == 0)
         };
-        // A is committed first and B's proven way back afterwards: nothing may ever write to it.
+        // A is committed first, and later it is the way back from B. So nothing may ever write to
+        // A.
         if !whole(Slot::A) {
             return Ok((Some(taken), Some(Fault::CommittedLost("slot A was written".to_owned()))));
         }
@@ -273,7 +275,7 @@ impl<'a> Bench<'a> {
         Ok((Some(taken), fault))
     }
 
-    /// Linux never looks for the backup table, so the primary one must be whole.
+    /// Linux never looks for the backup table, so the primary table must be whole.
     fn table(&self) -> Result<PartitionTable, Fault> {
         let fault = |text: String| Fault::DoesNotBoot(format!("the partition table: {text}"));
         let disk =
@@ -295,7 +297,7 @@ impl<'a> Bench<'a> {
         if let Some(known) = known {
             return Ok(known);
         }
-        // GRUB counts the try: what it writes is put back.
+        // GRUB writes when it counts the try. Its writes are undone.
         use std::os::unix::fs::FileExt as _;
         let mut kept = Vec::new();
         for &sector in &self.judge.environment {
@@ -339,10 +341,10 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Replays the journal and drops orphans, as a mount does; then everything must be in order without
-/// a repair, and the agent's state must be whole or not there.
+/// Replays the journal and drops orphans, as a mount does. After that, e2fsck must find nothing to
+/// repair, and the agent's state must be whole or absent.
 fn check_ext4(image: &Path) -> Result<Option<String>> {
-    // As daruma-init does.
+    // daruma-init does the same.
     mend_torn_superblock(&FileDisk::open(image)?)?;
     let (status, text) = run("e2fsck", &["-p"], image)?;
     let harmless = |line: &str| {

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::fixture::Fixture;
 
-/// What a publisher has; the release key is the fixture's.
+/// The keys and the repository of a publisher. The release key is that of the fixture.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     fixture: Fixture,
@@ -14,7 +14,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Keys and, in `dir/repo`, a repository with its first root document.
+    /// Makes keys and, in `dir/repo`, a repository with its first root document.
     ///
     /// # Errors
     /// A step of the bundler fails.
@@ -48,7 +48,7 @@ impl Publisher {
         Ok(this)
     }
 
-    /// A file or folder of the publisher's: `repo`, `channel.key.pem`.
+    /// Returns the path of a file or folder of the publisher, such as `repo` or `channel.key.pem`.
     #[must_use]
     pub fn path(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
@@ -59,7 +59,7 @@ impl Publisher {
         self.fixture.bundler(words)
     }
 
-    /// Publishes a bundle in the channel `stable`, with more words.
+    /// Publishes a bundle in the channel `stable`. `more` are further arguments.
     pub fn publish(&self, bundle: &Path, more: &[&str]) -> Result<()> {
         let (bundle, repo, key) =
             (bundle.display().to_string(), self.path("repo"), self.path("channel.key.pem"));

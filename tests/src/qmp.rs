@@ -1,5 +1,4 @@
-//! QEMU's control channel (QMP): what happens to a machine, and what can be done to it from
-//! outside.
+//! QEMU's control channel (QMP): reports events of a machine, and changes the machine from outside.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -21,7 +20,7 @@ pub struct Qmp {
 #[derive(Debug)]
 pub struct QmpListener {
     listener: UnixListener,
-    /// QEMU's options that make it call.
+    /// Options that make QEMU connect to this listener.
     pub options: [String; 4],
 }
 
@@ -29,7 +28,7 @@ impl QmpListener {
     /// Listens on a socket in `dir`.
     pub fn new(dir: &Path) -> Result<Self> {
         let path = dir.join("qmp");
-        // Of a machine that ran in this folder before.
+        // A machine that ran in this folder before may have left its socket.
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path)
             .with_context(|| format!("listening on {}", path.display()))?;
@@ -43,7 +42,7 @@ impl QmpListener {
         Ok(Self { listener, options })
     }
 
-    /// Takes the call of the machine that was just started.
+    /// Accepts the connection of the machine that was just started.
     pub fn accept(self) -> Result<Qmp> {
         let (stream, _) = self.listener.accept()?;
         let mut qmp = Qmp { stream: BufReader::new(stream), events: VecDeque::new() };
@@ -54,7 +53,7 @@ impl QmpListener {
 }
 
 impl Qmp {
-    /// Does something to the machine.
+    /// Sends a command to the machine.
     pub fn command(&mut self, name: &str, arguments: Value) -> Result<Value> {
         let line = json!({ "execute": name, "arguments": arguments });
         self.stream.get_mut().write_all(format!("{line}\n").as_bytes())?;
@@ -71,7 +70,7 @@ impl Qmp {
         }
     }
 
-    /// Waits for an event such as `WATCHDOG` or `RESET`; those before it are forgotten.
+    /// Waits for an event such as `WATCHDOG` or `RESET`. Earlier events are forgotten.
     pub fn event(&mut self, name: &str, timeout_s: u64) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(timeout_s);
         loop {
@@ -86,7 +85,7 @@ impl Qmp {
         }
     }
 
-    /// The next message, or none in this time.
+    /// Returns the next message, or `None` if there is none in this time.
     fn receive(&mut self, timeout: Duration) -> Result<Option<Value>> {
         let timeout = timeout.max(Duration::from_millis(1));
         self.stream.get_ref().set_read_timeout(Some(timeout))?;

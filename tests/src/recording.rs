@@ -1,4 +1,4 @@
-//! A machine whose disk's every write is recorded while it lives through an update.
+//! Records every write to the disk of a machine while the machine goes through an update.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,37 +11,37 @@ use crate::fixture::Fixture;
 use crate::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 use crate::write_log::WriteLog;
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 300;
 const TINY: &str = "tests/recipes/tiny.yaml";
-/// The disk is this much larger than the factory image, so that `var` grows by a block group in the
-/// first boot.
+/// The disk is larger than the factory image by this many bytes. So the first boot grows `var` by a
+/// block group.
 const LARGER: u64 = 160 << 20;
 
 /// What GRUB may take: the slot, and whether it is on trial.
 pub type Taken = (Slot, bool);
 
-/// From one moment of the recording on, what a power cut may lead to.
+/// A part of the recording, and what a power cut in it may lead to.
 #[derive(Clone, Debug)]
 pub struct Phase {
-    /// What goes on.
+    /// The name of the phase.
     pub name: &'static str,
-    /// The number of log entries before it.
+    /// The number of log entries before the phase.
     pub from: usize,
     /// What GRUB may take at the next boot.
     pub may_boot: Vec<Taken>,
 }
 
-/// A recorded life.
+/// The recording of a machine's life.
 #[derive(Debug)]
 pub struct Recording {
-    /// The disk before the first boot, shorter than `size`; zeros follow.
+    /// The disk before the first boot. It is shorter than `size`; zeros follow.
     pub base: PathBuf,
-    /// Bytes of the disk.
+    /// Size of the disk in bytes.
     pub size: u64,
-    /// What was written.
+    /// The recorded writes.
     pub log: WriteLog,
-    /// In their order.
+    /// The phases in their order.
     pub phases: Vec<Phase>,
     /// The bundle in slot A, and the one that was installed into B.
     pub bundles: [PathBuf; 2],
@@ -52,7 +52,7 @@ pub struct Recording {
 struct Recorder {
     vm: Vm,
     log: PathBuf,
-    /// Log entries before each phase.
+    /// The number of log entries before each phase.
     begins: Vec<usize>,
 }
 
@@ -63,16 +63,17 @@ const B: Taken = (Slot::B, false);
 /// A story to record.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// What it is called.
+    /// The name of the scenario.
     pub name: &'static str,
     recipe: &'static str,
     version: &'static str,
-    /// Whether the new system never comes up, so that the device ends in slot A whenever the power
+    /// True if the new system never comes up. The device then ends in slot A whenever the power
     /// fails.
     pub ends_in_a: bool,
-    /// Each begins when the story says so; the first with the factory disk.
+    /// The phases. The first begins with the factory disk, and the story says when another one
+    /// begins.
     phases: &'static [(&'static str, &'static [Taken])],
-    /// What happens after the install.
+    /// The part of the story after the install.
     then: fn(&mut Recorder) -> Result<()>,
 }
 
@@ -109,7 +110,7 @@ pub const BROKEN_UPDATE: Scenario = Scenario {
         ("the first boot", &[A]),
         ("the install", &[A, B_ON_TRIAL]),
         ("the broken system is on trial", &[B_ON_TRIAL]),
-        // GRUB does not flush, so its count of a try may be lost: then B has one more.
+        // GRUB does not flush, so its count of a try may be lost. B then has one more try.
         ("the last try and the way back", &[B_ON_TRIAL, A]),
         ("back on the old system", &[A]),
     ],
@@ -122,16 +123,16 @@ pub const BROKEN_UPDATE: Scenario = Scenario {
                 recorder.next_phase()?;
             }
         }
-        // The report of the fall-back comes first, and is written down before it is told.
+        // The report of the fall-back comes first. The agent writes it to the disk before it tells
+        // it.
         recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
         recorder.next_phase()
     },
 };
 
 impl Recording {
-    /// Lives through a scenario. In the folder `DARUMA_RECORDINGS`, if that is set, recordings are
-    /// kept, and one that is there is taken as it is: for looking at a state again that a sweep has
-    /// found.
+    /// Records a scenario. If `DARUMA_RECORDINGS` names a folder, recordings are kept there, and an
+    /// existing one is used again. A person can then look again at a state that a sweep has found.
     pub fn of(scenario: &Scenario) -> Result<Self> {
         let fixture = Fixture::open()?;
         let factory = fixture.bundle(TINY, "1.0.0")?;
@@ -161,7 +162,7 @@ impl Recording {
 }
 
 impl Recorder {
-    /// Records into `dir`; gives where each phase begins.
+    /// Records into `dir`. Returns where each phase begins.
     fn record(
         scenario: &Scenario,
         base: &Path,
@@ -196,7 +197,7 @@ impl Recorder {
         ensure!(resized.success(), "qemu-img resize {}: {resized}", disk.display());
         let log = dir.join("writes.log");
         fs::File::create(&log)?;
-        // What the guest takes for flushed is recorded as such; this host need not flush.
+        // A flush of the guest is recorded as a flush. The host itself need not flush.
         let drive = format!(
             "driver=blklogwrites,if=virtio,cache=writeback,file.driver=qcow2,file.file.driver=file,\
              file.file.filename={},file.cache.no-flush=on,log.driver=file,log.filename={},\
@@ -218,7 +219,7 @@ impl Recorder {
         Ok(Self { vm, log, begins: vec![0] })
     }
 
-    /// The next phase begins: what was done before is durable.
+    /// Begins the next phase. All writes before it are durable.
     fn next_phase(&mut self) -> Result<()> {
         self.begins.push(WriteLog::length(&self.log)?);
         Ok(())

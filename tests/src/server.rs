@@ -1,5 +1,5 @@
-//! Real servers: Debian's nginx and docker-registry, unpacked from their packages and not
-//! installed, so that no service is left on the machine that tests.
+//! Real servers: Debian's nginx and docker-registry. They are unpacked from their packages and not
+//! installed, so no service stays on the machine that runs the tests.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::fixture::Fixture;
 use crate::tied;
 
-/// How long a server may take until it answers.
+/// Longest wait until a server answers.
 const START: Duration = Duration::from_secs(20);
 
 /// A server that ends with its owner.
@@ -22,11 +22,11 @@ const START: Duration = Duration::from_secs(20);
 pub struct Server {
     child: Child,
     address: SocketAddr,
-    /// nginx: a line a request.
+    /// nginx's log, with a line for each request.
     log: PathBuf,
 }
 
-/// One request, as nginx saw it.
+/// One request in nginx's log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
     /// Path.
@@ -39,23 +39,23 @@ pub struct Request {
     pub range: String,
 }
 
-/// Where a server runs.
+/// The place where a server runs.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The network namespace; `None`: this one.
     pub namespace: Option<String>,
-    /// What it listens on.
+    /// The address that the server listens on.
     pub address: IpAddr,
 }
 
 impl Place {
-    /// Here, on loopback.
+    /// Returns this machine's loopback.
     #[must_use]
     pub fn here() -> Self {
         Self { namespace: None, address: IpAddr::V4(Ipv4Addr::LOCALHOST) }
     }
 
-    /// A command that is run there.
+    /// Returns a command that runs in that place.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         match &self.namespace {
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-/// A command that is run as root: by sudo, for a user who may.
+/// Returns a command that runs as root. A user who may do so uses sudo.
 #[must_use]
 pub fn as_root(program: &str) -> Command {
     if nix::unistd::geteuid().is_root() {
@@ -81,10 +81,11 @@ pub fn as_root(program: &str) -> Command {
 }
 
 impl Server {
-    /// nginx, which serves the folder `root`. `rate`: bytes per second on each connection.
+    /// Starts nginx, which serves the folder `root`. `rate` is in bytes per second on each
+    /// connection.
     ///
     /// # Errors
-    /// The package cannot be had, or nginx does not answer.
+    /// The package cannot be downloaded, or nginx does not answer.
     pub fn nginx(
         fixture: &Fixture,
         place: &Place,
@@ -95,7 +96,7 @@ impl Server {
         let program = fixture.debian_package("nginx")?.join("usr/sbin/nginx");
         fs::create_dir_all(dir)?;
         let log = dir.join("access.log");
-        // It would be added to.
+        // nginx would append to an existing log.
         let _ = fs::remove_file(&log);
         let address = SocketAddr::new(place.address, free_port()?);
         let limit = rate.map(|rate| format!("limit_rate {rate};")).unwrap_or_default();
@@ -119,7 +120,7 @@ impl Server {
         Self::start(command, place, address, log)
     }
 
-    /// Debian's registry of container images, empty, which keeps its blobs in `dir`.
+    /// Starts Debian's registry of container images. It is empty and keeps its blobs in `dir`.
     ///
     /// # Errors
     /// As [`Server::nginx`].
@@ -159,8 +160,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Nothing tells when a server is ready, so it is asked. In another namespace the socket's file
-    /// says it.
+    /// Returns true if the server is ready. No server reports that, so this function connects to
+    /// it. In another namespace, the file of the socket shows it.
     fn answers(&self, place: &Place) -> bool {
         match &place.namespace {
             None => TcpStream::connect(self.address).is_ok(),
@@ -172,24 +173,25 @@ impl Server {
         }
     }
 
-    /// What it listens on.
+    /// Returns the address that the server listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address of a file in the folder that is served.
+    /// Returns the address of a file in the served folder.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
     }
 
-    /// Ends nginx and gives all requests that it had, in the order in which they ended.
+    /// Ends nginx and returns all its requests, in the order in which they ended.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn requests(mut self) -> Result<Vec<Request>> {
-        // Connections that were cut off are in the log once nginx has seen it: at the latest now.
+        // A broken connection is in the log once nginx has seen the break. nginx's end is the
+        // latest moment for that.
         kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM)?;
         self.child.wait()?;
         let text = fs::read_to_string(&self.log)?;
@@ -214,13 +216,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already gone is fine here.
+        // An error only means that the server has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

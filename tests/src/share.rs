@@ -1,16 +1,17 @@
 //! How much of the long sweeps a run does.
 //!
 //! `make sweep` and `make test-all` do all of them (`DARUMA_SWEEP=all`). `make test` does a seeded
-//! share, in which every step of the protocol is met at least once. `DARUMA_SEED` chooses another.
+//! share, in which every step of the protocol happens at least once. `DARUMA_SEED` chooses another
+//! share.
 
 use anyhow::{Context, Result, bail};
 
-/// One of so many of what is not met at every step anyway.
+/// One in this many cases is done, of those that are not done in every run.
 const ONE_OF: usize = 12;
-/// The seed of a run that names none: the same run again gives the same figures.
+/// The seed of a run without `DARUMA_SEED`. The same run then gives the same figures.
 const SEED: u64 = 20_261_121;
 
-/// The share that this run does: one of so many; 1 is all.
+/// Returns the share that this run does: one in this many. 1 means all.
 ///
 /// # Errors
 /// `DARUMA_SWEEP` is neither `all` nor `sample`.
@@ -22,7 +23,7 @@ pub fn one_of() -> Result<usize> {
     }
 }
 
-/// The seed of this run.
+/// Returns the seed of this run.
 ///
 /// # Errors
 /// `DARUMA_SEED` is no number.

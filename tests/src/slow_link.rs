@@ -1,5 +1,5 @@
-//! A link to a server of this machine that can be slow, and that counts what it brings to the
-//! client.
+//! A link to a server of this machine. The link can be slow, and counts the bytes that it brings to
+//! the client.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// Bytes that are passed on at once.
+/// Number of bytes that are passed on at once.
 const PIECE: usize = 4096;
 
-/// It lasts as long as the process.
+/// A link that lasts as long as the process.
 #[derive(Clone, Debug)]
 pub struct SlowLink {
     address: SocketAddr,
@@ -22,7 +22,8 @@ pub struct SlowLink {
 }
 
 impl SlowLink {
-    /// To `server`, at so many bytes per second and connection, or as fast as it goes.
+    /// Makes a link to `server` with a limit in bytes per second and connection, or without a
+    /// limit.
     ///
     /// # Errors
     /// There is no free port.
@@ -33,20 +34,20 @@ impl SlowLink {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let counted = counted.clone();
-                // Whoever is gone is missed by nobody.
+                // An error only means that the client or the server has gone.
                 thread::spawn(move || drop(pass(&client, server, bytes_per_s, &counted)));
             }
         });
         Ok(this)
     }
 
-    /// Where clients connect to.
+    /// Returns the address that clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Bytes that went to clients, heads of answers included.
+    /// Returns the bytes that went to clients, with the heads of answers.
     #[must_use]
     pub fn brought(&self) -> u64 {
         self.brought.load(Ordering::SeqCst)
@@ -59,7 +60,7 @@ fn pass(
     rate: Option<u64>,
     brought: &AtomicU64,
 ) -> Result<()> {
-    // What is counted has arrived, but for this much.
+    // Counted bytes have arrived at the client, except for at most this many.
     setsockopt(&client, sockopt::SndBuf, &(4 * PIECE))?;
     client.set_nodelay(true)?;
     let mut server = TcpStream::connect(server)?;

@@ -1,4 +1,4 @@
-//! Images of USB sticks, made as an ordinary user, and what a device has written on them.
+//! Makes images of USB sticks as an ordinary user, and reads what a device has written on them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -11,9 +11,11 @@ use image_layout::{FileDisk, PartitionTable};
 /// Where the partition of a stick begins, in bytes.
 const PARTITION: u64 = 1 << 20;
 
-/// A FAT32 with the given files in its root folder; in a partition (MBR), or on the whole disk.
+/// Makes a FAT32 with the given files in its root folder, in a partition (MBR) or on the whole
+/// disk.
 pub fn fat(out: &Path, files: &[(&str, &Path)], in_partition: bool) -> Result<()> {
-    // Clusters of 4 KiB, as on real sticks: with fewer than 65,525 of them it would not be a FAT32.
+    // Clusters have 4 KiB, as on real sticks. With fewer than 65,525 clusters it would not be a
+    // FAT32.
     let mut bytes = 280 << 20;
     for (_, path) in files {
         bytes += fs::metadata(path)?.len();
@@ -43,8 +45,8 @@ pub fn fat(out: &Path, files: &[(&str, &Path)], in_partition: bool) -> Result<()
     Ok(())
 }
 
-/// An empty exFAT on the whole disk. (Its files are put there by a guest: nothing on the host can
-/// without root.)
+/// Makes an empty exFAT on the whole disk. (A guest writes its files: without root, the host has no
+/// tool for that.)
 pub fn exfat(out: &Path, bytes: u64) -> Result<()> {
     let _ = fs::remove_file(out);
     File::create(out)?.set_len(bytes)?;
@@ -52,7 +54,7 @@ pub fn exfat(out: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// The result file on a FAT or ext4 stick, with lines as Unix ends them.
+/// Returns the result file on a FAT or ext4 stick, with Unix line ends.
 pub fn result(image: &Path) -> Result<String> {
     let mut magic = [0; 2];
     File::open(image)?.read_exact_at(&mut magic, 1080)?;
@@ -88,7 +90,7 @@ pub fn overwrite(disk: &Path, label: &str, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the partition `label` of a raw disk image.
+/// Returns the bytes of the partition `label` of a raw disk image.
 pub fn partition(disk: &Path, label: &str) -> Result<Vec<u8>> {
     let file = FileDisk::open_read_only(disk)?;
     let table = PartitionTable::read(&file)?;
@@ -99,7 +101,7 @@ pub fn partition(disk: &Path, label: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A copy of a disk image that stays sparse.
+/// Copies a disk image. The copy stays sparse.
 pub fn copy_disk(from: &Path, to: &Path) -> Result<()> {
     run(Command::new("cp").arg("--sparse=always").arg(from).arg(to)).map(drop)
 }

@@ -1,4 +1,4 @@
-//! The life of an update on a real Debian router, told step by step. The demo prints it, a test
+//! The life of an update on a real Debian router, told step by step. The demo prints it, and a test
 //! runs it.
 //!
 //! 1.0.0 (trixie) → 2.0.0 (with updates and security: commits) → 3.0.0 (init is broken: falls back)
@@ -14,10 +14,10 @@ use crate::fixture::Fixture;
 use crate::healthy::Beginning;
 use crate::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 600;
 
-/// The system that the story begins with.
+/// The system at the start of the story.
 pub const FIRST: Beginning<'static> = Beginning {
     recipe: "tests/recipes/demo-1.yaml",
     version: "1.0.0",
@@ -25,30 +25,30 @@ pub const FIRST: Beginning<'static> = Beginning {
     size: Size::Router,
 };
 
-/// What the story shows to the person who follows it.
+/// The lines that the story shows to a person.
 #[derive(Clone, Copy, Debug)]
 pub enum Line<'a> {
     /// A new part begins.
     Heading(&'a str),
-    /// What happens, in one sentence.
+    /// One sentence about what happens.
     Text(&'a str),
-    /// What a command in the guest printed.
+    /// A command in the guest, and what it printed.
     Screen(&'a str, &'a str),
 }
 
-/// Where the story begins.
+/// The start of the story.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum From {
-    /// With a factory-new disk, under this firmware.
+    /// The story starts with a factory-new disk, under this firmware.
     PowerOn(Firmware),
-    /// With the healthy system that another run has booted.
+    /// The story starts with a healthy system that another run has booted.
     Health,
 }
 
 /// Runs the whole story in `dir`.
 ///
 /// # Errors
-/// When any step does not end as told.
+/// A step does not end as told.
 pub fn run(from: From, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Result<()> {
     let fixture = Fixture::open()?;
     tell(Line::Heading("Build"));
@@ -165,13 +165,13 @@ fn power_on(
     })
 }
 
-/// Waits for the shell on the serial line, then for the agent's verdict.
+/// Waits for the shell on the serial line, and then for the agent's verdict.
 fn ready(vm: &mut Vm) -> Result<()> {
     vm.expect_all(&["router# ", "is healthy"], BOOT)?;
     settle(vm)
 }
 
-/// Keeps the kernel off the console, and mounts the bundles.
+/// Turns the kernel's messages on the console off, and mounts the bundles.
 fn settle(vm: &mut Vm) -> Result<()> {
     vm.run("dmesg -n 1; mountpoint -q /mnt || mount -o ro /dev/vdb /mnt", 60)?.success()?;
     Ok(())

@@ -1,5 +1,5 @@
-//! Programs that end with the test that started them, also when it is killed: QEMU and servers
-//! would stay for ever.
+//! Runs programs that end with the test that started them, even if the test is killed. Otherwise
+//! QEMU and servers would stay for ever.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
 
-/// A command that runs `program` tied; for [`spawn`].
+/// Returns a command that runs `program` tied to this process. [`spawn`] starts it.
 #[must_use]
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
@@ -19,18 +19,18 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 type Order = (Command, Sender<io::Result<Child>>);
 
-/// Starts a [`command`]. The kernel ties a process to the thread that started it, and those of
-/// tests end before the test's machine does; so one thread, which never ends, starts them all.
+/// Starts a [`command`]. The kernel ties a process to the thread that started it. A test's thread
+/// may end before the test's machine does. So one thread, which never ends, starts all programs.
 ///
 /// # Errors
-/// It cannot be started. A program that is not there ends at once with 127.
+/// The command cannot be started. A program that does not exist ends at once with 127.
 pub fn spawn(command: Command) -> Result<Child> {
     static STARTER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
         let (orders, next) = channel::<Order>();
         std::thread::spawn(move || {
             for (mut command, answer) in next {
-                // Nobody waits for the answer any more: then the child is on its own until this
+                // If nobody waits for the answer any more, the child runs on its own until this
                 // process ends.
                 let _ = answer.send(command.spawn());
             }
@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
 
-    /// Set: this process is the one that is killed.
+    /// If this variable is set, this process is the one that is killed.
     const VICTIM: &str = "DARUMA_TIED_VICTIM";
 
     #[test]
@@ -73,7 +73,8 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut shown = BufReader::new(victim.stdout.take().context("its output")?);
-        // Ready, it is tied; before that, whoever kills its parent leaves it.
+        // A program that says it is ready is tied. A kill of its parent before that would leave it
+        // running.
         let (mut pid, mut ready) = (None, false);
         while pid.is_none() || !ready {
             let mut line = String::new();
@@ -89,7 +90,7 @@ mod tests {
         let killed = Instant::now();
         victim.kill()?;
         victim.wait()?;
-        // The sleeper has the same output: its end is reached when both are gone.
+        // The sleeper has the same output, so the output ends when both processes have ended.
         shown.read_to_end(&mut Vec::new())?;
         anyhow::ensure!(killed.elapsed() < Duration::from_secs(200), "it went on without its test");
         Ok(())

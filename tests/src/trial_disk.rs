@@ -1,4 +1,4 @@
-//! Disks made on the host that are in the middle of something: an update on trial, a damaged /var.
+//! Makes disks on the host that are in the middle of something: an update on trial, a damaged /var.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -12,7 +12,7 @@ use image_layout::{FileDisk, PartitionTable, Slot, label};
 use crate::cut_disk::copy_data;
 use crate::fixture::Fixture;
 
-/// The bytes of an image of a bundle that `keyring` trusts.
+/// Returns the bytes of an image of a bundle that `keyring` trusts.
 pub fn image(bundle: &Path, keyring: &Keyring, name: &str) -> Result<Vec<u8>> {
     let bundle = Bundle::open(FileDisk::open_read_only(bundle)?, keyring)?;
     let (mut bytes, mut chunk) = (Vec::new(), Vec::new());
@@ -24,7 +24,7 @@ pub fn image(bundle: &Path, keyring: &Keyring, name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A sparse copy of a raw disk.
+/// Makes a sparse copy of a raw disk.
 pub fn copy(disk: &Path, out: &Path) -> Result<()> {
     let (from, to) = (File::open(disk)?, File::create(out)?);
     let size = from.metadata()?.len();
@@ -32,8 +32,7 @@ pub fn copy(disk: &Path, out: &Path) -> Result<()> {
     Ok(copy_data(&from, &to, 0, 0, size)?)
 }
 
-/// Takes a partition out of a raw disk as a file of its own, lets `change` work on it, and puts it
-/// back.
+/// Copies a partition of a raw disk to a file, lets `change` work on the file, and copies it back.
 pub fn change_partition(
     disk: &Path,
     label: &str,
@@ -49,7 +48,7 @@ pub fn change_partition(
     part.set_len(partition.size)?;
     copy_data(&whole, &part, partition.offset, 0, partition.size)?;
     change(&path)?;
-    // What has become a hole is not put back; none of the changes here frees anything.
+    // New holes in the file are not copied back. No change here frees anything.
     copy_data(&File::open(&path)?, &whole, 0, partition.offset, partition.size)?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A machine's USB port: sticks are plugged in and pulled out while it runs, through QEMU's monitor
-//! (QMP).
+//! A machine's USB port. A test plugs sticks in and pulls them out while the machine runs, through
+//! QEMU's monitor (QMP).
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,12 +22,13 @@ pub struct Port {
 pub struct Plugged(u32);
 
 impl Port {
-    /// Powers on a machine with a USB port, and the sticks `images` in it from the start.
+    /// Powers on a machine with a USB port that holds the sticks `images` from the start.
     pub fn start(machine: &Machine, images: &[&Path]) -> Result<(Vm, Self)> {
         Self::start_with(machine, &machine.drive(), &[], images)
     }
 
-    /// [`Port::start`] with another `-drive` for the system disk, and with more of QEMU's options.
+    /// As [`Port::start`], with another `-drive` for the system disk, and with more of QEMU's
+    /// options.
     pub fn start_with(
         machine: &Machine,
         drive: &str,
@@ -54,7 +55,7 @@ impl Port {
         Ok((vm, Self { qmp: listener.accept()?, plugged: u32::try_from(images.len())? }))
     }
 
-    /// The stick that [`Port::start`] plugged in as its `number`th.
+    /// Returns the stick that [`Port::start`] plugged in as its `number`th.
     #[must_use]
     pub fn from_start(number: u32) -> Plugged {
         Plugged(number)
@@ -77,12 +78,12 @@ impl Port {
         Ok(Plugged(number))
     }
 
-    /// Pulls it out, without asking the guest. Returns when QEMU has let go of the image.
+    /// Pulls a stick out without asking the guest. Returns when QEMU has closed the image.
     pub fn pull(&mut self, Plugged(number): Plugged) -> Result<()> {
         let id = format!("stick{number}");
         self.qmp.command("device_del", json!({ "id": id }))?;
-        // For USB the device is gone when the command returns; its drive lives until the last
-        // request has ended.
+        // A USB device is gone when the command returns. Its drive lives until the last request has
+        // ended.
         let deadline = Instant::now() + Duration::from_secs(30);
         while let Err(error) =
             self.qmp.command("blockdev-del", json!({ "node-name": format!("node{number}") }))

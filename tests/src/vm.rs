@@ -1,7 +1,7 @@
 //! A QEMU machine with a serial console that a test reads and types on.
 //!
-//! Guests are emulated where there is no usable KVM ([`crate::accel`]). A test that drops the
-//! [`Vm`] pulls the power; nothing is shut down in order unless the test asks the guest for it.
+//! Guests are emulated where KVM does not work ([`crate::accel`]). A test that drops the [`Vm`]
+//! pulls the power. Nothing is shut down in order unless the test asks the guest for it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::accel::Accel;
 use crate::tied;
 
-/// Which firmware starts GRUB.
+/// The firmware that starts GRUB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Firmware {
     /// SeaBIOS
@@ -25,7 +25,7 @@ pub enum Firmware {
 }
 
 impl Firmware {
-    /// From the environment variable `FIRMWARE` (`bios`, the default, or `uefi`).
+    /// Reads the environment variable `FIRMWARE` (`bios`, the default, or `uefi`).
     pub fn from_env() -> Result<Self> {
         match std::env::var("FIRMWARE").as_deref() {
             Err(_) | Ok("" | "bios") => Ok(Self::Bios),
@@ -35,7 +35,7 @@ impl Firmware {
     }
 }
 
-/// How much memory a machine has.
+/// The amount of memory of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
     /// For the test system.
@@ -45,9 +45,10 @@ pub enum Size {
 }
 
 impl Size {
-    /// Memory in MiB, as QEMU wants it. All have one processor: two tests run side by side, and on
-    /// two emulated ones OVMF was seen to hang after a reset, and a Linux to trip over code of its
-    /// own that it had just patched (int3 in `sched_clock_cpu`).
+    /// Returns the memory in MiB, as QEMU wants it. All machines have one processor, because two
+    /// tests run side by side. On two emulated processors OVMF was seen to hang after a reset.
+    /// Linux was seen to trip over its own code that it had just patched (int3 in
+    /// `sched_clock_cpu`).
     fn memory(self) -> &'static str {
         match self {
             Self::Tiny => "512",
@@ -56,13 +57,13 @@ impl Size {
     }
 }
 
-/// Options for [`Vm::start_with`]: the guest reaches this machine's loopback as 10.0.2.2.
+/// Options for [`Vm::start_with`]. The guest reaches this machine's loopback as 10.0.2.2.
 pub const HOST_NETWORK: [&str; 2] = ["-netdev", "user,id=net0"];
 
-/// What a machine is made of.
+/// The parts of a machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The system disk, written to.
+    /// The system disk. The guest writes to it.
     pub disk: PathBuf,
     /// Format of `disk` as QEMU names it.
     pub format: &'static str,
@@ -70,14 +71,14 @@ pub struct Machine {
     pub data: Option<PathBuf>,
     /// Firmware.
     pub firmware: Firmware,
-    /// How much memory.
+    /// The amount of memory.
     pub size: Size,
-    /// Everything that the guest writes to its serial port is appended here.
+    /// A file to which the guest's output on its serial port is appended.
     pub log: PathBuf,
 }
 
 impl Machine {
-    /// QEMU's `-drive` of the system disk.
+    /// Returns QEMU's `-drive` of the system disk.
     #[must_use]
     pub fn drive(&self) -> String {
         format!("file={},if=virtio,format={},cache=writeback", self.disk.display(), self.format)
@@ -90,14 +91,14 @@ pub struct Vm {
     child: Child,
     stdin: ChildStdin,
     serial: Receiver<Vec<u8>>,
-    /// Text received and not yet consumed by [`Vm::expect`].
+    /// Text that was received and that [`Vm::expect`] has not yet consumed.
     pending: String,
     log: PathBuf,
     marker: u32,
     started: Instant,
 }
 
-/// What a command in the guest gave.
+/// The result of a command in the guest.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Exit status.
@@ -107,7 +108,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// The text, when the command exited with 0.
+    /// Returns the text if the command exited with 0.
     pub fn success(self) -> Result<String> {
         ensure!(self.status == 0, "exit status {}: {}", self.status, self.text.trim());
         Ok(self.text)
@@ -120,12 +121,13 @@ impl Vm {
         Self::start_with(machine, &machine.drive(), &[])
     }
 
-    /// [`Vm::start`] with another `-drive` for the system disk, and with more of QEMU's options.
+    /// As [`Vm::start`], with another `-drive` for the system disk, and with more of QEMU's
+    /// options.
     pub fn start_with(machine: &Machine, drive: &str, options: &[&str]) -> Result<Self> {
         Self::start_on(Accel::of_this_machine()?, machine, drive, options)
     }
 
-    /// [`Vm::start_with`] on an accelerator of one's choice.
+    /// As [`Vm::start_with`], on the given accelerator.
     pub(crate) fn start_on(
         accel: Accel,
         machine: &Machine,
@@ -144,10 +146,10 @@ impl Vm {
             "-serial",
             "stdio",
         ]);
-        // A reset by the watchdog is a reset, as on the real board.
+        // The watchdog resets the guest, as on a real board.
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         command.args(["-device", "virtio-rng-pci"]);
-        // A cable to nowhere, if the options bring no other.
+        // The network card's cable leads nowhere, unless the options bring another one.
         if !options.contains(&HOST_NETWORK[1]) {
             command.args(["-netdev", "user,id=net0,restrict=on"]);
         }
@@ -199,18 +201,16 @@ impl Vm {
         })
     }
 
-    /// Seconds since power-on.
+    /// Returns the seconds since power-on.
     #[must_use]
     pub fn uptime(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Waits until the console shows one of `wanted`; gives its index and the text up to and
-    /// including it.
+    /// Waits until the console shows one of `wanted`. Returns its index and the text up to its end.
     ///
     /// # Errors
-    /// When the machine stops or `timeout_s` pass first; the message ends with the console's last
-    /// lines.
+    /// The machine stops, or `timeout_s` pass. The message ends with the console's last lines.
     pub fn expect_any(&mut self, wanted: &[&str], timeout_s: u64) -> Result<(usize, String)> {
         let deadline = Instant::now() + Duration::from_secs(timeout_s);
         loop {
@@ -253,7 +253,7 @@ impl Vm {
         Ok(())
     }
 
-    /// Waits until the console shows `wanted`; gives the text up to and including it.
+    /// Waits until the console shows `wanted`. Returns the text up to its end.
     pub fn expect(&mut self, wanted: &str, timeout_s: u64) -> Result<String> {
         Ok(self.expect_any(&[wanted], timeout_s)?.1)
     }
@@ -272,7 +272,7 @@ impl Vm {
             .context("typing on the guest's console")
     }
 
-    /// Types characters, without a line's end.
+    /// Types characters without a line end.
     pub fn type_text(&mut self, text: &str) -> Result<()> {
         self.stdin.write_all(text.as_bytes()).context("typing on the guest's console")
     }
@@ -281,7 +281,7 @@ impl Vm {
     pub fn run(&mut self, command: &str, timeout_s: u64) -> Result<Output> {
         self.marker += 1;
         let marker = self.marker;
-        // The typed line is echoed; the quotes keep it from looking like the answer.
+        // The console echoes the typed line. The quotes keep the echo from looking like the answer.
         self.type_line(&format!("echo '<'{marker}; {command}; echo '>'{marker}:$?:"))?;
         self.expect(&format!("<{marker}\n"), timeout_s)?;
         let text = self.expect(&format!(">{marker}:"), timeout_s)?;
@@ -292,7 +292,7 @@ impl Vm {
         Ok(Output { status, text })
     }
 
-    /// Pulls the plug: SIGKILL, nothing is flushed by the guest.
+    /// Pulls the plug with SIGKILL. The guest flushes nothing.
     pub fn cut_power(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -302,19 +302,19 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        // Already gone is fine here.
+        // An error only means that QEMU has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Makes an ext4 image with the given files in its root: a disk to hand bundles to a guest.
+/// Makes an ext4 image with the given files in its root. It hands bundles to a guest.
 pub fn data_disk(out: &Path, files: &[(&str, &Path)]) -> Result<()> {
     let staging = tempfile::tempdir()?;
     let mut bytes = 8 << 20;
     for (name, path) in files {
         let target = staging.path().join(name);
-        // A hard link when it can be one: bundles are tens of MB.
+        // A hard link is enough if it works. A bundle has tens of MB.
         if std::fs::hard_link(path, &target).is_err() {
             std::fs::copy(path, &target).with_context(|| format!("copying {}", path.display()))?;
         }
@@ -327,7 +327,7 @@ pub fn data_disk(out: &Path, files: &[(&str, &Path)]) -> Result<()> {
         .arg(staging.path())
         .arg(&part)
         .arg(format!("{}k", bytes.div_ceil(1024)))
-        // In spite of -q it names every file.
+        // The program names every file in spite of -q.
         .stdout(Stdio::null())
         .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
         .status()
@@ -337,7 +337,7 @@ pub fn data_disk(out: &Path, files: &[(&str, &Path)]) -> Result<()> {
     Ok(())
 }
 
-/// A copy-on-write disk over `base` (raw), so that a test has its own.
+/// Makes a copy-on-write disk over `base` (raw), so that each test has its own disk.
 pub fn overlay_disk(base: &Path, out: &Path) -> Result<()> {
     let status = Command::new("qemu-img")
         .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])

@@ -1,9 +1,9 @@
-//! Every write and flush of a machine's disk, as QEMU's `blklogwrites` records them.
+//! Reads every write and flush of a machine's disk, as QEMU's `blklogwrites` records them.
 //!
 //! The format is that of dm-log-writes (`drivers/md/dm-log-writes.c`), little-endian, in sectors of
-//! 512 bytes: one for the superblock (magic, version, number of entries, sector size), then each
-//! entry's header in a sector of its own (first sector, number of sectors, flags, length of a
-//! mark's text) and, but for a discard, the data behind it.
+//! 512 bytes. The first sector is the superblock (magic, version, number of entries, sector size).
+//! Each entry has a header in a sector of its own (first sector, number of sectors, flags, length
+//! of a mark's text). The data follows the header, except for a discard.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -11,25 +11,25 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Bytes of a sector, on the disk and in the log.
+/// Size of a sector on the disk and in the log, in bytes.
 pub const SECTOR: usize = 512;
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
 
-/// One request of the guest that was done.
+/// One finished request of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// Everything before this is on the disk for good.
+    /// Everything before this entry is on the disk for good.
     Flush,
     /// Sectors were written.
     Write {
-        /// The first one, counted from the start of the disk.
+        /// The first sector, counted from the start of the disk.
         first: u64,
-        /// Their content, a multiple of 512 bytes.
+        /// The content of the sectors, a multiple of 512 bytes.
         data: Vec<u8>,
-        /// It was on the disk for good when it was done.
+        /// True if the data was on the disk for good when the request was done.
         durable: bool,
     },
 }
@@ -42,7 +42,7 @@ pub struct WriteLog {
 }
 
 impl WriteLog {
-    /// Reads a log. What came after its last flush is not in it.
+    /// Reads a log. Requests after its last flush are not in it.
     ///
     /// # Errors
     /// The file cannot be read, or it is not a log with sectors of 512 bytes.
@@ -51,7 +51,8 @@ impl WriteLog {
         Self::parse(&bytes).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// How many entries a log has by now, while QEMU writes it. All that was flushed is counted.
+    /// Returns the current number of entries of a log while QEMU writes it. All flushed entries
+    /// count.
     pub fn length(path: &Path) -> Result<usize> {
         let mut superblock = [0; SECTOR];
         File::open(path)?.read_exact_at(&mut superblock, 0)?;
@@ -77,7 +78,7 @@ impl WriteLog {
             if sectors == 0 {
                 continue;
             }
-            // What a discarded sector holds is anyone's guess; the tests' machines do not discard.
+            // The content of a discarded sector is undefined. The tests' machines do not discard.
             ensure!(flags & DISCARD == 0, "entry {number} discards {sectors} sectors");
             let length = usize::try_from(sectors)? * SECTOR;
             let data =

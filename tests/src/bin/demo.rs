@@ -1,4 +1,5 @@
-//! `make demo`: the life of an update on a real Debian router in QEMU, narrated.
+//! `make demo`: shows the life of an update on a real Debian router in QEMU, and explains each
+//! step.
 
 use std::time::Instant;
 
@@ -30,7 +31,7 @@ fn main() -> Result<()> {
         }
     })
     .inspect_err(|_| {
-        // Keep the evidence of a failure.
+        // The serial log of a failure is kept.
         let kept = std::env::temp_dir().join("daruma-demo-serial.log");
         if std::fs::copy(dir.path().join("serial.log"), &kept).is_ok() {
             eprintln!("the machine's console is kept in {}", kept.display());
