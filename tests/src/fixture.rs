@@ -221,9 +221,15 @@ impl Fixture {
             let sources = dir.join("sources");
             fs::create_dir(&sources)?;
             let archive = dir.join("sources.tar");
-            let mut git = Command::new("git");
-            git.arg("-C").arg(&self.repo).args(["archive", "-o", path_str(&archive)?, commit]);
-            run(&mut git).context("the tests need the repo's history: `git fetch --unshallow`")?;
+            let git = |words: &[&str]| {
+                let mut git = Command::new("git");
+                run(git.arg("-C").arg(&self.repo).args(words))
+            };
+            let take = ["archive", "-o", path_str(&archive)?, commit];
+            // A shallow clone has no such commit: its origin has.
+            git(&take)
+                .or_else(|_| git(&["fetch", "--quiet", "--unshallow"]).and_then(|()| git(&take)))
+                .context("the tests need the repo's history")?;
             run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&sources))?;
             // The build uses today's target folder, so crates that both need are built once. `make
             // build` uses the same folder for today's sources.
