@@ -217,6 +217,8 @@ impl Candidate {
             (None, Counted::Plausibly) if has_root && self.is_whole && at_home => {
                 Some(Certainty::Sure)
             }
+            // GRUB wrote down this boot, but not here: this may be a clone of a disk that is slow.
+            (Some(true), Counted::No) if told.booted.is_some() => Some(Certainty::Possible),
             (Some(true), _) => Some(Certainty::Likely),
             (None, Counted::Plausibly) if has_root && self.is_whole => Some(Certainty::Likely),
             (None, _) => Some(Certainty::Possible),
