@@ -1,7 +1,6 @@
 //! Why a bundle, a key or an image is refused.
 //!
-//! Printing it is left to the programs. Each variant has an exit code, which docs/operating.md
-//! lists.
+//! The programs print the error. Each variant has an exit code, which docs/operating.md lists.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use semver::Version;
 use crate::{Compatible, ImageName, KeyId, ManifestError};
 
 /// Why something is refused: one line with the cause and the remedy. The caller adds what it was
-/// doing to which bundle; variants that concern another file carry its path.
+/// doing to which bundle. A variant that concerns another file carries the path of that file.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// Reading the bundle failed.
@@ -49,7 +48,7 @@ pub enum BundleError {
     /// There is no signature.
     #[error("the bundle is not signed; get one that its maker has signed")]
     NotSigned,
-    /// No key of the keyring has signed.
+    /// No key of the keyring has signed the bundle.
     #[error("signed by a stranger: key {} is not in the keyring; use a bundle signed by a trusted \
         key, or add the signer's public key", list(.0))]
     Stranger(Vec<KeyId>),
@@ -65,12 +64,12 @@ pub enum BundleError {
             key holders have signed"
     )]
     Threshold {
-        /// How many keys of the keyring have signed.
+        /// How many keys of the keyring have signed the bundle.
         have: usize,
-        /// How many must.
+        /// How many keys must sign the bundle.
         need: usize,
     },
-    /// The content does not match the hashes that were signed.
+    /// The content does not match the signed hashes.
     #[error("damaged bundle: {0} does not match its hash; get the file again")]
     Content(String),
     /// The manifest is invalid, or contradicts the rest of the bundle.
@@ -80,9 +79,9 @@ pub enum BundleError {
     #[error("the bundle is for {bundle:?} and this device is {device:?}; use a bundle made for \
         {device:?}", bundle = bundle.as_str(), device = device.as_str())]
     OtherCompatible {
-        /// What the bundle is for.
+        /// The kind of device that the bundle is for.
         bundle: Compatible,
-        /// What the device is.
+        /// The kind of this device.
         device: Compatible,
     },
     /// The bundle is older than the anti-rollback floor.
@@ -137,13 +136,14 @@ pub enum BundleError {
     /// A delta cannot be used.
     #[error("the delta cannot be used: {0}; take the bundle itself")]
     Delta(String),
-    /// What the writer was given cannot become a bundle.
+    /// The writer cannot make a bundle of its input.
     #[error("{0}")]
     Input(String),
 }
 
 impl BundleError {
-    /// The exit code that a program ends with on this error (the table is in `docs/operating.md`).
+    /// Returns the exit code of a program that ends with this error (`docs/operating.md` has the
+    /// table).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -171,7 +171,8 @@ impl BundleError {
     }
 }
 
-/// What a parser says of its input, which it may quote, so that it cannot move a terminal's cursor.
+/// Returns the message of a parser, with control characters escaped. The message may quote the
+/// parser's input, which must not move a terminal's cursor.
 pub(crate) fn quoting(error: &dyn std::error::Error) -> String {
     let plain = |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };
     error.to_string().chars().map(plain).collect()

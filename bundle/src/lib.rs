@@ -1,13 +1,13 @@
 //! The Daruma bundle: one signed update file that is also a SquashFS.
 //!
+//! The agent knows what a slot is, and decides whether it may overwrite a slot now.
+//!
 //! The file is `[SquashFS][chunk tables][manifest][signatures][footer]`; `docs/bundle-format.md`
 //! says where every byte lies. [`Bundle::open`] turns a [`image_layout::Disk`] and a [`Keyring`]
-//! into a [`Verified`], which is the only way to a payload. [`BundleWriter`] makes the file, and
-//! [`StoredSquashfs`] the uncompressed SquashFS that both it and the boot images use. [`channel`]
-//! is the signed list of releases that devices follow, and the root document that says whose
-//! signatures count. [`oci`] is how their files lie in a registry.
-//!
-//! What a slot is and whether it may be overwritten now is left to the agent.
+//! into a [`Verified`]. A payload can be read only through a [`Verified`]. [`BundleWriter`] makes
+//! the file. [`StoredSquashfs`] makes the uncompressed SquashFS of bundles and boot images.
+//! [`channel`] has the signed list of releases that devices follow. It also has the root document,
+//! which says whose signatures count. [`oci`] says how these files lie in a registry.
 
 pub mod channel;
 pub mod delta;

@@ -27,7 +27,7 @@ fn now() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
 }
 
-/// Root keys 1, 2, 3 (two must sign), channel key 11, release key 21.
+/// Returns root keys 1, 2, 3 (two must sign), channel key 11, release key 21.
 fn root() -> Root {
     let roles =
         Roles { root: ring(&[1, 2, 3], 2), channel: ring(&[11], 1), release: ring(&[21], 1) };
@@ -83,7 +83,7 @@ struct Device {
 }
 
 impl Device {
-    /// A router that runs `version` now.
+    /// Returns a router that runs `version` now.
     fn running(version: &str) -> Self {
         let (compatible, version) = ("router".parse().unwrap(), version.parse().unwrap());
         Self {
@@ -110,7 +110,7 @@ impl Device {
         }
     }
 
-    /// The version that it installs.
+    /// Returns the version that the device installs.
     fn takes(&self, channel: &Channel) -> Option<String> {
         match decide(channel, &root(), &self.facts()).verdict {
             Verdict::Install(release, _) => Some(release.version.to_string()),
@@ -396,8 +396,8 @@ fn a_device_is_offered_the_shortest_delta_first_and_none_that_takes_more_memory_
     };
     let mut offer = channel(vec![release("2.0.0")]);
     offer.releases[0].deltas = vec![delta("small", 700, 32), delta("kernel", 300, 850)];
-    // As it comes out of the signed document: with the key where it counts, and without it where it
-    // does not.
+    // The offer is as it comes out of the signed document: with the key where it counts, and
+    // without it elsewhere.
     let bytes = signed_channel(&offer, &[11]);
     let text = String::from_utf8(bytes.clone()).unwrap();
     assert_eq!(text.matches("memory-mib").count(), 1, "{text}");
@@ -503,7 +503,7 @@ proptest! {
         prop_assert!(Channel::open(&bytes, &stable(), &root()).is_err());
     }
 
-    /// The layer behind the signature: whatever a holder of the key signs.
+    /// Tests the layer behind the signature with whatever a holder of the key signs.
     #[test]
     fn no_signed_json_does_harm(
         mut value in json(),

@@ -16,10 +16,10 @@ use image_layout::FileDisk;
 use proptest::prelude::*;
 use sample::noise;
 
-/// Bytes of the content of a block.
+/// Bytes of a block's content.
 const BLOCK: usize = 128 << 10;
 
-/// Two bundles, and the delta that leads from the one to the other, record by record.
+/// Two bundles, and the delta that leads from one to the other, record by record.
 struct Pair {
     _dir: tempfile::TempDir,
     boot: std::path::PathBuf,
@@ -67,8 +67,8 @@ fn bundled(dir: &Path, name: &str, boot: &[u8], root: &[u8]) -> Verified<FileDis
 impl Pair {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // The old root: two blocks. The new one: a literal, the second block, the first with
-        // changes, zeros.
+        // The old root has two blocks. The new root has a literal, the second block, the first
+        // block with changes, and zeros.
         let (first, second) = (letters(1, BLOCK), letters(2, BLOCK));
         let mut changed = first.clone();
         changed[1000..1010].fill(b'!');
@@ -116,7 +116,8 @@ impl Pair {
         Self { _dir: dir, boot, root, new, header, records }
     }
 
-    /// A root image of `count` parts that are made in every way, large and small ones in turn.
+    /// Returns a pair whose root image has `count` parts. The parts are made in every way, large
+    /// and small ones in turn.
     fn of_many_records(count: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let old_boot = letters(3, 8192);
@@ -167,12 +168,13 @@ impl Pair {
         [self.header.encode(), self.records.concat()].concat()
     }
 
-    /// Applies `delta`: how many chunks came out, each of which is held against the table here too.
+    /// Applies `delta` and returns how many chunks came out. Compares each chunk with the table
+    /// here too.
     fn apply(&self, delta: &[u8]) -> Result<usize, BundleError> {
         self.apply_in(delta, limits::MEMORY)
     }
 
-    /// The same with so many MiB of memory.
+    /// Applies `delta` with so many MiB of memory.
     fn apply_in(&self, delta: &[u8], memory: u32) -> Result<usize, BundleError> {
         let disk = |path| FileDisk::open_read_only(path).unwrap();
         let old = OldImages { boot: disk(&self.boot), root: disk(&self.root) };
@@ -214,7 +216,7 @@ fn a_delta_makes_every_chunk_of_the_new_bundle() {
     let pair = Pair::new();
     let chunks = pair.new.chunks("boot").len() + pair.new.chunks("root").len();
     assert_eq!(pair.apply(&pair.delta()).unwrap(), chunks);
-    // A block of 60 kB, made of a patch of some bytes.
+    // The block has 60 kB, and a patch of some bytes makes it.
     assert!(pair.records[4].len() < 300, "{}", pair.records[4].len());
 }
 
@@ -225,7 +227,7 @@ fn what_is_made_on_several_threads_comes_in_its_order() {
         let chunks = pair.new.chunks("boot").len() + pair.new.chunks("root").len();
         assert_eq!(pair.apply(&pair.delta()).unwrap(), chunks);
     }
-    // A patch that cannot be followed ends it, whatever is being made behind it.
+    // A patch that cannot be applied ends the delta, whatever the threads make behind it.
     let mut pair = Pair::of_many_records(100);
     let dictionary =
         vec![Source { image: 1, offset: 1 << 40, packed: 1, len: 1, packing: Packing::Stored }];
@@ -291,7 +293,7 @@ fn a_delta_that_is_cut_short_or_makes_too_much_or_the_wrong_thing_is_refused() {
     pair.refused(&with(&[&[9]]), "unknown kind");
 }
 
-/// A patch's counts and lengths, as they lie behind its kind.
+/// Returns a patch's counts and lengths, as they lie behind its kind.
 fn shape(sources: u16, outputs: u16, lengths: [u32; 4]) -> Vec<u8> {
     let counts = [sources, outputs].map(u16::to_le_bytes);
     [&[3][..], counts.as_flattened(), lengths.map(u32::to_le_bytes).as_flattened()].concat()
@@ -302,7 +304,7 @@ fn what_is_beyond_a_limit_is_refused_before_it_is_read_or_held() {
     let pair = Pair::new();
     let refused =
         |record: &[u8], why| pair.refused(&[&pair.header.encode()[..], record].concat(), why);
-    // None of these has the bytes that it announces: a reader that went on would say "cannot read".
+    // None of these has the bytes that it announces. A reader that went on would say "cannot read".
     refused(&[&[2][..], &u32::MAX.to_le_bytes(), &[0; 4]].concat(), "larger than 1 MiB");
     refused(&[&[2][..], &[5, 0, 0, 0], &u32::MAX.to_le_bytes()].concat(), "larger than 1 MiB");
     refused(&shape(1, 4097, [0, 1, 0, 1]), "more than 4096");
@@ -345,8 +347,8 @@ fn a_record_is_read_as_it_was_written() {
     assert_eq!(Header::read(&mut &pair.header.encode()[..]).unwrap(), pair.header);
 }
 
-/// A frame's image, offset, lengths of the old one, and lengths of the streams, as they lie behind
-/// its kind.
+/// Returns a frame's image, its offset, the lengths of the old frame and the lengths of the
+/// streams, as they lie behind its kind.
 fn frame_shape(image: u8, old: [u32; 2], streams: [u32; 6]) -> Vec<u8> {
     let lengths = [&old[..], &streams].concat();
     [
@@ -366,12 +368,12 @@ fn a_frame_that_is_beyond_a_limit_or_the_headers_memory_is_refused_before_it_is_
         let error = pair.apply_in(&delta, 4096).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     };
-    // None of these has the bytes that it announces: a reader that went on would say "cannot read".
+    // None of these has the bytes that it announces. A reader that went on would say "cannot read".
     let fits = frame_shape(0, [8, 1 << 20], [3, 1 << 20, 0, 9, 9, 9]);
     refused(32, &fits, "the header says 32");
     refused(700, &fits, "the header says 700");
     refused(1000, &fits, "cannot read the delta");
-    // Format 2, which says that it takes 32 MiB.
+    // The header is of format 2 and says that the delta takes 32 MiB.
     let mut unneeded = header(33);
     unneeded[88] = 32;
     let error = pair.apply_in(&unneeded, 4096).unwrap_err().to_string();
@@ -394,12 +396,12 @@ fn a_frame_that_is_beyond_a_limit_or_the_headers_memory_is_refused_before_it_is_
         streams[stream] = u32::MAX;
         refused(4000, &frame_shape(0, [8, 8], streams), "larger packed");
     }
-    // What the device grants is asked before anything else of a delta.
+    // The reader asks for the device's memory before anything else of a delta.
     let error = pair.apply_in(&header(851), 850).unwrap_err().to_string();
     assert!(error.contains("it takes 851 MiB of memory, and 850 MiB are allowed"), "{error}");
 }
 
-/// What the program `zstd` makes of `content` that comes through a pipe.
+/// Returns what the program `zstd` makes of `content` that comes through a pipe.
 fn kernel_frame(content: &[u8]) -> Vec<u8> {
     let mut repacker = Repacker::new(content).unwrap();
     let mut frame = Vec::new();
@@ -414,7 +416,8 @@ fn a_kernel_is_made_of_the_payload_of_the_old_one() {
     content[100_000..100_100].fill(b'!');
     content.extend(b"new at the end");
     let [old_frame, new_frame] = [&old_content, &content].map(|content| kernel_frame(content));
-    // A window of 128 MiB, a checksum, and no size: what a kernel's build leaves in vmlinuz.
+    // The frame has a window of 128 MiB, a checksum and no size. A kernel's build leaves such a
+    // frame in vmlinuz.
     assert_eq!(new_frame[..6], [0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x88]);
     assert_eq!(zstd::stream::decode_all(&new_frame[..]).unwrap(), content);
 
@@ -457,11 +460,10 @@ fn a_kernel_is_made_of_the_payload_of_the_old_one() {
     let chunks = pair.new.chunks("boot").len() + pair.new.chunks("root").len();
     assert_eq!(pair.apply_in(&delta, memory).unwrap(), chunks);
 
-    // A frame that goes over the end of the image: its first chunks are right, and then it is
-    // refused.
+    // The frame goes over the end of the image. Its first chunks are right, and then it is refused.
     let cut = [&header.encode()[..], &pair.records[0], &pair.records[1], &pair.records[1]].concat();
     assert!(pair.apply_in(&cut, memory).is_err());
-    // A device that holds something else.
+    // The device holds something else.
     let mut bytes = std::fs::read(&pair.boot).unwrap();
     bytes[head.len() + 200_000] ^= 1;
     std::fs::write(&pair.boot, bytes).unwrap();
@@ -487,7 +489,7 @@ proptest! {
             if let Some(cut) = cut {
                 delta.truncate(cut.index(delta.len()));
             }
-            // `apply` holds every chunk against the table.
+            // `apply` compares every chunk with the table.
             let _ = pair.apply(&delta);
         });
     }

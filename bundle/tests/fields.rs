@@ -1,7 +1,9 @@
-//! The tamper table: every field of every structure of a bundle, each with a wrong, a huge, an
-//! overlapping, a negative-like and a missing value. What is signed is signed again after the
-//! change, by a key that the reader trusts, so that the layer behind the signature is what is
-//! tested. A row says what refuses it, or why it does no harm.
+//! The tamper table: every field of every structure of a bundle.
+//!
+//! `tamper` has the changes that need no knowledge of the fields. Each field has a wrong, a huge,
+//! an overlapping, a negative-like and a missing value. A key that the reader trusts signs the
+//! change again, so the test reaches the layer behind the signature. A row says what refuses the
+//! value, or why the value does no harm.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -16,15 +18,15 @@ use bundle::{BundleError, Sha256, StoredSquashfs};
 use image_layout::Disk;
 use sample::{Parts, keyring, open, small};
 
-/// What must happen.
+/// What must happen to a changed bundle.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Fate {
-    /// Refused with this exit code before a slot is touched: by `Bundle::open` or `verify_payload`.
+    /// `Bundle::open` or `verify_payload` refuses it with this exit code, before a slot is touched.
     Refused(u8),
-    /// An install does not need the field; `verify_images` (the bundler's `verify`) refuses it with
+    /// An install does not need the field. `verify_images` (the bundler's `verify`) refuses it with
     /// this code.
     NotByInstall(u8),
-    /// Accepted, because the field decides nothing that another does not decide as well.
+    /// The bundle is accepted, because another field decides all that this field decides.
     Harmless,
 }
 use Fate::{Harmless, NotByInstall, Refused};
@@ -49,7 +51,7 @@ impl Bench {
         path
     }
 
-    /// The fate of a whole file, with what was changed for the message.
+    /// Checks the fate of a whole file. `change` says in the message what was changed.
     fn judge(&mut self, structure: &'static str, change: &str, file: &[u8], expected: Fate) {
         let path = self.put(file);
         let verified = open(&path, &keyring(&[1], 1));
@@ -100,8 +102,8 @@ impl Disk for Memory<'_> {
     }
 }
 
-/// The cases of a little-endian number that is `truth`; `overlap` is a value that leads into
-/// something else.
+/// Returns the cases of a little-endian number that is `truth`. `overlap` is a value that leads
+/// into something else.
 fn cases(truth: &[u8], overlap: u64) -> Vec<(&'static str, Vec<u8>)> {
     let len = truth.len();
     let bits = len as u32 * 8;
@@ -127,8 +129,8 @@ fn every_field_of_the_footer_has_its_row() {
     let mut bench = Bench::new();
     let truth = bench.truth.clone();
     let squashfs = truth.squashfs.len() as u64;
-    // Field, place, where an overlapping value leads. The check is made right after each change,
-    // but for its own row.
+    // Each row has the field, its place, and where an overlapping value leads. The check is made
+    // right after each change, except for its own row.
     let rows: [(&str, Range<usize>, u64); 8] = [
         ("magic, first half", 0..8, 1),
         ("magic, second half", 8..16, 1),
@@ -167,12 +169,12 @@ fn every_field_of_the_footer_has_its_row() {
 fn every_field_of_the_signatures_has_its_row() {
     let mut bench = Bench::new();
     let truth = bench.truth.clone();
-    // The count is the block's own; the entry's fields are of `signatures`.
+    // The count belongs to the block, and the fields of an entry belong to `signatures`.
     let key = truth.signatures[..8].to_vec();
     for (case, value) in cases(&key, 0) {
         let mut lie = truth.clone();
         lie.signatures[..8].copy_from_slice(&value);
-        // A key that is not in the keyring: nobody trusted has signed.
+        // The key is not in the keyring, so no trusted key has signed.
         bench.judge("signatures", &format!("key id {case}"), &lie.file(|_| ()), Refused(11));
     }
     for (part, at) in [("R", 8), ("S", 40), ("S, last bytes", 64)] {
@@ -190,7 +192,8 @@ fn every_field_of_the_signatures_has_its_row() {
     bench.judge("signatures", "none", &lie.file(|_| ()), Refused(11));
     lie.signatures = [&truth.signatures[..], &truth.signatures].concat();
     bench.judge("signatures", "one twice", &lie.file(|_| ()), Refused(10));
-    // The count: `Parts` computes it, so change it in the file and make the check right again.
+    // `Parts` computes the count. So the test changes the count in the file, and makes the check
+    // right again.
     let whole = truth.file(|_| ());
     let at = whole.len() - 64 - 4 - truth.signatures.len();
     for (case, value) in cases(&whole[at..at + 4], 2) {
@@ -204,7 +207,7 @@ fn every_field_of_the_signatures_has_its_row() {
     bench.print();
 }
 
-/// `manifest` with `key` of `section` changed, or without the line.
+/// Returns `manifest` with `key` of `section` changed, or without the line.
 fn with(manifest: &str, section: &str, key: &str, value: Option<&str>) -> String {
     let mut inside = false;
     let mut changed = String::new();
@@ -228,8 +231,8 @@ fn every_key_of_the_manifest_has_its_row() {
     let truth = bench.truth.clone();
     let (other, ones) = (Sha256([3; 32]).to_string(), "f".repeat(64));
     let (huge, max, minus) = ("1099511627776", "18446744073709551615", "-4096");
-    // For each key: a wrong, a huge, an overlapping, an all-ones and a negative value with their
-    // fates, and the fate of the manifest without it.
+    // Each key has a wrong, a huge, an overlapping, an all-ones and a negative value with their
+    // fates. The last fate is that of the manifest without the key.
     type Row<'a> = (&'a str, &'a str, [(&'a str, Fate); 5], Fate);
     let m = Refused(16);
     let number = |wrong, overlap| [(wrong, m), (huge, m), (overlap, m), (max, m), (minus, m)];
@@ -238,7 +241,7 @@ fn every_key_of_the_manifest_has_its_row() {
     let name =
         |wrong, fate| [(wrong, fate), (&*long, m), ("../boot.img", m), ("\u{fffd}", m), ("-1", m)];
     let rows: Vec<Row<'_>> = vec![
-        // And the policy refuses it (policy.rs).
+        // The policy also refuses it (policy.rs).
         ("update", "compatible", name("toaster", Harmless), m),
         (
             "update",
@@ -247,7 +250,7 @@ fn every_key_of_the_manifest_has_its_row() {
             m,
         ),
         ("update", "build", name("b2", Harmless), m),
-        // Text for people: anything without control characters.
+        // This is text for people: anything without control characters is good.
         (
             "update",
             "description",
@@ -280,7 +283,7 @@ fn every_key_of_the_manifest_has_its_row() {
         ),
         ("image.boot", "chunks-sha256", hash(Refused(12)), m),
         ("image.root", "filename", name("boot.img", NotByInstall(16)), m),
-        // 12288 is in the SquashFS and not the image: the chunks say so.
+        // 12288 is in the SquashFS but is not the image: the chunks say so.
         (
             "image.root",
             "offset",
@@ -291,8 +294,8 @@ fn every_key_of_the_manifest_has_its_row() {
         ("image.root", "sha256", hash(NotByInstall(12)), m),
         ("image.root", "chunks", [("2", m), ("4294967295", m), ("0", m), (max, m), ("-1", m)], m),
         ("image.root", "chunks-sha256", hash(Refused(12)), m),
-        // What the signer says of his own root is judged by the kernel: the trial does not boot,
-        // and falls back.
+        // The kernel judges what the signer says of his own root. The trial does not boot, and the
+        // device falls back.
         ("image.root", "verity-hash", hash(Harmless), m),
         ("image.root", "verity-salt", hash(Harmless), m),
         ("image.root", "verity-size", number("4097", "8192"), m),
@@ -329,7 +332,7 @@ fn every_field_of_a_chunk_table_has_its_row() {
     let mut bench = Bench::new();
     let truth = bench.truth.clone();
     for (image, entry) in [("boot", 0), ("root", 36)] {
-        // The last eight bytes of the hash stand for all of it, as its first eight do.
+        // The last eight bytes of the hash stand for all of it, and so do its first eight.
         let rows = [
             ("length", 0..4, Refused(16)),
             ("hash", 4..12, Refused(12)),
@@ -347,8 +350,8 @@ fn every_field_of_a_chunk_table_has_its_row() {
                 .collect();
             let mut cut = truth.tables.clone();
             cut.drain(at);
-            // What is cut out of the first table is taken from the second: the hash of a table, or
-            // its end, is missed.
+            // The bytes that are cut out of the first table are taken from the second. So the hash
+            // of a table, or its end, is missing.
             lies.push(("cut out", cut, Refused(16)));
             for (case, tables, fate) in lies {
                 let mut manifest = truth.manifest.clone();
@@ -371,8 +374,8 @@ fn every_field_of_a_chunk_table_has_its_row() {
     bench.print();
 }
 
-/// Name and place of each field of a stored SquashFS with files `a` (5,000 bytes) and `b` (3
-/// bytes).
+/// Returns name and place of each field of a stored SquashFS with files `a` (5,000 bytes) and `b`
+/// (3 bytes).
 fn squashfs_fields(image: &[u8]) -> Vec<(String, Range<usize>)> {
     let u64_at = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap()) as usize;
     let (used, ids, inodes, directory) = (u64_at(40), u64_at(48), u64_at(64), u64_at(72));
@@ -463,12 +466,13 @@ fn every_field_of_a_stored_squashfs_has_its_row() {
     let list = |bytes: &[u8]| StoredSquashfs::list(&Memory(bytes));
     assert_eq!(list(&truth).unwrap().len(), 2);
     for (field, at) in squashfs_fields(&truth) {
-        // 4096 is the first file, and as a number of a field of two bytes its half.
+        // 4096 is the place of the first file.
         for (case, value) in cases(&truth[at.clone()], 4096) {
             let mut lie = truth.clone();
             lie[at.clone()].copy_from_slice(&value);
             if field.ends_with("name") && case == "wrong" {
-                // A file of another name is another image, and who looks for the first finds none.
+                // A file of another name is another image, and a reader that looks for the first
+                // name finds no file.
                 assert!(
                     StoredSquashfs::read_file(
                         &Memory(&lie),
@@ -496,8 +500,9 @@ fn every_field_of_a_stored_squashfs_has_its_row() {
 fn every_field_of_a_bundles_squashfs_is_covered_and_a_liar_gains_nothing_from_it() {
     let mut bench = Bench::new();
     let truth = bench.truth.clone();
-    // The tables of the bundle itself: images are found by the manifest, so an install needs none
-    // of them, and a signer who lies in them fools only `unsquashfs`; `verify` refuses him.
+    // These are the tables of the bundle itself. An install needs none of them, because it finds
+    // the images by the manifest. A signer who lies in them fools only `unsquashfs`; `verify`
+    // refuses his bundle.
     let frame =
         |squashfs: &[u8]| Sha256::of(&[&squashfs[..4096], &squashfs[12288..]].concat()).to_string();
     for at in (0..96).step_by(4).chain((12288..12288 + 256).step_by(4)) {
@@ -508,8 +513,8 @@ fn every_field_of_a_bundles_squashfs_is_covered_and_a_liar_gains_nothing_from_it
             lie.manifest =
                 with(&truth.manifest, "bundle", "frame-sha256", Some(&frame(&lie.squashfs)));
             let lie = lie.signed_by(&[1]);
-            // Behind the tables is padding, of which nothing is read. A file of another name is a
-            // lie of the manifest.
+            // Behind the tables is padding, and nobody reads it. A file of another name is a lie of
+            // the manifest.
             let used = u64::from_le_bytes(truth.squashfs[40..48].try_into().unwrap()) as usize;
             let renamed = ["boot.img", "root.img"].iter().any(|name| {
                 let place =

@@ -1,9 +1,8 @@
-//! The format stands still: a bundle made by the first version opens, and the same input still
-//! makes it.
+//! The format stands still: a bundle of the first version opens, and the same input still makes it.
 //!
-//! `golden/format-1.daruma` was written by `make_the_golden_file` below, which writes it again when
-//! the environment variable `DARUMA_WRITE_GOLDEN` is set. That is for a new format only: the old
-//! file stays.
+//! `make_the_golden_file` below wrote `golden/format-1.daruma`. It writes the file again when the
+//! environment variable `DARUMA_WRITE_GOLDEN` is set. Only a new format needs that, and the old
+//! file then stays.
 
 #![allow(clippy::unwrap_used)] // a test may
 

@@ -1,4 +1,5 @@
-//! Keys are OpenSSL's keys: either side reads, makes, signs and checks what the other does.
+//! Daruma's keys are OpenSSL's keys: either side reads, makes, signs and checks what the other
+//! does.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -53,7 +54,7 @@ fn we_read_the_keys_of_openssl() {
     let public =
         PublicKey::from_pem(&std::fs::read_to_string(dir.path().join("pub.pem")).unwrap()).unwrap();
     assert_eq!(key.public(), public);
-    // The id, as the documentation says to compute it.
+    // OpenSSL computes the id as the documentation says.
     openssl(dir.path(), "pkey -pubin -in pub.pem -outform DER -out pub.der");
     let digest = openssl(dir.path(), "dgst -sha256 -r pub.der");
     assert_eq!(digest[..16], public.id().to_string());
@@ -98,7 +99,8 @@ fn what_is_no_ed25519_key_is_refused() {
     openssl(dir.path(), "genpkey -algorithm x25519 -out x.pem");
     openssl(dir.path(), "genpkey -algorithm ed25519 -aes256 -pass pass:secret -out locked.pem");
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
-    // Points of small order: such a "key" verifies signatures that nobody made. (0, 1) is one.
+    // These are points of small order. Such a "key" verifies signatures that nobody made. (0, 1) is
+    // one.
     let weak = "-----BEGIN PUBLIC \
         KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC \
         KEY-----\n";

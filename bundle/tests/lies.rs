@@ -25,14 +25,14 @@ impl Liar {
         accept(&path, &keyring(&[1], 1))
     }
 
-    /// The verdict on the bundle with another manifest, signed by the trusted key.
+    /// Returns the verdict on the bundle with another manifest, signed by the trusted key.
     fn says(&self, manifest: &str) -> Result<(), BundleError> {
         let parts = Parts { manifest: manifest.to_owned(), ..self.truth.clone() };
         self.verdict(&parts.signed_by(&[1]).file(|_| ()))
     }
 }
 
-/// `manifest` with `key` of `section` set to `value`, or without it.
+/// Returns `manifest` with `key` of `section` set to `value`, or without it.
 fn with(manifest: &str, section: &str, key: &str, value: Option<&str>) -> String {
     let mut inside = false;
     let mut found = false;
@@ -128,7 +128,7 @@ fn every_field_of_the_manifest_is_checked() {
             refused(section, key, Some(hash), 16);
         }
     }
-    // Well-formed hashes of something else.
+    // These are well-formed hashes of something else.
     refused("bundle", "frame-sha256", Some(&hash), 12);
     refused("image.boot", "chunks-sha256", Some(&hash), 12);
     refused("image.root", "chunks-sha256", Some(&hash), 12);
@@ -229,7 +229,7 @@ fn every_field_of_a_chunk_table_is_checked() {
     let lie = |change: &dyn Fn(&mut Vec<u8>), root_chunks: &str| {
         let mut parts = liar.truth.clone();
         change(&mut parts.tables);
-        // The hash in the manifest is the one of the changed table: a liar can hash, too.
+        // The manifest has the hash of the changed table, because a liar can hash too.
         let root = parts.tables.get(36..36 + 36 * root_chunks.parse::<usize>().unwrap());
         let root = root.or(parts.tables.get(36..));
         for (section, table) in [("image.boot", parts.tables.get(..36)), ("image.root", root)] {
@@ -300,7 +300,7 @@ fn every_field_of_the_footer_is_checked() {
             code(at, &len.to_le_bytes());
         }
     }
-    // Borders between the parts that move, while the sum stays.
+    // The borders between the parts move, while the sum stays.
     let parts = &liar.truth;
     let [manifest, tables, signatures] =
         [parts.manifest.len(), parts.tables.len(), parts.signatures.len() + 4];

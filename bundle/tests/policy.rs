@@ -1,5 +1,5 @@
-//! What a device asks of a bundle: the right kind, not too old, not too large. Each has its own
-//! exit code.
+//! A device asks that a bundle is of the right kind, not too old and not too large. Each refusal
+//! has its own exit code.
 
 #![allow(clippy::unwrap_used)] // a test may
 

@@ -1,5 +1,5 @@
-//! What a slot says of itself: the boot image carries the root's chunk table, and both agree with
-//! the signed one.
+//! What a slot says of itself: the boot image carries the root's chunk table. Both agree with the
+//! signed table.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -22,7 +22,7 @@ fn disk(path: &Path) -> FileDisk {
     FileDisk::open_read_only(path).unwrap()
 }
 
-/// `boot` and `root` in `dir`; the boot image says that the root is cut at `boundaries`.
+/// Makes `boot` and `root` in `dir`. The boot image says that the root is cut at `boundaries`.
 fn images(dir: &Path, boundaries: &[u64]) -> (PathBuf, PathBuf) {
     let (boot, root) = (dir.join("boot.img"), dir.join("root.img"));
     std::fs::write(&root, noise(2, ROOT)).unwrap();
@@ -81,7 +81,7 @@ fn a_file_of_a_boot_image_is_the_same_chunks_behind_one_that_grew() {
         assert_eq!(slot.root, None);
         slot.boot.iter().map(|chunk| chunk.sha256).collect()
     };
-    // Superblock, inodes and kernel differ; the initramfs, of two chunks, does not.
+    // Superblock, inodes and kernel differ. The initramfs has two chunks and does not differ.
     assert_eq!(hashes(300_000).intersection(&hashes(290_001)).count(), 2);
 }
 
@@ -93,7 +93,7 @@ fn an_archive_that_did_not_change_is_the_same_chunks_in_front_of_one_that_did() 
         frame.resize(padded, 0);
         frame
     };
-    // 140,000 bytes: a piece of 128 KiB, and a rest that ends where the second archive begins.
+    // 140,000 bytes are a piece of 128 KiB, and a rest that ends where the second archive begins.
     let hashes = |second: u64| -> Vec<(u64, Sha256)> {
         let initrd = [frame(1, 140_000, 143_360), frame(second, 50_000, 50_004)].concat();
         let path = dir.path().join("boot.img");
@@ -151,7 +151,7 @@ proptest! {
         let boot = dir.path().join("boot.img");
         std::fs::write(&boot, &bytes).unwrap();
         prop_assert!(SlotChunks::read(&disk(&boot), u64::MAX).is_err());
-        // And a whole one of which a byte is another.
+        // The next image is whole, but one of its bytes is another.
         write_boot(&boot, b"kernel", Some(vec![]));
         let mut bytes = std::fs::read(&boot).unwrap();
         let last = bytes.len() - 1;

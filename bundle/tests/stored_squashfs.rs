@@ -1,4 +1,4 @@
-//! A stored SquashFS is read by everyone who has to: `unsquashfs`, GRUB, and our own reader.
+//! Every reader that must read a stored SquashFS reads it: `unsquashfs`, GRUB, and our own reader.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -23,7 +23,8 @@ fn disk(path: &Path) -> FileDisk {
     FileDisk::open_read_only(path).unwrap()
 }
 
-/// What a boot image holds, with a kernel of several blocks and files at the borders of sizes.
+/// Makes a boot image with a kernel of several blocks and files at the borders of sizes. Returns
+/// its path and files.
 fn boot_image(dir: &Path) -> (PathBuf, Vec<(&'static str, Vec<u8>)>) {
     let files = vec![
         ("vmlinuz", noise(1, (2 << 20) + 77)),
@@ -135,8 +136,8 @@ fn our_reader_finds_every_file_where_it_lies() {
 fn many_files_and_a_large_one_span_metadata_blocks() {
     let dir = tempfile::tempdir().unwrap();
     let sparse = dir.path().join("large");
-    // More than 4 GiB of zeros: a hole here, and in the image 4,100 stored blocks, whose list takes
-    // two blocks of inodes.
+    // More than 4 GiB of zeros are a hole in this file. In the image they are 4,100 stored blocks,
+    // and their list takes two blocks of inodes.
     std::fs::File::create(&sparse).unwrap().set_len(4100 << 20).unwrap();
     let long = "n".repeat(limits::FILE_NAME - 3);
     let names: Vec<String> =
@@ -172,7 +173,7 @@ fn many_files_and_a_large_one_span_metadata_blocks() {
     assert_eq!(listing.lines().filter(|line| line.starts_with("-rw")).count(), limits::FILES);
 }
 
-/// Writes zeros as holes, so that the test needs no 4 GiB of disk.
+/// An output that writes zeros as holes, so that the test needs no 4 GiB of disk.
 struct Holes {
     file: std::fs::File,
     at: u64,
@@ -180,7 +181,8 @@ struct Holes {
 
 impl std::io::Write for Holes {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // Compared as slices, not byte by byte, which takes a minute in a debug build.
+        // The bytes are compared as slices. A comparison byte by byte takes a minute in a debug
+        // build.
         static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
         if bytes != &ZEROS[..bytes.len()] {
             self.file.write_all_at(bytes, self.at)?;
@@ -255,7 +257,7 @@ fn a_hostile_image_is_refused_or_read_but_never_trusted() {
     for at in (0..96).chain(metadata..metadata + 300) {
         for value in [0, 1, 0x7f, 0x80, 0xff, whole[at] ^ 1, whole[at] ^ 0x10] {
             attempt(at, &[value]);
-            // Whole fields of ones: the largest sizes and places.
+            // Whole fields of ones are the largest sizes and places.
             attempt(at, &[value; 8]);
         }
     }

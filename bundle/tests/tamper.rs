@@ -11,7 +11,7 @@ use std::path::Path;
 use bundle::BundleError;
 use sample::{Parts, accept, keyring, open, small};
 
-/// Flips bit `bit` of the file behind the back of whoever has it open.
+/// Flips bit `bit` of the file. A program that has the file open is not told.
 fn flip(file: &File, bit: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, bit / 8).unwrap();
@@ -19,7 +19,7 @@ fn flip(file: &File, bit: u64) {
     file.write_all_at(&byte, bit / 8).unwrap();
 }
 
-/// Flips every bit in `bytes` of the bundle, one at a time, and opens it anew.
+/// Flips every bit in `bytes` of the bundle, one at a time, and opens the bundle anew.
 fn every_bit_is_refused(path: &Path, bytes: std::ops::Range<u64>, trusted: &bundle::Keyring) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     for bit in bytes.start * 8..bytes.end * 8 {
@@ -37,7 +37,7 @@ fn any_flipped_bit_of_the_tail_is_refused() {
     let path = small(dir.path(), &[1, 2]);
     let size = path.metadata().unwrap().len();
     let tail = Parts::of(&std::fs::read(&path).unwrap()).squashfs.len() as u64;
-    // Key 2 is not known to the reader: damage to its signature must be noticed all the same.
+    // The reader does not know key 2. It must still notice damage to that key's signature.
     every_bit_is_refused(&path, tail..size, &keyring(&[1], 1));
 }
 
@@ -85,14 +85,15 @@ fn a_bundle_that_goes_on_is_refused() {
     let whole = std::fs::read(&path).unwrap();
     let trusted = keyring(&[1], 1);
     for more in 1..=4096 {
-        // Zeros, and a copy of the bundle's own end, so that the last bytes are a footer again.
+        // The fillers are zeros, and a copy of the bundle's own end. With the copy the last bytes
+        // are a footer again.
         for filler in [vec![0; more], whole[whole.len() - more..].to_vec()] {
             std::fs::write(&path, [&whole[..], &filler].concat()).unwrap();
             let refusal = accept(&path, &trusted).expect_err(&format!("{more} bytes more"));
             assert_eq!(refusal.exit_code(), 10, "{more} bytes more: {refusal}");
         }
     }
-    // Bytes between SquashFS and tail do not pass either.
+    // Bytes between SquashFS and tail are refused too.
     for more in [1, 72, 4096] {
         let (squashfs, tail) = whole.split_at(16384);
         std::fs::write(&path, [squashfs, &vec![0; more], tail].concat()).unwrap();
@@ -153,12 +154,13 @@ fn a_signature_that_is_missing_moved_or_forged_is_refused() {
     assert!(matches!(verdict(&other, &[1], 1), Err(BundleError::BadSignature(_))));
     verdict(&other.clone().signed_by(&[1]), &[1], 1).unwrap();
 
-    // A stranger's signature under the name of a trusted key.
+    // The signature is a stranger's, under the name of a trusted key.
     let mut forged = parts.clone().signed_by(&[2]);
     forged.signatures[..8].copy_from_slice(&sample::key(1).public().id().0);
     assert!(matches!(verdict(&forged, &[1], 1), Err(BundleError::BadSignature(_))));
 
-    // One good signature does not make up for a bad one, nor the same one twice for two.
+    // One good signature does not make up for a bad one. The same signature twice does not count as
+    // two.
     let mut half = parts.clone().signed_by(&[1, 2]);
     half.signatures[72 + 20] ^= 1;
     assert!(matches!(verdict(&half, &[1, 2], 1), Err(BundleError::BadSignature(_))));
@@ -168,14 +170,14 @@ fn a_signature_that_is_missing_moved_or_forged_is_refused() {
     swapped.signatures.rotate_left(72);
     assert!(matches!(verdict(&swapped, &[1, 2], 2), Err(BundleError::Torn(_))));
 
-    // Signed without the line that says what it is.
+    // The signature is over the manifest without the line that says what it is.
     use ed25519_dalek::Signer;
     let bare = ed25519_dalek::SigningKey::from_bytes(&[1; 32]).sign(parts.manifest.as_bytes());
     let mut plain = parts.clone();
     plain.signatures[8..].copy_from_slice(&bare.to_bytes());
     assert!(matches!(verdict(&plain, &[1], 1), Err(BundleError::BadSignature(_))));
 
-    // Sixteen are the limit.
+    // Sixteen signatures are the limit.
     let many: Vec<u8> = (1..=16).collect();
     verdict(&parts.clone().signed_by(&many), &many, 16).unwrap();
     let many: Vec<u8> = (1..=17).collect();

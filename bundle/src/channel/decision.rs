@@ -1,7 +1,7 @@
 //! What a device does with a channel.
 //!
-//! Fetching the channel and acting on the decision is left to the agent. The same function decides
-//! for the devices of the simulator. It takes plain data and gives plain data.
+//! The agent fetches the channel and acts on the decision. The simulator decides for its devices by
+//! the same function. The function takes plain data and gives plain data.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::{Compatible, Sha256};
 /// What a device knows of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Its id, which decides its place in a roll-out; empty: none is known.
+    /// The device's id, which decides its place in a roll-out. Empty: the device has no known id.
     pub id: &'a str,
     /// The kind of device.
     pub compatible: &'a Compatible,
@@ -26,64 +26,65 @@ pub struct Facts<'a> {
     pub version: &'a Version,
     /// The running release (its manifest's hash), if it is known.
     pub manifest: Option<Sha256>,
-    /// Nothing below this version may be installed.
+    /// The device may install nothing below this version.
     pub floor: &'a Version,
     /// Releases that failed on this device before.
     pub quarantine: &'a [Sha256],
-    /// Most MiB of memory that applying a delta may take.
+    /// Most MiB of memory that a delta may take while the device applies it.
     pub delta_memory_mib: u32,
-    /// The highest serial of this channel that was seen before; 0: none.
+    /// The highest serial that the device has seen of this channel; 0: none.
     pub seen_serial: u64,
     /// The device's clock.
     pub now: Timestamp,
 }
 
-/// What is to be done, and why nothing better.
+/// What the device is to do, and why it takes nothing newer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decision<'a> {
-    /// What is to be done.
+    /// What the device is to do.
     pub verdict: Verdict<'a>,
-    /// Releases of this kind of device that are newer and are not taken, newest first.
+    /// Newer releases for this kind of device that the device does not take, newest first.
     pub passed_over: Vec<PassedOver<'a>>,
-    /// What was taken for now: the clock, or, when that stands before the channel was issued, that
-    /// moment.
+    /// What the device takes for now: its clock, or `issued` if the clock stands before `issued`.
     pub now: Timestamp,
-    /// Why the running release was withdrawn, if it was.
+    /// Why the publisher has withdrawn the running release, if he has.
     pub running_withdrawn: Option<&'a str>,
 }
 
-/// What is to be done.
+/// What the device is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict<'a> {
-    /// Install this release, by the first of these deltas that the device can use.
+    /// Install this release. The device uses the first of these deltas that works for it.
     Install(&'a Release, Vec<&'a Delta>),
-    /// There is nothing newer that the device may take.
+    /// The channel has nothing newer that the device may take.
     Nothing,
-    /// Nothing is installed from this channel.
+    /// The device installs nothing from this channel.
     Refuse(ChannelError),
 }
 
-/// A newer release that is not taken.
+/// A newer release that the device does not take.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PassedOver<'a> {
-    /// Which.
+    /// The release.
     pub release: &'a Release,
-    /// Why.
+    /// Why the device does not take the release.
     pub reason: Reason<'a>,
 }
 
-/// Why a newer release is not taken.
+/// Why a device does not take a newer release.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reason<'a> {
-    /// The publisher has withdrawn it, for this reason.
+    /// The publisher has withdrawn the release, for this reason.
     Withdrawn(&'a str),
-    /// It failed on this device before.
+    /// The release failed on this device before.
     Quarantined,
-    /// The running version is too old to go there directly.
+    /// The running version is too old to go to the release directly. The value is the oldest
+    /// version that may.
     TooFar(&'a Version),
-    /// It is below the anti-rollback floor.
+    /// The release is below the anti-rollback floor.
     BelowFloor,
-    /// This device's turn comes then; `None`: its share of the devices has not been let in yet.
+    /// The device may take the release from this moment on. `None`: the roll-out's share does not
+    /// reach this device yet.
     NotItsTurn(Option<Timestamp>),
 }
 
@@ -104,12 +105,16 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// Decides. Of the releases for this kind of device the highest version is taken that is newer than
-/// the running one, not withdrawn, not in quarantine, reachable from the running version, not below
-/// the floor, and rolled out to this device.
+/// Decides what the device does with the channel. It takes the highest version for this kind of
+/// device that passes every test:
 ///
-/// A clock that stands before `issued` counts as `issued`: then the channel cannot expire, which an
-/// attacker who also holds the clock back could use; see `docs/threat-model.md`.
+/// - The release is newer than the running one, and not below the floor.
+/// - The publisher has not withdrawn it, and it is not in quarantine.
+/// - The running version may go to it directly.
+/// - The roll-out has reached this device.
+///
+/// A clock that stands before `issued` counts as `issued`, so the channel cannot expire on that
+/// device. An attacker who also holds the clock back could use that; see `docs/threat-model.md`.
 #[must_use]
 pub fn decide<'a>(channel: &'a Channel, root: &Root, device: &Facts<'_>) -> Decision<'a> {
     let now = device.now.max(channel.issued);

@@ -1,6 +1,6 @@
 //! Channels: signed lists of releases, and what a device makes of them.
 //!
-//! Fetching, keeping and telling are left to the agent, writing a repository to the bundler.
+//! The agent fetches and keeps channels, and reports to people. The bundler writes repositories.
 //! Read `document`, then `decision`, then `report`. `docs/channels.md` has the formats.
 
 mod decision;

@@ -1,29 +1,29 @@
 //! What a device says of a release that it tried.
 //!
-//! The agent sends it, and the bundler counts it. A report is a part of the `User-Agent` of a
-//! request, so a plain web server writes it into its log.
+//! The agent sends the report, and the bundler counts it. A report is a part of the `User-Agent` of
+//! a request, so a plain web server writes it into its log.
 
 use std::fmt;
 
 use crate::Sha256;
 use crate::value::digest::{from_hex, to_hex};
 
-/// What became of a release on a device. It is told once, with the first request for the channel
-/// that is answered afterwards. It carries nothing that tells one device from another.
+/// What became of a release on a device. The device sends the report with its requests for the
+/// channel until one is answered. Nothing in the report tells one device from another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
     /// The first bytes of the release's manifest hash.
     pub release: [u8; 8],
-    /// What became of it.
+    /// What became of the release.
     pub outcome: Outcome,
 }
 
 /// What becomes of a release.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It was healthy and is committed.
+    /// The release was healthy, and the device committed it.
     Committed,
-    /// It failed, and the device runs what it ran before.
+    /// The release failed, and the device runs what it ran before.
     FellBack,
 }
 
@@ -38,23 +38,23 @@ impl Outcome {
     }
 }
 
-/// In front of a report, so that it is found in a line.
+/// Stands in front of a report, so that a search finds the report in a line.
 const MARK: &str = "daruma-result/";
 
 impl Report {
-    /// Of the release with that manifest.
+    /// Returns a report on the release with this manifest.
     #[must_use]
     pub fn new(manifest: Sha256, outcome: Outcome) -> Self {
         Self { release: short(manifest), outcome }
     }
 
-    /// Whether it is about the release with that manifest.
+    /// Returns true if the report is on the release with this manifest.
     #[must_use]
     pub fn is_of(&self, manifest: Sha256) -> bool {
         self.release == short(manifest)
     }
 
-    /// The first report in a line of a log, whatever is around it.
+    /// Returns the first report in a line of a log, whatever stands around it.
     #[must_use]
     pub fn find(line: &[u8]) -> Option<Self> {
         let at = line.windows(MARK.len()).position(|window| window == MARK.as_bytes())?;
@@ -66,7 +66,7 @@ impl Report {
     }
 }
 
-/// As a product of a `User-Agent`: `daruma-result/fell-back-9f86d081884c7d65`.
+/// Writes the report as a product of a `User-Agent`: `daruma-result/fell-back-9f86d081884c7d65`.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MARK}{}-{}", self.outcome.word(), to_hex(&self.release))

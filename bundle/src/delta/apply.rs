@@ -1,7 +1,7 @@
-//! From old images and a delta to the chunks of a new bundle.
+//! Makes the chunks of a new bundle from old images and a delta.
 //!
-//! `workers` apply the patches, and writing the chunks is left to the agent. A chunk leaves this
-//! file only if it has the hash of the signed table.
+//! `workers` apply the patches, and the agent writes the chunks. A chunk leaves this file only if
+//! it has the hash of the signed table.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use crate::file::reader;
 use crate::image::verity_tree::VerityTree;
 use crate::{BundleError, ImageName, Sha256, Verified};
 
-/// The names of the images that a delta makes, in its order.
+/// The names of the images that a delta makes, in the order of the delta.
 pub(super) const IMAGES: [&str; 2] = [ImageName::BOOT, ImageName::ROOT];
 
-/// A delta that is being applied: it gives the chunks of the new bundle's boot and root image, in
-/// their order.
+/// A delta that is being applied. It gives the chunks of the new bundle's boot image and root
+/// image, in their order.
 #[derive(Debug)]
 pub struct Delta<'a, N, D, R> {
     new: &'a Verified<N>,
     old: Arc<OldImages<D>>,
     records: Ahead<R>,
-    /// Number of the image that is being made, and of its next chunk.
+    /// Number of the image that is being made, and number of its next chunk.
     next: (usize, usize),
-    /// Bytes of the current image that have been handed out.
+    /// Bytes of the current image that the delta has handed out.
     done: u64,
     pending: Pending,
     tree: Option<VerityTree>,
-    /// The frame that the last record is made of, as far as it is not in `pending`.
+    /// The frame of the last record, for the bytes that are not in `pending` yet.
     frame: Option<Repacker>,
 }
 
@@ -45,11 +45,12 @@ enum Pending {
 }
 
 impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
-    /// Reads the header of `from` and holds it against the bundle that it is to make, the one that
-    /// it is to be made of, and the MiB of `memory` that it may take.
+    /// Reads the header of `from`. Compares it with the new bundle, with the old bundle, and with
+    /// the MiB of `memory` that the delta may take.
     ///
     /// # Errors
-    /// It is no delta, or for other bundles, or needs another version of zstd or more memory.
+    /// `from` is no delta or is for other bundles, or it needs another version of zstd or more
+    /// memory.
     pub fn open(
         mut from: R,
         new: &'a Verified<N>,
@@ -81,12 +82,13 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
         Ok(Self { new, old, records, next: (0, 0), done: 0, pending, tree, frame: None })
     }
 
-    /// Puts the next chunk into `buf` and returns the name of its image and its index in that
-    /// image's table; `None` behind the last. What does not match its hash is not handed out.
+    /// Puts the next chunk into `buf`. Returns the name of the chunk's image and the chunk's index
+    /// in the table of that image; `None` behind the last chunk. Never hands out bytes that do not
+    /// match their hash.
     ///
     /// # Errors
-    /// The delta or an old image cannot be read, or the delta does not make that chunk. There is
-    /// nothing more to be had from it then.
+    /// The delta or an old image cannot be read, or the delta does not make that chunk. After an
+    /// error the delta gives no more chunks.
     pub fn next_chunk(
         &mut self,
         buf: &mut Vec<u8>,
@@ -123,7 +125,7 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
         Ok(Some((name, index)))
     }
 
-    /// Bytes that the last record still gives.
+    /// Returns the number of bytes that the last record still gives.
     fn left(&self) -> u64 {
         match &self.pending {
             Pending::Bytes { bytes, taken } => (bytes.len() - taken) as u64,
@@ -131,9 +133,9 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
         }
     }
 
-    /// Goes on with the last record, or reads the next one.
+    /// Goes on with the last record, or reads the next record.
     fn step(&mut self) -> Result<(), BundleError> {
-        // The memory of the last one is used again.
+        // The memory of the last record is used again.
         let mut used = match &mut self.pending {
             Pending::Bytes { bytes, .. } => std::mem::take(bytes),
             Pending::Copy { .. } => Vec::new(),
@@ -165,7 +167,7 @@ impl<'a, N, D: Disk + Send + Sync + 'static, R: Read> Delta<'a, N, D, R> {
         Ok(())
     }
 
-    /// Moves bytes of the last record to the end of `buf`, until it has `most` of them.
+    /// Moves bytes of the last record to the end of `buf`, until `buf` has `most` bytes.
     fn take(&mut self, buf: &mut Vec<u8>, most: usize) -> Result<(), BundleError> {
         let had = buf.len();
         let len = usize::try_from(self.left()).unwrap_or(usize::MAX).min(most - had);

@@ -1,7 +1,7 @@
-//! The beginning of a delta: what it is for, and what it needs.
+//! The beginning of a delta: what the delta is for, and what it needs.
 //!
-//! Holding it against a device is left to `apply`. Nobody has signed it: it decides which files to
-//! look at, and nothing else.
+//! `apply` compares the header with the device. Nobody signs a header: it decides which files a
+//! program looks at, and nothing else.
 
 use std::io::Read;
 
@@ -14,31 +14,33 @@ const MAGIC: [u8; 16] = *b"daruma delta\0\0\0\0";
 /// Bytes of the header of format 1; format 2 has four more.
 const SIZE: usize = 16 + 4 + 4 + 32 + 32;
 
-/// What a delta is for. Nobody has signed it: it decides which files to look at, and nothing else.
+/// What a delta is for. Nobody signs a header: it decides which files a program looks at, and
+/// nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// The version of the zstd library that has compressed the new images, as [`zstd_version`].
-    /// Another one makes other bytes of the same content.
+    /// The version of the zstd library that compressed the new images, as [`zstd_version`]. Another
+    /// version makes other bytes of the same content.
     pub zstd: u32,
     /// SHA-256 of the manifest of the bundle that the device must hold.
     pub old: Sha256,
-    /// SHA-256 of the manifest of the bundle whose chunks come out.
+    /// SHA-256 of the manifest of the bundle whose chunks the delta makes.
     pub new: Sha256,
-    /// MiB of memory that applying it takes, at least [`limits::MEMORY`].
+    /// MiB of memory that a device needs to apply the delta, at least [`limits::MEMORY`].
     pub memory: u32,
 }
 
-/// The version of the zstd library in this program: 10507 is 1.5.7.
+/// Returns the version of the zstd library in this program: 10507 is 1.5.7.
 #[must_use]
 pub fn zstd_version() -> u32 {
     zstd::zstd_safe::version_number()
 }
 
 impl Header {
-    /// The header's bytes.
+    /// Returns the header's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        // The older format where it will do: every device reads it.
+        // The header has the older format where that format is enough, because every device reads
+        // it.
         let (format, memory) = match self.memory {
             ..=limits::MEMORY => (limits::FORMAT, Vec::new()),
             memory => (limits::FORMAT_MEMORY, memory.to_le_bytes().to_vec()),
@@ -50,7 +52,8 @@ impl Header {
     /// Reads the header, and nothing behind it.
     ///
     /// # Errors
-    /// It cannot be read, is none, is of a later format, or is of format 2 without a need.
+    /// The bytes cannot be read or are no header. The header is of a later format, or of format 2
+    /// and does not need more memory than format 1 has.
     pub fn read(from: &mut impl Read) -> Result<Self, BundleError> {
         let mut bytes = [0; SIZE];
         from.read_exact(&mut bytes).map_err(BundleError::read("the header of the delta"))?;

@@ -1,12 +1,13 @@
-//! A delta: what takes a device from one exact bundle to another, in a fraction of the bytes.
+//! A delta: a file that takes a device from one exact bundle to another, in a fraction of the
+//! bytes.
 //!
-//! Nobody signs a delta. [`Delta`] holds each chunk against the signed table of the new bundle.
+//! Nobody signs a delta. [`Delta`] compares each chunk with the signed table of the new bundle.
 //! Read `apply`, `header`, `records`, `workers`, `packer`; `docs/bundle-format.md` has the bytes.
 //!
-//! A delta works on the *uncompressed* blocks of a SquashFS. A block of the new image is made of
-//! blocks of the old one, and compressed again, bit for bit as the bundler's zstd has done it. What
-//! a hostile delta can cost is bounded: by [`limits`] in memory, by the size of the images in what
-//! it makes.
+//! A delta works on the *uncompressed* blocks of a SquashFS. It makes a block of the new image from
+//! blocks of the old one. Then it compresses the new block again, bit for bit as the bundler's zstd
+//! did. A hostile delta can cost only a bounded amount. [`limits`] bounds its memory, and the size
+//! of the images bounds what it makes.
 
 mod apply;
 mod header;

@@ -1,6 +1,6 @@
 //! The two images of the system that a device runs, as the source of old bytes.
 //!
-//! The records say which bytes are wanted. An image may be shorter than a record says: then the
+//! The records say which bytes a delta wants. An image may be shorter than a record says: then the
 //! delta is for another system.
 
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use image_layout::Disk;
 use crate::BundleError;
 use crate::delta::wire::wrong;
 
-/// What the device holds: the images that the delta starts from, each from the beginning of a disk.
+/// The two images that a delta starts from. Each image lies at the beginning of a disk.
 #[derive(Debug)]
 pub struct OldImages<D> {
     /// The boot image.

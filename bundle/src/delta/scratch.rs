@@ -1,10 +1,10 @@
 //! Memory that is used again for every patch.
 //!
-//! A worker owns the vectors, and the steps of a patch fill them. What a vector held before is
-//! still in it.
+//! A worker owns the vectors, and the steps of a patch fill them. A vector still holds its old
+//! bytes.
 
-/// `len` bytes of `memory`, whatever they are, for the caller to overwrite: a vector that is cut
-/// and lengthened again would be filled with zeros each time.
+/// Returns `len` bytes of `memory` for the caller to overwrite, whatever they hold. A vector that
+/// is cut and lengthened again would be filled with zeros each time.
 pub(super) fn room(memory: &mut Vec<u8>, len: usize) -> &mut [u8] {
     if memory.len() < len {
         memory.resize(len, 0);

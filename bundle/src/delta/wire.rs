@@ -1,6 +1,6 @@
 //! The numbers and bytes of a delta as they are read from it, and the errors of reading them.
 //!
-//! The records know what the numbers mean, and hold each length against a limit before they ask
+//! The records know what the numbers mean. They compare each length with a limit before they ask
 //! for that many bytes. Every number of a delta is little endian.
 
 use std::io::Read;
@@ -10,17 +10,17 @@ use crate::BundleError;
 /// The zstd level of literals and patches.
 pub(super) const BODY_LEVEL: i32 = 19;
 
-/// The error of a delta that cannot be applied, and why.
+/// Returns the error of a delta that cannot be applied, with the reason.
 pub(super) fn wrong(why: &str) -> BundleError {
     BundleError::Delta(why.to_owned())
 }
 
-/// The error of zstd when it packs a part of a delta.
+/// Returns the error of zstd when it packs a part of a delta.
 pub(super) fn packing(source: std::io::Error) -> BundleError {
     BundleError::Delta(format!("compressing a part of it failed: {source}"))
 }
 
-/// The next `N` bytes.
+/// Reads the next `N` bytes.
 pub(super) fn array<const N: usize>(from: &mut impl Read) -> Result<[u8; N], BundleError> {
     let mut bytes = [0; N];
     from.read_exact(&mut bytes).map_err(BundleError::read("the delta"))?;
@@ -39,14 +39,15 @@ pub(super) fn u64(from: &mut impl Read) -> Result<u64, BundleError> {
     array(from).map(u64::from_le_bytes)
 }
 
-/// `len` bytes; the caller has held `len` against a limit.
+/// Reads `len` bytes. The caller has compared `len` with a limit.
 pub(super) fn bytes(from: &mut impl Read, len: usize) -> Result<Vec<u8>, BundleError> {
     let mut bytes = vec![0; len];
     from.read_exact(&mut bytes).map_err(BundleError::read("the delta"))?;
     Ok(bytes)
 }
 
-/// The `len` bytes that `packed` is the zstd frame of; the caller has held `len` against a limit.
+/// Unpacks `packed`, a zstd frame of `len` bytes of content. The caller has compared `len` with a
+/// limit.
 pub(super) fn unpack(packed: &[u8], len: usize) -> Result<Vec<u8>, BundleError> {
     let bytes = zstd::bulk::decompress(packed, len).ok().filter(|bytes| bytes.len() == len);
     bytes.ok_or_else(|| wrong("a part of it cannot be unpacked"))

@@ -1,8 +1,9 @@
 //! The last 64 bytes of a bundle: how to find everything else from the end.
 //!
-//! Reading what it points to is left to `reader`.
+//! `reader` reads the parts that the footer points to.
 //!
-//! All little endian, no byte without a meaning, so that a change of any bit is noticed:
+//! All numbers are little endian. Every byte has a meaning, so that a reader notices a change of
+//! any bit:
 //!
 //! | at | bytes | |
 //! |---|---|---|
@@ -15,8 +16,8 @@
 //! | 44 | 4 | bytes of the signatures |
 //! | 48 | 16 | first 16 bytes of the SHA-256 of the signatures followed by bytes 0 to 47 |
 //!
-//! The check is no protection against an attacker, who can compute it; the signature is that. It
-//! finds damage in signatures by keys that this reader does not know.
+//! The check does not protect against an attacker, who can compute it; the signature does. The
+//! check finds damage in signatures by keys that this reader does not know.
 
 use crate::value::limits;
 use crate::{BundleError, Sha256};
@@ -34,7 +35,7 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    /// `signatures` is the block that the footer's check covers.
+    /// Returns the footer's bytes. `signatures` is the block that the footer's check covers.
     pub(crate) fn encode(&self, signatures: &[u8]) -> Result<[u8; limits::FOOTER], BundleError> {
         let too_large =
             || BundleError::Input("the tail is larger than 1 MiB; bundle less".to_owned());
@@ -56,8 +57,8 @@ impl Footer {
         Ok(footer)
     }
 
-    /// Reads the footer of a file of `file_size` bytes. The check is left to [`Footer::covers`],
-    /// because the signatures can only be read once their place is known.
+    /// Reads the footer of a file of `file_size` bytes. [`Footer::covers`] compares the check
+    /// later, because a reader must know the place of the signatures before it can read them.
     pub(crate) fn decode(
         footer: &[u8; limits::FOOTER],
         file_size: u64,
@@ -100,7 +101,7 @@ impl Footer {
         Ok(read)
     }
 
-    /// Whether the check in `footer` is that of `signatures` and of the footer itself.
+    /// Returns true if the check in `footer` is that of `signatures` and of the footer itself.
     pub(crate) fn covers(footer: &[u8; limits::FOOTER], signatures: &[u8]) -> bool {
         check(signatures, footer) == footer[48..]
     }
@@ -113,7 +114,7 @@ fn check(signatures: &[u8], footer: &[u8; limits::FOOTER]) -> [u8; 16] {
     check
 }
 
-/// Eight little-endian bytes at `at`, which is at most 56.
+/// Returns eight bytes at `at` as a little-endian number. `at` is at most 56.
 fn u64_at(footer: &[u8; limits::FOOTER], at: usize) -> u64 {
     footer[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

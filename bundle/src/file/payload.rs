@@ -1,7 +1,7 @@
 //! Verifies every byte of a payload, on two processors and in little memory.
 //!
-//! `reader` has verified the signatures and the tables before. It uses the calling thread and one
-//! more, with a buffer of 1 MiB each.
+//! `reader` verifies the signatures and the tables first. The payload takes the calling thread and
+//! one more thread, with a buffer of 1 MiB each.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use crate::file::reader::damaged;
 use crate::value::limits;
 use crate::{BundleError, Chunk, Image, ManifestError, Sha256, StoredSquashfs, Verified};
 
-/// Bytes that are read at once, and the size of a thread's one buffer.
+/// Bytes of one read, and the size of a thread's one buffer.
 const READ: usize = limits::CHUNK as usize;
 
-/// Neighbouring chunks that are read at once.
+/// Neighbouring chunks that one read takes together.
 struct Run<'a> {
     name: &'a str,
     image: &'a Image,
@@ -26,9 +26,9 @@ struct Run<'a> {
 
 impl<D: Disk + Sync> Verified<D> {
     /// Verifies every byte in front of the tail: the frame against `frame-sha256`, and every chunk
-    /// against its table. Uses the calling thread and one more, with a buffer of 1 MiB each.
-    /// `progress` is told, on the calling thread, how many of [`crate::BundleInfo::size`] bytes are
-    /// done.
+    /// against its table. Uses the calling thread and one more thread, with a buffer of 1 MiB each.
+    /// Calls `progress` on the calling thread with the number of bytes that are verified. The whole
+    /// is [`crate::BundleInfo::size`] bytes.
     ///
     /// # Errors
     /// The bundle cannot be read, or a part of it does not match its hash.
@@ -44,7 +44,7 @@ impl<D: Disk + Sync> Verified<D> {
         let work = |tick: &mut dyn FnMut(u64)| -> Result<(), BundleError> {
             let mut buf = vec![0; images.min(READ as u64) as usize];
             while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // On a failure the other thread need not go on.
+                // After a failure the other thread need not go on.
                 let len = self
                     .verify_run(run, &mut buf)
                     .inspect_err(|_| next.store(runs.len(), Ordering::Relaxed))?;
@@ -58,11 +58,11 @@ impl<D: Disk + Sync> Verified<D> {
             progress(most);
         };
         if images <= READ as u64 {
-            // Not worth a thread.
+            // A second thread is not worth its cost here.
             return work(&mut tick);
         }
         std::thread::scope(|scope| {
-            // Without a second thread, the first does all of it.
+            // If there is no second thread, the first does all the work.
             let second = std::thread::Builder::new().spawn_scoped(scope, || work(&mut |_| ()));
             let first = work(&mut tick);
             let second = second.map_or(Ok(()), |thread| {
@@ -92,7 +92,7 @@ impl<D: Disk + Sync> Verified<D> {
         runs
     }
 
-    /// Returns the length of the run, bytes.
+    /// Verifies one run, and returns the run's length in bytes.
     fn verify_run(&self, run: &Run<'_>, buf: &mut [u8]) -> Result<u64, BundleError> {
         let len: usize = run.chunks.iter().map(|chunk| chunk.len as usize).sum();
         let begin = run.chunks.first().map_or(0, |chunk| chunk.offset);
@@ -121,9 +121,10 @@ impl<D: Disk + Sync> Verified<D> {
 }
 
 impl<D: Disk> Verified<D> {
-    /// Verifies what an install does not rely on, because the chunk tables and the frame cover
-    /// every byte already: the SHA-256 of each image as a whole, and that the SquashFS has each
-    /// image under its file name and in its place. For the bundler, whose user publishes these.
+    /// Verifies the SHA-256 of each image as a whole. Verifies that the SquashFS has each image
+    /// under its file name and in its place. An install does not rely on these, because the chunk
+    /// tables and the frame already cover every byte. The bundler calls this, because its user
+    /// publishes them.
     ///
     /// # Errors
     /// The bundle cannot be read, an image does not match its hash, or the SquashFS disagrees with
@@ -147,8 +148,8 @@ impl<D: Disk> Verified<D> {
     }
 }
 
-/// The parts of a SquashFS of `size` bytes that are not in `images`, which come in the order of
-/// their offsets.
+/// Returns the parts of a SquashFS of `size` bytes that are not in `images`. The images come in the
+/// order of their offsets.
 pub(crate) fn frame<'a>(images: impl IntoIterator<Item = &'a Image>, size: u64) -> Vec<Range<u64>> {
     let mut free = 0;
     let mut parts = Vec::new();
@@ -160,7 +161,7 @@ pub(crate) fn frame<'a>(images: impl IntoIterator<Item = &'a Image>, size: u64) 
     parts
 }
 
-/// SHA-256 of the bytes in `ranges`, one after the other.
+/// Returns the SHA-256 of the bytes in `ranges`, one after the other.
 pub(crate) fn hash_ranges(
     disk: &impl Disk,
     ranges: impl IntoIterator<Item = Range<u64>>,

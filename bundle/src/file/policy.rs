@@ -14,8 +14,8 @@ pub struct Policy<'a> {
     pub compatible: &'a Compatible,
     /// Anti-rollback floor: `min-version` of the committed system.
     pub floor: &'a Version,
-    /// If given, nothing older than this is accepted (a device that pulls gives its running
-    /// version; a person who names a file may go back as far as the floor).
+    /// The device accepts nothing older than this version, if it is given. A device that pulls
+    /// gives its running version. A person who names a file may go back as far as the floor.
     pub current: Option<&'a Version>,
     /// Bytes of the idle slot's boot partition.
     pub boot_capacity: u64,
@@ -24,8 +24,8 @@ pub struct Policy<'a> {
 }
 
 impl Policy<'_> {
-    /// Whether the device may install what `manifest` describes. Versions compare as SemVer says:
-    /// build metadata (`+…`) does not count.
+    /// Checks that the device may install what `manifest` describes. Versions compare as SemVer
+    /// says: build metadata (`+…`) does not count.
     ///
     /// # Errors
     /// [`BundleError::OtherCompatible`], [`BundleError::BelowFloor`], [`BundleError::Older`] or
@@ -54,7 +54,7 @@ impl Policy<'_> {
             let capacity = match name.as_str() {
                 ImageName::BOOT => self.boot_capacity,
                 ImageName::ROOT => self.root_capacity,
-                _ => continue, // an x- image: not for a slot of this format
+                _ => continue, // an x- image does not go into a slot of this format
             };
             if image.size > capacity {
                 return Err(BundleError::TooLarge {

@@ -1,7 +1,7 @@
 //! Opens a bundle: from bytes to something that may be used.
 //!
-//! Reading the payload is left to `payload` and to the agent. Data that is not verified has no type
-//! that lets anybody use it.
+//! `payload` and the agent read the payload. Data that is not verified has no type that lets
+//! anybody use it.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,20 @@ use crate::{
     Signature, signed_message,
 };
 
-/// A bundle whose parts have been found and of which nothing has been verified. What it says about
-/// itself ([`Bundle::claimed_manifest`], [`Bundle::signatures`]) is for showing to people.
+/// A bundle whose parts were found, and of which nothing was verified. What the bundle says about
+/// itself ([`Bundle::claimed_manifest`], [`Bundle::signatures`]) is only for showing to people.
 #[derive(Debug)]
 pub struct Bundle<D> {
     disk: D,
     footer: Footer,
-    /// Everything behind the SquashFS.
+    /// All bytes behind the SquashFS.
     tail: Vec<u8>,
     signatures: Vec<Signature>,
 }
 
-/// A bundle whose manifest is signed by enough trusted keys, valid, and in agreement with the file.
-/// It is the only way to a payload, and hands out none that does not match its hash.
+/// A bundle whose manifest is valid, signed by enough trusted keys, and in agreement with the file.
+/// A payload can be read only through this type. The type hands out no payload that does not match
+/// its hash.
 #[derive(Debug)]
 pub struct Verified<D> {
     pub(crate) disk: D,
@@ -39,11 +40,11 @@ pub struct Verified<D> {
 }
 
 impl<D: Disk> Bundle<D> {
-    /// Reads the tail (two reads, both in the last MiB) and verifies it: footer, signatures,
-    /// manifest, chunk tables, and that they agree. Reads nothing of the payload.
+    /// Reads the tail (two reads, both in the last MiB) and verifies it. This covers footer,
+    /// signatures, manifest and chunk tables, and that they agree. Reads nothing of the payload.
     ///
     /// # Errors
-    /// Everything that [`Bundle::read`] and [`Bundle::verify`] refuse.
+    /// All that [`Bundle::read`] and [`Bundle::verify`] refuse.
     pub fn open(disk: D, keyring: &Keyring) -> Result<Verified<D>, BundleError> {
         Self::read(disk)?.verify(keyring)
     }
@@ -51,7 +52,7 @@ impl<D: Disk> Bundle<D> {
     /// Reads the tail and finds its parts.
     ///
     /// # Errors
-    /// The file cannot be read, is not a bundle, is torn or over-long, or of a later format.
+    /// The file cannot be read or is no bundle. It is torn, over-long, or of a later format.
     pub fn read(disk: D) -> Result<Self, BundleError> {
         let size = disk.size().map_err(BundleError::read("the size of the bundle"))?;
         let mut last = [0; limits::FOOTER];
@@ -71,13 +72,13 @@ impl<D: Disk> Bundle<D> {
         Ok(Self { disk, footer, tail, signatures })
     }
 
-    /// The signatures on the bundle, not verified.
+    /// Returns the signatures on the bundle, not verified.
     #[must_use]
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
     }
 
-    /// What the manifest says, not verified.
+    /// Returns what the manifest says, not verified.
     ///
     /// # Errors
     /// The manifest is invalid.
@@ -87,12 +88,12 @@ impl<D: Disk> Bundle<D> {
         Ok(Manifest::parse(text)?)
     }
 
-    /// Verifies everything that is in the tail. The signature comes first: bytes that no trusted
-    /// key has signed are not even parsed.
+    /// Verifies everything in the tail. The signature comes first: bytes that no trusted key has
+    /// signed are not even parsed.
     ///
     /// # Errors
-    /// Too few good signatures, or a manifest that is invalid or contradicts the file, whoever has
-    /// signed it.
+    /// There are too few good signatures. Or the manifest is invalid or contradicts the file,
+    /// whoever has signed it.
     pub fn verify(self, keyring: &Keyring) -> Result<Verified<D>, BundleError> {
         let signers =
             verdict::check(&signed_message(self.manifest_bytes()), &self.signatures, keyring)?;
@@ -117,8 +118,8 @@ impl<D: Disk> Bundle<D> {
         let mut tables = BTreeMap::new();
         for (name, image) in &manifest.images {
             let lie = |why: &str| ManifestError::at(&format!("image.{name}"), why);
-            // At most 2^32 entries of 36 bytes: no overflow on the 64-bit devices that Daruma is
-            // for.
+            // A table has at most 2^32 entries of 36 bytes, so nothing overflows on the 64-bit
+            // devices that Daruma is for.
             let table = rest.split_at_checked(image.chunks as usize * chunk::ENTRY);
             let (table, behind) = table.ok_or_else(|| lie("it has fewer chunks than it says"))?;
             rest = behind;
@@ -141,38 +142,38 @@ impl<D> Verified<D> {
         &self.manifest
     }
 
-    /// SHA-256 of the manifest's bytes: the identity of a release.
+    /// Returns the SHA-256 of the manifest's bytes, which is the identity of a release.
     #[must_use]
     pub fn manifest_sha256(&self) -> Sha256 {
         self.manifest_sha256
     }
 
-    /// The keys of the keyring that have signed.
+    /// Returns the keys of the keyring that have signed the bundle.
     #[must_use]
     pub fn signers(&self) -> &[KeyId] {
         &self.signers
     }
 
-    /// The chunks of an image, in its order; none if there is no image of that name. (There always
-    /// are `boot` and `root`, and they are not empty.)
+    /// Returns the chunks of an image, in their order. Returns none if there is no image of that
+    /// name. (`boot` and `root` always exist and are not empty.)
     #[must_use]
     pub fn chunks(&self, name: &str) -> &[Chunk] {
         self.tables.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a device may install the bundle.
+    /// Checks that a device may install the bundle.
     ///
     /// # Errors
-    /// As [`Policy::check`].
+    /// See [`Policy::check`].
     pub fn check(&self, policy: &Policy<'_>) -> Result<(), BundleError> {
         policy.check(&self.manifest)
     }
 }
 
 impl<D: Disk> Verified<D> {
-    /// Reads chunk `index` of image `name` into `buf`, whose old content is dropped and whose
-    /// memory is used again. If it fails, `buf` is empty: bytes that do not match their hash are
-    /// not handed out.
+    /// Reads chunk `index` of image `name` into `buf`. The old content of `buf` is dropped, and its
+    /// memory is used again. On an error `buf` is empty: bytes that do not match their hash are not
+    /// handed out.
     ///
     /// # Errors
     /// There is no such chunk, it cannot be read, or it does not match its hash.
@@ -189,8 +190,8 @@ impl<D: Disk> Verified<D> {
                 "the bundle has no chunk {index} of image {name}"
             )));
         };
-        // Not cleared first: what is overwritten anyway need not be zeroed, which was a sixth of an
-        // install's processor time.
+        // The buffer is not cleared first, because zeros that are overwritten anyway cost time.
+        // Clearing it took a sixth of an install's processor time.
         buf.resize(chunk.len as usize, 0);
         let read = self.disk.read_at(buf, image.offset + chunk.offset);
         let verdict = read.map_err(BundleError::read("a chunk of the bundle")).and_then(|()| {

@@ -1,6 +1,6 @@
 //! Makes a bundle.
 //!
-//! The images come from the bundler. The same input always gives the same bytes.
+//! The bundler brings the images. The same input always gives the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -20,33 +20,33 @@ use crate::{
     SlotChunks, StoredFile, StoredSquashfs, Update, Verity,
 };
 
-/// What is to become a bundle.
+/// The parts of a new bundle.
 #[derive(Debug)]
 pub struct BundleWriter<'a> {
     /// `[update]`
     pub update: Update,
-    /// The images: `boot` and `root`, which has a [`Verity`], and any `x-` ones.
+    /// The images: `boot`, `root` and any `x-` ones. `root` has a [`Verity`].
     pub images: Vec<ImageInput<'a>>,
     /// `[meta.NAME]`
     pub meta: BTreeMap<String, BTreeMap<String, String>>,
-    /// Who signs: 1 to [`limits::SIGNATURES`] keys.
+    /// The keys that sign: 1 to [`limits::SIGNATURES`].
     pub keys: &'a [SecretKey],
 }
 
-/// An image on its way into a bundle, where its file will be called `NAME.img`.
+/// An image that goes into a bundle. Its file there is called `NAME.img`.
 #[derive(Debug)]
 pub struct ImageInput<'a> {
     /// Its name.
     pub name: ImageName,
-    /// Where its bytes are: a positive multiple of [`limits::BLOCK`].
+    /// The file of the image. Its size is a positive multiple of [`limits::BLOCK`].
     pub path: &'a Path,
-    /// Its dm-verity tree, which it already contains.
+    /// The image's dm-verity tree, which the image already contains.
     pub verity: Option<Verity>,
 }
 
 impl BundleWriter<'_> {
-    /// Writes the bundle beside `out`, syncs it and renames it: `out` is the whole bundle or what
-    /// it was before.
+    /// Writes the bundle beside `out`, syncs it and renames it. So `out` is the whole bundle, or
+    /// what it was before.
     ///
     /// # Errors
     /// An image cannot be read or is unfit (the message says why), or `out` cannot be written.
@@ -69,8 +69,8 @@ impl BundleWriter<'_> {
         let mut aside = Aside::create(out)?;
         let files = squashfs.write(aside.file())?;
 
-        // Hash what has been written, not what was read: the page cache has it, and nothing comes
-        // between.
+        // The hashes are of the bytes that were written, not of the bytes that were read. The page
+        // cache still has them, and nothing changes between.
         let disk =
             FileDisk::open_read_only(aside.partial()).map_err(BundleError::file("read", out))?;
         let size = padded(disk.size().map_err(BundleError::file("read", out))?);
@@ -103,7 +103,7 @@ impl BundleWriter<'_> {
     }
 }
 
-/// Everything behind a SquashFS of `squashfs` bytes.
+/// Returns the tail of a bundle whose SquashFS has `squashfs` bytes.
 pub(crate) fn sign(
     ini: &str,
     tables: &[u8],
@@ -130,11 +130,12 @@ pub(crate) fn sign(
 #[derive(Default)]
 struct Cuts {
     lengths: Vec<u32>,
-    /// What its table must be: the one that the boot image carries.
+    /// The table that the boot image carries for this image, if it does. The bundle's table must
+    /// equal it.
     table: Option<Vec<u8>>,
 }
 
-/// The cuts of each image; see [`cut`].
+/// Returns how each image is cut; see [`cut`].
 fn cuts(inputs: &[&ImageInput<'_>]) -> Result<Vec<Cuts>, BundleError> {
     let mut cuts: BTreeMap<&str, Cuts> = BTreeMap::new();
     let size = |input: &ImageInput<'_>| -> Result<u64, BundleError> {
@@ -149,7 +150,7 @@ fn cuts(inputs: &[&ImageInput<'_>]) -> Result<Vec<Cuts>, BundleError> {
         let size = size(input)?;
         let disk =
             FileDisk::open_read_only(input.path).map_err(BundleError::file("read", input.path))?;
-        // A boot image that is none (in tests) is cut like any other image.
+        // A boot image that is no SquashFS (in tests) is cut like any other image.
         let files = match StoredSquashfs::list(&disk) {
             Err(BundleError::Squashfs(_)) => Vec::new(),
             files => files?,

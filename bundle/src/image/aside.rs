@@ -1,13 +1,13 @@
 //! A file that is written beside its place and then renamed into it.
 //!
-//! What is in it is left to the callers. A file that is given up is removed.
+//! The callers write the content. A file that is given up is removed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::BundleError;
 
-/// A new file `.NAME.partial`; removed when dropped unless it was finished.
+/// A new file `.NAME.partial`. Dropping it removes the file, unless the file was finished.
 pub(crate) struct Aside {
     file: File,
     partial: PathBuf,
@@ -29,7 +29,7 @@ impl Aside {
         &mut self.file
     }
 
-    /// Where the file is until it is finished.
+    /// Returns the path of the file until it is finished.
     pub(crate) fn partial(&self) -> &Path {
         &self.partial
     }
@@ -43,7 +43,7 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // After `finish` there is nothing of this name any more.
+        // After `finish` no file of this name is left.
         let _ = std::fs::remove_file(&self.partial);
     }
 }

@@ -1,10 +1,10 @@
 //! The chunk table of an image: how long each piece is and what it hashes to.
 //!
-//! Where the pieces begin is left to `cut`.
+//! `cut` decides where the pieces begin.
 //!
-//! On disk a table is one 36-byte entry a chunk, in the order of the image: length (u32, little
-//! endian, 1 to [`limits::CHUNK`]), SHA-256. The lengths add up to the image exactly; offsets are
-//! not stored, so there is nothing in a table that could overlap.
+//! On disk a table is one 36-byte entry a chunk, in the order of the image. An entry is the length
+//! (u32, little endian, 1 to [`limits::CHUNK`]) and the SHA-256. The lengths add up to the image
+//! exactly. A table stores no offsets, so nothing in it could overlap.
 
 use image_layout::Disk;
 
@@ -14,18 +14,18 @@ use crate::{BundleError, Sha256};
 /// A piece of an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chunk {
-    /// Where it begins in the image, bytes.
+    /// Where the chunk begins in the image, bytes.
     pub offset: u64,
-    /// Its length, bytes; 1 to [`limits::CHUNK`].
+    /// The chunk's length, bytes; 1 to [`limits::CHUNK`].
     pub len: u32,
-    /// What its bytes hash to.
+    /// SHA-256 of the chunk's bytes.
     pub sha256: Sha256,
 }
 
 /// Bytes of one entry.
 pub(crate) const ENTRY: usize = 36;
 
-/// Chunks of these lengths, hashed from what lies on `disk` from `start` on.
+/// Returns chunks of these lengths, with the hashes of what lies on `disk` from `start` on.
 ///
 /// # Errors
 /// The disk cannot be read.
@@ -45,13 +45,13 @@ pub(crate) fn hash(
     lengths.iter().map(one).collect()
 }
 
-/// The table of `chunks`.
+/// Returns the table of `chunks`.
 pub(crate) fn encode(chunks: &[Chunk]) -> Vec<u8> {
     let entry = |chunk: &Chunk| chunk.len.to_le_bytes().into_iter().chain(chunk.sha256.0);
     chunks.iter().flat_map(entry).collect()
 }
 
-/// Bytes of the image that the entries of `table` add up to.
+/// Returns the bytes of the image that the entries of `table` add up to.
 pub(crate) fn size(table: &[u8]) -> u64 {
     let len = |entry: &[u8; ENTRY]| {
         u64::from(u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]))
@@ -59,7 +59,7 @@ pub(crate) fn size(table: &[u8]) -> u64 {
     table.as_chunks().0.iter().map(len).sum()
 }
 
-/// The chunks of an image of `image_size` bytes.
+/// Returns the chunks of an image of `image_size` bytes.
 pub(crate) fn decode(table: &[u8], image_size: u64) -> Result<Vec<Chunk>, &'static str> {
     let (entries, rest) = table.as_chunks::<ENTRY>();
     if !rest.is_empty() {

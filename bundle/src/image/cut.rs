@@ -1,11 +1,10 @@
-//! Where the chunks of an image begin: the one place that decides it. The format allows any
-//! lengths.
+//! Where the chunks of an image begin. Only this file decides it: the format allows any lengths.
 //!
-//! Hashing the pieces is left to `chunk`.
+//! `chunk` hashes the pieces.
 //!
-//! An image is cut where its own parts begin and end (the data blocks of the root's SquashFS, the
-//! files of a boot image and the archives in them), so that a part that did not change is the same
-//! chunk wherever it lies; what is longer than [`PIECE`] is cut again, counted from the part's own
+//! An image is cut where its own parts begin and end. These are the data blocks of the root's
+//! SquashFS, the files of a boot image and the archives in them. So a part that did not change is
+//! the same chunk wherever it lies. A part longer than [`PIECE`] is cut again, counted from its own
 //! beginning.
 
 use std::collections::BTreeSet;
@@ -15,7 +14,7 @@ use crate::value::limits;
 
 /// Most bytes of a chunk, as long as the tables fit.
 const PIECE: u64 = 128 << 10;
-/// Most chunks of all images together: what leaves an eighth of the tail to manifest and
+/// Most chunks of all images together. The rest, an eighth of the tail, is for manifest and
 /// signatures.
 pub(crate) const ALL: usize = limits::TAIL as usize / ENTRY * 7 / 8;
 /// Most chunks of the root image. Its table is a file of the boot image as well.
@@ -23,9 +22,10 @@ pub(crate) const ROOT: usize = ALL * 6 / 7;
 /// Most chunks of the boot image.
 pub(crate) const BOOT: usize = ALL / 14;
 
-/// Lengths of the chunks of an image of `size` bytes that is cut at `boundaries`. If there are more
-/// than `most`, neighbours are joined to chunks of at most 128 KiB, then 256 KiB, up to
-/// [`limits::CHUNK`], of which there are as many as it takes.
+/// Returns the lengths of the chunks of an image of `size` bytes that is cut at `boundaries`. If
+/// there are more than `most`, neighbours are joined to chunks of at most 128 KiB, then 256 KiB, up
+/// to [`limits::CHUNK`]. If that is not enough, every chunk but the last has [`limits::CHUNK`]
+/// bytes, however many there are.
 pub(crate) fn cut(size: u64, boundaries: &BTreeSet<u64>, most: usize) -> Vec<u32> {
     let mut lengths = Vec::new();
     let mut begin = 0;
@@ -42,7 +42,8 @@ pub(crate) fn cut(size: u64, boundaries: &BTreeSet<u64>, most: usize) -> Vec<u32
         limit *= 2;
     }
     if lengths.len() > most {
-        // Joined chunks are not quite full; so large an image is cut without regard to its parts.
+        // Joined chunks are not quite full, so an image this large is cut without regard to its
+        // parts.
         let chunk = u64::from(limits::CHUNK);
         let rest = (size % chunk) as u32; // less than a chunk
         lengths = vec![limits::CHUNK; (size / chunk) as usize];
@@ -51,7 +52,7 @@ pub(crate) fn cut(size: u64, boundaries: &BTreeSet<u64>, most: usize) -> Vec<u32
     lengths
 }
 
-/// Neighbours joined as long as they are at most `limit` bytes together.
+/// Joins neighbours as long as they are at most `limit` bytes together.
 fn joined(lengths: &[u32], limit: u32) -> Vec<u32> {
     let mut joined: Vec<u32> = Vec::new();
     for &len in lengths {

@@ -1,7 +1,7 @@
 //! What lies in a slot: an image, its pieces, and the hashes over them.
 //!
-//! Which images a bundle has is left to `manifest`, and reading them from a bundle to `file`.
-//! Read `squashfs` and `squashfs_read`, then `chunk`, `cut`, `slot_chunks`, then `verity_tree`.
+//! `manifest` says which images a bundle has, and `file` reads them from a bundle. Read `squashfs`
+//! and `squashfs_read`, then `chunk`, `cut`, `slot_chunks`, then `verity_tree`.
 
 pub(crate) mod aside;
 pub(crate) mod chunk;

@@ -1,11 +1,10 @@
-//! What a slot holds, in chunks, by what lies in the slot alone.
+//! The chunks that a slot holds, found from the slot alone.
 //!
-//! Reading the slot for a bundle is left to the agent.
+//! The agent reads the slot for a bundle.
 //!
-//! The root image's chunk table is a file of the boot image of the same slot, [`ROOT_CHUNKS`],
-//! encoded as in a bundle's tail; the boot image's own chunks follow from its files. Neither is a
-//! matter of trust: what is found by them is hashed against the signed table of the bundle that
-//! wants it.
+//! The boot image of a slot has a file [`ROOT_CHUNKS`]: the root image's chunk table, encoded as in
+//! a bundle's tail. The boot image's own chunks follow from its files. Nobody needs to trust
+//! either. A bundle that wants a chunk compares the chunk's hash with its own signed table.
 
 use std::collections::BTreeSet;
 
@@ -16,27 +15,27 @@ use crate::image::{chunk, cut};
 use crate::value::limits;
 use crate::{BundleError, Chunk, StoredFile, StoredSquashfs};
 
-/// The file of a boot image that is the chunk table of the root image.
+/// The file of a boot image that holds the chunk table of the root image.
 pub const ROOT_CHUNKS: &str = "root.chunks";
 
 /// The first bytes of a zstd frame.
 const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-/// Bytes that are read at once to find frames; a multiple of [`limits::BLOCK`].
+/// Bytes of one read in the search for frames; a multiple of [`limits::BLOCK`].
 const PIECE: u64 = 1 << 20;
 
 /// The chunks that a slot says it holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SlotChunks {
-    /// Of its boot image: hashed from what is there.
+    /// The chunks of its boot image, hashed from what is there.
     pub boot: Vec<Chunk>,
-    /// Of its root image: what its boot image claims. `None`: it was made by a bundler that said
-    /// nothing of it.
+    /// The chunks of its root image, as its boot image claims. `None`: the bundler that made the
+    /// boot image wrote no table.
     pub root: Option<Vec<Chunk>>,
 }
 
 impl SlotChunks {
-    /// Reads the slot whose boot partition is `boot`: all of the boot image, and nothing of the
-    /// root image, of which the partition holds at most `root_capacity` bytes.
+    /// Reads the slot whose boot partition is `boot`. Reads all of the boot image and nothing of
+    /// the root image. The root partition holds at most `root_capacity` bytes.
     ///
     /// # Errors
     /// The partition cannot be read, or holds no boot image or a table that cannot be one.
@@ -44,7 +43,7 @@ impl SlotChunks {
         let files = StoredSquashfs::list(boot)?;
         let mut used = [0; 8];
         boot.read_at(&mut used, 40).map_err(BundleError::read("the superblock of the image"))?;
-        // `list` has held it against the size of the partition.
+        // `list` has compared it with the size of the partition.
         let size = padded(u64::from_le_bytes(used));
         let lengths = cut::cut(size, &Self::boot_boundaries(boot, &files)?, cut::BOOT);
         let root = match files.iter().any(|file| file.name.as_str() == ROOT_CHUNKS) {
@@ -63,8 +62,8 @@ impl SlotChunks {
         Ok(Self { boot: chunk::hash(boot, 0, &lengths)?, root })
     }
 
-    /// The content of [`ROOT_CHUNKS`] for the image `root`, which is cut at `boundaries`: where its
-    /// blocks begin and end.
+    /// Returns the content of [`ROOT_CHUNKS`] for the image `root`. The image is cut at
+    /// `boundaries`, where its blocks begin and end.
     ///
     /// # Errors
     /// The image cannot be read.
@@ -76,9 +75,10 @@ impl SlotChunks {
         Ok(chunk::encode(&chunk::hash(root, 0, &cut::cut(size, boundaries, cut::ROOT))?))
     }
 
-    /// Where the boot image `boot` of these `files` is cut: where a file begins, where a zstd frame
-    /// begins on a multiple of 4096 in one (an archive of an initramfs), and where the last file
-    /// ends.
+    /// Returns where the boot image `boot` of these `files` is cut:
+    ///
+    /// - where a file begins, and where its padding ends;
+    /// - where a zstd frame begins on a multiple of 4096 in a file (an archive of an initramfs).
     ///
     /// # Errors
     /// The image cannot be read.

@@ -1,12 +1,12 @@
 //! A SquashFS 4.0 that is nothing but files in a row: flat, uncompressed, every file contiguous.
 //!
-//! Reading it is left to `squashfs_read`, and the compressed root image to the bundler.
+//! `squashfs_read` reads it, and the bundler makes the compressed root image.
 //!
-//! GRUB's `squash4`, the kernel and `unsquashfs` read it; a bundle and a boot image are of this
-//! form. Uncompressed, because the images inside are compressed already, because a file's bytes
-//! then lie in one piece at a known place, and because a writer of this form fits on two pages,
-//! which no library that links liblzma does. The layout follows the kernel's
-//! `fs/squashfs/squashfs_fs.h`; `docs/bundle-format.md` describes this subset.
+//! GRUB's `squash4`, the kernel and `unsquashfs` read this form. A bundle and a boot image have it.
+//! It has three reasons to be uncompressed: the images inside are compressed already; a file's
+//! bytes lie in one piece at a known place; and a writer of this form fits on two pages, which no
+//! library that links liblzma does. The layout follows the kernel's `fs/squashfs/squashfs_fs.h`;
+//! `docs/bundle-format.md` describes this subset.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -17,17 +17,18 @@ use crate::image::aside::Aside;
 use crate::value::limits;
 use crate::{BundleError, FileName};
 
-/// Bytes of a data block. The largest, so that the list of blocks in an inode is short.
+/// Bytes of a data block. This is the largest size, so the list of blocks in an inode is short.
 pub(crate) const DATA_BLOCK: u64 = 1 << 20;
-/// Content bytes of a metadata block; a header of 2 bytes precedes each.
+/// Content bytes of a metadata block. A header of 2 bytes precedes each block.
 pub(crate) const METADATA_BLOCK: usize = 8192;
-/// In the size of a data block: it is not compressed.
+/// This bit in the size of a data block says that the block is not compressed.
 pub(crate) const STORED_DATA: u32 = 1 << 24;
-/// In the header of a metadata block: it is not compressed.
+/// This bit in the header of a metadata block says that the block is not compressed.
 pub(crate) const STORED_METADATA: u16 = 1 << 15;
-/// Inodes, data, fragments, xattrs and ids are stored; no fragments, no xattrs.
+/// The flags: inodes, data, fragments, xattrs and ids are stored; there are no fragments and no
+/// xattrs.
 pub(crate) const FLAGS: u16 = 0x1 | 0x2 | 0x8 | 0x10 | 0x100 | 0x200 | 0x800;
-/// "There is no such table", or fragment, or xattr.
+/// The value that says: there is no such table, fragment or xattr.
 pub(crate) const NONE: u64 = u64::MAX;
 /// Inode types.
 pub(crate) const TYPE_DIR: u16 = 1;
@@ -37,17 +38,17 @@ pub(crate) const TYPE_LONG_FILE: u16 = 9;
 /// A file in a stored SquashFS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredFile {
-    /// Its name.
+    /// The file's name.
     pub name: FileName,
-    /// Where its bytes begin, counted from the beginning of the SquashFS; a multiple of
+    /// Where the file's bytes begin, counted from the beginning of the SquashFS; a multiple of
     /// [`limits::BLOCK`].
     pub offset: u64,
-    /// Its size, bytes.
+    /// The file's size, bytes.
     pub size: u64,
 }
 
-/// Files that are to become a stored SquashFS. All belong to root, have mode 0644 and the time 0,
-/// so the same names and bytes in the same order always give the same image.
+/// Files that are to become a stored SquashFS. All files belong to root, have mode 0644 and the
+/// time 0. So the same names and bytes in the same order always give the same image.
 #[derive(Debug, Default)]
 pub struct StoredSquashfs<'a> {
     files: Vec<(StoredFile, Source<'a>)>,
@@ -60,7 +61,7 @@ enum Source<'a> {
 }
 
 impl<'a> StoredSquashfs<'a> {
-    /// Nothing yet.
+    /// Returns a SquashFS without files.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -82,7 +83,7 @@ impl<'a> StoredSquashfs<'a> {
     /// Adds a file whose content is copied from `path` when the image is written.
     ///
     /// # Errors
-    /// As [`StoredSquashfs::add_bytes`], and if `path` cannot be read.
+    /// Those of [`StoredSquashfs::add_bytes`], and `path` cannot be read.
     pub fn add_file(
         &mut self,
         name: &str,
@@ -111,8 +112,8 @@ impl<'a> StoredSquashfs<'a> {
         Ok(self)
     }
 
-    /// Streams the image to `out`, a multiple of [`limits::BLOCK`] bytes, and says where each file
-    /// lies, in the order in which they were added.
+    /// Streams the image to `out`. The image is a multiple of [`limits::BLOCK`] bytes. Returns
+    /// where each file lies, in the order in which the files were added.
     ///
     /// # Errors
     /// A source cannot be read or has changed its size, or `out` cannot be written.
@@ -134,11 +135,11 @@ impl<'a> StoredSquashfs<'a> {
         Ok(files)
     }
 
-    /// Writes the image beside `path`, syncs it and renames it: `path` is the whole image or what
-    /// it was before.
+    /// Writes the image beside `path`, syncs it and renames it. So `path` is the whole image, or
+    /// what it was before.
     ///
     /// # Errors
-    /// As [`StoredSquashfs::write`].
+    /// See [`StoredSquashfs::write`].
     pub fn write_to(&self, path: &Path) -> Result<Vec<StoredFile>, BundleError> {
         let mut aside = Aside::create(path)?;
         let files = self.write(aside.file())?;
@@ -147,12 +148,12 @@ impl<'a> StoredSquashfs<'a> {
     }
 }
 
-/// `size` rounded up to whole [`limits::BLOCK`]s.
+/// Returns `size` rounded up to whole [`limits::BLOCK`]s.
 pub(crate) fn padded(size: u64) -> u64 {
     size.next_multiple_of(limits::BLOCK)
 }
 
-/// An output that knows where it is.
+/// An output that counts the bytes written to it.
 struct Positioned<'a, W> {
     out: &'a mut W,
     at: u64,
@@ -193,12 +194,12 @@ impl<W: Write> Positioned<'_, W> {
     }
 }
 
-/// Superblock, and everything behind the data: inode table, directory table, id table. In this form
-/// both are a function of names and sizes alone, so they are known before the first byte of data
-/// is.
+/// Returns the superblock, and everything behind the data: inode table, directory table, id table.
+/// In this form both follow from names and sizes alone. So they are known before the first byte of
+/// data is.
 pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), BundleError> {
     let mut inodes = Vec::new();
-    // Name, inode number, place of the inode.
+    // Each entry has a name, an inode number and the place of the inode.
     let mut entries: Vec<(&FileName, u32, usize)> = Vec::new();
     for (file, number) in files.iter().zip(1..) {
         entries.push((&file.name, number, inodes.len()));
@@ -224,11 +225,11 @@ pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), Bund
     let listing = u16::try_from(directory.len() + 3)
         .map_err(|_| BundleError::Input("names too long".to_owned()))?;
     inode_header(&mut inodes, TYPE_DIR, 0o755, root_number);
-    // The listing begins in the first block of the directory table,
+    // The listing begins in the first block of the directory table.
     inodes.extend(0u32.to_le_bytes());
     inodes.extend(2u32.to_le_bytes()); // links
     inodes.extend(listing.to_le_bytes());
-    inodes.extend(0u16.to_le_bytes()); // and at its first byte
+    inodes.extend(0u16.to_le_bytes()); // the listing begins at the first byte of that block
     inodes.extend((root_number + 1).to_le_bytes()); // the root's parent, as mksquashfs numbers it
 
     let ends = files.iter().filter(|file| file.size > 0).map(|file| file.offset + file.size);
@@ -263,8 +264,8 @@ pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), Bund
     }
     let root = ((root / METADATA_BLOCK * (METADATA_BLOCK + 2)) << 16) | (root % METADATA_BLOCK);
     let used = inode_table + metadata.len() as u64;
-    // There are no fragments, but GRUB reads a few bytes where their table would be, so that must
-    // be in the image.
+    // There are no fragments, but GRUB reads a few bytes where their table would be. So that place
+    // must be in the image.
     let fragments = ids;
     for field in [root as u64, used, id_table, NONE, inode_table, directory_table, fragments, NONE]
     {
@@ -275,25 +276,25 @@ pub(crate) fn metadata(files: &[StoredFile]) -> Result<([u8; 96], Vec<u8>), Bund
 
 fn inode_header(inodes: &mut Vec<u8>, kind: u16, mode: u16, number: u32) {
     for field in [kind, mode, 0, 0] {
-        inodes.extend(field.to_le_bytes()); // the last two: indices of owner and group
+        inodes.extend(field.to_le_bytes()); // the last two are indices of owner and group
     }
     inodes.extend(0u32.to_le_bytes()); // time
     inodes.extend(number.to_le_bytes());
 }
 
-/// The listing of `entries`, which come in the order of their names. A header precedes every run of
-/// entries whose inodes begin in the same metadata block.
+/// Returns the listing of `entries`, which come in the order of their names. A header precedes
+/// every run of entries whose inodes begin in the same metadata block.
 fn directory(entries: &[(&FileName, u32, usize)]) -> Vec<u8> {
     let mut directory = Vec::new();
     for run in entries.chunk_by(|a, b| a.2 / METADATA_BLOCK == b.2 / METADATA_BLOCK) {
         let (_, base, place) = run[0];
         directory.extend((run.len() as u32 - 1).to_le_bytes()); // at most 128 entries
-        // Within 1 MiB.
+        // The place is within 1 MiB.
         directory.extend(((place / METADATA_BLOCK * (METADATA_BLOCK + 2)) as u32).to_le_bytes());
         directory.extend(base.to_le_bytes());
         for (name, number, place) in run {
             directory.extend(((place % METADATA_BLOCK) as u16).to_le_bytes());
-            // Signed; at most 128 either way.
+            // The difference is signed, and at most 128 either way.
             directory.extend((number.wrapping_sub(base) as u16).to_le_bytes());
             directory.extend(TYPE_FILE.to_le_bytes());
             directory.extend((name.as_str().len() as u16 - 1).to_le_bytes()); // 1 to 255
@@ -303,7 +304,7 @@ fn directory(entries: &[(&FileName, u32, usize)]) -> Vec<u8> {
     directory
 }
 
-/// `content` as stored metadata blocks.
+/// Returns `content` as stored metadata blocks.
 fn blocks(content: &[u8]) -> Vec<u8> {
     let block = |part: &[u8]| [&(part.len() as u16 | STORED_METADATA).to_le_bytes(), part].concat();
     content.chunks(METADATA_BLOCK).flat_map(block).collect()

@@ -1,11 +1,11 @@
-//! Reading a stored SquashFS: what files it has and where, and small ones whole.
+//! Reads a stored SquashFS: which files it has and where, and small files whole.
 //!
-//! Writing it is left to `squashfs`.
+//! `squashfs` writes it.
 //!
-//! Only the form that [`StoredSquashfs`] writes is read. The image may be hostile (a slot after a
-//! torn write, a partition of another system): everything is bounded before it is allocated or
-//! believed. At the end the tables are written anew and compared, so that no field is left in which
-//! this reader and the kernel's could see different files.
+//! This reader takes only the form that [`StoredSquashfs`] writes. The image may be hostile: a slot
+//! after a torn write, or a partition of another system. The reader bounds every number before it
+//! allocates for it or believes it. At the end it writes the tables anew and compares them. So no
+//! field is left in which this reader and the kernel's could see different files.
 
 use image_layout::Disk;
 
@@ -17,7 +17,7 @@ use crate::value::limits;
 use crate::{BundleError, FileName, StoredFile, StoredSquashfs};
 
 impl StoredSquashfs<'_> {
-    /// The files of the image at the beginning of `disk`, in the order in which they lie.
+    /// Returns the files of the image at the beginning of `disk`, in the order in which they lie.
     ///
     /// # Errors
     /// The disk cannot be read or holds no stored SquashFS.
@@ -68,11 +68,11 @@ impl StoredSquashfs<'_> {
         Ok(files)
     }
 
-    /// The content of file `name`, at most [`limits::SMALL_FILE`] bytes.
+    /// Returns the content of file `name`, at most [`limits::SMALL_FILE`] bytes.
     ///
     /// # Errors
-    /// The disk cannot be read or holds no stored SquashFS with a file of that name, or it is too
-    /// large.
+    /// The disk cannot be read or holds no stored SquashFS with a file of that name, or the file is
+    /// too large.
     pub fn read_file(disk: &impl Disk, name: &str) -> Result<Vec<u8>, BundleError> {
         let files = Self::list(disk)?;
         let file = files.iter().find(|file| file.name.as_str() == name);
@@ -91,9 +91,9 @@ fn wrong(why: &str) -> BundleError {
     BundleError::Squashfs(why.to_owned())
 }
 
-/// What the metadata blocks hold.
+/// The content of the metadata blocks.
 struct Tables {
-    /// As it was read.
+    /// The superblock as it was read.
     superblock: [u8; 96],
     /// All tables as they were read.
     metadata: Vec<u8>,
@@ -150,7 +150,7 @@ fn read_tables(disk: &impl Disk) -> Result<Tables, BundleError> {
     disk.read_at(&mut metadata, inode_table)
         .map_err(BundleError::read("the metadata of the image"))?;
     let (inodes, rest) = metadata.split_at((directory_table - inode_table) as usize);
-    // The last 8 bytes say where the block of ids is, and that is where the directory ends.
+    // The last 8 bytes say where the block of ids is, and the directory ends there.
     let (rest, ids) = rest.split_at(rest.len() - 8);
     let ids = Fields(ids).u64()?;
     if fragments != ids {
@@ -163,7 +163,7 @@ fn read_tables(disk: &impl Disk) -> Result<Tables, BundleError> {
     Ok(Tables { superblock, metadata, inodes, directory, data_end: inode_table, count })
 }
 
-/// What stored metadata blocks hold.
+/// Returns the content of stored metadata blocks.
 fn content(mut blocks: &[u8]) -> Result<Vec<u8>, BundleError> {
     let mut content = Vec::with_capacity(blocks.len());
     while let Some((header, rest)) = blocks.split_first_chunk() {
@@ -213,14 +213,14 @@ impl Fields<'_> {
         Ok(())
     }
 
-    /// Where the file of inode `number` begins, and its size.
+    /// Returns where the file of inode `number` begins, and the file's size.
     fn file(&mut self, number: u32) -> Result<(u64, u64), BundleError> {
         self.header(TYPE_LONG_FILE, number)?;
         let (offset, size) = (self.u64()?, self.u64()?);
         let _holes_links_fragment_xattrs: [u8; 24] = self.take()?;
         let mut rest = size;
-        // A size that the list of blocks does not bear out ends at the end of the table, which is
-        // at most 1 MiB.
+        // If the size is larger than the list of blocks, the loop fails at the end of the table.
+        // The table is at most 1 MiB.
         while rest > 0 {
             let len = rest.min(DATA_BLOCK);
             if u64::from(self.u32()? ^ STORED_DATA) != len {
@@ -231,7 +231,7 @@ impl Fields<'_> {
         Ok((offset, size))
     }
 
-    /// Inode numbers and names of a directory.
+    /// Returns the inode numbers and names of a directory.
     fn names(&mut self) -> Result<Vec<(u32, FileName)>, BundleError> {
         let mut names = Vec::new();
         while !self.0.is_empty() {

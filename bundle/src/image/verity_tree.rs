@@ -8,10 +8,11 @@ use sha2::Digest;
 use crate::value::limits;
 use crate::{Image, Salt, Sha256, verity_tree_size};
 
-/// Most bytes of a tree that is computed, and so held in memory: that of 1 GiB of data.
+/// Most bytes of a tree that a device computes and holds in memory. This is the tree of 1 GiB of
+/// data.
 pub(crate) const LIMIT: u64 = 9 << 20;
 
-/// Hashes of the blocks that have gone by: 32 bytes for each 4096.
+/// Hashes of the blocks that went by: 32 bytes for each 4096.
 pub struct VerityTree {
     salt: Salt,
     /// Bytes of data.
@@ -28,8 +29,8 @@ impl std::fmt::Debug for VerityTree {
 }
 
 impl VerityTree {
-    /// For the data of `image`; `None` if it has no tree, or one that is too large to be held in
-    /// memory.
+    /// Returns an empty tree for the data of `image`. Returns `None` if the image has no tree, or a
+    /// tree too large for memory.
     #[must_use]
     pub fn of(image: Option<&Image>) -> Option<Self> {
         let verity = image?.verity.as_ref()?;
@@ -40,7 +41,7 @@ impl VerityTree {
         Self { salt, size, seen: 0, block: salted(&salt), hashes: Vec::new() }
     }
 
-    /// Takes the next bytes of the image; those behind the data do not count.
+    /// Takes the next bytes of the image. Bytes behind the data do not count.
     pub fn update(&mut self, mut bytes: &[u8]) {
         let left = usize::try_from(self.size - self.seen).unwrap_or(usize::MAX);
         bytes = &bytes[..left.min(bytes.len())];
@@ -57,7 +58,7 @@ impl VerityTree {
         }
     }
 
-    /// The tree, top level first, if exactly the data has gone by: `done` bytes.
+    /// Returns the tree, top level first, if exactly the data went by: `done` bytes.
     #[must_use]
     pub fn finish(self, done: u64) -> Option<Vec<u8>> {
         if self.seen != self.size || done != self.size {

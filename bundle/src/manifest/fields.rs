@@ -22,13 +22,13 @@ pub struct Manifest {
     pub update: Update,
     /// `[bundle]`
     pub bundle: BundleInfo,
-    /// `[image.NAME]`, in the order in which they and their chunk tables lie in the file.
+    /// `[image.NAME]`, in the order in which the images and their chunk tables lie in the file.
     pub images: BTreeMap<ImageName, Image>,
     /// `[meta.NAME]`: for people and other programs.
     pub meta: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// `[update]`: what the bundle makes of which device.
+/// `[update]`: the system that the bundle brings, and the devices that it is for.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Update {
@@ -41,7 +41,8 @@ pub struct Update {
     /// One or more lines for people.
     #[serde(default)]
     pub description: String,
-    /// Anti-rollback floor: once this system is committed, nothing older may be installed.
+    /// Anti-rollback floor. Once this system is committed, nothing older than the floor may be
+    /// installed.
     #[serde(default = "no_floor")]
     pub min_version: Version,
 }
@@ -52,30 +53,30 @@ pub struct Update {
 pub struct BundleInfo {
     /// Version of the format.
     pub format: u32,
-    /// Bytes of the SquashFS with its padding: the tail begins here.
+    /// Bytes of the SquashFS with its padding. The tail begins behind them.
     pub size: u64,
     /// SHA-256 of the SquashFS without the bytes of the images.
     pub frame_sha256: Sha256,
 }
 
-/// `[image.NAME]`: what one partition gets.
+/// `[image.NAME]`: the content of one partition.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "RawImage")]
 pub struct Image {
-    /// Its file in the SquashFS.
+    /// The image's file in the SquashFS.
     pub filename: FileName,
-    /// Where it begins in the bundle, bytes; a multiple of [`limits::BLOCK`].
+    /// Where the image begins in the bundle, bytes; a multiple of [`limits::BLOCK`].
     pub offset: u64,
-    /// Its size, bytes; a multiple of [`limits::BLOCK`].
+    /// The image's size, bytes; a multiple of [`limits::BLOCK`].
     pub size: u64,
-    /// Its SHA-256 as a whole. Installing relies on the chunks'; see
+    /// SHA-256 of the image as a whole. An install relies on the hashes of the chunks instead; see
     /// [`crate::Verified::verify_images`].
     pub sha256: Sha256,
-    /// How many chunks its table has.
+    /// How many chunks the image's table has.
     pub chunks: u32,
-    /// SHA-256 of its chunk table.
+    /// SHA-256 of the image's chunk table.
     pub chunks_sha256: Sha256,
-    /// Its dm-verity tree, which lies directly behind the data.
+    /// The image's dm-verity tree, which lies directly behind the data.
     pub verity: Option<Verity>,
 }
 
@@ -104,7 +105,7 @@ struct RawImage {
     verity_size: Option<u64>,
 }
 
-/// `[hooks]` is reserved: a reader of format 1 runs none, and must not pass over one silently.
+/// `[hooks]` is reserved. A reader of format 1 runs no hooks, and must not skip them silently.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoHooks {}
@@ -167,8 +168,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest as text; the same manifest is always the same text, and [`Manifest::parse`]
-    /// reads it.
+    /// Returns the manifest as text. The same manifest always gives the same text, and
+    /// [`Manifest::parse`] reads it.
     #[must_use]
     pub fn to_ini(&self) -> String {
         let Update { compatible, version, build, description, min_version } = &self.update;
@@ -201,14 +202,14 @@ impl Manifest {
         ini
     }
 
-    /// The boot or root image, or an `x-` one.
+    /// Returns the image `name`: `boot`, `root` or an `x-` one.
     #[must_use]
     pub fn image(&self, name: &str) -> Option<&Image> {
         self.images.get(name)
     }
 
-    /// Whether the fields agree with each other. A reader does not rely on what a signer ought to
-    /// have checked: a manifest that lies with a good signature must do no harm either.
+    /// Checks that the fields agree with each other. A reader does not rely on what a signer ought
+    /// to have checked. A manifest that lies with a good signature must do no harm either.
     pub(crate) fn check(&self) -> Result<(), ManifestError> {
         let Self { update, bundle, images, meta } = self;
         if bundle.format != limits::FORMAT {
@@ -261,7 +262,7 @@ impl Manifest {
 }
 
 impl Image {
-    /// `free` is where the image in front of this one ends, `end` where the SquashFS does.
+    /// Checks one image. The image in front of it ends at `free`, and the SquashFS ends at `end`.
     fn check(&self, name: &ImageName, free: u64, end: u64) -> Result<(), &'static str> {
         let Self { offset, size, chunks, .. } = *self;
         if offset % limits::BLOCK != 0 || size % limits::BLOCK != 0 || size == 0 {
@@ -292,8 +293,8 @@ impl Image {
     }
 }
 
-/// Bytes of the dm-verity tree (SHA-256, 4096-byte blocks, no superblock) of `data_size` bytes of
-/// data. A single block of data has none: its hash is the root hash.
+/// Returns the bytes of the dm-verity tree of `data_size` bytes of data (SHA-256, 4096-byte blocks,
+/// no superblock). A single block of data has no tree: its hash is the root hash.
 #[must_use]
 pub fn verity_tree_size(data_size: u64) -> u64 {
     const HASHES_PER_BLOCK: u64 = limits::BLOCK / 32;
@@ -306,7 +307,8 @@ pub fn verity_tree_size(data_size: u64) -> u64 {
     tree * limits::BLOCK
 }
 
-/// A text may have several lines, but nothing that moves a terminal's cursor.
+/// Returns true if a text has nothing that moves a terminal's cursor. A text may have several
+/// lines.
 fn printable(text: &str) -> bool {
     text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t')
 }
@@ -419,7 +421,8 @@ mod tests {
 
     #[test]
     fn a_tree_is_as_large_as_veritysetup_makes_it() {
-        // `veritysetup format --no-superblock` of files of so many blocks of 4096 bytes.
+        // `veritysetup format --no-superblock` makes these trees for files of so many blocks of
+        // 4096 bytes.
         for (blocks, tree) in [(1, 0), (2, 1), (128, 1), (129, 3), (16_384, 129), (16_385, 132)] {
             assert_eq!(verity_tree_size(blocks * 4096), tree * 4096, "{blocks} blocks");
         }

@@ -1,11 +1,11 @@
 //! INI text by the rules of GLib's `GKeyFile`, which RAUC's manifests follow too.
 //!
-//! What the keys mean is left to `section` and `fields`.
+//! `section` and `fields` know what the keys mean.
 //!
-//! `#` comments stand on their own line; a group that comes twice is one group; the last of equal
-//! keys wins; values know the escapes `\s \n \t \r \\`, and `\;` in lists. Stricter than GLib:
-//! names are of `A-Z a-z 0-9 . _ -` only, and control characters are refused, so that no two
-//! readers can differ.
+//! `#` comments stand on their own line. A group that comes twice is one group. The last of equal
+//! keys wins. Values know the escapes `\s \n \t \r \\`, and `\;` in lists. This reader is stricter
+//! than GLib, so that no two readers can differ: names are of `A-Z a-z 0-9 . _ -` only, and control
+//! characters are refused.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::ManifestError;
 /// Keys and raw (still escaped) values of one section.
 pub(crate) type Section = BTreeMap<String, String>;
 
-/// All sections of `text`.
+/// Returns all sections of `text`.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Section>, ManifestError> {
     let mut sections: BTreeMap<String, Section> = BTreeMap::new();
     let mut current: Option<String> = None;
@@ -49,17 +49,17 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, Section>, ManifestErr
     Ok(sections)
 }
 
-/// Whether `text` can be the name of a section or a key.
+/// Returns true if `text` can be the name of a section or a key.
 pub(crate) fn valid_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
 }
 
-/// The text that a raw value stands for.
+/// Returns the text that a raw value stands for.
 pub(crate) fn unescape(raw: &str) -> Result<String, String> {
     pieces(raw, false).map(|mut pieces| pieces.remove(0))
 }
 
-/// The items of a raw value that is a `;` list; the last item may end in `;` or not.
+/// Returns the items of a raw value that is a `;` list. The last item may end in `;` or not.
 pub(crate) fn unescape_list(raw: &str) -> Result<Vec<String>, String> {
     let mut items = pieces(raw, true)?;
     if items.last().is_some_and(String::is_empty) {
@@ -68,7 +68,8 @@ pub(crate) fn unescape_list(raw: &str) -> Result<Vec<String>, String> {
     Ok(items)
 }
 
-/// Unescapes and, for a list, splits at each `;` that is not escaped. Never empty.
+/// Unescapes the value. A list is also split at each `;` that is not escaped. The result is never
+/// empty.
 fn pieces(raw: &str, list: bool) -> Result<Vec<String>, String> {
     let mut pieces = Vec::new();
     let mut piece = String::new();
@@ -93,12 +94,13 @@ fn pieces(raw: &str, list: bool) -> Result<Vec<String>, String> {
     Ok(pieces)
 }
 
-/// The raw value for `text`; [`unescape`] is its inverse.
+/// Returns the raw value for `text`; [`unescape`] is its inverse.
 pub(crate) fn escape(text: &str) -> String {
     let mut raw = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            // Only leading blanks would be lost, and by then nothing but escapes has been written.
+            // A reader would lose only leading blanks. While blanks lead, `raw` holds nothing but
+            // `\s` escapes.
             ' ' if raw.len() == 2 * raw.matches("\\s").count() => raw.push_str("\\s"),
             '\n' => raw.push_str("\\n"),
             '\t' => raw.push_str("\\t"),

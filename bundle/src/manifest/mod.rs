@@ -1,7 +1,7 @@
 //! The manifest: what a bundle says of itself, as text and as types.
 //!
-//! Whether anybody has signed it is left to `file`, and whether it fits this device to `policy`.
-//! Read `fields`, then `ini` and `section`, which turn lines into fields, and `error`.
+//! `file` checks the signatures, and `policy` checks that the manifest fits this device. Read
+//! `fields`, then `ini` and `section`, which turn lines into fields, and `error`.
 
 pub(crate) mod error;
 pub(crate) mod fields;

@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use crate::ManifestError;
 use crate::manifest::ini::{Section, unescape, unescape_list};
 
-/// Reads section `name` into a struct; keys that begin with `x-` are for later readers and skipped.
+/// Reads section `name` into a struct. Keys that begin with `x-` are for later readers and are
+/// skipped.
 pub(crate) fn from_section<'de, T: Deserialize<'de>>(
     name: &str,
     section: &'de Section,
@@ -59,7 +60,7 @@ impl<'de> MapAccess<'de> for Keys<'de> {
     }
 }
 
-/// A raw value; what it becomes is decided by the field it goes into.
+/// A raw value. The field that takes the value decides what it becomes.
 struct Value<'de>(&'de str);
 
 impl Value<'_> {
@@ -67,7 +68,7 @@ impl Value<'_> {
         unescape(self.0).map_err(Error::custom)
     }
 
-    /// Decimal digits without sign or leading zeros: one number has one spelling.
+    /// Reads decimal digits without sign or leading zeros: one number has one spelling.
     fn number(&self) -> Result<u64, Error> {
         let number = self.0.parse().ok().filter(|n: &u64| n.to_string() == self.0);
         number.ok_or_else(|| Error::custom(format!("{:?} is not a whole number", self.0)))

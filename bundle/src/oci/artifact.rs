@@ -1,7 +1,7 @@
 //! What a registry says of one file: an image manifest with one layer.
 //!
-//! Fetching the layer is left to the agent and to the bundler. Nothing in it is trusted before the
-//! signatures of Daruma are verified.
+//! The agent and the bundler fetch the layer. Nobody trusts anything in a manifest before Daruma's
+//! signatures are verified.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use crate::value::limits;
 
 /// Media type of the manifests.
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-/// The config of an artifact that has none, the same two bytes for all.
+/// The config of an artifact that has no config. All such artifacts have these two bytes.
 pub const EMPTY_CONFIG: &[u8] = b"{}";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const TITLE: &str = "org.opencontainers.image.title";
 
-/// What a file of a repository is.
+/// The kind of a file of a repository.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ArtifactKind {
-    /// An update.
+    /// A bundle, which is an update.
     Bundle,
-    /// What makes one update of another.
+    /// A delta, which makes one update from another.
     Delta,
     /// A root document.
     Root,
@@ -33,10 +33,10 @@ pub enum ArtifactKind {
 }
 
 impl ArtifactKind {
-    /// All, in the order in which they are pushed: what a channel names is there before it.
+    /// All kinds, in the order of the push: a channel's files are there before the channel.
     pub const ALL: [Self; 4] = [Self::Bundle, Self::Delta, Self::Root, Self::Channel];
 
-    /// The media type of the artifact and of its layer.
+    /// Returns the media type of the artifact and of its layer.
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl ArtifactKind {
         }
     }
 
-    /// Most bytes of such a file.
+    /// Returns the most bytes that such a file may have.
     #[must_use]
     pub fn limit(self) -> u64 {
         match self {
@@ -57,14 +57,14 @@ impl ArtifactKind {
         }
     }
 
-    /// Whether it is a small signed document, of which there are newer and older ones.
+    /// Returns true for a small signed document. Such a document has newer and older versions.
     #[must_use]
     pub fn is_document(self) -> bool {
         matches!(self, Self::Root | Self::Channel)
     }
 
-    /// What the file at `path` of a repository is, by its name; `None`: nothing that devices ask
-    /// for.
+    /// Returns the kind of the file at `path` of a repository, by its name. `None`: devices do not
+    /// ask for such a file.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
         let is_bundles =
@@ -90,7 +90,7 @@ impl ArtifactKind {
 /// One file in a registry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Artifact {
-    /// What it is.
+    /// The kind of the file.
     pub kind: ArtifactKind,
     /// SHA-256 of the file.
     pub digest: Sha256,
@@ -98,8 +98,7 @@ pub struct Artifact {
     pub size: u64,
 }
 
-/// What an image manifest must say. What else it may say (annotations, a subject) means nothing
-/// here.
+/// What an image manifest must say. Other fields (annotations, a subject) mean nothing here.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -122,7 +121,7 @@ struct Descriptor {
 }
 
 impl Artifact {
-    /// The manifest: the same bytes for the same file.
+    /// Returns the manifest. The same file always gives the same bytes.
     #[must_use]
     pub fn to_manifest(&self, title: &str) -> Vec<u8> {
         let media_type = self.kind.media_type().to_owned();
@@ -149,8 +148,8 @@ impl Artifact {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// It is longer than [`limits::OCI_MANIFEST`], no image manifest, or not of exactly one file
-    /// that Daruma knows.
+    /// The manifest is longer than [`limits::OCI_MANIFEST`], is no image manifest, or does not have
+    /// exactly one file that Daruma knows.
     pub fn parse(bytes: &[u8]) -> Result<Self, OciError> {
         let wrong = |why: &str| OciError::Manifest(why.to_owned());
         if bytes.len() > limits::OCI_MANIFEST {

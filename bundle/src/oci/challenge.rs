@@ -1,23 +1,23 @@
-//! How a registry asks who is there, and the token that its token server gives.
+//! How a registry asks who a client is, and the token that its token server gives.
 //!
-//! Sending the question is left to the clients. The header is `WWW-Authenticate`, and hostile until
-//! it is parsed.
+//! The clients send the request for a token. The header is `WWW-Authenticate`, and it is hostile
+//! until it is parsed.
 
 use serde::Deserialize;
 
-/// Most bytes of the header that are looked at.
+/// Most bytes of the header that this parser looks at.
 const HEADER: usize = 4096;
 
-/// What a registry wants to see.
+/// What a registry wants to see from a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Challenge {
-    /// A user name and a password.
+    /// The registry wants a user name and a password.
     Basic,
-    /// A token of a token server.
+    /// The registry wants a token of a token server.
     Bearer {
         /// Address of the token server.
         realm: String,
-        /// What it is to be told of the registry.
+        /// The registry's name, which the client tells the token server.
         service: Option<String>,
         /// What the token must allow.
         scope: Option<String>,
@@ -25,8 +25,8 @@ pub enum Challenge {
 }
 
 impl Challenge {
-    /// Reads the value of a `WWW-Authenticate` header (RFC 9110, section 11.6.1); a token is
-    /// preferred to a password.
+    /// Reads the value of a `WWW-Authenticate` header (RFC 9110, section 11.6.1). Prefers a token
+    /// to a password.
     #[must_use]
     pub fn parse(header: &str) -> Option<Self> {
         let mut rest = header.get(..header.len().min(HEADER))?;
@@ -68,8 +68,8 @@ impl Challenge {
         bearer.or_else(|| found.iter().any(|(scheme, _)| scheme == "basic").then_some(Self::Basic))
     }
 
-    /// Where a token is asked for; `scope` if the registry did not say which. `None`: it needs
-    /// none.
+    /// Returns the address to ask for a token. It uses `scope` if the registry named no scope.
+    /// `None`: the registry needs no token.
     #[must_use]
     pub fn token_url(&self, scope: &str) -> Option<String> {
         let Self::Bearer { realm, service, scope: wanted } = self else { return None };
@@ -82,7 +82,7 @@ impl Challenge {
     }
 }
 
-/// The token in a token server's answer; `None`: there is none that can be sent.
+/// Returns the token in a token server's answer. `None`: there is no token that a client can send.
 #[must_use]
 pub fn token(answer: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
@@ -100,7 +100,7 @@ fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
 
-/// A token or a quoted string, and what follows.
+/// Reads a token or a quoted string. Returns it and the text that follows.
 fn value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let length = text.find(|c: char| !is_token(c) && !"/:=".contains(c)).unwrap_or(text.len());

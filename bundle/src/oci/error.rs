@@ -2,7 +2,7 @@
 //!
 //! The clients add the address. An address is refused before anything is sent.
 
-/// Why something of a registry is refused: cause and remedy. The caller adds where it came from.
+/// Why something of a registry is refused: cause and remedy. The caller adds the address.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OciError {
     /// The text is no address in a registry.

@@ -1,9 +1,10 @@
-//! Bundles and channels in an OCI registry: what is pure of it, on text and bytes.
+//! Bundles and channels in an OCI registry: the part that works on text and bytes alone.
 //!
-//! A registry is one more place for the files of a repository: each file is one artifact, its tag
-//! is made of the file's path. `docs/oci.md` has the mapping. Asking the registry is left to the
-//! agent and to the bundler; nothing that a registry says is trusted before the signatures of
-//! Daruma are verified.
+//! The agent and the bundler talk to the registry. They trust nothing that a registry says before
+//! Daruma's signatures are verified.
+//!
+//! A registry is one more place for the files of a repository. Each file is one artifact, and its
+//! tag is made of the file's path. `docs/oci.md` has the mapping.
 
 mod artifact;
 mod challenge;

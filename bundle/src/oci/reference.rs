@@ -1,6 +1,6 @@
-//! Where something is in a registry.
+//! An address in a registry.
 //!
-//! `tag` names the file in it. A password in an address is never printed.
+//! `tag` names the file in the registry. This file never prints the password of an address.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,64 +17,67 @@ const NAME: usize = 255;
 
 /// `oci://[USER:PASSWORD@]HOST[:PORT]/NAME[:TAG]`, or `oci+http://…` for a registry without TLS.
 ///
-/// A registry on this very machine (`localhost`, `127.0.0.1`, `[::1]`) is always asked without.
+/// A registry on this very machine (`localhost`, `127.0.0.1`, `[::1]`) is always asked without TLS.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// Whether the registry is asked by HTTPS.
+    /// Clients ask the registry by HTTPS.
     pub is_tls: bool,
     /// `USER:PASSWORD`, escaped as in any URL.
     pub login: Option<String>,
-    /// Host, and port where one was given.
+    /// The host, with the port if one was given.
     pub host: String,
     /// The repository's name.
     pub name: String,
-    /// The artifact.
+    /// The tag of the artifact, if one was given.
     pub tag: Option<Tag>,
 }
 
-/// Whether `text` is meant to be an address in a registry.
+/// Returns true if `text` is meant to be an address in a registry.
 #[must_use]
 pub fn is_oci(text: &str) -> bool {
     text.starts_with("oci://") || text.starts_with("oci+http://")
 }
 
-/// The address of a file of a repository: below `folder`, or in a registry the tag of that path.
+/// Returns the address of a file of a repository. The file lies below `folder`, or in a registry
+/// under the tag of its path.
 #[must_use]
 pub fn beside(folder: &str, path: &str) -> String {
     match Tag::of_path(path) {
         Ok(tag) if is_oci(folder) => format!("{}:{tag}", folder.trim_end_matches('/')),
-        // A path without a tag is no address in a registry either, and asking for it says so.
+        // A path without a tag is no address in a registry either. A request for such an address
+        // says so.
         _ => format!("{}/{path}", folder.trim_end_matches('/')),
     }
 }
 
 impl Reference {
-    /// What is asked at the registry: `https://HOST/v2/NAME/` and `rest`, without the login.
+    /// Returns the URL of a request to the registry: `https://HOST/v2/NAME/` and `rest`, without
+    /// the login.
     #[must_use]
     pub fn url(&self, rest: &str) -> String {
         let scheme = if self.is_tls { "https" } else { "http" };
         format!("{scheme}://{}/v2/{}/{rest}", self.host, self.name)
     }
 
-    /// The address of a blob.
+    /// Returns the address of a blob.
     #[must_use]
     pub fn blob_url(&self, digest: &Sha256) -> String {
         self.url(&format!("blobs/sha256:{digest}"))
     }
 
-    /// The address of the manifest of `tag`.
+    /// Returns the address of the manifest of `tag`.
     #[must_use]
     pub fn manifest_url(&self, tag: &Tag) -> String {
         self.url(&format!("manifests/{tag}"))
     }
 
-    /// The repository.
+    /// Returns the address of the repository.
     #[must_use]
     pub fn without_tag(&self) -> Self {
         Self { tag: None, ..self.clone() }
     }
 
-    /// The artifact `tag` beside this one.
+    /// Returns the address of the artifact `tag` beside this one.
     #[must_use]
     pub fn with_tag(&self, tag: Tag) -> Self {
         Self { tag: Some(tag), ..self.clone() }
@@ -110,7 +113,7 @@ impl FromStr for Reference {
             ));
         }
         let name_of_host = host_name(host).ok_or(wrong("its host or port is none"))?;
-        // The last colon: a repository's name has none.
+        // The tag begins at the last colon, because a repository's name has no colon.
         let (name, tag) = match path.rsplit_once(':') {
             Some((name, tag)) => (name, Some(tag.parse()?)),
             None => (path.trim_end_matches('/'), None),
@@ -130,7 +133,7 @@ impl FromStr for Reference {
     }
 }
 
-/// The host of `HOST[:PORT]`, without brackets, if both are well formed.
+/// Returns the host of `HOST[:PORT]`, without brackets, if host and port are well formed.
 fn host_name(text: &str) -> Option<&str> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -149,12 +152,13 @@ fn host_name(text: &str) -> Option<&str> {
     (!host.is_empty() && host.bytes().all(is_host) && port.is_none_or(is_port)).then_some(host)
 }
 
-/// Whether this is the very machine that asks.
+/// Returns true if `host` is the machine that this program runs on.
 fn is_here(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` between slashes (OCI distribution specification).
+/// Returns true for `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` between slashes (OCI distribution
+/// specification).
 fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
         let is_word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -169,7 +173,7 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME && name.split('/').all(is_part)
 }
 
-/// For people: without the login.
+/// Writes the address for people, without the login.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls || host_name(&self.host).is_some_and(is_here) {

@@ -1,7 +1,7 @@
 //! Tags, and the paths of a repository's files that they stand for.
 //!
-//! `reference` says in which registry. Each path has exactly one tag, and each tag at most one
-//! path.
+//! `reference` says in which registry a tag is. Each path has exactly one tag, and each tag at most
+//! one path.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,14 +13,14 @@ const LENGTH: usize = 128;
 
 /// The name of an artifact in a registry's repository: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
 ///
-/// A file's path becomes one so: letters, digits, `.` and `-` stay, `/` becomes `__`, and each byte
-/// of everything else, of `_` too, becomes `_` and two hexadecimal digits in lower case; so does a
-/// `.` or `-` at the beginning.
+/// A file's path becomes a tag in this way. Letters, digits, `.` and `-` stay. `/` becomes `__`.
+/// Each other byte, `_` too, becomes `_` and two hexadecimal digits in lower case. A `.` or `-` at
+/// the beginning becomes the same.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Tag(String);
 
 impl Tag {
-    /// The tag of a file of a repository, by its path within the folder.
+    /// Returns the tag of a file of a repository. `path` is the file's path within the folder.
     ///
     /// # Errors
     /// The path is empty or makes a tag that is too long.
@@ -40,7 +40,7 @@ impl Tag {
         tag.parse()
     }
 
-    /// The path that this is the tag of; `None`: of none, somebody else has made it.
+    /// Returns the path that has this tag. `None`: no path has this tag, so Daruma did not make it.
     #[must_use]
     pub fn path(&self) -> Option<String> {
         let mut bytes = Vec::with_capacity(self.0.len());
@@ -58,7 +58,7 @@ impl Tag {
             });
         }
         let path = String::from_utf8(bytes).ok()?;
-        // One path has one tag.
+        // One path has one tag, so another spelling of it is refused.
         (Self::of_path(&path).as_ref() == Ok(self)).then_some(path)
     }
 

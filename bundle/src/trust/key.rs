@@ -1,7 +1,6 @@
 //! Ed25519 keys as PEM that OpenSSL reads and makes.
 //!
-//! Which keys count is left to `keyring`. Secret keys are PKCS#8 and public keys SPKI, both of RFC
-//! 8410.
+//! `keyring` says which keys count. Secret keys are PKCS#8 and public keys SPKI, both of RFC 8410.
 
 use std::fmt;
 use std::fs::File;
@@ -21,18 +20,19 @@ use crate::{BundleError, KeyId, Sha256, Signature, signed_message};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublicKey(VerifyingKey);
 
-/// What precedes the 32 bytes of the key in every SPKI DER of an Ed25519 key (RFC 8410, section
-/// 10.1).
+/// The bytes in front of the 32 bytes of the key in every SPKI DER of an Ed25519 key (RFC 8410,
+/// section 10.1).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// A secret key; wiped from memory when dropped.
+/// A secret key. Its memory is wiped when it is dropped.
 pub struct SecretKey(SigningKey);
 
 impl PublicKey {
     /// Reads an SPKI PEM.
     ///
     /// # Errors
-    /// The text is not one Ed25519 public key, or a weak one (of small order, that signs anything).
+    /// The text is not one Ed25519 public key. Or the key is weak: a key of small order signs
+    /// anything.
     pub fn from_pem(pem: &str) -> Result<Self, BundleError> {
         let key = VerifyingKey::from_public_key_pem(pem)
             .map_err(|e| BundleError::Pem("public", e.to_string()))?;
@@ -42,7 +42,7 @@ impl PublicKey {
         Ok(Self(key))
     }
 
-    /// The key as SPKI PEM.
+    /// Returns the key as SPKI PEM.
     ///
     /// # Errors
     /// None in practice: the encoding is of fixed form.
@@ -55,7 +55,7 @@ impl PublicKey {
     /// Reads what [`PublicKey::to_base64`] wrote.
     ///
     /// # Errors
-    /// As [`PublicKey::from_pem`].
+    /// See [`PublicKey::from_pem`].
     pub fn from_base64(line: &str) -> Result<Self, BundleError> {
         let key = Self::from_pem(&format!(
             "-----BEGIN PUBLIC KEY-----\n{line}\n-----END PUBLIC KEY-----\n"
@@ -70,13 +70,13 @@ impl PublicKey {
         Ok(key)
     }
 
-    /// The SPKI in base64: the middle line of the PEM.
+    /// Returns the SPKI in base64: the middle line of the PEM.
     #[must_use]
     pub fn to_base64(&self) -> String {
         self.to_pem().unwrap_or_default().lines().nth(1).unwrap_or_default().to_owned()
     }
 
-    /// The key's name.
+    /// Returns the key's name.
     #[must_use]
     pub fn id(&self) -> KeyId {
         let mut id = [0; 8];
@@ -84,8 +84,8 @@ impl PublicKey {
         KeyId(id)
     }
 
-    /// Whether `signature` is this key's over `message`. Strict: one message and key have no second
-    /// signature that a third party could make of the first.
+    /// Returns true if `signature` is this key's signature of `message`. The check is strict:
+    /// nobody else can make a second good signature from the first.
     pub(crate) fn has_signed(&self, message: &[u8], signature: &Signature) -> bool {
         let bytes = ed25519_dalek::Signature::from_bytes(&signature.bytes);
         self.0.verify_strict(message, &bytes).is_ok()
@@ -93,7 +93,7 @@ impl PublicKey {
 }
 
 impl SecretKey {
-    /// A new key from the system's random numbers.
+    /// Returns a new key from the system's random numbers.
     ///
     /// # Errors
     /// The system gives no random numbers.
@@ -104,7 +104,8 @@ impl SecretKey {
         Ok(Self::from_seed(seed))
     }
 
-    /// The key of RFC 8032's 32-byte secret. For tests, which need the same key every time.
+    /// Returns the key of RFC 8032's 32-byte secret. Tests and the simulator of roll-outs need the
+    /// same key every time.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(SigningKey::from_bytes(&seed))
@@ -130,7 +131,7 @@ impl SecretKey {
             .map_err(|e| BundleError::Key { path: path.to_owned(), why: e.to_string() })
     }
 
-    /// Writes a key file that only its owner can read; one that exists is not overwritten.
+    /// Writes a key file that only its owner can read. Never overwrites a file.
     ///
     /// # Errors
     /// The file exists or cannot be written.
@@ -142,7 +143,7 @@ impl SecretKey {
         open.map_err(BundleError::file("create", path)).and_then(write)
     }
 
-    /// The key as PKCS#8 PEM.
+    /// Returns the key as PKCS#8 PEM.
     ///
     /// # Errors
     /// None in practice: the encoding is of fixed form.
@@ -155,13 +156,13 @@ impl SecretKey {
         Ok(pem.to_string())
     }
 
-    /// The public half.
+    /// Returns the public half.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key())
     }
 
-    /// Signs a manifest: [`signed_message`] of it.
+    /// Signs a manifest, in the form of [`signed_message`].
     #[must_use]
     pub fn sign(&self, manifest: &[u8]) -> Signature {
         self.sign_message(&signed_message(manifest))

@@ -16,8 +16,8 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Reads a folder: each `*.pem` is one public key, and the file `threshold`, if there is one,
-    /// says in decimal how many of them must have signed (else 1). Other files are not looked at.
+    /// Reads a folder. Each `*.pem` is one public key. The file `threshold` says in decimal how
+    /// many of the keys must have signed; without that file it is 1. Other files are not looked at.
     ///
     /// # Errors
     /// The folder or a file cannot be read, a `*.pem` is no public key, or the threshold cannot be
@@ -45,11 +45,12 @@ impl Keyring {
         Self::new(keys, threshold).map_err(|e| refuse(dir, e.to_string()))
     }
 
-    /// A keyring of `keys`, of which `threshold` must have signed. A key that comes twice counts
-    /// once.
+    /// Returns a keyring of `keys`. At least `threshold` of them must have signed. A key that comes
+    /// twice counts once.
     ///
     /// # Errors
-    /// There is no key, there are more than [`limits::KEYS`], or the threshold cannot be met.
+    /// There is no key, there are more than [`limits::KEYS`], two different keys have one id, or
+    /// the threshold cannot be met.
     pub fn new(
         keys: impl IntoIterator<Item = PublicKey>,
         threshold: usize,
@@ -78,13 +79,13 @@ impl Keyring {
         Ok(Self { keys: ring, threshold })
     }
 
-    /// How many keys must have signed.
+    /// Returns how many keys must have signed.
     #[must_use]
     pub fn threshold(&self) -> usize {
         self.threshold
     }
 
-    /// The keys, in the order of their ids.
+    /// Returns the keys, in the order of their ids.
     pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         self.keys.values()
     }

@@ -1,7 +1,7 @@
 //! Who has signed what, and whether that is enough.
 //!
-//! Which keys a device trusts, and which bytes are signed, is left to the callers.
-//! Read `key`, `keyring`, `signature`, `verdict`.
+//! The callers say which keys a device trusts, and which bytes are signed. Read `key`, `keyring`,
+//! `signature`, `verdict`.
 
 pub(crate) mod key;
 pub(crate) mod keyring;

@@ -1,9 +1,10 @@
 //! The signatures on a manifest.
 //!
-//! Whether they are enough is left to `verdict`.
+//! `verdict` decides whether they are enough.
 //!
-//! On disk, all little endian: count (u32, 1 to [`limits::SIGNATURES`]), then per signature the key
-//! id (8 bytes) and the Ed25519 signature (64 bytes), in ascending order of key ids, each key once.
+//! On disk, all numbers are little endian. The block begins with the count (u32, 1 to
+//! [`limits::SIGNATURES`]). Each signature follows: the key id (8 bytes) and the Ed25519 signature
+//! (64 bytes). The key ids are in ascending order, and each key comes once.
 
 use crate::value::limits;
 use crate::{BundleError, KeyId};
@@ -11,14 +12,14 @@ use crate::{BundleError, KeyId};
 /// One signature on a manifest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signature {
-    /// Which key has signed.
+    /// The key that has signed.
     pub key: KeyId,
     /// The Ed25519 signature over [`signed_message`].
     pub bytes: [u8; 64],
 }
 
-/// What is signed: a line that says what this is, so that no signature made for something else (a
-/// channel, say) can be passed off as a manifest's, and the manifest.
+/// Returns the bytes that are signed: a line that says what this is, and the manifest. The line
+/// keeps a signature made for something else (a channel, say) from counting as a manifest's.
 #[must_use]
 pub fn signed_message(manifest: &[u8]) -> Vec<u8> {
     [b"daruma manifest v1\n", manifest].concat()

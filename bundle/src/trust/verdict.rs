@@ -1,24 +1,24 @@
 //! Whether the signatures on some bytes are enough.
 //!
-//! A caller says which bytes are signed and in front of which keyring. A signature of a key that is
-//! not in the keyring counts for nothing, and one wrong signature of a trusted key is fatal.
+//! A caller brings the signed bytes and the keyring. A signature of a key that is not in the
+//! keyring counts for nothing. One wrong signature of a trusted key is fatal.
 
 use crate::{BundleError, KeyId, Keyring, Signature};
 
 /// Why signatures are not enough.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unsigned {
-    /// There is none.
+    /// There is no signature.
     None,
-    /// None is by a trusted key.
+    /// No signature is by a trusted key.
     Stranger(Vec<KeyId>),
-    /// One that claims to be by a trusted key is wrong.
+    /// A signature that claims to be by a trusted key is wrong.
     Wrong(KeyId),
     /// Too few trusted keys have signed.
     Threshold {
-        /// How many have.
+        /// How many trusted keys have signed.
         have: usize,
-        /// How many must.
+        /// How many trusted keys must sign.
         need: usize,
     },
 }
@@ -34,7 +34,7 @@ impl From<Unsigned> for BundleError {
     }
 }
 
-/// The keys of `keyring` that have signed `message`, if they are enough.
+/// Returns the keys of `keyring` that have signed `message`, if they are enough.
 pub(crate) fn check(
     message: &[u8],
     signatures: &[Signature],

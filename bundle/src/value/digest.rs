@@ -1,6 +1,6 @@
 //! 32-byte values that a manifest spells as 64 lower-case hexadecimal digits.
 //!
-//! What is hashed is left to the callers. Upper-case digits are refused, so that a value has one
+//! The callers choose what they hash. Upper-case digits are refused, so that a value has one
 //! spelling.
 
 use std::fmt;
@@ -19,7 +19,7 @@ pub struct Sha256(pub [u8; 32]);
 pub struct Salt(pub [u8; 32]);
 
 impl Sha256 {
-    /// Hash of `bytes`.
+    /// Returns the hash of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
@@ -80,7 +80,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
 
-/// Lower case only: one value has one spelling.
+/// Reads lower-case digits only: one value has one spelling.
 pub(crate) fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], String> {
     let wrong = || format!("{text:?} is not {} lower-case hexadecimal digits", 2 * N);
     let digit = |c: u8| match c {

@@ -1,13 +1,14 @@
 //! The name of a public key.
 //!
-//! `key` computes it; signatures and messages carry it. Two keys may have one name by design of an
-//! attacker, so a keyring refuses two keys of one name.
+//! `key` computes the name; signatures and messages carry it. An attacker may make two keys of one
+//! name, so a keyring refuses two keys of one name.
 
 use std::fmt;
 
 use crate::value::digest::to_hex;
 
-/// Name of a public key: the first 8 bytes of the SHA-256 of its SPKI DER, shown in hexadecimal.
+/// Name of a public key: the first 8 bytes of the SHA-256 of its SPKI DER. People see it in
+/// hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; 8]);
 

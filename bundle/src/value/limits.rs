@@ -14,12 +14,12 @@ pub const MANIFEST: usize = 64 << 10;
 pub const IMAGES: usize = 64;
 /// Most signatures on a bundle.
 pub const SIGNATURES: usize = 16;
-/// Most bytes of one chunk, and so of the buffer that a reader needs.
+/// Most bytes of one chunk. A reader needs a buffer of this size.
 pub const CHUNK: u32 = 1 << 20;
 /// Images begin and end on a multiple of this many bytes, so that a slot is written in whole
 /// blocks.
 pub const BLOCK: u64 = 4096;
-/// Most bytes of a bundle's SquashFS (1 TiB): sums of sizes cannot overflow.
+/// Most bytes of a bundle's SquashFS (1 TiB). Sums of sizes cannot overflow below it.
 pub const SQUASHFS: u64 = 1 << 40;
 /// Most bytes of a file name inside the SquashFS.
 pub const FILE_NAME: usize = 255;
@@ -47,7 +47,8 @@ pub const TEXT: usize = 512;
 pub const ROLLOUT_HOURS: u32 = 24 * 366;
 /// Most new root documents that a device follows in one contact with its channel.
 pub const ROOT_STEPS: usize = 32;
-/// Largest serial of a channel and version of a root: what a double, and so `jq`, counts exactly.
+/// Largest serial of a channel, and largest version of a root. A double, and so `jq`, counts
+/// exactly up to it.
 pub const COUNTER: u64 = 1 << 53;
 /// Most bytes of a manifest in an OCI registry.
 pub const OCI_MANIFEST: usize = 64 << 10;

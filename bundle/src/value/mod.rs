@@ -1,6 +1,6 @@
 //! Values that are checked once and then carried everywhere: names, hashes, sizes.
 //!
-//! Text becomes one of these at the door. What a value is good for is left to whoever carries it.
+//! The users of a value know what it is good for. Text becomes one of these types where it enters.
 //! Read `name`, `digest`, `key_id`; `limits` has every upper bound of the formats.
 
 pub(crate) mod digest;

@@ -1,6 +1,6 @@
 //! The names inside a manifest.
 //!
-//! What a name stands for is left to its users. A name is checked once, where it enters.
+//! The users of a name know what it stands for. A name is checked once, where it enters.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,19 +25,20 @@ impl fmt::Display for InvalidName {
 impl std::error::Error for InvalidName {}
 
 /// The kind of device that a bundle is for: 1 to 64 of `A-Z a-z 0-9 . _ -`, beginning with a letter
-/// or a digit. It also stands unquoted in `slot.cfg`, a GRUB script, and so has no blanks.
+/// or a digit. The name has no blanks, because it also stands unquoted in `slot.cfg`, a GRUB
+/// script.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Compatible(String);
 
-/// Identity of one build, for example a date or a commit: 1 to 128 of `A-Z a-z 0-9 . _ + : ~ -`,
-/// beginning with a letter or a digit. It also stands unquoted in `slot.cfg`.
+/// Identity of one build, for example a date or a commit. It is 1 to 128 of `A-Z a-z 0-9 . _ + : ~
+/// -`, beginning with a letter or a digit. It also stands unquoted in `slot.cfg`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct BuildId(String);
 
 /// Name of a file in the root of a stored SquashFS: 1 to 255 of `A-Z a-z 0-9 . _ + -`, beginning
-/// with a letter or a digit. No folders, so no path can lead out of one.
+/// with a letter or a digit. A name has no folders, so no path can lead out of one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct FileName(String);
@@ -47,7 +48,7 @@ pub struct FileName(String);
 #[serde(try_from = "String")]
 pub struct ImageName(String);
 
-/// Name of a channel: as [`Compatible`], because it is part of a file's name.
+/// Name of a channel. It has the form of [`Compatible`], because it is part of a file's name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ChannelName(String);
@@ -66,7 +67,7 @@ impl Compatible {
 }
 
 impl ChannelName {
-    /// The channel of whoever names none.
+    /// Returns the name of the channel that a device follows if it names none.
     #[must_use]
     pub fn stable() -> Self {
         Self("stable".to_owned())

@@ -1,6 +1,7 @@
-//! A small bundle, made of fixed bytes with fixed keys, and a writer of tails that knows only the
-//! documentation.
-// Each test program uses its part.
+//! A small bundle, made of fixed bytes with fixed keys, and a writer of tails.
+//!
+//! The writer knows only the documentation, and none of the crate's own code.
+// Each test program uses a part of this file.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ pub fn keyring(seeds: &[u8], threshold: usize) -> Keyring {
     Keyring::new(seeds.iter().map(|&seed| key(seed).public()), threshold).unwrap()
 }
 
-/// `len` bytes that do not repeat, the same every time (xorshift64, seeded).
+/// Returns `len` bytes that do not repeat. They are the same every time (xorshift64, seeded).
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::iter::repeat_with(|| {
@@ -44,7 +45,7 @@ pub fn update(version: &str) -> Update {
     }
 }
 
-/// Writes `DIR/sample.daruma` with images of these sizes, bytes, signed by keys of these seeds.
+/// Writes `DIR/sample.daruma` with images of these sizes in bytes, signed by keys of these seeds.
 pub fn write(dir: &Path, boot_size: usize, root_size: usize, seeds: &[u8]) -> PathBuf {
     let (boot, root, out) = (dir.join("boot"), dir.join("root"), dir.join("sample.daruma"));
     std::fs::write(&boot, noise(1, boot_size)).unwrap();
@@ -66,7 +67,7 @@ pub fn write(dir: &Path, boot_size: usize, root_size: usize, seeds: &[u8]) -> Pa
     out
 }
 
-/// The smallest bundle there can be.
+/// Writes the smallest possible bundle.
 pub fn small(dir: &Path, seeds: &[u8]) -> PathBuf {
     write(dir, 4096, 4096, seeds)
 }
@@ -80,8 +81,8 @@ pub fn accept(path: &Path, keyring: &Keyring) -> Result<(), BundleError> {
     open(path, keyring)?.verify_payload(&mut |_| ())
 }
 
-/// A bundle taken apart as docs/bundle-format.md says, and put together again by the same page:
-/// what a maker with a trusted key and bad intentions can do.
+/// A bundle taken apart and put together again as docs/bundle-format.md says. This is what a maker
+/// with a trusted key and bad intentions can do.
 #[derive(Clone)]
 pub struct Parts {
     pub squashfs: Vec<u8>,
@@ -117,7 +118,7 @@ impl Parts {
         self
     }
 
-    /// The file, after `lie` has changed the footer (before its check is computed).
+    /// Returns the file. `lie` changes the footer before its check is computed.
     pub fn file(&self, lie: impl FnOnce(&mut [u8; 64])) -> Vec<u8> {
         let count = (self.signatures.len() / 72) as u32;
         let signatures = [&count.to_le_bytes()[..], &self.signatures].concat();

@@ -20,17 +20,17 @@ use crate::{BuildId, ChannelName, Compatible, Sha256};
 /// A list of releases.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Channel {
-    /// Its name, which is also that of its file: `NAME.channel.json`.
+    /// The channel's name. The channel's file is `NAME.channel.json`.
     pub name: ChannelName,
-    /// Rises with every change, from 1.
+    /// Counts the changes of the channel, from 1. Every change makes it higher.
     pub serial: u64,
-    /// Version of the root document that a reader needs at least.
+    /// The oldest version of the root document that a reader may use.
     pub root: u64,
-    /// When it was made: a clock that stands before that is wrong.
+    /// When the publisher made the document. A clock that stands before this moment is wrong.
     pub issued: Timestamp,
-    /// From then on nothing is installed from it.
+    /// From this moment on a device installs nothing from the channel.
     pub expires: Timestamp,
-    /// The releases; of each kind of device each version once.
+    /// The releases. Each kind of device has each version once.
     pub releases: Vec<Release>,
     /// Keys for later readers.
     #[serde(flatten)]
@@ -51,20 +51,20 @@ pub struct Release {
     pub manifest_sha256: Sha256,
     /// Where the bundle is.
     pub url: Location,
-    /// Bytes of the bundle.
+    /// Size of the bundle, bytes.
     pub size: u64,
-    /// Bytes of its tail, footer included: one suffix range of so many gets it.
+    /// Bytes of the bundle's tail, footer included. A suffix range of this length gets the tail.
     pub tail: u64,
     /// A device must run at least this version to go to the release directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_version: Option<Version>,
-    /// Shorter ways from certain releases.
+    /// Deltas, which are shorter ways from certain releases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deltas: Vec<Delta>,
-    /// Who may take it when; absent: everybody at once.
+    /// Which devices may take the release when. Absent: every device may at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
-    /// Why nobody may take it any more.
+    /// Why the publisher has withdrawn the release. Absent: the release is not withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<String>,
     /// Keys for later readers.
@@ -72,18 +72,18 @@ pub struct Release {
     pub later: Later,
 }
 
-/// A file that makes one release of another.
+/// A file that makes one release from another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Delta {
     /// The release (its manifest's hash) that the device must hold.
     pub from: Sha256,
     /// Where the delta is.
     pub url: Location,
-    /// Its bytes.
+    /// Size of the delta, bytes.
     pub size: u64,
-    /// Its hash.
+    /// SHA-256 of the delta.
     pub sha256: Sha256,
-    /// MiB of memory that a device must grant it; absent: [`crate::delta::limits::MEMORY`].
+    /// MiB of memory that a device must grant the delta. Absent: [`crate::delta::limits::MEMORY`].
     #[serde(
         rename = "memory-mib",
         default = "least_memory",
@@ -104,14 +104,14 @@ fn is_least_memory(mib: &u32) -> bool {
 }
 
 impl Channel {
-    /// Reads the channel `name`: signed by enough of the root's channel keys, and valid. Whether it
-    /// is still fresh is [`crate::channel::decision::decide`]'s question.
+    /// Reads the channel `name`. Enough of the root's channel keys must have signed it, and it must
+    /// be valid. [`crate::channel::decision::decide`] checks whether the channel has expired.
     ///
     /// # Errors
-    /// What is not fulfilled.
+    /// The error names the first condition that the document does not fulfil.
     pub fn open(bytes: &[u8], name: &ChannelName, root: &Root) -> Result<Self, ChannelError> {
         let signed = Signed::parse(Kind::Channel, bytes)?;
-        // Before anything of it is parsed.
+        // The signatures come first: nothing of the body is parsed before they are good.
         signed.signers(&root.roles.channel)?;
         let channel = Self::claimed(&signed)?;
         if channel.name != *name {
@@ -124,7 +124,7 @@ impl Channel {
         Ok(channel)
     }
 
-    /// What a document says, whoever has signed it.
+    /// Returns what a document says, whoever has signed it.
     ///
     /// # Errors
     /// [`ChannelError::Invalid`].
@@ -134,7 +134,7 @@ impl Channel {
         Ok(channel)
     }
 
-    /// The document, not signed yet.
+    /// Returns the document, not signed yet.
     ///
     /// # Errors
     /// [`ChannelError::TooLarge`], or a field is invalid.
@@ -143,7 +143,7 @@ impl Channel {
         Signed::new(Kind::Channel, self)
     }
 
-    /// The release of that kind and version.
+    /// Returns the release of this kind of device and this version.
     #[must_use]
     pub fn release(&self, compatible: &Compatible, version: &Version) -> Option<&Release> {
         self.releases.iter().find(|release| release.is(compatible, version))
@@ -180,7 +180,7 @@ impl Channel {
 }
 
 impl Release {
-    /// Whether it is that version for that kind of device.
+    /// Returns true if the release is for this kind of device and has this version.
     #[must_use]
     pub fn is(&self, compatible: &Compatible, version: &Version) -> bool {
         self.compatible == *compatible && self.version.cmp_precedence(version).is_eq()

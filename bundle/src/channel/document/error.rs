@@ -7,10 +7,11 @@ use crate::channel::document::kind::Kind;
 use crate::channel::document::time::Timestamp;
 use crate::{KeyId, Unsigned};
 
-/// Why a document is refused: one line with cause and remedy. The caller adds where it came from.
+/// Why a document is refused: one line with cause and remedy. The caller adds where the document
+/// came from.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ChannelError {
-    /// The document is larger than its kind may be.
+    /// The document is larger than a document of its kind may be.
     #[error(
         "the {kind} is larger than {limit} bytes, which is more than any is; whoever sent it is \
             not its publisher"
@@ -29,7 +30,7 @@ pub enum ChannelError {
         /// What is wrong.
         why: String,
     },
-    /// The signatures are not enough.
+    /// The document does not have enough good signatures.
     #[error("the {kind} {}", unsigned(.cause))]
     Unsigned {
         /// Which document.
@@ -37,7 +38,7 @@ pub enum ChannelError {
         /// Why.
         cause: Unsigned,
     },
-    /// What was signed is not a valid document.
+    /// The signed body is not a valid document.
     #[error("invalid {kind}: {why}; its publisher must make it anew")]
     Invalid {
         /// Which document.
@@ -45,7 +46,7 @@ pub enum ChannelError {
         /// What is wrong.
         why: String,
     },
-    /// A root does not follow the one that is trusted.
+    /// A root does not follow the root that is trusted.
     #[error(
         "root version {got} does not follow version {trusted}, which is trusted; the publisher \
             must raise the version"
@@ -56,7 +57,7 @@ pub enum ChannelError {
         /// Version of the new one.
         got: u64,
     },
-    /// The document's time is over: it may be held back by somebody.
+    /// The document has expired. Somebody may hold back a newer one.
     #[error(
         "the {kind} has expired on {expires}, and it is {now}; if the clock is right, its \
             publisher must renew it, or somebody holds the new one back"
@@ -69,7 +70,7 @@ pub enum ChannelError {
         /// What the device takes for now.
         now: Timestamp,
     },
-    /// An older channel than one that was seen before.
+    /// The channel is older than one that the device has seen before.
     #[error(
         "the channel has serial {got}, and serial {seen} was seen before; somebody offers an old \
             one, or its publisher must raise the serial"
@@ -80,13 +81,13 @@ pub enum ChannelError {
         /// The serial of this document.
         got: u64,
     },
-    /// Two different channels with one serial.
+    /// Two different channels have one serial.
     #[error(
         "the channel of serial {0} is another than the one of that serial that was seen before; \
             its publisher must raise the serial with every change"
     )]
     TwoFaced(u64),
-    /// A document of another name.
+    /// The document has another name than the one that was asked for.
     #[error(
         "this is the channel {got:?} and {wanted:?} was asked for; its publisher or the \
             configuration is wrong"
@@ -103,21 +104,22 @@ pub enum ChannelError {
             must put {wanted}.root.json beside it"
     )]
     RootTooOld {
-        /// What the channel wants.
+        /// The version that the channel wants.
         wanted: u64,
-        /// What the device has.
+        /// The version that the device has.
         trusted: u64,
     },
 }
 
 impl ChannelError {
-    /// Whether signatures are what is wrong: a newer root may know other keys.
+    /// Returns true if the signatures are what is wrong. A newer root may then know other keys.
     #[must_use]
     pub fn is_of_signatures(&self) -> bool {
         matches!(self, Self::Unsigned { .. })
     }
 
-    /// The exit code that a program ends with (the table is in `docs/operating.md`).
+    /// Returns the exit code of a program that ends with this error (`docs/operating.md` has the
+    /// table).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if self.is_of_signatures() { 11 } else { 28 }

@@ -1,23 +1,24 @@
 //! The two kinds of signed documents.
 //!
-//! What a document says is in `root` and `channel`, and how it is signed in `signed`. A signature
-//! on a document of one kind is none on a document of the other.
+//! `root` and `channel` know what a document says, and `signed` knows how it is signed. A signature
+//! on a document of one kind does not count on a document of the other.
 
 use std::fmt;
 
 use crate::value::limits;
 
-/// Which document. Each has a domain of its own, so that a signature on one is none on another.
+/// The kind of a document. Each kind has its own domain, so a signature on one kind does not count
+/// on the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Says whose signatures count.
+    /// The document says whose signatures count.
     Root,
-    /// Lists releases.
+    /// The document lists releases.
     Channel,
 }
 
 impl Kind {
-    /// Most bytes of such a document, signatures included.
+    /// Returns the most bytes that such a document may have, signatures included.
     #[must_use]
     pub fn limit(self) -> usize {
         match self {
@@ -26,7 +27,7 @@ impl Kind {
         }
     }
 
-    /// What is signed in front of the document.
+    /// Returns the text that stands in front of the document when it is signed.
     pub(crate) fn domain(self) -> &'static [u8] {
         match self {
             Self::Root => b"daruma root v1\n",

@@ -9,9 +9,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// The keys of an object that begin with `x-`, kept as they are. Any other unknown key is an error:
-/// what an old reader must not miss cannot be slipped past it. (Serde's `deny_unknown_fields` knows
-/// no exception.)
+/// The keys of an object that begin with `x-`, kept as they are. Any other unknown key is an error.
+/// So nobody can put a key into a document that an old reader must obey but does not know. (Serde's
+/// `deny_unknown_fields` has no exception for `x-`.)
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Later(pub BTreeMap<String, Value>);
 

@@ -1,7 +1,7 @@
 //! Where a bundle or delta lies: a URL, or a path beside the channel.
 //!
-//! Fetching it is left to the agent. A location is text of a signed document, and is checked before
-//! it becomes this type.
+//! The agent fetches it. A location is text of a signed document, and is checked before it becomes
+//! this type.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::oci;
 use crate::value::limits;
 
-/// A URL: absolute (`http://…`, `https://…`), or relative to the folder of the channel, and then
-/// below it.
+/// A URL. It is absolute (`http://…`, `https://…`), or relative to the folder of the channel. A
+/// relative URL never leads out of that folder.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Location(String);
@@ -24,7 +24,8 @@ impl Location {
         &self.0
     }
 
-    /// The address, given that of the channel's folder, or of its repository in a registry.
+    /// Returns the address. `folder` is the address of the channel's folder, or of its repository
+    /// in a registry.
     #[must_use]
     pub fn within(&self, folder: &str) -> String {
         if is_absolute(&self.0) { self.0.clone() } else { oci::beside(folder, &self.0) }
@@ -41,7 +42,7 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, String> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~/+%?=&,;:@!$()[]*".contains(&c);
         let is_plain = !text.is_empty() && text.len() <= limits::URL && text.bytes().all(plain);
-        // A relative one also becomes the name of a file.
+        // A relative location also becomes the name of a file.
         let is_below = || {
             let part = |part: &str| !part.is_empty() && part != "." && part != "..";
             !text.contains(['%', '?', ':']) && text.split('/').all(part)

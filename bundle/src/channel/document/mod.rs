@@ -1,7 +1,7 @@
 //! The two signed documents of a channel, as bytes and as types.
 //!
-//! What a device does with a release is left to [`super::decide`].
-//! Read `kind`, `signed`, `root`, `channel`, then the types of their fields, and `error`.
+//! [`super::decide`] says what a device does with a release. Read `kind`, `signed`, `root`,
+//! `channel`, then the types of their fields, and `error`.
 
 pub(crate) mod channel;
 pub(crate) mod error;

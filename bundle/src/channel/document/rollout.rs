@@ -1,6 +1,7 @@
 //! A staged roll-out: which devices may take a release now.
 //!
-//! `decision` asks. Each device decides for itself, so that no server has to think.
+//! `decision` asks this file. Each device decides for itself, so the server only needs to serve
+//! files.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,15 +9,15 @@ use crate::Sha256;
 use crate::channel::document::later::Later;
 use crate::channel::document::time::Timestamp;
 
-/// The share of devices that may take a release rises evenly from nothing at `start` to `percent`
-/// after `hours`.
+/// A roll-out. The share of devices that may take the release is nothing at `start`. The share
+/// rises evenly, and reaches `percent` after `hours`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rollout {
-    /// When it begins.
+    /// When the roll-out begins.
     pub start: Timestamp,
-    /// How long the share rises; 0: it is `percent` from the start.
+    /// How many hours the share rises. 0: the share is `percent` from the start.
     pub hours: u32,
-    /// The share in the end, 0 to 100. Below 100 the publisher raises it later.
+    /// The share in the end, 0 to 100. The publisher later raises a share below 100.
     pub percent: u8,
     /// Keys for later readers.
     #[serde(flatten)]
@@ -24,7 +25,7 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// The share of devices, 0 to 100, at `now`.
+    /// Returns the share of devices, 0 to 100, at `now`.
     #[must_use]
     pub fn share(&self, now: Timestamp) -> f64 {
         let Some(elapsed) = now.seconds().checked_sub(self.start.seconds()) else { return 0.0 };
@@ -33,16 +34,18 @@ impl Rollout {
         f64::from(self.percent) * part
     }
 
-    /// When the device at `place` may take the release; `None`: not within this share.
+    /// Returns when the device at `place` may take the release. `None`: the share does not reach
+    /// the device.
     #[must_use]
     pub fn turn(&self, place: u64) -> Option<Timestamp> {
-        // place / 2^64 < percent / 100 * elapsed / rising
+        // The device may take the release when place / 2^64 < percent / 100 * elapsed / rising.
         let wanted = u128::from(place) * 100;
         let end = u128::from(self.percent) << 64;
         if wanted >= end {
             return None;
         }
-        // The first whole second at which it holds; at most `rising`, because wanted < end.
+        // This is the first whole second at which that holds. It is at most `rising`, because
+        // wanted < end.
         let elapsed = if self.hours == 0 {
             0
         } else {
@@ -57,9 +60,9 @@ impl Rollout {
     }
 }
 
-/// The place of a device in the queue for a release, as a fraction of 2^64: another one for every
-/// release, so that it is not always the same devices that go first. A device without an id comes
-/// last.
+/// Returns the place of a device in the queue for a release, as a fraction of 2^64. A device has
+/// another place for each release, so the same devices do not always go first. A device without an
+/// id comes last.
 pub(crate) fn place(release: Sha256, device: &str) -> u64 {
     if device.is_empty() {
         return u64::MAX;

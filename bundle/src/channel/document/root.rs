@@ -1,7 +1,7 @@
 //! The root document: which keys speak for what.
 //!
-//! Keeping the newest one that was seen is left to the agent. A root document is signed by its own
-//! root keys and by those of the one before.
+//! The agent keeps the newest root document that it has seen. The document's own root keys sign it,
+//! and so do the root keys of the document before it.
 
 use serde::de::Error as _;
 use serde::ser::SerializeStruct;
@@ -15,12 +15,13 @@ use crate::channel::document::time::Timestamp;
 use crate::value::limits;
 use crate::{Keyring, PublicKey};
 
-/// Who may sign what. Its holders replace any key, the root's own included, by a new version of it.
+/// Who may sign what. The holders of the root keys replace any key by a new version of the
+/// document. They can replace their own keys too.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Root {
-    /// Rises with every change, from 1.
+    /// Counts the changes of the document, from 1. Every change makes it higher.
     pub version: u64,
-    /// From then on nothing is installed from a channel under it.
+    /// From this moment on a device installs nothing from a channel under this root.
     pub expires: Timestamp,
     /// The keys.
     pub roles: Roles,
@@ -33,13 +34,13 @@ pub struct Root {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roles {
-    /// Signs root documents.
+    /// These keys sign root documents.
     #[serde(with = "keys")]
     pub root: Keyring,
-    /// Signs channels.
+    /// These keys sign channels.
     #[serde(with = "keys")]
     pub channel: Keyring,
-    /// Signs bundles.
+    /// These keys sign bundles.
     #[serde(with = "keys")]
     pub release: Keyring,
 }
@@ -47,19 +48,19 @@ pub struct Roles {
 /// The name of a role.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// Signs root documents.
+    /// Its keys sign root documents.
     Root,
-    /// Signs channels.
+    /// Its keys sign channels.
     Channel,
-    /// Signs bundles.
+    /// Its keys sign bundles.
     Release,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 3] = [Self::Root, Self::Channel, Self::Release];
 
-    /// As in the document.
+    /// Returns the role's name in the document.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -71,7 +72,7 @@ impl Role {
 }
 
 impl Roles {
-    /// The keys of a role.
+    /// Returns the keys of a role.
     #[must_use]
     pub fn of(&self, role: Role) -> &Keyring {
         match role {
@@ -81,7 +82,7 @@ impl Roles {
         }
     }
 
-    /// The same, to be changed.
+    /// Returns the keys of a role, for the caller to change.
     pub fn of_mut(&mut self, role: Role) -> &mut Keyring {
         match role {
             Role::Root => &mut self.root,
@@ -92,11 +93,12 @@ impl Roles {
 }
 
 impl Root {
-    /// Reads one that is trusted for where it lies (a device's image, a publisher's own folder),
-    /// and checks that it is whole: signed by its own root keys.
+    /// Reads a root document that is trusted for where it lies: in a device's image, or in a
+    /// publisher's own folder. Checks that the document is whole: its own root keys must have
+    /// signed it.
     ///
     /// # Errors
-    /// It is too large, damaged, invalid, or not signed by enough of its own root keys.
+    /// The document is too large, damaged, invalid, or not signed by enough of its own root keys.
     pub fn anchor(bytes: &[u8]) -> Result<Self, ChannelError> {
         let signed = Signed::parse(Kind::Root, bytes)?;
         let root = Self::claimed(&signed)?;
@@ -104,14 +106,15 @@ impl Root {
         Ok(root)
     }
 
-    /// Reads the one that comes after this one: signed by enough of *these* root keys and of its
-    /// own, and of a higher version. It may have expired: what comes after it need not have.
+    /// Reads the root document that follows this one. Enough of *these* root keys and enough of its
+    /// own must have signed it, and its version must be higher. It may have expired, because a
+    /// later document may follow it that has not.
     ///
     /// # Errors
-    /// What is not fulfilled.
+    /// The error names the first condition that the document does not fulfil.
     pub fn successor(&self, bytes: &[u8]) -> Result<Self, ChannelError> {
         let signed = Signed::parse(Kind::Root, bytes)?;
-        // Before anything of it is parsed.
+        // The signatures come first: nothing of the body is parsed before they are good.
         signed.signers(&self.roles.root)?;
         let next = Self::claimed(&signed)?;
         signed.signers(&next.roles.root)?;
@@ -121,7 +124,8 @@ impl Root {
         Ok(next)
     }
 
-    /// What a document says, whoever has signed it. For showing it and for changing a draft.
+    /// Returns what a document says, whoever has signed it. Programs show the result, or change it
+    /// as a draft.
     ///
     /// # Errors
     /// [`ChannelError::Invalid`].
@@ -134,7 +138,7 @@ impl Root {
         Ok(root)
     }
 
-    /// The document, not signed yet.
+    /// Returns the document, not signed yet.
     ///
     /// # Errors
     /// [`ChannelError::TooLarge`].
@@ -143,8 +147,8 @@ impl Root {
     }
 }
 
-/// A role in the document: `{"threshold": 1, "keys": ["MCow…"]}`, each key as the base64 line of
-/// its SPKI PEM.
+/// Reads and writes a role in the document: `{"threshold": 1, "keys": ["MCow…"]}`. Each key is the
+/// base64 line of its SPKI PEM.
 mod keys {
     use super::*;
 
@@ -178,7 +182,7 @@ mod keys {
         let keys = keys.map_err(D::Error::custom)?;
         let count = keys.len();
         let ring = Keyring::new(keys, raw.threshold).map_err(D::Error::custom)?;
-        // A key that comes twice must not make two of one holder.
+        // One holder who lists his key twice must not count as two holders.
         if ring.keys().count() != count {
             return Err(D::Error::custom("a key comes twice in a role"));
         }

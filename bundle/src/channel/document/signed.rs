@@ -1,7 +1,7 @@
-//! A signed document: JSON, and in its last line the signatures on everything before that line.
+//! A signed document: JSON, and a last line with the signatures on everything before that line.
 //!
-//! What the JSON says is left to `root` and `channel`. The signed bytes are those of the file, so
-//! nobody needs a canonical form, and `jq` reads the file.
+//! `root` and `channel` know what the JSON says. The signed bytes are those of the file, so nobody
+//! needs a canonical form, and `jq` reads the file.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +13,11 @@ use crate::value::digest::{from_hex, to_hex};
 use crate::value::limits;
 use crate::{KeyId, Keyring, SecretKey, Signature};
 
-/// A document with its signatures, none of which need be good.
+/// A document with its signatures. The signatures need not be good.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Signed {
     kind: Kind,
-    /// What is signed, with the line feed at its end.
+    /// The bytes that are signed, with the line feed at their end.
     body: Vec<u8>,
     signatures: Vec<Signature>,
 }
@@ -36,7 +36,7 @@ struct RawSignature {
 }
 
 impl Signed {
-    /// A document that nobody has signed yet.
+    /// Returns a document that nobody has signed yet.
     ///
     /// # Errors
     /// [`ChannelError::TooLarge`].
@@ -46,14 +46,15 @@ impl Signed {
         let mut body = serde_json::to_vec_pretty(document).map_err(invalid)?;
         body.push(b'\n');
         let signed = Self { kind, body, signatures: Vec::new() };
-        // With room for all signatures: adding one later cannot make the document too large.
+        // The limit leaves room for all signatures, so a signature added later cannot make the
+        // document too large.
         if signed.body.len() + limits::SIGNATURES * 256 > kind.limit() {
             return Err(ChannelError::TooLarge { kind, limit: kind.limit() });
         }
         Ok(signed)
     }
 
-    /// Takes a file apart. The body is not looked at.
+    /// Takes a file apart, and does not look at the body.
     ///
     /// # Errors
     /// [`ChannelError::TooLarge`] or [`ChannelError::Form`].
@@ -83,31 +84,31 @@ impl Signed {
         Ok(Self { kind, body: body.to_vec(), signatures })
     }
 
-    /// The file.
+    /// Returns the bytes of the file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let raw = |s: &Signature| RawSignature { key: s.key.to_string(), sig: to_hex(&s.bytes) };
         let last = LastLine { signatures: self.signatures.iter().map(raw).collect() };
-        // Strings alone: this cannot fail.
+        // `last` holds only strings, so this cannot fail.
         let last = serde_json::to_string(&last).unwrap_or_default();
         [&self.body, last.as_bytes(), b"\n"].concat()
     }
 
-    /// What is signed.
+    /// Returns the bytes that are signed.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Whose signatures it claims to have.
+    /// Returns the keys whose signatures the document claims to have.
     pub fn claimed_signers(&self) -> impl Iterator<Item = KeyId> {
         self.signatures.iter().map(|signature| signature.key)
     }
 
-    /// Adds a signature; one by the same key is replaced.
+    /// Adds a signature, and replaces one by the same key.
     ///
     /// # Errors
-    /// [`ChannelError::Form`]: there would be too many.
+    /// [`ChannelError::Form`]: there would be too many signatures.
     pub fn sign(&mut self, key: &SecretKey) -> Result<(), ChannelError> {
         let signature = key.sign_message(&self.message());
         self.signatures.retain(|other| other.key != signature.key);
@@ -120,7 +121,7 @@ impl Signed {
         Ok(())
     }
 
-    /// The keys of `keyring` that have signed, if they are enough.
+    /// Returns the keys of `keyring` that have signed, if they are enough.
     ///
     /// # Errors
     /// [`ChannelError::Unsigned`].
@@ -129,7 +130,8 @@ impl Signed {
             .map_err(|cause| ChannelError::Unsigned { kind: self.kind, cause })
     }
 
-    /// Reads the body. Only what is verified, or is shown to its maker, should be.
+    /// Reads the body. A caller should read only a verified body, or one that it shows to the
+    /// body's maker.
     pub(crate) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ChannelError> {
         serde_json::from_slice(&self.body)
             .map_err(|error| ChannelError::Invalid { kind: self.kind, why: quoting(&error) })

@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A moment, in seconds since 1970 (UTC), up to the end of the year 9999. Spelled as RFC 3339 with
-/// `Z` and without fractions: one moment has one spelling.
+/// A moment, in seconds since 1970 (UTC), up to the end of the year 9999. Documents spell it as RFC
+/// 3339 with `Z` and without fractions, so one moment has one spelling.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Timestamp(u64);
@@ -18,19 +18,20 @@ const DAY: u64 = 86_400;
 const LAST: u64 = 253_402_300_799;
 
 impl Timestamp {
-    /// Seconds since 1970; what lies beyond the year 9999 is its last second.
+    /// Returns the moment `seconds` after 1970. A moment beyond the year 9999 becomes the last
+    /// second of that year.
     #[must_use]
     pub fn from_seconds(seconds: u64) -> Self {
         Self(seconds.min(LAST))
     }
 
-    /// Seconds since 1970.
+    /// Returns the seconds since 1970.
     #[must_use]
     pub fn seconds(self) -> u64 {
         self.0
     }
 
-    /// The moment `seconds` later.
+    /// Returns the moment `seconds` later.
     #[must_use]
     pub fn after(self, seconds: u64) -> Self {
         Self::from_seconds(self.0.saturating_add(seconds))
@@ -69,7 +70,7 @@ impl FromStr for Timestamp {
             }
             Some(Self(days(year, month, day) * DAY + hours * 3600 + minutes * 60 + seconds))
         };
-        // The separators, and days that their month does not have, are caught by writing it back.
+        // Writing the moment back finds wrong separators, and days that their month does not have.
         parse().filter(|moment| moment.to_string() == text).ok_or_else(wrong)
     }
 }
@@ -87,16 +88,16 @@ impl Serialize for Timestamp {
     }
 }
 
-/// Days since 1970-01-01 of a date of the Gregorian calendar, counted from 0000-03-01 in eras of
-/// 400 years, so that the leap day is the last of its year (Howard Hinnant, "chrono-Compatible
-/// Low-Level Date Algorithms").
+/// Returns the days from 1970-01-01 to a date of the Gregorian calendar. It counts from 0000-03-01
+/// in eras of 400 years, so that the leap day is the last of its year. (Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms".)
 fn days(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
 }
 
-/// The inverse of [`days`].
+/// Returns the date that [`days`] counts to.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn known_moments_are_spelled_as_everybody_does() {
-        // `date -u -d TEXT +%s`
+        // `date -u -d TEXT +%s` gave these numbers.
         for (text, seconds) in [
             ("1970-01-01T00:00:00Z", 0),
             ("2000-02-29T12:00:00Z", 951_825_600),

@@ -1,7 +1,7 @@
 //! Compresses blocks again as libsquashfs did.
 //!
-//! Whether the bytes are right is seen in `apply`, by the hash of the chunk. Only the same version
-//! of zstd makes the same bytes.
+//! `apply` checks the bytes by the hash of the chunk. Only the same version of zstd makes the same
+//! bytes.
 
 use zstd::zstd_safe::{CCtx, compress_bound, get_error_name};
 
@@ -11,7 +11,7 @@ use crate::delta::records::patch::{Output, Packing};
 /// A context of zstd, which keeps its memory.
 pub struct Recompressor {
     context: CCtx<'static>,
-    /// One block.
+    /// Memory for one compressed block.
     packed: Vec<u8>,
 }
 
@@ -22,13 +22,14 @@ impl std::fmt::Debug for Recompressor {
 }
 
 impl Recompressor {
-    /// Without memory yet.
+    /// Returns a recompressor without memory. It takes memory with its first block.
     #[must_use]
     pub fn new() -> Self {
         Self { context: CCtx::create(), packed: Vec::new() }
     }
 
-    /// Appends to `out` the blocks that `content` is the contents of, one after the other.
+    /// Splits `content` into blocks, compresses them, and appends them to `out` one after the
+    /// other.
     ///
     /// # Errors
     /// The lengths do not add up, or zstd fails.

@@ -11,11 +11,12 @@ use crate::delta::limits;
 
 /// Level of a kernel's frame.
 const LEVEL: i32 = 22;
-/// Bytes that are asked for at once.
+/// Most bytes of the frame that one call asks zstd for.
 const PIECE: usize = 128 << 10;
 
-/// Makes the frame that `zstd -22 --ultra` makes of what comes through a pipe: of a window of 128
-/// MiB because nobody said how much there would be, with a checksum, and in one job of a worker.
+/// Makes the frame that `zstd -22 --ultra` makes of what comes through a pipe. The window is 128
+/// MiB, because a pipe does not say how much will come. The frame has a checksum, and one job of a
+/// worker makes it.
 pub struct Repacker {
     context: CCtx<'static>,
 }
@@ -27,16 +28,16 @@ impl std::fmt::Debug for Repacker {
 }
 
 impl Repacker {
-    /// Takes in the whole `content`; the worker begins with the first call of [`Repacker::more`].
+    /// Takes in the whole `content`. The worker begins with the first call of [`Repacker::more`].
     ///
     /// # Errors
-    /// It is longer than [`limits::FRAME`], or there is no memory for it.
+    /// `content` is longer than [`limits::FRAME`], or there is no memory for it.
     pub fn new(content: &[u8]) -> Result<Self, BundleError> {
         let len = u32::try_from(content.len()).ok().filter(|len| *len <= limits::FRAME);
         let len = len.ok_or_else(|| failed("its content is larger than 128 MiB"))?;
         let mut context = CCtx::try_create().ok_or_else(|| failed("there is no memory"))?;
-        // The job is as long as the content, so it is the only one, as in the program, whose jobs
-        // are of 512 MiB.
+        // The job is as long as the content, so there is only one job. The program has one job too,
+        // because its jobs are 512 MiB long.
         let job = (len + 1).next_multiple_of(1 << 20);
         for parameter in [
             CParameter::CompressionLevel(LEVEL),
@@ -60,7 +61,7 @@ impl Repacker {
         Ok(Self { context })
     }
 
-    /// Appends the next bytes of the frame to `out`. False: those were the last.
+    /// Appends the next bytes of the frame to `out`. Returns false if they were the last.
     ///
     /// # Errors
     /// zstd fails: there is no memory.

@@ -1,7 +1,7 @@
-//! A large zstd frame of the new image, made of the content of an old one: the kernel.
+//! A large zstd frame of the new image, made of the content of an old frame: the kernel.
 //!
-//! Compressing the new content is left to `repack`. A frame needs much memory, so a device must
-//! have agreed to it.
+//! `repack` compresses the new content. A frame needs much memory, so a device must have agreed to
+//! it.
 
 use std::io::Read;
 
@@ -13,24 +13,24 @@ use crate::delta::old_images::OldImages;
 use crate::delta::records::mix::{Mix, mix};
 use crate::delta::wire::{BODY_LEVEL, array, bytes, packing, u32, u64, unpack, wrong};
 
-/// A new frame, made of an old one. `zstd -22 --ultra` has made both of what came through a pipe
+/// A new frame, made of an old one. `zstd -22 --ultra` made both frames of what came through a pipe
 /// ([`crate::delta::Repacker`]).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
-    /// The old one's image. 0: boot, 1: root.
+    /// The image of the old frame. 0: boot, 1: root.
     pub image: u8,
-    /// Where the old one begins in its image, bytes.
+    /// Where the old frame begins in its image, bytes.
     pub offset: u64,
-    /// Bytes that it has there.
+    /// Bytes of the old frame in its image.
     pub packed: u32,
-    /// Bytes of its content, 1 to [`limits::FRAME`].
+    /// Bytes of the old frame's content, 1 to [`limits::FRAME`].
     pub len: u32,
-    /// The new one's content in terms of that.
+    /// The new frame's content, as a mix with the old content.
     pub mix: Mix,
 }
 
 impl Frame {
-    /// MiB of memory that making it takes, besides [`limits::MEMORY`].
+    /// Returns the MiB of memory that making the frame takes, besides [`limits::MEMORY`].
     #[must_use]
     pub fn memory(&self) -> u32 {
         self.shape([0; 3]).memory()
@@ -38,7 +38,7 @@ impl Frame {
 
     fn shape(&self, packed_streams: [u32; 3]) -> Shape {
         let Self { image, offset, packed, len, mix } = self;
-        // What is longer than a u32 can say is beyond its limit all the same.
+        // A length beyond a u32 is beyond its limit too, so `u32::MAX` may stand for it.
         let streams = [&mix.control, &mix.extra, &mix.add]
             .map(|stream| u32::try_from(stream.len()).unwrap_or(u32::MAX));
         Shape {
@@ -94,10 +94,10 @@ impl Frame {
         Ok(Self { image, offset, packed, len, mix: Mix { control, extra, add } })
     }
 
-    /// The content of the new frame.
+    /// Returns the content of the new frame.
     ///
     /// # Errors
-    /// The old one is not what the record says, or the streams do not fit it.
+    /// The old frame is not what the record says, or the streams do not fit it.
     pub(crate) fn apply<D: Disk>(&self, old: &OldImages<D>) -> Result<Vec<u8>, BundleError> {
         let mut packed = vec![0; self.packed as usize];
         old.read_at(self.image, &mut packed, self.offset)?;
@@ -111,15 +111,16 @@ impl Frame {
     }
 }
 
-/// The numbers in front of a frame's streams: all that is asked before anything is reserved.
+/// The numbers in front of a frame's streams. They suffice for every check before memory is
+/// reserved.
 struct Shape {
     image: u8,
     offset: u64,
     packed: u32,
     len: u32,
-    /// Bytes of control, extra and add.
+    /// Bytes of control, extra and add, unpacked.
     streams: [u32; 3],
-    /// The same, packed.
+    /// Bytes of control, extra and add, packed.
     packed_streams: [u32; 3],
 }
 
@@ -159,8 +160,9 @@ impl Shape {
         Ok(())
     }
 
-    /// MiB, rounded up. First the streams, the old content (or what is packed) and the new one are
-    /// held at a time; then, when all of those but the new one are gone, what compresses it.
+    /// Returns the MiB of memory, rounded up. First the streams, the old content (or what is
+    /// packed) and the new content are in memory together. Then only the new content remains,
+    /// besides the memory of the compressor.
     fn memory(&self) -> u32 {
         let [control, extra, add] = self.streams.map(u64::from);
         let (old, new) = (u64::from(self.len), extra + add);

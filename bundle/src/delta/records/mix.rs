@@ -1,10 +1,10 @@
 //! New bytes as old bytes with differences: the form of bsdiff.
 //!
-//! Finding the old bytes that fit is left to the bundler.
+//! The bundler finds the old bytes that fit.
 //!
 //! A move of code by a few bytes changes the addresses in it and little else. So the difference of
-//! new and old is nearly all zeros, and compresses to nearly nothing, where a compressor that looks
-//! for equal strings finds only short ones.
+//! new and old is nearly all zeros, and compresses to nearly nothing. A compressor that looks for
+//! equal strings finds only short ones.
 
 use zstd::zstd_safe::DCtx;
 
@@ -15,18 +15,19 @@ use crate::delta::wire::{BODY_LEVEL, packing, wrong};
 /// The three streams of bsdiff, not compressed.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Mix {
-    /// For each step three numbers in LEB128: bytes that are a sum, bytes that are taken as they
-    /// are, and how far the place in the old bytes moves then (zigzag).
+    /// Three numbers in LEB128 for each step. The first counts the bytes that are a sum, the second
+    /// counts the bytes that are taken as they are. The third is how far the place in the old bytes
+    /// moves then (zigzag).
     pub control: Vec<u8>,
-    /// What is taken as it is.
+    /// The bytes that are taken as they are.
     pub extra: Vec<u8>,
-    /// What is added to the old bytes, modulo 256.
+    /// The bytes that are added to the old bytes, modulo 256.
     pub add: Vec<u8>,
 }
 
 impl Mix {
-    /// Adds a step: `add` is the sum of old bytes and new ones, `extra` what follows, `seek` how
-    /// far the place in the old bytes moves afterwards.
+    /// Adds a step. `add` holds the differences to the old bytes, and `extra` the bytes that
+    /// follow. The place in the old bytes moves by `seek` afterwards.
     pub fn push(&mut self, add: &[u8], extra: &[u8], seek: i64) {
         self.add.extend_from_slice(add);
         self.extra.extend_from_slice(extra);
@@ -35,7 +36,7 @@ impl Mix {
         number(&mut self.control, ((seek << 1) ^ (seek >> 63)) as u64);
     }
 
-    /// The streams, compressed together.
+    /// Returns the streams, compressed together.
     ///
     /// # Errors
     /// zstd fails.
@@ -58,7 +59,7 @@ pub struct PackedMix {
 }
 
 impl PackedMix {
-    /// How many new bytes it makes.
+    /// Returns the number of new bytes that the mix makes.
     #[must_use]
     pub fn made(&self) -> usize {
         self.extra.saturating_add(self.add)
@@ -67,7 +68,7 @@ impl PackedMix {
     /// Puts the new bytes into `out`. `streams` is memory for the streams.
     ///
     /// # Errors
-    /// It cannot be unpacked, or the streams contradict each other or reach beyond `old`.
+    /// The streams cannot be unpacked, contradict each other, or reach beyond `old`.
     pub(crate) fn apply(
         &self,
         old: &[u8],
@@ -76,7 +77,7 @@ impl PackedMix {
         out: &mut Vec<u8>,
     ) -> Result<(), BundleError> {
         let Self { control, extra, add, packed } = self;
-        // The lengths were held against the limits when it was read.
+        // The reader of the mix compared the lengths with the limits.
         let streams = room(streams, control + extra + add);
         let length = context.decompress(&mut *streams, packed).ok();
         length
@@ -98,7 +99,7 @@ fn number(to: &mut Vec<u8>, mut number: u64) {
     to.push(number as u8);
 }
 
-/// Appends to `out` the new bytes: as many as `extra` and `add` have.
+/// Appends the new bytes to `out`: as many as `extra` and `add` have together.
 ///
 /// # Errors
 /// The streams contradict each other or reach beyond `old`.
@@ -136,8 +137,8 @@ pub(crate) fn mix(
     }
 }
 
-/// Adds to each byte its difference, modulo 256. Eight at a time, most of which have none: the
-/// device's programs are compiled small, and so without vectors.
+/// Adds to each byte its difference, modulo 256. It takes eight bytes at a time, because most bytes
+/// have no difference. The device's programs are compiled for small size, and so without vectors.
 fn add_to(bytes: &mut [u8], differences: &[u8]) {
     const TOPS: u64 = 0x8080_8080_8080_8080;
     let (eights, rest) = bytes.as_chunks_mut();
@@ -146,7 +147,7 @@ fn add_to(bytes: &mut [u8], differences: &[u8]) {
         let difference = u64::from_le_bytes(*difference);
         if difference != 0 {
             let old = u64::from_le_bytes(*eight);
-            // Without the top bits nothing is carried from one byte into the next.
+            // Without the top bits no byte carries into the next one.
             let sum = ((old & !TOPS) + (difference & !TOPS)) ^ ((old ^ difference) & TOPS);
             *eight = sum.to_le_bytes();
         }

@@ -1,7 +1,7 @@
 //! Some consecutive blocks of a new image, made of old blocks.
 //!
-//! `workers` read the old blocks and pack the new ones. All lengths are held against the limits
-//! before a patch exists.
+//! `workers` read the old blocks and pack the new ones. A patch exists only after all its lengths
+//! were compared with the limits.
 
 use std::io::Read;
 
@@ -13,10 +13,10 @@ use crate::delta::wire::{array, bytes, u16, u32, wrong};
 /// How the bytes of a block lie in an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Packing {
-    /// As they are.
+    /// The bytes lie as they are.
     Stored,
-    /// As one zstd frame, made at this level in one call and without a checksum, as libsquashfs
-    /// does. Of an old block the level does not matter.
+    /// The bytes are one zstd frame, made at this level in one call and without a checksum, as
+    /// libsquashfs does. The level of an old block does not matter.
     Zstd(u8),
 }
 
@@ -25,31 +25,31 @@ pub enum Packing {
 pub struct Source {
     /// 0: boot, 1: root.
     pub image: u8,
-    /// Where it begins in the image, bytes.
+    /// Where the block begins in the image, bytes.
     pub offset: u64,
-    /// Bytes that it has in the image.
+    /// Bytes of the block in the image.
     pub packed: u32,
-    /// Bytes of its content, at most [`limits::BLOCK`].
+    /// Bytes of the block's content, at most [`limits::BLOCK`].
     pub len: u32,
-    /// How they lie there.
+    /// How the block lies in the image.
     pub packing: Packing,
 }
 
 /// A block of the new image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Output {
-    /// Bytes of its content, 1 to [`limits::BLOCK`].
+    /// Bytes of the block's content, 1 to [`limits::BLOCK`].
     pub len: u32,
-    /// How it is packed.
+    /// How the block is packed.
     pub packing: Packing,
 }
 
 /// Consecutive blocks of the new image, made of old ones.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Patch {
-    /// The blocks whose contents, one after the other, are the dictionary.
+    /// The old blocks. Their contents, one after the other, are the dictionary.
     pub dictionary: Vec<Source>,
-    /// The contents of the new blocks, in terms of the dictionary.
+    /// The contents of the new blocks, as a mix with the dictionary.
     pub mix: PackedMix,
     /// The new blocks.
     pub outputs: Vec<Output>,
@@ -112,7 +112,7 @@ impl Patch {
         Ok(Self { dictionary, mix: PackedMix { control, extra, add, packed }, outputs })
     }
 
-    /// Whether it takes so much memory that nothing else should be made beside it.
+    /// Returns true if the patch takes so much memory that nothing else should be made beside it.
     pub(crate) fn is_large(&self) -> bool {
         let old = self.dictionary.iter().map(|source| source.len);
         old.chain(self.outputs.iter().map(|output| output.len)).any(|len| len > limits::SMALL_BLOCK)
@@ -181,7 +181,7 @@ impl Output {
 }
 
 impl Packing {
-    /// A byte: 0, or the level.
+    /// Returns the byte that stands for the packing: 0, or the level.
     fn encode(self) -> u8 {
         match self {
             Self::Stored => 0,

@@ -19,19 +19,19 @@ pub enum Record {
     Copy {
         /// 0: boot, 1: root.
         image: u8,
-        /// Where they begin in the old image, bytes.
+        /// Where the bytes begin in the old image.
         offset: u64,
-        /// How many, not 0.
+        /// How many bytes, not 0.
         len: u64,
     },
     /// The next bytes, 1 to [`limits::LITERAL`].
     Literal(Vec<u8>),
-    /// The next blocks are made of old ones.
+    /// The next blocks are made of old blocks.
     Patch(Patch),
-    /// The next bytes are the dm-verity tree of the image as far as it has come, salted as the new
-    /// manifest says.
+    /// The next bytes are the dm-verity tree of the image as far as the delta has made it. The new
+    /// manifest has the salt.
     Tree,
-    /// The next bytes are a large zstd frame, made of an old one.
+    /// The next bytes are a large zstd frame, made of an old frame.
     Frame(Frame),
 }
 
@@ -42,10 +42,10 @@ const TREE: u8 = 4;
 const FRAME: u8 = 5;
 
 impl Record {
-    /// The record's bytes.
+    /// Returns the record's bytes.
     ///
     /// # Errors
-    /// It is beyond a limit.
+    /// The record is beyond a limit.
     pub fn encode(&self) -> Result<Vec<u8>, BundleError> {
         let mut out = Vec::new();
         match self {
@@ -82,7 +82,8 @@ impl Record {
     /// Reads the next record, for a device that grants `memory` MiB.
     ///
     /// # Errors
-    /// It cannot be read, is none, is beyond a limit, or needs more memory than that.
+    /// The bytes cannot be read or are no record, or the record is beyond a limit or needs more
+    /// memory than that.
     pub fn read(from: &mut impl Read, memory: u32) -> Result<Self, BundleError> {
         let [kind] = array(from)?;
         match kind {

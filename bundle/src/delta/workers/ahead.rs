@@ -18,49 +18,49 @@ use crate::delta::records::record::Record;
 use crate::delta::wire::wrong;
 use crate::delta::workers::worker::{Made, Workers};
 
-/// Most records that are read ahead: those that copy need no memory to speak of.
+/// Most records that are read ahead. A record that copies needs hardly any memory.
 const RECORDS: usize = 64;
 
-/// What the delta says next.
+/// The next step of a delta.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// The next `len` bytes are those of old image `image` from `offset`.
     Copy { image: u8, offset: u64, len: u64 },
-    /// The next bytes: a literal, or what a patch has made.
+    /// The next bytes: a literal, or the result of a patch.
     Bytes(Vec<u8>),
-    /// As [`Record::Tree`].
+    /// See [`Record::Tree`].
     Tree,
-    /// As [`Record::Frame`].
+    /// See [`Record::Frame`].
     Frame(Frame),
 }
 
-/// The records of a delta in their order, patches already applied.
+/// The records of a delta in their order. The patches are applied already.
 #[derive(Debug)]
 pub(crate) struct Ahead<R> {
     from: R,
-    /// MiB that the header asks for, and the device grants.
+    /// MiB of memory that the header asks for and the device grants.
     memory: u32,
     workers: Workers,
     queue: VecDeque<Queued>,
-    /// Memory of what has been handed on.
+    /// Memory of results that were handed on, for the next patches.
     used: Vec<Vec<u8>>,
     /// A patch that is applied only when nothing else is in memory any more.
     large: Option<Patch>,
-    /// Whether what was read last takes memory of its own, or was the last: nothing is read until
-    /// the queue is empty.
+    /// True if the last record takes memory of its own, or was the end. Then nothing more is read
+    /// until the queue is empty.
     is_full: bool,
 }
 
 #[derive(Debug)]
 enum Queued {
-    /// An error is said when its turn comes: a delta may end behind its last image.
+    /// An error waits here for its turn, because a delta may end behind its last image.
     Step(Result<Step, BundleError>),
-    /// What a worker makes.
+    /// The result of a worker.
     Patch(Made),
 }
 
 impl<R: Read> Ahead<R> {
-    /// The records of `from`, behind its header, for a device that holds `old`.
+    /// Returns the records of `from`, behind its header, for a device that holds `old`.
     pub(crate) fn new<D: Disk + Send + Sync + 'static>(
         from: R,
         memory: u32,
@@ -79,8 +79,9 @@ impl<R: Read> Ahead<R> {
         }
     }
 
-    /// The next step. `used` is what an earlier one has given, for its memory, which is allocated
-    /// anew for every patch otherwise, on one thread, and freed on another.
+    /// Returns the next step. `used` is the memory of an earlier result, to be used again.
+    /// Otherwise one thread would allocate memory for every patch, and another thread would free
+    /// it.
     ///
     /// # Errors
     /// The delta or an old image cannot be read, or a patch contradicts itself.
@@ -105,12 +106,12 @@ impl<R: Read> Ahead<R> {
         }
     }
 
-    /// Patches that are being applied or wait for it.
+    /// Returns the number of patches that are being applied or wait for a worker.
     fn in_work(&self) -> usize {
         self.queue.iter().filter(|queued| matches!(queued, Queued::Patch(_))).count()
     }
 
-    /// Puts one record more into the queue.
+    /// Puts one more record into the queue.
     fn read(&mut self) {
         let record = match self.large.take() {
             Some(patch) => Ok(Record::Patch(patch)),

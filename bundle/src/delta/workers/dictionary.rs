@@ -1,7 +1,7 @@
 //! Reads the old blocks that a patch is made of.
 //!
-//! `old_images` reads the bytes. The blocks may be other ones than the delta expects; the hash of
-//! the chunk tells in the end.
+//! `old_images` reads the bytes. The blocks may differ from those that the delta expects; the hash
+//! of the chunk tells in the end.
 
 use image_layout::Disk;
 use zstd::zstd_safe::DCtx;
@@ -12,11 +12,11 @@ use crate::delta::records::patch::{Packing, Source};
 use crate::delta::scratch::room;
 use crate::delta::wire::wrong;
 
-/// The contents of `sources`, one after the other, in the memory of `content`. `packed` is memory
-/// for a block as it lies.
+/// Returns the contents of `sources`, one after the other, in the memory of `content`. `packed` is
+/// memory for a block as it lies in the image.
 ///
 /// # Errors
-/// They cannot be read, or what lies there is something else.
+/// The blocks cannot be read, or something else lies there.
 pub(crate) fn read<'m, D: Disk>(
     old: &OldImages<D>,
     sources: &[Source],
@@ -24,7 +24,7 @@ pub(crate) fn read<'m, D: Disk>(
     packed: &mut Vec<u8>,
     content: &'m mut Vec<u8>,
 ) -> Result<&'m [u8], BundleError> {
-    // All lengths were held against the limits when the patch was read.
+    // The reader of the patch compared all lengths with the limits.
     let content = room(content, sources.iter().map(|source| source.len as usize).sum());
     let mut rest = &mut *content;
     for source in sources {

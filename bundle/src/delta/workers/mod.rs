@@ -1,7 +1,7 @@
-//! Threads that apply patches while earlier ones are written.
+//! Threads that apply patches while earlier results are written.
 //!
-//! What a patch says is left to `records`, and putting the results together to `apply`.
-//! Read `ahead`, `worker`, `dictionary`.
+//! `records` knows what a patch says, and `apply` puts the results together. Read `ahead`,
+//! `worker`, `dictionary`.
 
 pub(crate) mod ahead;
 pub(crate) mod dictionary;

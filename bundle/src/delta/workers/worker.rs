@@ -1,6 +1,6 @@
 //! Threads that apply patches.
 //!
-//! `ahead` hands them out in order. Each thread keeps its memory from one patch to the next.
+//! `ahead` hands out the patches in order. Each thread keeps its memory from one patch to the next.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,24 +16,24 @@ use crate::delta::records::patch::Patch;
 use crate::delta::wire::wrong;
 use crate::delta::workers::dictionary;
 
-/// What a patch makes, as soon as it is made.
+/// The result of a patch, as soon as a worker has made it.
 #[derive(Debug)]
 pub(crate) struct Made(Receiver<Result<Vec<u8>, BundleError>>);
 
-/// A patch, an empty vector for what it makes, and where that goes.
+/// A patch, an empty vector for the result, and the place where the result goes.
 type Work = (Patch, Vec<u8>, SyncSender<Result<Vec<u8>, BundleError>>);
 
-/// The threads. Whichever is free takes the patch that waits longest. They end when this is
-/// dropped.
+/// The threads. A free thread takes the patch that waits longest. The threads end when this value
+/// is dropped.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    /// `None`: they are to end.
+    /// `None`: the threads are to end.
     patches: Option<Sender<Work>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Starts `count` of them, on a device that holds `old`.
+    /// Starts `count` threads, on a device that holds `old`.
     pub(crate) fn new<D: Disk + Send + Sync + 'static>(
         count: usize,
         old: &Arc<OldImages<D>>,
@@ -47,7 +47,7 @@ impl Workers {
                 loop {
                     let next = to_apply.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((patch, out, made)) = next else { return };
-                    // Fails if nobody wants it any more.
+                    // Sending fails if nobody wants the result any more.
                     let _ = made.send(memory.apply(&patch, &old, out));
                 }
             })
@@ -55,12 +55,12 @@ impl Workers {
         Self { patches: Some(patches), threads: (0..count).map(worker).collect() }
     }
 
-    /// How many there are.
+    /// Returns the number of threads.
     pub(crate) fn count(&self) -> usize {
         self.threads.len()
     }
 
-    /// Hands them a patch, and an empty vector for what it makes.
+    /// Hands the threads a patch, and an empty vector for the result.
     pub(crate) fn begin(&self, patch: Patch, out: Vec<u8>) -> Made {
         let (sender, made) = sync_channel(1);
         if let Some(patches) = &self.patches {
@@ -72,7 +72,7 @@ impl Workers {
 }
 
 impl Made {
-    /// Waits for it.
+    /// Waits for the result of the patch.
     ///
     /// # Errors
     /// An old image cannot be read, or the patch contradicts itself.
@@ -81,22 +81,23 @@ impl Made {
     }
 }
 
-/// What a worker keeps from one patch to the next, so that nothing large is allocated anew.
+/// The memory that a worker keeps from one patch to the next. So a worker allocates nothing large
+/// for a patch.
 #[derive(Default)]
 struct Memory {
     unpacking: DCtx<'static>,
     packing: Recompressor,
-    /// An old block as it lies.
+    /// An old block as it lies in the image.
     packed: Vec<u8>,
-    /// The contents of the old blocks, the streams of the patch, and what they make: the contents
-    /// of the new blocks.
+    /// The contents of the old blocks, then the streams of the patch, then the contents of the new
+    /// blocks.
     dictionary: Vec<u8>,
     streams: Vec<u8>,
     content: Vec<u8>,
 }
 
 impl Memory {
-    /// The new blocks as they lie in the image, in `out`.
+    /// Returns the new blocks as they lie in the image, in the memory of `out`.
     fn apply<D: Disk>(
         &mut self,
         patch: &Patch,
@@ -115,7 +116,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.patches = None;
         for thread in self.threads.drain(..) {
-            // A panic of the thread was said by the missing result.
+            // If the thread panicked, the missing result has said so.
             let _ = thread.join();
         }
     }
