@@ -1,6 +1,6 @@
 //! GRUB's environment block: 1,024 bytes of `NAME=value` lines, padded with `#`.
 //!
-//! What the variables mean is left to `state`. Lines that nobody here knows keep their order and
+//! `state` knows what the variables mean. Lines that Daruma does not know keep their order and
 //! their bytes.
 
 use std::fmt;
@@ -10,47 +10,48 @@ use thiserror::Error;
 /// First line of every block.
 const SIGNATURE: &[u8] = b"# GRUB Environment Block\n";
 
-/// The variables that `grub.cfg` goes by, in the order in which they are written.
+/// The variables that `grub.cfg` uses, in the order in which Daruma writes them.
 pub(crate) const OURS: [&str; 6] = ["ORDER", "A_OK", "A_TRY", "B_OK", "B_TRY", "TRIAL"];
 
-/// An environment block cannot be used or changed as asked.
+/// An environment block cannot be used, or cannot be changed as asked.
 #[derive(Debug, Error)]
 pub enum EnvError {
-    /// Not [`Env::SIZE`] bytes.
+    /// The block does not have [`Env::SIZE`] bytes.
     #[error("the environment block has {0} bytes instead of 1024")]
     Size(usize),
     /// The first line is not GRUB's.
     #[error("the environment block does not start with \"# GRUB Environment Block\"")]
     Signature,
-    /// The name or the value cannot be written down in a block.
+    /// A block cannot hold the name or the value.
     #[error("{0:?} cannot be a variable of the environment block")]
     Unwritable(String),
-    /// The variable would not lie in the first 512 bytes, which one sector write replaces at once.
+    /// The variable would not lie in the first 512 bytes. One sector write replaces those bytes at
+    /// once.
     #[error(
         "{0:?} does not fit in the first 512 bytes of the environment block, or behind a broken \
             line"
     )]
     Full(String),
-    /// The EFI system partition has no FAT that could be followed.
+    /// The EFI system partition has no FAT that this crate can follow.
     #[error("the EFI system partition cannot be read as FAT: {0}")]
     Fat(String),
-    /// A file that is to be overwritten in place is not there; healing makes it anew.
+    /// A file to be overwritten in place is missing or unfit. Healing makes the file anew.
     #[error(
         "{path} on the EFI system partition cannot be overwritten in place ({why}): heal it first"
     )]
     NotInPlace {
-        /// Path on the partition.
+        /// Path of the file on the partition.
         path: &'static str,
         /// What is wrong with the file.
         why: String,
     },
-    /// The environment holds, but its second copy is still the old one.
+    /// The new environment holds, but its second copy is still the old one.
     #[error("the environment was written, but not its second copy: {0}")]
     BakNotWritten(String),
     /// Reading or writing the partition failed.
     #[error("{doing} on the EFI system partition: {source}")]
     Io {
-        /// What was being done, to which file.
+        /// What was being done to which file.
         doing: String,
         /// The cause.
         source: std::io::Error,
@@ -59,16 +60,18 @@ pub enum EnvError {
 
 /// An environment block.
 ///
-/// It keeps the bytes as they are and changes them as GRUB does (`lib/envblk.c`), so
-/// `encode(parse(x)) == x`, the order stays, and what GRUB would make of a broken block can be
-/// asked here. On disk: the signature line, then `NAME=value` lines in which `\` and newline are
-/// escaped by a `\`, then `#` to the end. A line that starts with `#` is a comment.
+/// It keeps the bytes as they are and changes them as GRUB does (`lib/envblk.c`). So
+/// `encode(parse(x)) == x`, and the order stays. It also answers what GRUB would make of a broken
+/// block.
+///
+/// On disk the signature line comes first, then the `NAME=value` lines, then `#` to the end. A `\`
+/// in front escapes `\` and newline in a line. A line that starts with `#` is a comment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Env {
     bytes: [u8; Self::SIZE],
 }
 
-/// One variable's place in the block.
+/// The place of one variable in the block.
 struct Line {
     /// Offset of the name.
     start: usize,
@@ -79,12 +82,12 @@ struct Line {
 }
 
 impl Env {
-    /// Bytes of a block.
+    /// Size of a block, bytes.
     pub const SIZE: usize = 1024;
-    /// Variables must end within this many bytes: what one sector write replaces.
+    /// Variables must end within this many bytes, because one sector write replaces them.
     pub const ATOMIC: usize = 512;
 
-    /// A block without variables.
+    /// Returns a block without variables.
     #[must_use]
     pub fn new() -> Self {
         let mut bytes = [b'#'; Self::SIZE];
@@ -92,8 +95,8 @@ impl Env {
         Self { bytes }
     }
 
-    /// Takes what GRUB would take: exactly 1,024 bytes behind the signature, however broken the
-    /// lines are.
+    /// Takes what GRUB would take: exactly 1,024 bytes that begin with the signature, however
+    /// broken the lines are.
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvError> {
         let bytes: [u8; Self::SIZE] = bytes.try_into().map_err(|_| EnvError::Size(bytes.len()))?;
         if !bytes.starts_with(SIGNATURE) {
@@ -102,8 +105,8 @@ impl Env {
         Ok(Self { bytes })
     }
 
-    /// Whether there are only variables, comments and, at the end, padding: never so in a block
-    /// whose second half is another file's.
+    /// Returns true if the block has only variables, comments and padding at the end. A block whose
+    /// second half belongs to another file is never so.
     pub(crate) fn is_nothing_else(&self) -> bool {
         let lines = self.lines();
         let content = &self.bytes[..self.content_end()];
@@ -112,41 +115,41 @@ impl Env {
             .unwrap_or_default();
         let mut comments = behind.split(|byte| *byte == b'\n');
         content.ends_with(b"\n")
-            // Behind a NUL in a name GRUB sees less than `save_env` does.
+            // GRUB stops at a NUL in a name, and `save_env` does not.
             && !content.contains(&0)
             && !content.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"##"))
             && !lines.iter().any(|line| line.name.contains(&b'\n'))
             && comments.all(|line| matches!(line, [] | [b'#', ..]))
     }
 
-    /// The bytes as they belong on the disk.
+    /// Returns the bytes for the disk.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::SIZE] {
         self.bytes
     }
 
-    /// The value that GRUB's `load_env` would leave in `name`: of several lines the last one
-    /// counts.
+    /// Returns the value that GRUB's `load_env` would give to `name`. If the name has several
+    /// lines, the last one counts.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         let line = self.lines().into_iter().rev().find(|line| line.name == name.as_bytes())?;
         Some(String::from_utf8_lossy(&line.value).into_owned())
     }
 
-    /// Names and values in their order.
+    /// Returns names and values in their order.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.lines().iter().map(|line| (text(&line.name), text(&line.value))).collect()
     }
 
-    /// Gives `name` a value: in its place if it has one (further lines of that name go), else at
-    /// the end.
+    /// Sets `name` to `value`. A variable that exists keeps its place, and its further lines are
+    /// removed. A new variable goes to the end.
     ///
     /// # Errors
-    /// [`EnvError::Unwritable`] for a name or value that a block cannot hold, [`EnvError::Full`]
-    /// when any variable would leave the first 512 bytes by it, or a broken line would swallow it;
-    /// the block is then unchanged.
+    /// [`EnvError::Unwritable`]: a block cannot hold the name or the value. [`EnvError::Full`]:
+    /// some variable would then leave the first 512 bytes, or a broken line would swallow the
+    /// variable. The block is unchanged after an error.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
         let bad_name =
             name.is_empty() || name.starts_with('#') || name.contains(['=', '\n', '\\', '\0']);
@@ -171,7 +174,7 @@ impl Env {
                 end..end
             }
         };
-        // A broken line before the new one would swallow it, so look.
+        // A broken line in front of the new variable would swallow it, so the code looks.
         let fits = next.splice(place, &text) && next.content_end() <= Self::ATOMIC;
         if !fits
             || next.get(name).as_deref() != Some(value)
@@ -187,7 +190,7 @@ impl Env {
         self.variables().into_iter().filter(|variable| variable.0 != name).collect()
     }
 
-    /// Removes every line of `name`; false if there was none.
+    /// Removes every line of `name`. Returns false if there was none.
     pub fn unset(&mut self, name: &str) -> bool {
         let lines: Vec<_> =
             self.lines().into_iter().filter(|line| line.name == name.as_bytes()).collect();
@@ -197,8 +200,8 @@ impl Env {
         !lines.is_empty()
     }
 
-    /// What is wrong with a block that GRUB takes all the same, as the rest of a sentence about its
-    /// file.
+    /// Returns what is wrong with a block that GRUB nevertheless takes. Each text is the rest of a
+    /// sentence about the block's file.
     #[must_use]
     pub fn flaws(&self) -> Vec<String> {
         let mut flaws = Vec::new();
@@ -227,10 +230,12 @@ impl Env {
         flaws
     }
 
-    /// The block after GRUB's `save_env` of `name=value`, if its `load_env` then reads that back.
+    /// Returns the block after GRUB's `save_env` of `name=value`, if GRUB's `load_env` then reads
+    /// that value back.
     ///
-    /// It does not when the block is full, when its padding does not follow a newline, and when a
-    /// name stands twice: `save_env` changes the first line, `load_env` believes the last.
+    /// `load_env` reads another value in three cases: the block is full; its padding does not
+    /// follow a newline; or a name stands twice. `save_env` changes the first line of a name, and
+    /// `load_env` believes the last.
     #[must_use]
     pub fn saved_by_grub(&self, name: &str, value: &str) -> Option<Self> {
         let mut saved = self.clone();
@@ -239,7 +244,8 @@ impl Env {
         .then_some(saved)
     }
 
-    /// `grub_envblk_set()` for a value without anything to escape; false where that refuses.
+    /// Does what `grub_envblk_set()` does for a value without anything to escape. Returns false
+    /// where GRUB refuses.
     fn grub_set(&mut self, name: &[u8], value: &[u8]) -> bool {
         let space = self.content_end();
         if self.bytes[space - 1] != b'\n' {
@@ -258,12 +264,12 @@ impl Env {
         self.splice(space..space, &line)
     }
 
-    /// Offset behind the last byte that is not padding.
+    /// Returns the offset behind the last byte that is not padding.
     pub(crate) fn content_end(&self) -> usize {
         self.bytes.iter().rposition(|&byte| byte != b'#').map_or(0, |last| last + 1)
     }
 
-    /// The lines as `grub_envblk_iterate()` finds them; a C string ends at its first NUL.
+    /// Returns the lines as `grub_envblk_iterate()` finds them. A C string ends at its first NUL.
     fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut at = SIGNATURE.len();
@@ -285,8 +291,8 @@ impl Env {
         lines
     }
 
-    /// Replaces a range, moving what follows and keeping the size; false (and no change) if it does
-    /// not fit.
+    /// Replaces a range, moves what follows, and keeps the size. Returns false and changes nothing
+    /// if the text does not fit.
     fn splice(&mut self, range: std::ops::Range<usize>, with: &[u8]) -> bool {
         let end = self.content_end().max(range.end);
         if end - range.len() + with.len() > Self::SIZE {
@@ -313,7 +319,8 @@ impl fmt::Debug for Env {
     }
 }
 
-/// `find_next_line()` of GRUB: behind the next newline that is not escaped.
+/// Returns the place behind the next newline that is not escaped, as GRUB's `find_next_line()`
+/// does.
 fn next_line(bytes: &[u8], mut at: usize) -> usize {
     while at < bytes.len() {
         match bytes[at] {
@@ -325,7 +332,7 @@ fn next_line(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Offset of the newline that ends a value, if there is one.
+/// Returns the offset of the newline that ends a value, if there is one.
 fn end_of_value(bytes: &[u8], start: usize) -> Option<usize> {
     let end = next_line(bytes, start);
     (end <= bytes.len() && end > start && bytes[end - 1] == b'\n').then(|| end - 1)

@@ -1,10 +1,12 @@
 //! How a device chooses the slot that it boots.
 //!
-//! GRUB runs `grub.cfg` ([`GRUB_CFG`]); [`BootState::select`] is its twin and says for every state
-//! what it does. The state lives in an environment block ([`Env`]), of which the EFI system
-//! partition has two copies; [`EnvStore`] reads and writes them in place, without mounting the
-//! partition. When to change the state is for the agent and daruma-init to decide: the moves that
-//! are allowed are methods of [`BootState`]. Of several disks with Daruma's partitions
+//! The agent and daruma-init decide when to change the state. The moves that are allowed are
+//! methods of [`BootState`].
+//!
+//! GRUB runs `grub.cfg` ([`GRUB_CFG`]). [`BootState::select`] is its twin and says for every state
+//! what the script does. The state lives in an environment block ([`Env`]). The EFI system
+//! partition has two copies of the block. [`EnvStore`] reads and writes them in place, without
+//! mounting the partition. A machine may have several disks with Daruma's partitions:
 //! [`choose_disk`] finds the one that GRUB started from. `docs/boot-protocol.md` tells the whole
 //! story.
 

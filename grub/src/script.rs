@@ -1,12 +1,12 @@
 //! The script that GRUB runs, and the files that it reads on the EFI system partition.
 //!
-//! What the script decides is told again in Rust by `state`. GRUB's images are made by the crate
-//! `image-layout`, with the modules that are listed here.
+//! The crate `image-layout` makes GRUB's images, with the modules listed here. `state` tells the
+//! script's decisions again in Rust.
 
 /// The script that GRUB runs on every boot, from [`GRUB_CFG_PATH`] of the EFI system partition.
 ///
-/// It expects `root` to be that partition, such as `hd0,gpt2`, finds the other partitions on the
-/// same disk by their numbers, and needs the modules of [`GRUB_MODULES_BIOS`] or
+/// The script expects `root` to be that partition, such as `hd0,gpt2`. It finds the other
+/// partitions on the same disk by their numbers. It needs the modules of [`GRUB_MODULES_BIOS`] or
 /// [`GRUB_MODULES_EFI`] in the core image.
 pub const GRUB_CFG: &str = include_str!("grub.cfg");
 
@@ -14,11 +14,11 @@ pub const GRUB_CFG: &str = include_str!("grub.cfg");
 pub const GRUB_CFG_PATH: &str = "grub/grub.cfg";
 /// Where the environment block lies on the EFI system partition.
 pub const GRUBENV_PATH: &str = "grub/grubenv";
-/// Where its second copy lies, which is always written first.
+/// Where the second copy of the block lies. Daruma always writes it first.
 pub const GRUBENV_BAK_PATH: &str = "grub/grubenv.bak";
 
-/// What every platform's core image holds, between what only one of them has. Everything that
-/// `grub.cfg` needs is in the core image, so no module is ever read from a disk.
+/// The modules of every platform's core image, between those that only one platform has. Everything
+/// that `grub.cfg` needs is in the core image, so GRUB never reads a module from a disk.
 macro_rules! grub_modules {
     ([$($before:literal),*], [$($after:literal),*]) => {
         &[

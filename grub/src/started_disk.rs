@@ -1,12 +1,13 @@
-//! Which of several disks is the one that GRUB started from.
+//! Finds the disk that GRUB started from among several.
 //!
-//! Finding disks that have the partitions is left to daruma-init.
+//! daruma-init finds the disks that have the partitions.
 //!
 //! A machine may hold more than one disk with Daruma's partitions: a spare, a clone, an old eMMC
-//! beside a new NVMe. GRUB tells the kernel what it knows of its disk ([`Told`]);
-//! [`Evidence::gather`] holds that against the bytes of one disk; [`choose`] compares the disks.
-//! daruma-init calls it, and what it found ([`DiskRecord`]) holds for the agent, in recovery too.
-//! The kernel's names and their order decide nothing. `docs/boot-protocol.md`, "The device's disk".
+//! beside a new NVMe. GRUB tells the kernel what it knows of its disk ([`Told`]).
+//! [`Evidence::gather`] compares that with the bytes of one disk, and [`choose`] compares the
+//! disks. daruma-init calls it. The disk that it found ([`DiskRecord`]) holds for the agent, in
+//! recovery too. The kernel's names and their order decide nothing. `docs/boot-protocol.md`, "The
+//! device's disk".
 
 use std::fmt;
 
@@ -18,11 +19,11 @@ use crate::env::Env;
 use crate::state::boot::BootState;
 use crate::store::copies::EnvStore;
 
-/// The variable of the environment in which GRUB notes when it started something, for the disk that
-/// it started from.
+/// The variable of the environment in which GRUB notes when it started something. GRUB notes it on
+/// the disk that it started from.
 pub const BOOTED: &str = "BOOTED";
-/// The variable of the environment in which the agent notes where the disk hangs: the last word
-/// where all else is equal.
+/// The variable of the environment in which the agent notes where the disk hangs. It decides where
+/// all else is equal.
 pub const PLACE: &str = "PLACE";
 /// Bytes of a dm-verity block.
 const VERITY_BLOCK: usize = 4096;
@@ -30,11 +31,11 @@ const VERITY_BLOCK: usize = 4096;
 /// What GRUB told the kernel of this boot.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Told {
-    /// `daruma.disk=`: the GUID of the EFI system partition that GRUB was started from. GRUB
-    /// scripts before it had a name for the disk do not say it.
+    /// `daruma.disk=`: the GUID of the EFI system partition that GRUB started from. Older GRUB
+    /// scripts do not say it, because they had no name for the disk.
     pub esp_guid: Option<Uuid>,
-    /// `daruma.booted=`: what GRUB has just written in [`BOOTED`]. Missing too if it could not
-    /// write.
+    /// `daruma.booted=`: what GRUB has just written in [`BOOTED`]. It is also missing if GRUB could
+    /// not write.
     pub booted: Option<String>,
     /// `daruma.slot=`; `None` is recovery.
     pub slot: Option<Slot>,
@@ -51,7 +52,7 @@ pub struct Told {
 pub struct RootHash {
     /// SHA-256 of the salt and the top block of the tree, in hexadecimal.
     pub hash: String,
-    /// Hexadecimal.
+    /// The salt, in hexadecimal.
     pub salt: String,
     /// Blocks of 4096 bytes in front of the tree.
     pub data_blocks: u64,
@@ -60,29 +61,32 @@ pub struct RootHash {
 /// Whether GRUB has just counted this boot in a disk's environment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Counted {
-    /// Its [`BOOTED`] is what GRUB said it wrote.
+    /// The disk's [`BOOTED`] is what GRUB said it wrote.
     Exactly,
     /// GRUB did not say what it wrote, and the counts are those of this boot.
     Plausibly,
-    /// It says something else, or cannot be read.
+    /// The environment says something else, or cannot be read.
     No,
 }
 
 /// What the bytes of one disk say for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Evidence {
-    /// Whether its EFI system partition has the GUID that GRUB named; `None` when GRUB named none.
+    /// True if the disk's EFI system partition has the GUID that GRUB named; `None` when GRUB named
+    /// none.
     pub is_named: Option<bool>,
-    /// Whether this boot is counted in its environment.
+    /// Whether the disk's environment counts this boot.
     pub counted: Counted,
-    /// Whether the slot's root partition on it has the root hash that GRUB took from the slot.
+    /// True if the slot's root partition on the disk has the root hash that GRUB took from the
+    /// slot.
     pub has_root: bool,
-    /// Where it hung when its system was last healthy ([`PLACE`]).
+    /// Where the disk hung when its system was last healthy ([`PLACE`]).
     pub last_place: Option<String>,
 }
 
 impl Evidence {
-    /// What speaks most for the disk: it was taken for that reason, whatever disks come later.
+    /// Returns the strongest evidence for the disk. The disk was taken for that reason, whatever
+    /// disks come later.
     fn strongest(&self) -> By {
         match self {
             Self { is_named: Some(true), .. } => By::Guid,
@@ -92,9 +96,9 @@ impl Evidence {
         }
     }
 
-    /// Reads no more of a disk than decides: another disk may be slow or failing. `whole` is the
-    /// disk, `esp` and `root` are its EFI system partition and the root partition of the slot that
-    /// boots, where it has them.
+    /// Reads from a disk only what decides: another disk may be slow or failing. `whole` is the
+    /// disk. `esp` and `root` are its EFI system partition and the root partition of the slot that
+    /// boots, if the disk has them.
     pub fn gather<D: Disk>(told: &Told, whole: &D, esp: Option<D>, root: Option<D>) -> Self {
         let mut evidence =
             Self { is_named: None, counted: Counted::No, has_root: false, last_place: None };
@@ -123,8 +127,7 @@ fn has_guid(whole: &impl Disk, guid: Uuid) -> bool {
     table.is_ok_and(|table| table.find(label::ESP).is_some_and(|esp| esp.guid == guid))
 }
 
-/// Whether `env` is the environment in which GRUB has just counted the boot that it told the kernel
-/// of.
+/// Returns whether `env` is the environment in which GRUB has just counted this boot.
 fn counted(told: &Told, env: &Env) -> Counted {
     if let Some(booted) = &told.booted {
         return if env.get(BOOTED).as_ref() == Some(booted) {
@@ -139,9 +142,9 @@ fn counted(told: &Told, env: &Env) -> Counted {
             let tries = u32::from(state.slot(slot).tries);
             tries == told.attempt && tries > 0 && told.trial == (state.trial == Some(slot))
         }
-        // GRUB counts nothing for recovery. It asks for a key only where the first slot's last boot
-        // was not healthy, and else comes to recovery only when each slot is bad or has just been
-        // counted.
+        // GRUB counts nothing for recovery. GRUB asks for a key only where the first slot's last
+        // boot was not healthy. Otherwise GRUB comes to recovery only when each slot is bad or has
+        // just been counted.
         None => {
             let [first, second] = state.order.map(|slot| state.slot(slot));
             first.tries > 0 || (!first.ok && (!second.ok || second.tries > 0))
@@ -151,8 +154,7 @@ fn counted(told: &Told, env: &Env) -> Counted {
 }
 
 impl RootHash {
-    /// Whether the tree behind the data on `root` is the one with this root hash. One block is
-    /// read.
+    /// Returns true if the tree behind the data on `root` has this root hash. It reads one block.
     fn is_of(&self, root: &impl Disk) -> std::io::Result<bool> {
         let mut block = [0; VERITY_BLOCK];
         // The top of the tree comes first. One block of data has no tree: its own hash is the root
@@ -177,34 +179,34 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     )
 }
 
-/// One disk that may be the one.
+/// A disk that may be the one GRUB started from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// Where it hangs: its path in sysfs without its name. It stays the same as long as nobody
-    /// moves it.
+    /// Where the disk hangs: its path in sysfs without its name. The path stays the same as long as
+    /// nobody moves the disk.
     pub place: String,
-    /// Whether it has all of Daruma's partitions.
+    /// True if the disk has all of Daruma's partitions.
     pub is_whole: bool,
-    /// Whether it is a stick, a card, or behind USB.
+    /// True if the disk is a stick, a card, or behind USB.
     pub is_removable: bool,
-    /// What its bytes say.
+    /// What the disk's bytes say.
     pub evidence: Evidence,
 }
 
-/// How sure one must be of a disk before it is taken: less with time, because the right one may
-/// come late.
+/// How sure the choice of a disk must be before the disk is taken. The demand falls with time,
+/// because the right disk may come late.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Certainty {
-    /// Nothing that comes later can be better.
+    /// No disk that comes later can be better.
     Sure,
-    /// Much speaks for it.
+    /// Much speaks for the disk.
     Likely,
-    /// It is there.
+    /// The disk is there.
     Possible,
 }
 
 impl Candidate {
-    /// How sure it is that GRUB started from this disk; `None` if it did not.
+    /// Returns how sure it is that GRUB started from this disk; `None` if GRUB did not.
     #[must_use]
     pub fn certainty(&self, told: &Told) -> Option<Certainty> {
         let Evidence { is_named, counted, has_root, last_place } = &self.evidence;
@@ -226,24 +228,24 @@ impl Candidate {
     }
 }
 
-/// What has told the chosen disk from all others, in the order in which it is asked.
+/// What tells the chosen disk from all others, in the order of the tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum By {
-    /// There was no other, and nothing else speaks for it.
+    /// There was no other disk, and nothing else speaks for this one.
     BeingAlone,
-    /// The GUID that GRUB named.
+    /// The disk has the GUID that GRUB named.
     Guid,
-    /// GRUB has just counted this boot in its environment.
+    /// GRUB has just counted this boot in the disk's environment.
     Environment,
-    /// Its root image has the slot's root hash.
+    /// The disk's root image has the slot's root hash.
     RootHash,
-    /// All of its partitions are there.
+    /// All of the disk's partitions are there.
     Partitions,
-    /// It is not removable.
+    /// The disk is not removable.
     BeingFixed,
-    /// It hangs where it hung when it was last healthy.
+    /// The disk hangs where it hung when it was last healthy.
     Place,
-    /// Nothing: the first by where it hangs.
+    /// Nothing: the disk is the first by where it hangs.
     Nothing,
 }
 
@@ -259,7 +261,7 @@ impl By {
         (Self::Nothing, "nothing", "nothing tells them apart"),
     ];
 
-    /// The word of [`DiskRecord`] and of `daruma status --json`.
+    /// Returns the word of [`DiskRecord`] and of `daruma status --json`.
     #[must_use]
     pub fn word(self) -> &'static str {
         Self::WORDS[self as usize].1
@@ -269,8 +271,8 @@ impl By {
         Self::WORDS.iter().find(|(_, known, _)| *known == word).map(|(by, ..)| *by)
     }
 
-    /// Whether it is sure that GRUB started from the chosen disk. What comes after the root hash is
-    /// only a preference.
+    /// Returns true if it is sure that GRUB started from the chosen disk. The tests after the root
+    /// hash are only a preference.
     #[must_use]
     pub fn is_proof(self) -> bool {
         (self as usize) <= Self::RootHash as usize
@@ -278,14 +280,14 @@ impl By {
 }
 
 impl fmt::Display for By {
-    /// The reason, as a part of a sentence.
+    /// Writes the reason, as a part of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(Self::WORDS[*self as usize].2)
     }
 }
 
-/// The index of the disk to take among `candidates`, and what decided; `None` when there is none of
-/// which one is as sure as `enough`.
+/// Returns the index of the disk to take among `candidates`, and what decided. Returns `None` if no
+/// candidate is as sure as `enough`.
 #[must_use]
 pub fn choose(told: &Told, candidates: &[Candidate], enough: Certainty) -> Option<(usize, By)> {
     let mut left: Vec<usize> = (0..candidates.len()).collect();
@@ -311,7 +313,7 @@ pub fn choose(told: &Told, candidates: &[Candidate], enough: Certainty) -> Optio
     for (step, speaks_for) in steps {
         let kept: Vec<usize> =
             left.iter().copied().filter(|&index| speaks_for(&candidates[index])).collect();
-        // Only the GUID is a demand. Of the others a disk may have none, and is still the one.
+        // Only the GUID is a demand. The right disk may lack any other sign.
         if kept.is_empty() && step != By::Guid {
             continue;
         }
@@ -334,27 +336,27 @@ pub fn choose(told: &Told, candidates: &[Candidate], enough: Certainty) -> Optio
 pub struct DiskRecord {
     /// The kernel's name of the device's disk, such as `vda`. It holds until the next boot.
     pub disk: String,
-    /// The kernel's `diskseq` of it. A disk that is plugged in later has another, even if it gets
-    /// the same name.
+    /// The kernel's `diskseq` of the disk. A disk that is plugged in later has another one, even if
+    /// it gets the same name.
     pub sequence: String,
-    /// Where it hangs, see [`Candidate::place`].
+    /// Where the disk hangs, see [`Candidate::place`].
     pub place: String,
-    /// What told it from the others.
+    /// What told the disk from the others.
     pub by: By,
 }
 
 impl DiskRecord {
-    /// Where daruma-init leaves it, in memory.
+    /// Where daruma-init leaves the record, in memory.
     pub const PATH: &'static str = "/run/daruma/disk";
 
-    /// The file's text: a line for each field.
+    /// Returns the file's text: a line for each field.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Self { disk, sequence, place, by } = self;
         format!("disk={disk}\nsequence={sequence}\nplace={place}\nby={}\n", by.word())
     }
 
-    /// Reads the file's text; `None` if it is not one.
+    /// Reads the file's text. Returns `None` if the text is no record.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let value = |key| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));

@@ -1,4 +1,4 @@
-//! The environment block, against itself and against Debian's `grub-editenv`.
+//! The environment block is compared with itself and with Debian's `grub-editenv`.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
@@ -21,7 +21,7 @@ fn any_state() -> impl Strategy<Value = BootState> {
     })
 }
 
-/// 1,024 bytes behind GRUB's signature that look like a block often enough to get somewhere.
+/// Makes 1,024 bytes behind GRUB's signature that look like a block often enough to get somewhere.
 fn any_block() -> impl Strategy<Value = Vec<u8>> {
     let bytes = prop_oneof![
         prop::collection::vec(any::<u8>(), 999),
@@ -110,7 +110,7 @@ fn what_does_not_fit_in_the_first_sector_is_refused() {
     assert_eq!((BootState::from_env(&env), env.get("x")), (BootState::factory(), None));
 }
 
-/// To `load_env` this is one variable with a newline in its name; `save_env` finds `A_TRY` in its
+/// To `load_env` this is one variable with a newline in its name. `save_env` finds `A_TRY` in its
 /// second line.
 #[test]
 fn a_broken_line_cannot_hide_the_count_from_grub() {
@@ -146,7 +146,7 @@ fn grub_editenv_reads_what_is_written_here() {
     fs::write(&file, env.encode()).unwrap();
     let list = "ORDER=A B\nA_OK=1\nA_TRY=0\nB_OK=0\nB_TRY=0\nTRIAL=B\nnote=a \\ and a # and ä\n";
     assert_eq!(editenv(&file, &["list"]), list);
-    // And both make the same bytes of the same change.
+    // Both programs make the same bytes of the same change.
     env.set("A_TRY", "1").unwrap();
     env.set("TRIAL", "").unwrap();
     env.set("new", "12").unwrap();

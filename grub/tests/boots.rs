@@ -1,12 +1,14 @@
-//! The life of a device in boots: GRUB's choice, power cuts, health, installs. Everything is pure
-//! here; `tests/tests/grub_emu.rs` does the same with the real `grub.cfg`.
+//! The life of a device in boots: GRUB's choice, power cuts, health, installs.
+//!
+//! Everything is pure here. `tests/tests/grub_emu.rs` does the same with the real `grub.cfg`.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
 use grub_env::{BootState, COMMITTED_TRIES, Env, SlotState, TRIAL_TRIES, TransitionError, choose};
 use image_layout::Slot;
 
-/// Boots that are cut before health: what was started, one after the other (`None` is recovery).
+/// Cuts the power in boots before they are healthy. Returns what was started, one after the other
+/// (`None` is recovery).
 fn cut_boots(state: &mut BootState, times: usize) -> Vec<Option<Slot>> {
     let boot = |_| {
         let selection = state.select();
@@ -89,7 +91,7 @@ fn no_state_leads_nowhere_and_every_boot_changes_something() {
         }
         now.reset_tries();
         assert!(now.select().slot.is_some(), "{state:?} does not come back from recovery");
-        // What the block says is what is meant.
+        // The block says what the state means.
         let mut env = Env::new();
         state.apply_to(&mut env);
         assert_eq!(BootState::from_env(&env), state);
@@ -142,8 +144,8 @@ fn a_cut_after_any_step_of_an_install_boots_a_whole_system() {
     steps.push(("flipped", state));
     for pair in steps.windows(2) {
         let [(_, old), (name, new)] = pair else { unreachable!() };
-        // The second copy is written first: a cut between the two leaves them apart, and GRUB goes
-        // by the first.
+        // The second copy is written first. A cut between the two leaves them apart, and GRUB uses
+        // the first.
         let block = |state: &BootState| {
             let mut env = Env::new();
             state.apply_to(&mut env);
@@ -153,7 +155,7 @@ fn a_cut_after_any_step_of_an_install_boots_a_whole_system() {
         assert_eq!(between, Some(running), "between the two writes of {name}");
         let expected = if *name == "flipped" { Slot::B } else { running };
         assert_eq!(new.select().slot, Some(expected));
-        // B is half-written until the flip: in no order of events may it be tried.
+        // B is half-written until the flip, so no order of events may try B.
         if *name == "marked" {
             assert!(!cut_boots(&mut new.clone(), 30).contains(&Some(Slot::B)));
         }
@@ -166,7 +168,7 @@ fn while_a_slot_is_on_trial_nothing_overwrites_the_proven_one() {
     state.begin_trial(Slot::B).unwrap();
     assert_eq!(state.begin_install(Slot::A), Err(TransitionError::OnTrial(Slot::B)));
     assert_eq!(state.roll_back(Slot::B), Err(TransitionError::OnTrial(Slot::B)));
-    // Fallen back to A, or not rebooted yet: B may be written again.
+    // The device has fallen back to A, or has not rebooted yet. So B may be written again.
     assert_eq!(state.clone().begin_install(Slot::B), Ok(()));
     state.mark_bad(Slot::B).unwrap();
     assert_eq!(state, BootState::factory());

@@ -1,7 +1,9 @@
-//! The tamper table of what decides a boot: each variable of the environment, each field of the FAT
-//! that leads to it. A row is a field with a wrong, a huge, an overlapping, a negative-like, an
-//! all-ones and a missing value. None of them may write over anything but the two copies, and all
-//! end as docs/boot-protocol.md says.
+//! The tamper table of what decides a boot: each variable of the environment, and each field of the
+//! FAT that leads to it.
+//!
+//! A row is a field with a wrong, a huge, an overlapping, a negative-like, an all-ones and a
+//! missing value. No value may cause a write over anything but the two copies. All values end as
+//! docs/boot-protocol.md says.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
@@ -26,7 +28,8 @@ fn every_variable_with_every_kind_of_value_has_its_documented_meaning() {
     let whole = String::from_utf8(block(truth)).unwrap();
     let whole = whole.trim_end_matches('#');
     let unknown = BootState::unknown();
-    // What a value that is not understood means (docs/boot-protocol.md, "The environment").
+    // Each row says what a value that is not understood means (docs/boot-protocol.md, "The
+    // environment").
     type Default = fn(&mut BootState, &BootState);
     let rows: [(&str, Default); 6] = [
         ("ORDER", |state, unknown| state.order = unknown.order),
@@ -59,12 +62,12 @@ fn every_variable_with_every_kind_of_value_has_its_documented_meaning() {
             let mut expected = truth;
             default(&mut expected, &unknown);
             if name.ends_with("TRY") && case == "huge" {
-                // Digits are many boots, however many.
+                // Digits mean many boots, whatever the number is.
                 expected.a.tries = if name == "A_TRY" { 9 } else { expected.a.tries };
                 expected.b.tries = if name == "B_TRY" { 9 } else { expected.b.tries };
             }
             assert_eq!(BootState::from_env(&env), expected, "{name} {case}");
-            // Healed it says the same, in full.
+            // After healing, the block says the same, in full.
             expected.apply_to(&mut env);
             assert_eq!(
                 (BootState::from_env(&env), env.flaws()),
@@ -73,8 +76,8 @@ fn every_variable_with_every_kind_of_value_has_its_documented_meaning() {
             );
             count += 1;
         }
-        // Overlapping: a second line of the name. The last counts, GRUB cannot count in it, and it
-        // is a flaw.
+        // The overlapping value is a second line of the name. The last line counts, GRUB cannot
+        // count in it, and it is a flaw.
         let mut bytes = format!("{whole}{name}=x\n").into_bytes();
         bytes.resize(Env::SIZE, b'#');
         let mut expected = truth;
@@ -96,7 +99,7 @@ fn every_variable_with_every_kind_of_value_has_its_documented_meaning() {
     println!("environment: {count} values");
 }
 
-/// The values of a little-endian field; `overlap` leads into something else.
+/// Returns the values of a little-endian field. `overlap` leads into something else.
 fn cases(truth: &[u8], overlap: &[u64]) -> Vec<(String, Vec<u8>)> {
     let len = truth.len();
     let bits = len as u32 * 8;
@@ -116,7 +119,7 @@ fn cases(truth: &[u8], overlap: &[u64]) -> Vec<(String, Vec<u8>)> {
     fixed.into_iter().chain(overlaps).map(to_bytes).filter(|(_, value)| value != truth).collect()
 }
 
-/// A FAT with both copies and a script, and where its parts are.
+/// A FAT with both copies and a script, and the places of its parts.
 struct Esp {
     width: u8,
     image: Vec<u8>,
@@ -145,7 +148,7 @@ impl Esp {
         u64::from(u16::from_le_bytes(self.image[entry + 26..entry + 28].try_into().unwrap()))
     }
 
-    /// Where the table's entry of a cluster lies (FAT16 and FAT32).
+    /// Returns where the table's entry of a cluster lies (FAT16 and FAT32).
     fn table_entry(&self, cluster: u64) -> Range<usize> {
         let reserved = usize::from(u16::from_le_bytes([self.image[14], self.image[15]]));
         let len = usize::from(self.width / 8);
@@ -153,7 +156,7 @@ impl Esp {
         at..at + len
     }
 
-    /// Where both copies lie: found by their content, of which there are two.
+    /// Returns where both copies lie. It finds them by their content, which stands twice.
     fn copies(&self) -> Vec<Range<usize>> {
         let block = block(BootState::factory());
         let found = (0..self.image.len())
@@ -193,7 +196,7 @@ impl Esp {
             put(&format!("{name}: cluster, low"), at + 26..at + 28, others.clone());
             put(&format!("{name}: size"), at + 28..at + 32, vec![512, 1023, 1025]);
         }
-        // Free, reserved, bad, a loop, and into other chains.
+        // The values are free, reserved, bad, a loop, and into other chains.
         for (name, cluster) in
             [("folder", dir_cluster), ("grubenv", main_cluster), ("grubenv.bak", bak_cluster)]
         {
@@ -215,7 +218,8 @@ fn no_field_of_the_fat_leads_a_write_to_another_file() {
         let copies = esp.copies();
         assert_eq!(copies.len(), 2);
         for (field, at, overlap) in esp.rows() {
-            // 40 MB for each value: of a FAT32 only what a FAT16 does not have.
+            // Each value takes 40 MB. So of a FAT32 only those fields are tried that a FAT16 does
+            // not have.
             if esp.width == 32
                 && !["(32)", "root cluster", "high", "chain of grubenv"]
                     .iter()
@@ -236,8 +240,8 @@ fn no_field_of_the_fat_leads_a_write_to_another_file() {
                     }
                 };
                 let loaded = store.load().unwrap();
-                // The truth from one of the copies, or, when no way leads to either, what a lost
-                // environment means.
+                // The state is the truth from one of the copies. When no way leads to either copy,
+                // it is what a lost environment means.
                 let expected = if loaded.copy.is_some() { truth } else { BootState::unknown() };
                 assert_eq!(loaded.state(), expected, "{what}");
                 assert!(loaded.copy == Some(Copy::Main) || !loaded.damage.is_empty(), "{what}");
@@ -257,13 +261,13 @@ fn no_field_of_the_fat_leads_a_write_to_another_file() {
                 let after = store.into_disk().bytes();
                 let sectors = image.chunks(512).zip(after.chunks(512)).enumerate();
                 for (sector, (old, _)) in sectors.filter(|(_, (old, now))| old != now) {
-                    // A wrong size of clusters leads to where nothing is.
+                    // A wrong size of clusters leads to a place where nothing is.
                     let blank = old == [0; 512];
                     let ours = copies.iter().any(|copy| copy.contains(&(sector * 512)));
                     assert!(blank || ours, "{what}: sector {sector} was written to");
                 }
-                // The boot sector is another matter: who believes a wrong one finds no grub.cfg to
-                // boot with.
+                // The boot sector is another matter: a reader that believes a wrong one finds no
+                // grub.cfg to boot with.
                 if !field.starts_with("boot sector") && !field.contains("folder") {
                     let store = EnvStore::open(MemoryDisk::new(image)).unwrap();
                     store.heal(&env).unwrap_or_else(|error| panic!("{what}: {error}"));

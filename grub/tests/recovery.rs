@@ -6,7 +6,7 @@
 use grub_env::{BootState, COMMITTED_TRIES, SlotState, TRIAL_TRIES};
 use image_layout::Slot;
 
-/// Every state, with every answer to "are the images of A, of B whole".
+/// Returns every state, with every answer to "are the images of A, of B whole".
 fn everything() -> Vec<(BootState, [bool; 2])> {
     let mut all = Vec::new();
     for order in [[Slot::A, Slot::B], [Slot::B, Slot::A]] {
@@ -30,7 +30,7 @@ fn whole(is_whole: [bool; 2], slot: Slot) -> bool {
     is_whole[usize::from(slot == Slot::B)]
 }
 
-/// A committed slot whose images are whole and that GRUB would still boot.
+/// Returns true for a committed slot whose images are whole and that GRUB would still boot.
 fn is_good(state: &BootState, is_whole: [bool; 2], slot: Slot) -> bool {
     whole(is_whole, slot) && state.may_boot(slot) && state.trial != Some(slot)
 }
@@ -44,7 +44,7 @@ fn a_good_slot_is_never_overwritten_while_the_other_one_is_not_good() {
             assert!(is_good(&state, is_whole, !target), "{state:?} {is_whole:?} {target}");
             judged += 1;
         }
-        // Nor is the only one that is whole, however little is left of its tries.
+        // The only whole slot is not overwritten either, however few tries it has left.
         assert!(!whole(is_whole, target) || whole(is_whole, !target), "{state:?} {is_whole:?}");
     }
     assert!(judged > 0);
@@ -64,7 +64,7 @@ fn during_the_install_nothing_but_the_other_slot_boots_and_after_it_the_new_one_
         } else {
             assert_eq!(state.slot(!target), before.slot(!target), "{case}");
         }
-        // A cut, then the next recovery goes on with the same slot, unless the other one is no
+        // After a cut the next recovery goes on with the same slot, unless the other slot is no
         // better.
         let cut = state.select().after;
         assert!(cut.recovery_target([true, true]) == target || !cut.slot(!target).ok, "{case}");
@@ -73,7 +73,7 @@ fn during_the_install_nothing_but_the_other_slot_boots_and_after_it_the_new_one_
         let selection = state.select();
         assert_eq!((selection.slot, state.trial), (Some(target), Some(target)), "{case}");
         assert_eq!((state.slot(target).tries, state.limit(target)), (0, TRIAL_TRIES), "{case}");
-        // Healthy: committed, like any update.
+        // The slot becomes healthy, so it is committed like any update.
         state.mark_good(target);
         assert_eq!((state.trial, state.slot(target).ok), (None, true));
     }

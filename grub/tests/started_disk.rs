@@ -1,5 +1,5 @@
-//! The disk that GRUB started from is found among others: by what the present GRUB script says, and
-//! by what those of devices in the field say.
+//! The disk that GRUB started from is found among others. The present GRUB script and the scripts
+//! of devices in the field both lead to it.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
@@ -26,7 +26,7 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// A root image of three blocks with its dm-verity tree, and its root hash.
+/// Returns a root image of three blocks with its dm-verity tree, and its root hash.
 fn root_image(fill: u8) -> (Vec<u8>, RootHash) {
     let salt = [0x5a, 0x17];
     let mut image = vec![fill; DATA_BLOCKS * 4096];
@@ -76,11 +76,11 @@ struct Machine {
     removable: bool,
 }
 
-/// Which GRUB script the started disk has.
+/// The kind of GRUB script that the started disk has.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Script {
     Present,
-    /// The one that says neither `daruma.disk=` nor `daruma.booted=`.
+    /// The script that says neither `daruma.disk=` nor `daruma.booted=`.
     Old,
 }
 
@@ -92,7 +92,8 @@ impl Clone for Machine {
 }
 
 impl Machine {
-    /// A factory-new disk; version and product are in `seed`, the root image is of `fill`.
+    /// Returns a factory-new disk. `seed` has version and product, and the root image is made of
+    /// `fill`.
     fn new(place: &'static str, seed: &str, fill: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (image, root, raw) = (
@@ -156,8 +157,8 @@ impl Machine {
         store.store(&env).unwrap();
     }
 
-    /// What GRUB does when it starts from this disk at this time. `tests/tests/grub_emu.rs` shows
-    /// that the real one does.
+    /// Does what GRUB does when it starts from this disk at this time. `tests/tests/grub_emu.rs`
+    /// shows that the real GRUB does the same.
     fn grub(&self, script: Script, time: &str, fill: u8) -> Told {
         let table = self.table();
         let is_present = script == Script::Present;
@@ -182,7 +183,7 @@ impl Machine {
         told
     }
 
-    /// What daruma-init and the agent do in a boot that becomes healthy.
+    /// Does what daruma-init and the agent do in a boot that becomes healthy.
     fn healthy(&self, told: &Told, seed: u8) {
         if told.esp_guid.is_some() {
             let mut next = seed;
@@ -201,7 +202,7 @@ impl Machine {
         });
     }
 
-    /// A device that has been running for months.
+    /// Returns a device that has been running for months.
     fn in_use(self, script: Script, seed: u8, fill: u8) -> Self {
         for month in 1..=3 {
             let told = self.grub(script, &format!("2026-{month:02}-01T00:00:00"), fill);
@@ -227,8 +228,8 @@ impl Machine {
     }
 }
 
-/// Boots `started` beside `other`, whichever the kernel names first, and returns what decided.
-/// Neither may be taken for the other.
+/// Boots `started` beside `other`, whichever the kernel names first. Returns what decided. Neither
+/// disk may be taken for the other.
 #[track_caller]
 fn decided_by(started: &Machine, other: &Machine, script: Script, fill: u8) -> By {
     let told = started.grub(script, "2026-11-28T12:59:03", fill);
@@ -250,7 +251,7 @@ fn found(started: &Machine, other: &Machine, told: &Told) -> By {
     first.1
 }
 
-/// The certainty of this disk when it is the only one that has come so far.
+/// Returns the certainty of this disk when no other disk has come so far.
 fn certainty(disk: &Machine, told: &Told) -> Option<Certainty> {
     disk.candidate(told).certainty(told)
 }
@@ -274,7 +275,7 @@ fn one_disk_with_an_old_script_is_waited_for_until_it_was_healthy_once_under_thi
     disk.healthy(&told, 0);
     let told = disk.grub(Script::Old, "", 1);
     assert_eq!(certainty(&disk, &told), Some(Certainty::Sure));
-    // Elsewhere it is not at home: something better may come.
+    // Elsewhere the disk is not at home: something better may come.
     assert_eq!(certainty(&disk.clone().at("pci/6"), &told), Some(Certainty::Likely));
 }
 
@@ -283,7 +284,7 @@ fn two_disks_with_different_versions() {
     let (old, new) = (Machine::new("pci/5", "router/1", 1), Machine::new("pci/6", "router/2", 2));
     for script in [Script::Present, Script::Old] {
         let by = if script == Script::Present { By::Guid } else { By::Environment };
-        // Never booted, and in use.
+        // First both disks were never booted, and then both are in use.
         assert_eq!(decided_by(&new.clone(), &old, script, 2), by);
         assert_eq!(decided_by(&old.clone(), &new, script, 1), by);
         let (old, new) = (old.clone().in_use(script, 0, 1), new.clone().in_use(script, 100, 2));
@@ -298,7 +299,7 @@ fn two_equal_disks_that_never_booted() {
     for script in [Script::Present, Script::Old] {
         let by = decided_by(&disk.clone(), &disk.clone().at("pci/5"), script, 1);
         assert_eq!(by, By::Environment, "{script:?}");
-        // One of them is used then, and the other one lies beside it.
+        // One of the disks is used then, and the other lies beside it.
         let used = disk.clone().in_use(script, 0, 1);
         let by = decided_by(&used.clone(), &disk.clone().at("pci/5"), script, 1);
         assert_eq!(by, if script == Script::Present { By::Guid } else { By::Environment });
@@ -320,16 +321,17 @@ fn a_clone_made_bit_for_bit_after_months_inside_or_on_a_stick() {
 
 #[test]
 fn a_clone_of_a_device_in_trouble_has_the_count_but_not_the_time() {
-    // The power was cut in a boot, the disk was cloned, and both are in one machine from now on.
+    // The power was cut in a boot, and the disk was cloned. Both disks are in one machine from now
+    // on.
     let device = Machine::new("pci/6", "router/1", 1).in_use(Script::Present, 0, 1);
     device.grub(Script::Present, "2026-10-01T08:00:00", 1);
     let clone = device.clone().at("pci/5");
-    // One healthy boot of the device, and the next one counts as the clone does.
+    // The device has one healthy boot, and then its next boot counts as the clone does.
     let told = device.grub(Script::Present, "2026-11-01T08:00:00", 1);
     device.healthy(&told, 0);
     assert_eq!(decided_by(&device.clone(), &clone, Script::Present, 1), By::Environment);
-    // A clock that always stands at the same time is no help, and nothing else is: it is not proof,
-    // and it is said.
+    // A clock that always stands at the same time is no help, and nothing else helps. The choice is
+    // no proof, and a message says so.
     let told = device.grub(Script::Present, "2026-10-01T08:00:00", 1);
     let by = found(&device, &clone, &told);
     assert_eq!((by, by.is_proof()), (By::Place, false));
@@ -347,7 +349,8 @@ fn under_an_old_script_equal_counts_leave_the_fixed_disk_where_it_was() {
     assert_eq!((by, by.is_proof()), (By::BeingFixed, false));
     let by = found(&device, &clone.clone().at("pci/5"), &told);
     assert_eq!((by, by.is_proof()), (By::Place, false));
-    // Both have moved: the first place is taken whatever the kernel calls them, and it is said.
+    // Both disks have moved. The first place is taken whatever the kernel calls the disks, and a
+    // message says so.
     let (here, there) = (device.at("pci/3"), clone.at("pci/4"));
     let by = found(&here, &there, &told);
     assert_eq!((by, by.is_proof()), (By::Nothing, false));
@@ -360,8 +363,8 @@ fn a_disk_of_another_product() {
         let server = Machine::new("pci/5", "server/1", 7).in_use(script, 100, 7);
         let by = if script == Script::Present { By::Guid } else { By::Environment };
         assert_eq!(decided_by(&router.clone(), &server, script, 1), by);
-        // It was left in the middle of a boot: under an old script the count fits, and the root
-        // hash does not.
+        // The disk was left in the middle of a boot. Under an old script the count fits, and the
+        // root hash does not.
         server.grub(script, "2026-10-01T08:00:00", 7);
         let by = if script == Script::Present { By::Guid } else { By::RootHash };
         assert_eq!(decided_by(&router.clone(), &server, script, 1), by);
@@ -377,8 +380,8 @@ fn damage_on_the_other_disk_or_on_ones_own_changes_nothing() {
             damaged.fill(label, 0xa5);
             decided_by(&device.clone(), &damaged, script, 1);
         }
-        // GRUB has counted, and then the root turns out to be damaged: it is this disk all the
-        // same.
+        // GRUB has counted, and then the root turns out to be damaged. The disk is still the right
+        // one.
         let own = device.clone();
         own.fill("root-a", 0xa5);
         assert_eq!(decided_by(&own, &device.clone().at("pci/5"), script, 1), By::Environment);
@@ -394,7 +397,7 @@ fn an_environment_that_cannot_count_leaves_the_guid_and_the_root_hash() {
     told.booted = None;
     assert_eq!(certainty(&device, &told), Some(Certainty::Likely), "a clone may come");
     assert_eq!(found(&device, &spare, &told), By::Guid);
-    // An old script, and a spare of another version.
+    // The script is old, and a spare of another version lies beside the disk.
     told.esp_guid = None;
     let spare = Machine::new("pci/5", "router/2", 2).in_use(Script::Present, 100, 2);
     assert_eq!(found(&device, &spare, &told), By::RootHash);
@@ -405,18 +408,19 @@ fn a_disk_that_comes_late_is_waited_for() {
     let late = Machine::new("usb/1", "router/1", 1).in_use(Script::Present, 0, 1).on_usb();
     let spare = Machine::new("pci/5", "router/1", 1).in_use(Script::Present, 100, 1);
     let told = late.grub(Script::Present, "2026-11-28T12:59:03", 1);
-    // GRUB has named a disk: no other is ever taken.
+    // GRUB has named a disk, so no other disk is ever taken.
     assert_eq!(choose_disk(&told, &[spare.candidate(&told)], Certainty::Possible), None);
     assert_eq!(found(&late, &spare, &told), By::Guid);
-    // A clone of it, in which this boot is not counted, is not taken before the patience ends.
+    // A clone of the disk, in which this boot is not counted, is not taken before the patience
+    // ends.
     let clone = Machine::new("pci/5", "router/1", 1).in_use(Script::Present, 0, 1);
     assert_eq!(certainty(&clone, &told), Some(Certainty::Possible));
     // Under an old script a spare that was healthy last is the last resort.
     let late = Machine::new("usb/1", "router/1", 1).in_use(Script::Old, 0, 1).on_usb();
     let told = late.grub(Script::Old, "", 1);
     assert_eq!(certainty(&spare, &told), Some(Certainty::Possible));
-    // So is a removable disk: a stick could be made to look like it, and the disk inside comes
-    // within seconds.
+    // A removable disk is never sure. A stick could be made to look like the right disk, and the
+    // disk inside comes within seconds.
     assert_eq!(certainty(&late, &told), Some(Certainty::Likely));
     assert_eq!(found(&late, &spare, &told), By::Environment);
 }

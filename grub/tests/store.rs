@@ -1,4 +1,4 @@
-//! The environment on a FAT: found, overwritten in place, cut off from power, healed.
+//! The environment on a FAT is found, overwritten in place, cut off from power, and healed.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
@@ -26,7 +26,7 @@ fn env_of(state: BootState) -> Env {
     Env::parse(&block(state)).unwrap()
 }
 
-/// What another implementation of FAT finds.
+/// Returns what another implementation of FAT finds.
 fn read_file(disk: Vec<u8>, path: &str) -> Vec<u8> {
     let fs = fatfs::FileSystem::new(std::io::Cursor::new(disk), fatfs::FsOptions::new()).unwrap();
     let mut content = Vec::new();
@@ -57,7 +57,7 @@ fn on_every_fat_the_block_is_overwritten_where_it_lies() {
             store.store(&env_of(trial_of_b())).unwrap();
             assert_eq!(store.load().unwrap().state(), trial_of_b());
             let disk = store.into_disk();
-            // One sector for each copy: everything changes at once.
+            // Each copy takes one sector, so everything changes at once.
             assert_eq!(
                 disk.writes.borrow().len(),
                 2,
@@ -234,7 +234,7 @@ fn a_file_without_clusters_or_with_a_loop_is_healed() {
     }
 }
 
-/// One flipped bit in a directory entry is enough to get there.
+/// One flipped bit in a directory entry is enough to cause this.
 #[test]
 fn a_block_whose_clusters_are_another_files_never_overwrites_that_file() {
     let good = block(trial_of_b());
@@ -278,11 +278,12 @@ fn what_is_no_fat_is_refused() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Neither a hang nor a panic, and never a byte outside the disk (`MemoryDisk` would say so).
+    /// The FAT may cause neither a hang nor a panic, and never a byte outside the disk
+    /// (`MemoryDisk` would say so).
     #[test]
     fn a_hostile_fat_is_survived(
         which in 0..2_usize,
-        // Where it hurts: boot sector, tables, directories.
+        // The changes hit where it hurts: boot sector, tables, directories.
         changes in prop::collection::vec((0..8192_usize, any::<u8>()), 1..40),
         boot in prop::collection::vec((11..90_usize, any::<u8>()), 0..3),
     ) {

@@ -1,6 +1,6 @@
 //! The boot state, and the choice that `grub.cfg` makes from it.
 //!
-//! How the state may change is in `transition` and `recovery`. [`BootState::select`] and the script
+//! `transition` and `recovery` say how the state may change. [`BootState::select`] and the script
 //! must always agree.
 
 use image_layout::Slot;
@@ -9,13 +9,13 @@ use crate::env::Env;
 
 /// Boots that a slot on trial may take to become healthy.
 pub const TRIAL_TRIES: u8 = 3;
-/// Boots that a committed slot may take in a row without becoming healthy.
+/// Boots in a row that a committed slot may take without becoming healthy.
 pub const COMMITTED_TRIES: u8 = 9;
 
 /// What the environment says about one slot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SlotState {
-    /// May be booted (`A_OK`).
+    /// The slot may be booted (`A_OK`).
     pub ok: bool,
     /// Boots since the slot was last healthy (`A_TRY`), at most [`COMMITTED_TRIES`].
     pub tries: u8,
@@ -39,12 +39,12 @@ pub struct BootState {
 pub struct Selection {
     /// The slot; `None` is the recovery partition.
     pub slot: Option<Slot>,
-    /// The state after this boot was counted.
+    /// The state after GRUB has counted this boot.
     pub after: BootState,
 }
 
 impl BootState {
-    /// A fresh device: slot A is committed, slot B is empty.
+    /// Returns the state of a fresh device: slot A is committed, slot B is empty.
     #[must_use]
     pub const fn factory() -> Self {
         Self {
@@ -55,16 +55,19 @@ impl BootState {
         }
     }
 
-    /// What an environment that says nothing means: both slots may be booted.
+    /// Returns the state of an environment that says nothing: both slots may be booted.
     #[must_use]
     pub const fn unknown() -> Self {
         Self { b: SlotState { ok: true, tries: 0 }, ..Self::factory() }
     }
 
-    /// Reads the variables as leniently as `grub.cfg` does. What is missing or not understood takes
-    /// the value of [`BootState::unknown`]: `ORDER` is `B A` if it says so and else `A B`; a slot
-    /// is bad only if its `OK` says `0`; a `TRY` that is not a number is 0, and a number above the
-    /// limit is the limit; `TRIAL` is a slot's exact name or nothing.
+    /// Reads the variables as leniently as `grub.cfg` does. A variable that is missing or not
+    /// understood takes the value of [`BootState::unknown`].
+    ///
+    /// - `ORDER` is `B A` if it says so, and otherwise `A B`.
+    /// - A slot is bad only if its `OK` says `0`.
+    /// - A `TRY` that is not a number is 0, and a number above the limit is the limit.
+    /// - `TRIAL` is a slot's exact name or nothing.
     #[must_use]
     pub fn from_env(env: &Env) -> Self {
         let slot = |slot: Slot| SlotState {
@@ -85,8 +88,9 @@ impl BootState {
 
     /// Writes all six variables into `env`, each in its place.
     ///
-    /// Where there is no room for them in the first 512 bytes, or a broken line is in their way,
-    /// they become the first lines of the block, and what others wrote follows as far as it fits.
+    /// The first 512 bytes may have no room for the variables, or a broken line may be in their
+    /// way. Then they become the first lines of the block. The other variables follow as far as
+    /// they fit.
     pub fn apply_to(&self, env: &mut Env) {
         let variables = [
             ("ORDER", format!("{} {}", self.order[0], self.order[1])),
@@ -104,13 +108,13 @@ impl BootState {
         let mut next = env.clone();
         if !in_place(&mut next) {
             next = Env::new();
-            // 66 bytes behind a signature of 25: these always fit.
+            // The variables take 66 bytes behind a signature of 25, so they always fit.
             let fits = in_place(&mut next);
             debug_assert!(fits);
             for (name, value) in env.variables() {
                 let mut with = next.clone();
-                // Somebody else's variable without a place, or with a name that GRUB would stumble
-                // over, is lost; ours are not.
+                // Another program's variable is lost if it has no room, or if GRUB would stumble
+                // over its name. Daruma's variables are never lost.
                 if next.get(&name).is_none()
                     && with.set(&name, &value).is_ok()
                     && with.flaws().is_empty()
@@ -122,7 +126,7 @@ impl BootState {
         *env = next;
     }
 
-    /// One slot's state.
+    /// Returns one slot's state.
     #[must_use]
     pub const fn slot(&self, slot: Slot) -> SlotState {
         match slot {
@@ -138,28 +142,29 @@ impl BootState {
         }
     }
 
-    /// Boots that `slot` may take without becoming healthy.
+    /// Returns the number of boots that `slot` may take without becoming healthy.
     #[must_use]
     pub fn limit(&self, slot: Slot) -> u8 {
         if self.trial == Some(slot) { TRIAL_TRIES } else { COMMITTED_TRIES }
     }
 
-    /// Whether GRUB would try `slot`.
+    /// Returns true if GRUB would try `slot`.
     #[must_use]
     pub fn may_boot(&self, slot: Slot) -> bool {
         let state = self.slot(slot);
         state.ok && state.tries < self.limit(slot)
     }
 
-    /// The twin of `grub.cfg`: what GRUB boots from this state when everything loads, and what it
-    /// writes.
+    /// Returns what GRUB boots from this state when everything loads, and what GRUB writes. This is
+    /// the twin of `grub.cfg`.
     #[must_use]
     pub fn select(&self) -> Selection {
         self.select_unless(|_| false)
     }
 
-    /// [`BootState::select`] when kernel, initramfs or `slot.cfg` of some slots cannot be loaded:
-    /// the try is counted, and the next slot is taken in the same boot.
+    /// Does the same as [`BootState::select`] when kernel, initramfs or `slot.cfg` of some slots
+    /// cannot be loaded. GRUB counts the try of such a slot, and takes the next slot in the same
+    /// boot.
     #[must_use]
     pub fn select_unless(&self, cannot_load: impl Fn(Slot) -> bool) -> Selection {
         let mut after = *self;
@@ -175,7 +180,7 @@ impl BootState {
     }
 }
 
-/// Name of the variable that says whether `slot` may be booted.
+/// Returns the name of the variable that says whether `slot` may be booted.
 pub(crate) const fn ok_name(slot: Slot) -> &'static str {
     match slot {
         Slot::A => "A_OK",
@@ -183,7 +188,7 @@ pub(crate) const fn ok_name(slot: Slot) -> &'static str {
     }
 }
 
-/// Name of the variable that counts the boots of `slot`.
+/// Returns the name of the variable that counts the boots of `slot`.
 pub(crate) const fn try_name(slot: Slot) -> &'static str {
     match slot {
         Slot::A => "A_TRY",
@@ -191,8 +196,8 @@ pub(crate) const fn try_name(slot: Slot) -> &'static str {
     }
 }
 
-/// GRUB's script knows no arithmetic: the exact texts `0` to `8`, other digits (too many), and all
-/// else (none).
+/// Reads a count as GRUB's script does, which knows no arithmetic. It knows the exact texts `0` to
+/// `8`. Other digits are too many boots, and any other text is none.
 fn parse_tries(text: &str) -> u8 {
     match text.as_bytes() {
         [digit @ b'0'..=b'8'] => digit - b'0',

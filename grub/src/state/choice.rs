@@ -1,7 +1,6 @@
-//! Which copy of the environment `grub.cfg` goes by.
+//! Which copy of the environment `grub.cfg` uses.
 //!
-//! Reading the copies is left to `store`. The script has the same choice, and both must always
-//! agree.
+//! `store` reads the copies. The script makes the same choice, and both must always agree.
 
 use image_layout::Slot;
 
@@ -19,7 +18,7 @@ pub enum Copy {
 }
 
 impl Copy {
-    /// Path on the EFI system partition.
+    /// Returns the copy's path on the EFI system partition.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -32,20 +31,21 @@ impl Copy {
 /// What `grub.cfg` makes of the two copies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Choice {
-    /// The copy in which the boot is counted; `None` when it can be counted in neither.
+    /// The copy in which GRUB counts the boot; `None` when GRUB can count in neither.
     pub copy: Option<Copy>,
-    /// The block it goes by; `None` when neither copy can be read, so that [`BootState::unknown`]
-    /// holds.
+    /// The block that GRUB uses. `None` when GRUB can read neither copy: then
+    /// [`BootState::unknown`] holds.
     pub env: Option<Env>,
-    /// What it boots, and the state in `copy` afterwards. Without a copy nothing is written.
+    /// What GRUB boots, and the state in `copy` afterwards. Without a copy GRUB writes nothing.
     pub selection: Selection,
 }
 
-/// The twin of `grub.cfg` above [`BootState::select`]: the first copy in which the boot can be
-/// counted, else the first that can be read, else the defaults.
+/// Returns the choice of `grub.cfg` between the copies. It takes the first copy in which it can
+/// count the boot. Otherwise it takes the first copy that it can read, and without one the
+/// defaults.
 ///
 /// `minute` is the clock's, 0 to 59, or `None` without a clock. A boot that cannot be counted must
-/// not be the same for ever, so a minute that ends in 9 tries the slots in the other order, and
+/// not be the same for ever. So a minute that ends in 9 tries the slots in the other order, and
 /// minute 59 starts recovery.
 #[must_use]
 pub fn choose(main: Option<&Env>, bak: Option<&Env>, minute: Option<u8>) -> Choice {

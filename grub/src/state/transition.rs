@@ -1,6 +1,7 @@
 //! The moves of the boot state that the agent and daruma-init may make.
 //!
-//! When to make one is left to them. A move that is not allowed changes nothing.
+//! The agent and daruma-init decide when to make a move. A move that is not allowed changes
+//! nothing.
 
 use image_layout::Slot;
 use thiserror::Error;
@@ -10,13 +11,13 @@ use crate::state::boot::{BootState, SlotState};
 /// A move that would cost the device its only proven system, or that makes no sense in this state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum TransitionError {
-    /// The system that runs has not proved itself, and the other slot is the one that has.
+    /// The running system has not proved itself, and the other slot has.
     #[error(
         "slot {0} is on trial: commit it (`daruma mark good`) or give it up (`daruma mark bad`) \
             first"
     )]
     OnTrial(Slot),
-    /// The other slot would be the only one left, and it cannot be booted.
+    /// The other slot would be the only one left, and GRUB cannot boot it.
     #[error("slot {0} is the only one that may be booted")]
     OnlyGood(Slot),
     /// The slot was not prepared with [`BootState::begin_install`].
@@ -28,10 +29,10 @@ pub enum TransitionError {
 }
 
 impl BootState {
-    /// Before the first byte of `target` is overwritten: it may not be booted any more.
+    /// Marks `target` bad before its first byte is overwritten, so that GRUB does not boot it.
     ///
     /// # Errors
-    /// [`TransitionError::OnTrial`] while the other slot, which is the running one, is on trial;
+    /// [`TransitionError::OnTrial`] while the other slot, which is the running one, is on trial.
     /// [`TransitionError::OnlyGood`] when `target` may be booted and the other slot may not. (When
     /// neither may, as in recovery, there is nothing to lose.)
     pub fn begin_install(&mut self, target: Slot) -> Result<(), TransitionError> {
@@ -47,10 +48,11 @@ impl BootState {
         Ok(())
     }
 
-    /// After `target` was written and compared: it is tried first, with all its tries.
+    /// Puts `target` on trial after it was written and compared. GRUB tries it first, with all its
+    /// tries.
     ///
     /// # Errors
-    /// [`TransitionError::OnTrial`] while the other slot is on trial,
+    /// [`TransitionError::OnTrial`] while the other slot is on trial.
     /// [`TransitionError::NotPrepared`] when [`BootState::begin_install`] did not come first.
     pub fn begin_trial(&mut self, target: Slot) -> Result<(), TransitionError> {
         if self.trial == Some(!target) {
@@ -63,7 +65,7 @@ impl BootState {
         Ok(())
     }
 
-    /// `slot` is healthy: its count starts anew, and it is committed if it was on trial.
+    /// Marks `slot` healthy: its count starts anew, and it is committed if it was on trial.
     pub fn mark_good(&mut self, slot: Slot) {
         *self.slot_mut(slot) = SlotState { ok: true, tries: 0 };
         if self.trial == Some(slot) {
@@ -71,7 +73,7 @@ impl BootState {
         }
     }
 
-    /// `slot` is not to be booted any more.
+    /// Marks `slot` bad, so that GRUB does not boot it any more.
     ///
     /// # Errors
     /// [`TransitionError::OnlyGood`] when the other slot is marked bad too.
@@ -87,12 +89,13 @@ impl BootState {
         Ok(())
     }
 
-    /// A person wants the other slot back: it is put on trial, with tries, like an update.
+    /// Puts the other slot on trial, with all its tries, like an update. A person asked for the
+    /// other slot.
     ///
     /// # Errors
-    /// [`TransitionError::OnTrial`] while `running` is itself on trial, because that would make an
-    /// unproven system the one to fall back to ([`BootState::mark_bad`] gives it up);
-    /// [`TransitionError::NothingThere`] when the other slot may not be booted.
+    /// [`TransitionError::OnTrial`] while `running` is itself on trial. Rolling back would then
+    /// make an unproven system the one to fall back to; [`BootState::mark_bad`] gives that system
+    /// up. [`TransitionError::NothingThere`] when the other slot may not be booted.
     pub fn roll_back(&mut self, running: Slot) -> Result<(), TransitionError> {
         if self.trial == Some(running) {
             return Err(TransitionError::OnTrial(running));
@@ -104,7 +107,8 @@ impl BootState {
         Ok(())
     }
 
-    /// `running` was taken because the other slot used up its tries or could not be loaded.
+    /// Marks the other slot bad after a fall-back. GRUB booted `running` because the other slot
+    /// used up its tries or could not be loaded.
     pub fn fell_back(&mut self, running: Slot) {
         *self.slot_mut(!running) = SlotState { ok: false, tries: 0 };
         self.slot_mut(running).ok = true;
@@ -112,8 +116,8 @@ impl BootState {
         self.order = [running, !running];
     }
 
-    /// What recovery does when no bundle came, and `grub.cfg` when recovery does not load: both
-    /// slots get all their tries again, and if neither may be booted, both may.
+    /// Gives both slots all their tries again. If neither slot may be booted, both may afterwards.
+    /// Recovery does this when no bundle came, and `grub.cfg` does it when recovery does not load.
     pub fn reset_tries(&mut self) {
         if !self.a.ok && !self.b.ok {
             self.a.ok = true;

@@ -1,13 +1,13 @@
-//! Reads and writes of any range through whole, aligned sectors.
+//! Reads and writes any range through whole, aligned sectors.
 //!
-//! What is read is left to the callers. `O_DIRECT` refuses anything that is not aligned.
+//! The callers know what they read. `O_DIRECT` refuses anything that is not aligned.
 
 use std::io;
 
 use image_layout::Disk;
 
-/// Memory alignment for `O_DIRECT`: the largest logical sector there is, and so enough for every
-/// device.
+/// Memory alignment for `O_DIRECT`. No device has a larger logical sector, so this is enough for
+/// every device.
 const MEMORY_ALIGN: usize = 4096;
 
 /// A zeroed buffer whose start is aligned in memory.
@@ -20,7 +20,7 @@ pub(crate) struct AlignedBuffer {
 impl AlignedBuffer {
     pub(crate) fn new(len: usize) -> Self {
         let bytes = vec![0; len + MEMORY_ALIGN];
-        // For `u8` a pointer can always be aligned; the fallback only says so to the compiler.
+        // For `u8` a pointer can always be aligned, so the fallback is only for the compiler.
         let start = bytes.as_ptr().align_offset(MEMORY_ALIGN).min(MEMORY_ALIGN);
         Self { bytes, start, len }
     }
@@ -34,7 +34,8 @@ impl AlignedBuffer {
     }
 }
 
-/// The sectors of `granule` bytes that hold `len` bytes at `offset`: start and length in bytes.
+/// Returns the sectors of `granule` bytes that hold `len` bytes at `offset`: start and length in
+/// bytes.
 fn cover(offset: u64, len: usize, granule: u32) -> io::Result<(u64, usize)> {
     let granule = u64::from(granule);
     let beyond =
@@ -64,7 +65,7 @@ pub(crate) fn read<D: Disk>(
     Ok(buffer.as_slice()[skip..skip + len].to_vec())
 }
 
-/// Writes `data` at `offset` by rewriting the sectors it lies in, in one write.
+/// Writes `data` at `offset`. Rewrites the sectors that `data` lies in, in one write.
 pub(crate) fn write<D: Disk>(disk: &D, offset: u64, data: &[u8], granule: u32) -> io::Result<()> {
     let (start, covered) = cover(offset, data.len(), granule)?;
     if start + covered as u64 > disk.size()? {

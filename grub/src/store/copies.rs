@@ -1,7 +1,7 @@
 //! The two copies of the environment on the EFI system partition.
 //!
-//! `fat` finds their bytes, and `choice` says which one counts. The second copy is always written
-//! first.
+//! `fat` finds their bytes, and `choice` says which one counts. Daruma always writes the second
+//! copy first.
 
 use std::io;
 
@@ -13,33 +13,33 @@ use crate::state::choice::{Copy, choose};
 use crate::store::fat::{Extent, Fat, Found};
 use crate::store::{aligned, heal};
 
-/// Smallest write that a disk can do at once, unless the FAT or the caller says otherwise.
+/// Smallest write that a disk does at once, unless the FAT or the caller names another size.
 const SECTOR: u32 = 512;
 
 /// The environment on an EFI system partition that nobody has mounted for writing.
 ///
-/// Files are found through the FAT and overwritten where they lie, so a power cut leaves the old
-/// block or the new one. Open a device with `O_DIRECT | O_DSYNC`: all transfers are whole aligned
-/// sectors from aligned memory.
+/// It finds the files through the FAT and overwrites them where they lie, so a power cut leaves the
+/// old block or the new one. Open a device with `O_DIRECT | O_DSYNC`: all transfers are whole
+/// aligned sectors from aligned memory.
 #[derive(Debug)]
 pub struct EnvStore<D> {
     esp: D,
     sector: u32,
 }
 
-/// The environment that GRUB goes by, and what is wrong with the copies.
+/// The environment that GRUB uses, and what is wrong with the copies.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The block, or one that spells out [`BootState::unknown`] when neither copy can be read.
+    /// The block. When neither copy can be read, it is one that spells out [`BootState::unknown`].
     pub env: Env,
-    /// The copy that it comes from.
+    /// The copy that the block comes from.
     pub copy: Option<Copy>,
-    /// One line for each thing that [`EnvStore::heal`] would mend. Empty on a healthy device.
+    /// One line for each damage that [`EnvStore::heal`] would mend. Empty on a healthy device.
     pub damage: Vec<String>,
 }
 
 impl Loaded {
-    /// What the block says.
+    /// Returns the state that the block describes.
     #[must_use]
     pub fn state(&self) -> BootState {
         BootState::from_env(&self.env)
@@ -47,12 +47,12 @@ impl Loaded {
 }
 
 impl<D: Disk> EnvStore<D> {
-    /// Opens the partition; writes are as large as the FAT's own sectors, at least 512 bytes.
+    /// Opens the partition. A write is as large as the FAT's own sectors, and at least 512 bytes.
     ///
     /// # Errors
-    /// [`EnvError::Fat`] when there is no FAT on it. Missing or broken files are no error here.
+    /// [`EnvError::Fat`] when the partition has no FAT. Missing or broken files are no error here.
     pub fn open(esp: D) -> Result<Self, EnvError> {
-        // 4,096 fits every device; a partition that is no multiple of it belongs to one with small
+        // 4,096 fits every device. If the partition is no multiple of it, its device has small
         // sectors.
         let size = esp.size().map_err(|error| EnvError::Fat(error.to_string()))?;
         let probe = if size.is_multiple_of(4096) { 4096 } else { SECTOR };
@@ -68,7 +68,7 @@ impl<D: Disk> EnvStore<D> {
     /// Opens the partition with the device's own sector size: 512 or 4096 bytes.
     ///
     /// # Errors
-    /// As [`EnvStore::open`].
+    /// See [`EnvStore::open`].
     pub fn with_sector_size(esp: D, sector_size: u32) -> Result<Self, EnvError> {
         if !sector_size.is_power_of_two() || !(SECTOR..=4096).contains(&sector_size) {
             return Err(EnvError::Fat(format!("sectors of {sector_size} bytes")));
@@ -78,14 +78,14 @@ impl<D: Disk> EnvStore<D> {
         Ok(store)
     }
 
-    /// The partition.
+    /// Returns the partition.
     pub fn into_disk(self) -> D {
         self.esp
     }
 
-    /// Reads both copies and takes the one that GRUB takes: the first that can be read and counted
-    /// in, else the defaults. A boot that the other copy saw and this one did not is no damage:
-    /// GRUB writes only one.
+    /// Reads both copies and takes the one that GRUB takes. GRUB takes the first copy that it can
+    /// read and count in, and without one the defaults. The other copy may count a boot that this
+    /// one does not: that is no damage, because GRUB writes only one.
     ///
     /// # Errors
     /// [`EnvError::Fat`] when the partition's FAT cannot be followed any more.
@@ -108,30 +108,31 @@ impl<D: Disk> EnvStore<D> {
         Ok(Loaded { env, copy, damage })
     }
 
-    /// Overwrites both copies in place, the second copy first; each is on stable storage and read
-    /// back before the next begins.
+    /// Overwrites both copies in place, the second copy first. Each copy is on stable storage and
+    /// read back before the next write begins.
     ///
     /// # Errors
-    /// [`EnvError::BakNotWritten`] when only the second copy failed: the new environment holds all
-    /// the same. Any other error means that GRUB still goes by the old one, or by what a disk that
-    /// does not give back what was written has made of the new one.
+    /// [`EnvError::BakNotWritten`] when only the second copy failed: the new environment holds
+    /// nevertheless. After any other error GRUB still uses the old environment. Or the disk changed
+    /// what was written, and GRUB uses what the disk made of the new one.
     pub fn store(&self, env: &Env) -> Result<(), EnvError> {
         let bak = self.overwrite(Copy::Bak, env);
         self.overwrite(Copy::Main, env)?;
         bak.map_err(|error| EnvError::BakNotWritten(error.to_string()))
     }
 
-    /// Makes both copies whole and equal to `env`, recreating a file that is missing, short or
+    /// Makes both copies whole and equal to `env`. Makes a file anew if it is missing, short or
     /// without clusters.
     ///
     /// # Errors
-    /// As [`EnvStore::store`]. A file that had to be made anew is not written atomically, but the
-    /// other copy is whole by then or was not touched yet.
+    /// Those of [`EnvStore::store`]. [`EnvError::BakNotWritten`] also says that a copy is still
+    /// damaged afterwards. A file that is made anew is not written atomically. The other copy is
+    /// then whole, or was not touched yet.
     pub fn heal(&self, env: &Env) -> Result<(), EnvError> {
         let bak = self.heal_copy(Copy::Bak, env);
         self.heal_copy(Copy::Main, env)?;
         bak.map_err(|error| EnvError::BakNotWritten(error.to_string()))?;
-        // On a FAT that is damaged itself, making one file can undo the other.
+        // On a damaged FAT, making one file anew can undo the other.
         match self.load()?.damage {
             left if left.is_empty() => Ok(()),
             left => Err(EnvError::BakNotWritten(left.join(", "))),
@@ -145,7 +146,8 @@ impl<D: Disk> EnvStore<D> {
         }
         heal::recreate(&self.esp, self.sector, copy.path(), &env.encode())
             .map_err(|source| io_error("making", copy, source))?;
-        // Through our own eyes: what was made must be found and hold the block.
+        // The code reads its own result: it must find the new file, and the file must hold the
+        // block.
         self.overwrite(copy, env)
     }
 
@@ -153,7 +155,7 @@ impl<D: Disk> EnvStore<D> {
         Fat::open(&self.esp, self.sector).map_err(|error| EnvError::Fat(error.to_string()))
     }
 
-    /// Reads one copy as GRUB would, noting what is wrong with it.
+    /// Reads one copy as GRUB would, and notes what is wrong with it.
     fn read_copy(&self, fat: &Fat<'_, D>, copy: Copy, damage: &mut Vec<String>) -> Option<Env> {
         let path = copy.path();
         let found =
@@ -169,14 +171,13 @@ impl<D: Disk> EnvStore<D> {
                 return None;
             }
         };
-        // GRUB takes a block of any length. Padding decides nothing but how much room is left.
+        // GRUB takes a block of any length. Padding only decides how much room is left.
         let mut padded = [b'#'; Env::SIZE];
         padded[..bytes.len()].copy_from_slice(&bytes);
         match Env::parse(&padded) {
             Ok(env) => {
                 damage.extend(
-                    // A file that is longer is read by GRUB all the same, and cannot be overwritten
-                    // as a whole.
+                    // GRUB reads a longer file too, but this code cannot overwrite it as a whole.
                     size_damage(if bytes.len() == Env::SIZE { size } else { bytes.len() })
                         .into_iter()
                         .chain(env.flaws())
@@ -218,8 +219,8 @@ impl<D: Disk> EnvStore<D> {
         if extents.iter().map(|extent| extent.len).sum::<usize>() != Env::SIZE {
             return Err(refuse("its clusters are not all there".to_owned()));
         }
-        // One flipped bit in a directory or in the table of clusters, and these are the clusters of
-        // `grub.cfg`. What cannot be read at all is overwritten: that is how a disk mends a sector.
+        // One flipped bit in a directory or in the table of clusters can make these the clusters of
+        // `grub.cfg`. What cannot be read at all is overwritten: a disk mends a sector that way.
         let now = extents
             .iter()
             .map(|extent| aligned::read(&self.esp, extent.offset, extent.len, self.sector));
@@ -230,8 +231,8 @@ impl<D: Disk> EnvStore<D> {
             .map_err(|source| io_error("writing", copy, source))
     }
 
-    /// Writes what differs, sector by sector. The first sector, which has all of Daruma's
-    /// variables, comes last, so that it never stands before the rest of its block.
+    /// Writes what differs, sector by sector. The first sector has all of Daruma's variables. It
+    /// comes last, so that it never stands before the rest of its block.
     fn write_extents(&self, extents: &[Extent], block: &[u8; Env::SIZE]) -> io::Result<()> {
         let mut pieces = Vec::new();
         let mut at = 0;
@@ -256,10 +257,11 @@ impl<D: Disk> EnvStore<D> {
             aligned::write(&self.esp, offset, wanted, self.sector)?;
             self.esp.sync()?;
         }
-        // What was right already may be so only in a cache, after a write whose sync failed.
+        // Bytes that were right already may be right only in a cache, after a write whose sync
+        // failed.
         self.esp.sync()?;
-        // A disk can take a write, sync it and keep something else: GRUB would be the first to see
-        // it.
+        // A disk can take a write, sync it and keep something else. GRUB would be the first to see
+        // that.
         let mut at = 0;
         for extent in extents {
             let kept = aligned::read(&self.esp, extent.offset, extent.len, self.sector)?;
@@ -274,7 +276,7 @@ impl<D: Disk> EnvStore<D> {
     }
 }
 
-/// Whether these bytes are an environment block, or nothing.
+/// Returns true if these bytes are an environment block, or nothing.
 fn may_be_overwritten(block: &[u8]) -> bool {
     let blank = block.iter().all(|byte| Some(byte) == block.first());
     blank || Env::parse(block).is_ok_and(|env| env.is_nothing_else())

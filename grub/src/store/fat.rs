@@ -1,11 +1,11 @@
 //! Where a file's bytes lie on a FAT12, FAT16 or FAT32, read-only and bounded.
 //!
-//! What is in the files is left to `copies`.
+//! `copies` knows what is in the files.
 //!
-//! Layout after Microsoft's "FAT: General Overview of On-Disk Format" 1.03. Nothing on the disk is
-//! trusted: every number is checked before it is used, and every chain has a length at which it is
-//! given up. Only short (8.3) names are looked at, because all names that Daruma uses are short
-//! ones.
+//! The layout follows Microsoft's "FAT: General Overview of On-Disk Format" 1.03. Nothing on the
+//! disk is trusted. Every number is checked before it is used, and every chain is given up at a
+//! certain length. This file looks only at short (8.3) names, because all names that Daruma uses
+//! are short.
 
 use std::io;
 
@@ -55,23 +55,25 @@ struct Entry {
     bytes: [u8; DIR_ENTRY],
 }
 
-/// What a path leads to.
+/// The result of looking up a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Found {
-    /// No such file.
+    /// There is no such file.
     Missing,
-    /// A directory, or a file whose attributes were damaged. Offset of the directory entry.
+    /// A directory, or a file whose attributes were damaged. `entry` is the offset of the directory
+    /// entry.
     Directory { entry: u64 },
-    /// Offset of the directory entry, the size it gives, and where the first bytes lie: fewer than
-    /// asked for if the file is shorter or its chain of clusters is broken.
+    /// A file: the offset of its directory entry, the size in that entry, and where the first bytes
+    /// lie. The bytes are fewer than asked for if the file is shorter or its chain of clusters is
+    /// broken.
     File { entry: u64, size: u32, extents: Vec<Extent> },
 }
 
-/// Place in a directory entry of the attributes: 1 byte.
+/// Place of the attributes in a directory entry: 1 byte.
 pub(crate) const ENTRY_ATTRIBUTES: u64 = 11;
-/// Place of the upper half of the first cluster: 2 bytes.
+/// Place of the upper half of the first cluster in a directory entry: 2 bytes.
 pub(crate) const ENTRY_CLUSTER_HIGH: u64 = 20;
-/// Place of its lower half and, behind it, of the size: 2 and 4 bytes.
+/// Place of the lower half of the first cluster (2 bytes). The size (4 bytes) follows it.
 pub(crate) const ENTRY_CLUSTER_LOW_AND_SIZE: u64 = 26;
 
 fn damaged(what: impl Into<String>) -> io::Error {
@@ -132,7 +134,7 @@ impl<'d, D: Disk> Fat<'d, D> {
         })
     }
 
-    /// Looks up a path and where the file's first `wanted` bytes lie.
+    /// Looks up a path, and where the file's first `wanted` bytes lie.
     pub(crate) fn find(&self, path: &str, wanted: usize) -> io::Result<Found> {
         let mut dir = None;
         let mut names = path.split('/').peekable();
@@ -198,7 +200,7 @@ impl<'d, D: Disk> Fat<'d, D> {
         Ok(None)
     }
 
-    /// The first `wanted` bytes of a chain, or fewer if it breaks off.
+    /// Returns the first `wanted` bytes of a chain, or fewer if the chain breaks off.
     fn extents(&self, first: u32, wanted: usize) -> io::Result<Vec<Extent>> {
         let mut extents = Vec::new();
         let (mut left, mut next) = (wanted, Some(first));
@@ -217,7 +219,7 @@ impl<'d, D: Disk> Fat<'d, D> {
         Some(self.data_start + u64::from(index) * self.cluster_bytes)
     }
 
-    /// The cluster that follows; `None` at an end, a free or a bad entry.
+    /// Returns the cluster that follows; `None` at an end, a free or a bad entry.
     fn next_cluster(&self, cluster: u32) -> io::Result<Option<u32>> {
         let cluster = u64::from(cluster);
         let next = match self.width {
@@ -240,20 +242,20 @@ impl<'d, D: Disk> Fat<'d, D> {
                 u32::from_le_bytes([four[0], four[1], four[2], four[3]]) & 0x0fff_ffff
             }
         };
-        // End marks and the bad mark are above every valid number, the free mark is below.
+        // End marks and the bad mark are above every valid number, and the free mark is below.
         Ok((2..self.clusters + 2).contains(&next).then_some(next))
     }
 }
 
-/// Looks through directory entries, which start at `offset`: `None` to go on, `Some(None)` at the
-/// directory's end.
+/// Looks through directory entries, which start at `offset`. Returns `None` to go on, and
+/// `Some(None)` at the directory's end.
 fn scan(bytes: &[u8], offset: u64, name: &[u8; 11]) -> Option<Option<Entry>> {
     for (index, entry) in bytes.chunks_exact(DIR_ENTRY).enumerate() {
         if entry[0] == 0 {
             return Some(None);
         }
-        // Parts of long names carry the volume bit; deleted entries start with 0xe5, which no name
-        // of ours does.
+        // Parts of long names carry the volume bit. Deleted entries start with 0xe5, and no name of
+        // Daruma's does.
         if entry[11] & ATTR_VOLUME_ID == 0 && entry[..11].eq_ignore_ascii_case(name) {
             let offset = offset + (index * DIR_ENTRY) as u64;
             return entry.try_into().ok().map(|bytes| Some(Entry { offset, bytes }));
@@ -262,7 +264,7 @@ fn scan(bytes: &[u8], offset: u64, name: &[u8; 11]) -> Option<Option<Entry>> {
     None
 }
 
-/// `grubenv.bak` as a directory spells it: `GRUBENV BAK`.
+/// Returns a name as a directory spells it: `grubenv.bak` is `GRUBENV BAK`.
 fn short_name(name: &str) -> io::Result<[u8; 11]> {
     let (base, extension) = name.split_once('.').unwrap_or((name, ""));
     let mut short = [b' '; 11];

@@ -1,7 +1,7 @@
 //! Makes a file anew on the FAT.
 //!
-//! `copies` overwrites in place where it can. This is for the one damage that overwriting cannot
-//! mend.
+//! `copies` overwrites in place where it can. This file mends the one damage that overwriting
+//! cannot mend.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -13,13 +13,13 @@ use crate::store::fat::{
     ENTRY_ATTRIBUTES, ENTRY_CLUSTER_HIGH, ENTRY_CLUSTER_LOW_AND_SIZE, Fat, Found,
 };
 
-/// What every plain file has.
+/// The attribute of every plain file.
 const ATTR_ARCHIVE: u8 = 0x20;
 
 /// Makes `path` (one directory and a name) a file of `content`, and syncs.
 ///
-/// What the file had is cut off its directory entry and not freed: its chain cannot be trusted, and
-/// might be that of the other copy. That loses a few clusters each time.
+/// The old clusters are cut off the directory entry and are not freed. Their chain cannot be
+/// trusted, and might be that of the other copy. That loses a few clusters each time.
 pub(crate) fn recreate<D: Disk>(
     disk: &D,
     sector: u32,
@@ -48,7 +48,7 @@ pub(crate) fn recreate<D: Disk>(
     disk.sync()
 }
 
-/// A disk as a stream, which is what `fatfs` works on; every transfer is whole aligned sectors.
+/// A disk as a stream, because `fatfs` works on streams. Every transfer is whole aligned sectors.
 struct Partition<'d, D> {
     disk: &'d D,
     sector: u32,

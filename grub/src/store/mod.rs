@@ -1,7 +1,7 @@
 //! The two copies of the environment block, read and written without mounting the partition.
 //!
-//! What is in a block is left to `env`, and what it means to `state`.
-//! Read `copies`, then `fat` and `aligned`, then `heal`.
+//! `env` knows what is in a block, and `state` what it means. Read `copies`, then `fat` and
+//! `aligned`, then `heal`.
 
 pub(crate) mod aligned;
 pub(crate) mod copies;

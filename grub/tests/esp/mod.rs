@@ -11,7 +11,7 @@ use image_layout::Disk;
 #[derive(Debug)]
 pub(crate) struct MemoryDisk {
     live: RefCell<Vec<u8>>,
-    /// Durable bytes: what a read finds after the power came back, but for `pending`.
+    /// Durable bytes. Except for `pending`, a read finds them after the power came back.
     durable: RefCell<Vec<u8>>,
     /// Writes since the last sync: offset and bytes.
     pending: RefCell<Vec<(u64, Vec<u8>)>>,
@@ -19,7 +19,7 @@ pub(crate) struct MemoryDisk {
     operations_left: Cell<usize>,
     /// All writes: offset, length.
     pub(crate) writes: RefCell<Vec<(u64, usize)>>,
-    /// Transfers must be multiples of this and lie on such addresses, as with `O_DIRECT`.
+    /// Transfers must be multiples of this size and lie on multiples of it, as with `O_DIRECT`.
     pub(crate) sector: usize,
 }
 
@@ -44,8 +44,8 @@ impl MemoryDisk {
         self.live.borrow().clone()
     }
 
-    /// What may be on the disk after the cut: of the writes that were not synced, none, the first
-    /// ones, each one alone, or all but one may have arrived.
+    /// Returns what may be on the disk after the cut. Of the writes that were not synced, none, the
+    /// first ones, each one alone, or all but one may have arrived.
     pub(crate) fn after_the_cut(&self) -> Vec<Vec<u8>> {
         let pending = self.pending.borrow();
         let count = pending.len();
@@ -123,7 +123,8 @@ pub(crate) fn block(state: BootState) -> Vec<u8> {
     env.encode().to_vec()
 }
 
-/// A FAT of `kib` KiB with these files below `grub/`, in clusters of one sector if `fat` is 12.
+/// Returns a FAT of `kib` KiB with these files below `grub/`. Its clusters have one sector if `fat`
+/// is 12.
 pub(crate) fn fat(fat: u8, kib: usize, sector: u16, files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut disk = Cursor::new(vec![0; kib << 10]);
     let width = match fat {
@@ -138,7 +139,7 @@ pub(crate) fn fat(fat: u8, kib: usize, sector: u16, files: &[(&str, &[u8])]) -> 
     fatfs::format_volume(&mut disk, options).unwrap();
     let fs = FileSystem::new(&mut disk, FsOptions::new()).unwrap();
     let dir = fs.root_dir().create_dir("grub").unwrap();
-    // More entries than one cluster holds, so that directories have chains too.
+    // There are more entries than one cluster holds, so that directories have chains too.
     for number in 0..20 {
         dir.create_file(&format!("filler{number}")).unwrap();
     }
