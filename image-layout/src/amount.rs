@@ -1,13 +1,13 @@
 //! An amount of bytes, as a person reads it.
 //!
-//! Three significant digits with the decimal unit that fits, everywhere in the agent and the
-//! bundler: never `0.0 MB` for something. Nothing parses the text; JSON has bytes.
+//! The agent and the bundler print it. The text has three significant digits and the decimal unit
+//! that fits: never `0.0 MB` for something. Nothing parses the text; JSON has bytes.
 
 use std::fmt;
 
 const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
 
-/// So many bytes.
+/// A number of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Amount(pub u64);
 
@@ -16,7 +16,8 @@ impl fmt::Display for Amount {
         if self.0 < 1000 {
             return write!(f, "{} B", self.0);
         }
-        // In thousandths of the unit, so that a unit is reached and not passed.
+        // The number is in thousandths of the unit, so that a value that rounds up to the next unit
+        // takes that unit.
         let (mut thousandths, mut unit) = (u128::from(self.0), 1);
         while thousandths >= 999_500 && unit + 1 < UNITS.len() {
             (thousandths, unit) = (thousandths.div_ceil(1000), unit + 1);

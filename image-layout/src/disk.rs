@@ -1,7 +1,6 @@
 //! The seam between Daruma's code and the bytes of a device.
 //!
-//! What the bytes mean is left to everybody else. The power-cut simulator is the second
-//! implementation.
+//! The callers know what the bytes mean. The power-cut simulator is the second implementation.
 
 use std::fs::File;
 use std::io;
@@ -9,9 +8,9 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 
-/// Bytes of a device or of a file that stands for one.
+/// The bytes of a device, or of a file that stands for one.
 ///
-/// This is the only seam for tests: the power-cut simulator is a second implementation that keeps
+/// This is the only seam for tests. The power-cut simulator is a second implementation that keeps
 /// live and durable bytes apart. A write is durable after the next [`Disk::sync`] that returns
 /// `Ok`.
 pub trait Disk {
@@ -23,8 +22,8 @@ pub trait Disk {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Returns once everything written so far is on stable storage.
     fn sync(&self) -> io::Result<()>;
-    /// Makes the next reads of `range` come from the medium and not from a cache, as far as that
-    /// can be had. Advice: a disk without a cache has nothing to do.
+    /// Makes the next reads of `range` come from the medium and not from a cache, as far as that is
+    /// possible. This is only advice: a disk without a cache does nothing.
     fn forget(&self, _range: Range<u64>) {}
 }
 
@@ -57,17 +56,17 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// Opens for reading and writing.
+    /// Opens the file for reading and writing.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { file: File::options().read(true).write(true).open(path)? })
     }
 
-    /// Opens for reading only; writes fail.
+    /// Opens the file for reading only; writes fail.
     pub fn open_read_only(path: &Path) -> io::Result<Self> {
         Ok(Self { file: File::open(path)? })
     }
 
-    /// The open file, for what only a file descriptor can do (`O_DIRECT`, ioctls).
+    /// Returns the open file, for calls that need a file descriptor (`O_DIRECT`, ioctls).
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
@@ -84,7 +83,7 @@ impl Disk for FileDisk {
     fn size(&self) -> io::Result<u64> {
         let metadata = self.file.metadata()?;
         if metadata.file_type().is_block_device() {
-            // A block device has no length in its metadata; the end of a seek is its size.
+            // A block device has no length in its metadata, so the end of a seek is its size.
             use std::io::{Seek, SeekFrom};
             return (&self.file).seek(SeekFrom::End(0));
         }

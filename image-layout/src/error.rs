@@ -1,19 +1,19 @@
 //! Why an image could not be made.
 //!
-//! The bundler gives each an exit code. A message names the path or the program.
+//! The bundler gives each error an exit code. A message names the path or the program.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::LayoutError;
 
-/// Why an image could not be made; nothing is left behind.
+/// Why an image could not be made. The failed attempt leaves nothing behind.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The sizes asked for.
+    /// The disk cannot have the sizes asked for.
     #[error("cannot lay out the disk: {0}")]
     Layout(#[from] LayoutError),
-    /// Content that does not fit.
+    /// Content does not fit its partition.
     #[error(
         "cannot put {path} ({size} bytes) into partition {label} ({room} bytes): too large; make \
             {label} larger or the content smaller"
@@ -28,26 +28,26 @@ pub enum ImageError {
         /// Size of the partition in bytes
         room: u64,
     },
-    /// A program or a file of Debian's that is needed is not there.
+    /// A program or a file of a Debian package is not there.
     #[error("cannot find {name}, needed to {purpose}: install Debian's package {package}")]
     MissingTool {
         /// Program or path
         name: String,
-        /// What for
+        /// What it is needed for
         purpose: &'static str,
-        /// Who has it
+        /// The package that has it
         package: &'static str,
     },
     /// A program of the host failed.
     #[error("cannot {purpose}: {command} {outcome}: {stderr}")]
     ToolFailed {
-        /// What for
+        /// What the program was run for
         purpose: &'static str,
         /// The command as it was run
         command: String,
-        /// How it ended
+        /// How the program ended
         outcome: String,
-        /// The end of what it said
+        /// The end of the program's error output
         stderr: String,
     },
     /// Reading or writing failed.
@@ -63,7 +63,8 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    /// For `map_err`: the cause together with what was being done to which path.
+    /// Returns a closure for `map_err`. The error has the cause, and what was being done to which
+    /// path.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }

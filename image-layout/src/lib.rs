@@ -1,10 +1,11 @@
 //! What the disk of a Daruma device looks like, and the factory image that gives it that look.
 //!
-//! [`Slot`] names the two copies of the system, [`label`] the partitions, [`Layout`] their sizes,
-//! and [`Disk`] is the one seam between the code and the bytes of a device. [`PartitionTable`]
-//! reads the GPT back and [`settle_table`] makes it the disk's own; both run on the device, so they
-//! use no more than a CRC. [`FactoryImage`] runs on the build host, as an ordinary user. Choosing a
-//! slot is `grub-env`'s business; this crate knows nothing of boot states or bundles.
+//! The crate `grub-env` chooses a slot. This crate knows nothing of boot states or bundles.
+//!
+//! [`Slot`] names the two copies of the system, [`label`] the partitions, [`Layout`] their sizes.
+//! [`Disk`] is the one seam between the code and the bytes of a device. [`PartitionTable`] reads
+//! the GPT back and [`settle_table`] makes it the disk's own. Both run on the device, so they use
+//! no more than a CRC. [`FactoryImage`] runs on the build host, as an ordinary user.
 
 mod amount;
 mod disk;

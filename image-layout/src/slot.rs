@@ -1,12 +1,12 @@
 //! A slot: one of the two copies of the system.
 //!
-//! Which slot boots is left to the crate `grub-env`. `!slot` is the other one.
+//! The crate `grub-env` decides which slot boots. `!slot` is the other one.
 
 use std::fmt;
 use std::ops::Not;
 use std::str::FromStr;
 
-/// One of the two copies of the system. `!slot` is the other one.
+/// One of the two copies of the system. `!slot` is the other copy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Slot {
     /// `boot-a` and `root-a`
@@ -19,7 +19,8 @@ impl Slot {
     /// Both slots, A first.
     pub const ALL: [Self; 2] = [Self::A, Self::B];
 
-    /// The slot's name as the GRUB environment and the kernel command line spell it: `A` or `B`.
+    /// Returns the slot's name as the GRUB environment and the kernel command line spell it: `A` or
+    /// `B`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -28,7 +29,7 @@ impl Slot {
         }
     }
 
-    /// Label of the partition that holds kernel, initramfs and `slot.cfg`.
+    /// Returns the label of the partition that holds kernel, initramfs and `slot.cfg`.
     #[must_use]
     pub const fn boot_label(self) -> &'static str {
         match self {
@@ -37,7 +38,7 @@ impl Slot {
         }
     }
 
-    /// Label of the partition that holds the root filesystem and its dm-verity tree.
+    /// Returns the label of the partition that holds the root filesystem and its dm-verity tree.
     #[must_use]
     pub const fn root_label(self) -> &'static str {
         match self {

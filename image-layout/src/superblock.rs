@@ -1,11 +1,11 @@
-//! The one block of ext4 that its journal cannot mend: the superblock, when a write of it was torn.
+//! Mends a torn superblock, the one block of ext4 that its journal cannot mend.
 //!
-//! When to mend it is left to daruma-init.
+//! daruma-init decides when to mend it.
 //!
 //! Every mount writes the superblock in place. It has two sectors, and its checksum stands at the
-//! end of the second one: on a disk that tears a write between them, a power cut leaves new fields
-//! with an old checksum (or the other way round), and such a file system cannot be mounted any
-//! more, with nothing else wrong. All that changes in use lies in the first sector, but for the
+//! end of the second one. A disk can tear a write between the sectors. A power cut then leaves new
+//! fields with an old checksum, or the other way round. Such a file system cannot be mounted any
+//! more, with nothing else wrong. All that changes in use lies in the first sector, except for the
 //! checksum. (`Documentation/filesystems/ext4/super.rst`.)
 
 use std::io;
@@ -17,10 +17,11 @@ const AT: u64 = 1024;
 const CHECKSUM: usize = 0x3fc;
 const MAGIC: u16 = 0xef53;
 const METADATA_CSUM: u32 = 0x400;
-/// Incompatible features that say what is to be done, not how the file system is laid out: the
+/// An incompatible feature that does not change the layout of the file system. It says that the
 /// journal is to be replayed.
 const RECOVER: u32 = 0x4;
-/// What a file system keeps for life: offset and length. Its backup must agree in all of it.
+/// The fields that a file system keeps for life: offset and length. Its backup must agree in all of
+/// them.
 const LIFELONG: [(usize, usize); 9] = [
     (0x14, 8),  // first block, size of a block
     (0x20, 4),  // blocks a group
@@ -33,8 +34,8 @@ const LIFELONG: [(usize, usize); 9] = [
     (0xec, 18), // hash seed and version, size of a descriptor
 ];
 
-/// Gives a torn superblock of an ext4 that is not mounted its checksum back; `true` if that was
-/// needed and was done. Nothing is done unless the backup in group 1 is whole and agrees on
+/// Gives a torn superblock its checksum back. The ext4 must not be mounted. Returns `true` if that
+/// was needed and was done. Does nothing unless the backup in group 1 is whole and agrees on
 /// everything that never changes.
 ///
 /// # Errors
@@ -50,7 +51,8 @@ pub fn mend_torn_superblock(disk: &impl Disk) -> io::Result<bool> {
         return Ok(false);
     }
     let block_size = 1024_u64 << (number(&block, 0x18) & 7);
-    // In blocks of 1 KiB group 0 begins behind block 0, in larger ones with it.
+    // With blocks of 1 KiB, group 0 begins behind block 0. With larger blocks it begins with block
+    // 0.
     let first = u64::from(number(&block, 0x14));
     let backup_at = (first + u64::from(number(&block, 0x20))).saturating_mul(block_size);
     if backup_at.saturating_add(BYTES as u64) > size {
@@ -69,7 +71,7 @@ pub fn mend_torn_superblock(disk: &impl Disk) -> io::Result<bool> {
     }
     let sum = checksum(&block);
     block[CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
-    // One sector: this cannot be torn again.
+    // This is one sector, so the write cannot be torn again.
     disk.write_at(&block[512..], AT + 512)?;
     disk.sync()?;
     Ok(true)
@@ -84,8 +86,8 @@ fn is_ours(bytes: &[u8; BYTES]) -> bool {
         && number(bytes, 0x64) & METADATA_CSUM != 0
 }
 
-/// CRC-32C (Castagnoli) over all that stands before it, without the final inversion, as ext4 has
-/// it.
+/// Returns CRC-32C (Castagnoli) over all bytes before the checksum, without the final inversion, as
+/// ext4 has it.
 fn checksum(bytes: &[u8; BYTES]) -> u32 {
     let mut crc = u32::MAX;
     for byte in &bytes[..CHECKSUM] {

@@ -1,5 +1,6 @@
-//! The factory image, read back by programs and crates that know nothing of this one.
-// clippy.toml allows it in tests, but does not see that what they call is a test as well.
+//! Programs and crates that know nothing of this one read the factory image back.
+// clippy.toml allows `unwrap` in tests, but clippy does not see that the tests' helpers are tests
+// too.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
@@ -21,12 +22,12 @@ const MODULES_EFI: &[&str] =
     &["part_gpt", "fat", "normal", "configfile", "echo", "sleep", "reboot"];
 const GRUB_CFG: &[u8] = b"echo hello\n";
 
-/// Content that is not zero, not periodic in a block, and tells where it was put.
+/// Returns content that is not zero, not periodic in a block, and tells where it was put.
 fn content(name: &str, length: usize) -> Vec<u8> {
     (0_u32..).flat_map(|n| format!("{name} {n}\n").into_bytes()).take(length).collect()
 }
 
-/// The three images in a folder of their own.
+/// The three images, in a folder of their own.
 struct Inputs {
     folder: tempfile::TempDir,
 }
@@ -35,7 +36,7 @@ impl Inputs {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("boot.img"), content("boot", 300_000)).unwrap();
-        // A hole between two pieces of data, as a padded image has it.
+        // The image has a hole between two pieces of data, as a padded image has.
         let mut root = content("root", MIB as usize);
         root[300_000..900_000].fill(0);
         fs::write(folder.path().join("root.img"), root).unwrap();
@@ -79,7 +80,7 @@ impl Inputs {
     }
 }
 
-/// `length` bytes of the file from `offset`.
+/// Returns `length` bytes of the file from `offset`.
 fn piece(path: &Path, offset: u64, length: u64) -> Vec<u8> {
     let mut file = File::open(path).unwrap();
     file.seek(SeekFrom::Start(offset)).unwrap();
@@ -97,7 +98,8 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Standard output of a program that must succeed; it may lie where only root's PATH leads.
+/// Returns the standard output of a program that must succeed. The program may lie where only
+/// root's PATH leads.
 fn output(program: &str, args: &[&str]) -> String {
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
     let output = Command::new(program).args(args).env("PATH", path).output();
@@ -171,7 +173,7 @@ fn each_image_lies_in_its_partition_and_slot_b_is_empty() {
             "{label}"
         );
     }
-    // blocks() is in units of 512 bytes; the file must not take the room of its empty partitions.
+    // blocks() is in units of 512 bytes. The file must not take the room of its empty partitions.
     assert!(fs::metadata(&raw).unwrap().blocks() * 512 < LAYOUT.disk_size() / 2);
 }
 
@@ -259,7 +261,7 @@ fn the_same_inputs_give_the_same_bytes_in_another_folder_and_another_year() {
     assert_same(&raw, &other);
 
     convert_to_qcow2(&raw, &here.path("disk.qcow2")).unwrap();
-    // The second source has no holes: what qemu-img finds must not depend on how the file is
+    // The second source has no holes. What qemu-img finds must not depend on how the file is
     // stored.
     let whole = there.path().join("whole");
     fs::write(&whole, fs::read(&other).unwrap()).unwrap();
@@ -381,7 +383,7 @@ fn a_qcow2_holds_the_same_disk() {
 fn a_missing_host_tool_is_one_line_that_names_debians_package() {
     const BARE: &str = "DARUMA_TEST_BARE";
     if std::env::var_os(BARE).is_some() {
-        // This is the second process, whose PATH leads nowhere.
+        // This is the second process, and its PATH leads nowhere.
         let inputs = Inputs::new();
         fs::create_dir(inputs.path("out")).unwrap();
         let out = inputs.path("out/disk");

@@ -1,7 +1,9 @@
-//! The tamper table of the partition table: every field of header and entry with a wrong, a huge,
-//! an overlapping, a negative-like and a missing value, in both copies and with their CRCs right,
-//! as a liar would leave them.
-// clippy.toml allows it in tests, but does not see that what they call is a test as well.
+//! The tamper table of the partition table: every field of header and entry.
+//!
+//! Each field has a wrong, a huge, an overlapping, a negative-like and a missing value, in both
+//! copies. The CRCs are right, as a liar would leave them.
+// clippy.toml allows `unwrap` in tests, but clippy does not see that the tests' helpers are tests
+// too.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::RefCell;
@@ -40,7 +42,7 @@ impl Disk for Memory {
     }
 }
 
-/// Three partitions, the last of which may grow by 10 MiB.
+/// Returns three partitions, the last of which may grow by 10 MiB.
 fn entries() -> Vec<u8> {
     let mut entries = vec![0; ENTRIES];
     for (index, (label, first, last)) in
@@ -76,7 +78,7 @@ fn header(lba: u64, entries_lba: u64) -> [u8; SECTOR] {
     header
 }
 
-/// A disk with these headers and entries in both copies, CRCs computed.
+/// Returns a disk with these headers and entries in both copies, and with their CRCs.
 fn disk(change: &dyn Fn(&mut [u8; SECTOR]), entries: &[u8], sealed: bool) -> Memory {
     let mut bytes = vec![0; SECTORS as usize * SECTOR];
     for (lba, place) in [(1, 2), (SECTORS - 1, SECTORS - 33)] {
@@ -117,16 +119,17 @@ fn cases(truth: &[u8], overlap: &[u64]) -> Vec<(String, Vec<u8>)> {
     fixed.into_iter().chain(overlaps).map(to_bytes).filter(|(_, value)| value != truth).collect()
 }
 
-/// What must come of a field's values.
+/// What must happen with a field's values.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Fate {
     /// `PartitionTable::read` refuses all of them.
     Refused,
-    /// Refused or, where the value happens to describe a disk that could be, believed: partitions
-    /// inside the disk, apart from each other, and growing writes to none of them.
+    /// `PartitionTable::read` refuses the value, or believes it if it describes a possible disk.
+    /// The partitions then lie inside the disk and apart from each other, and growing writes to
+    /// none of them.
     Possible,
-    /// Believed and without a meaning here: names, types, GUIDs, attributes, what is for other
-    /// tools.
+    /// The value is believed and has no meaning here: names, types, GUIDs, attributes, and fields
+    /// for other tools.
     Harmless,
 }
 

@@ -1,6 +1,7 @@
-//! `var` fills a bigger disk and the GUIDs become the disk's own, whenever the power is cut
+//! `var` fills a bigger disk and the GUIDs become the disk's own, even if the power is cut
 //! meanwhile.
-// clippy.toml allows it in tests, but does not see that what they call is a test as well.
+// clippy.toml allows `unwrap` in tests, but clippy does not see that the tests' helpers are tests
+// too.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
@@ -25,7 +26,7 @@ fn grow_last_partition(disk: &impl Disk) -> Result<Option<NewSize>, TableError> 
     Ok(settled.grown)
 }
 
-/// Bytes that are not twice the same.
+/// Returns random bytes for a test: never the same twice.
 fn counter(start: u8) -> impl FnMut() -> io::Result<[u8; 16]> {
     let mut next = start;
     move || {
@@ -34,7 +35,7 @@ fn counter(start: u8) -> impl FnMut() -> io::Result<[u8; 16]> {
     }
 }
 
-/// Every GUID of a table, the disk's first.
+/// Returns every GUID of a table, the disk's first.
 fn guids(table: &PartitionTable) -> Vec<uuid::Uuid> {
     [table.disk_guid]
         .into_iter()
@@ -42,7 +43,7 @@ fn guids(table: &PartitionTable) -> Vec<uuid::Uuid> {
         .collect()
 }
 
-/// A factory image in its folder.
+/// Makes a factory image in its folder.
 fn factory_image() -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");
@@ -79,12 +80,12 @@ fn var_grows_to_the_end_of_a_bigger_disk_and_nothing_else_moves() {
     let (_folder, raw) = factory_image();
     let before = read(&raw);
     let mbr = fs::read(&raw).unwrap()[..SECTOR].to_vec();
-    // Not a multiple of 1 MiB: no real disk is.
+    // The size is not a multiple of 1 MiB, like that of real disks.
     enlarge(&raw, 64 * MIB + 12_345 * 512);
     let disk = FileDisk::open(&raw).unwrap();
     let var = before.find("var").unwrap();
-    // 12,345 sectors are 6 MiB and 57 sectors, which are room enough for the backup table: the old
-    // one was too.
+    // 12,345 sectors are 6 MiB and 57 sectors. The 57 sectors are room enough for the backup table,
+    // and the old MiB becomes free.
     let size = LAYOUT.var + 71 * MIB;
     let expected = NewSize { number: 8, offset: var.offset, old_size: LAYOUT.var, size };
     assert_eq!(grow_last_partition(&disk).unwrap(), Some(expected));
@@ -159,7 +160,7 @@ fn a_disk_that_grows_gets_its_guids_in_the_same_change() {
     let disk = FileDisk::open(&raw).unwrap();
     let settled = settle_table(&disk, Some(&mut counter(0))).unwrap();
     assert!(settled.grown.is_some() && settled.disk_guid.is_some());
-    // What grows later keeps its GUIDs.
+    // A disk that grows later keeps its GUIDs.
     enlarge(&raw, 64 * MIB);
     let settled = settle_table(&FileDisk::open(&raw).unwrap(), Some(&mut counter(100))).unwrap();
     assert!(settled.grown.is_some() && settled.disk_guid.is_none());
@@ -216,7 +217,8 @@ fn a_damaged_primary_table_is_made_anew_from_the_backup() {
         let disk = FileDisk::open(&raw).unwrap();
         disk.write_at(&vec![0xff; length], place as u64).unwrap();
         let damaged = PartitionTable::read(&disk);
-        // The second round finds the entries in their other place and the damage in the unused one.
+        // The second round finds the entries in their other place, and the damage in the unused
+        // place.
         if damaged.as_ref().is_ok_and(|table| table.copy == TableCopy::Primary) {
             continue;
         }
@@ -227,7 +229,8 @@ fn a_damaged_primary_table_is_made_anew_from_the_backup() {
     }
 }
 
-/// A disk whose power is cut: of what was written since the last sync, only some sectors arrive.
+/// A disk whose power is cut. Of the sectors that were written since the last sync, only some
+/// arrive.
 struct CutDisk {
     durable: RefCell<Vec<u8>>,
     /// Sectors written since the last sync, oldest first
@@ -252,7 +255,7 @@ impl CutDisk {
         Ok(())
     }
 
-    /// The bytes after the cut; `arrives` decides for each pending sector.
+    /// Returns the bytes after the cut. `arrives` decides for each pending sector.
     fn after(&self, mut arrives: impl FnMut() -> bool) -> Vec<u8> {
         let mut bytes = self.durable.borrow().clone();
         for (sector, content) in self.pending.borrow().iter() {
@@ -299,8 +302,9 @@ impl Disk for CutDisk {
     }
 }
 
-/// A disk with an old table of only a `var` partition, short enough to be cut thousands of times:
-/// it is the factory image without its middle, `var` moved to 1 MiB and the disk enlarged by 2 MiB.
+/// Returns a disk with an old table of only a `var` partition. It is like the factory image without
+/// its middle: `var` lies at 1 MiB, and the disk has grown by 2 MiB. It is short enough to be cut
+/// thousands of times.
 fn short_disk() -> Vec<u8> {
     use gpt::partition_types;
     // A factory image's GUID is of version 5.
@@ -318,7 +322,7 @@ fn short_disk() -> Vec<u8> {
 
 #[test]
 fn a_power_cut_at_any_write_leaves_a_table_that_linux_reads_and_the_next_call_finishes() {
-    // A disk that grows, one that does not, and one that grows without getting GUIDs.
+    // The first disk grows, the second does not, and the third grows without getting GUIDs.
     let mut exact = short_disk();
     exact.truncate(2 * MIB as usize);
     cut_everywhere(&short_disk(), true);
@@ -344,7 +348,7 @@ fn cut_everywhere(start: &[u8], new_guids: bool) {
         let disk = CutDisk::new(start.to_vec(), cut);
         assert!(matches!(settle(&disk, 0), Err(TableError::Io { .. })));
         let count = disk.pending.borrow().len();
-        // All, none, and many choices of the sectors on their way.
+        // The choices are all sectors on their way, none of them, and many mixtures.
         let mut choices = vec![vec![true; count], vec![false; count]];
         let strategy = proptest::collection::vec(any::<bool>(), count);
         choices.extend((0..30).map(|_| strategy.new_tree(&mut runner).unwrap().current()));
@@ -363,7 +367,7 @@ fn cut_everywhere(start: &[u8], new_guids: bool) {
             let table = PartitionTable::read(&rest).unwrap();
             assert_eq!(table.find("var").unwrap().size, new_size);
             assert_eq!(table.is_factory(), !new_guids);
-            // With the primary header gone, the backup has to say the same.
+            // If the primary header is gone, the backup has to say the same.
             rest.write_at(&[0; SECTOR], 512).unwrap();
             let backup = PartitionTable::read(&rest).unwrap();
             assert_eq!(
@@ -378,7 +382,8 @@ fn cut_everywhere(start: &[u8], new_guids: bool) {
 #[test]
 fn a_power_cut_while_the_primary_table_is_made_anew_never_loses_both_copies() {
     let mut start = short_disk();
-    // Grown once, so that the backup lies at the end; then the primary header goes.
+    // The disk has grown once, so that the backup lies at the end. Then the primary header is
+    // damaged.
     let grown = CutDisk::new(start, usize::MAX);
     grow_last_partition(&grown).unwrap().unwrap();
     start = grown.after(|| true);

@@ -1,4 +1,4 @@
-//! A torn superblock on real file systems of mke2fs, judged by e2fsck and debugfs.
+//! A torn superblock on real file systems of mke2fs. e2fsck and debugfs judge the result.
 
 use std::fs::File;
 use std::io;
@@ -22,8 +22,8 @@ fn ext4(dir: &Path, block_size: u64, blocks: u64) -> io::Result<PathBuf> {
     Ok(image)
 }
 
-/// Changes a field of the first sector (the number of mounts) as a mount does, and leaves the
-/// checksum as it was.
+/// Changes a field of the first sector (the number of mounts) as a mount does. Leaves the checksum
+/// as it was.
 fn tear(image: &Path) -> io::Result<()> {
     File::options().write(true).open(image)?.write_all_at(&[77, 0], 1024 + 0x34)
 }
@@ -50,7 +50,8 @@ fn what_is_damaged_otherwise_is_left_alone() {
     let disk = FileDisk::open(&image).unwrap();
     let mut whole = [0; 1024];
     disk.read_at(&mut whole, 1024).unwrap();
-    // The block size, the UUID, a feature, the magic; each with a checksum that does not match.
+    // The damaged fields are the block size, the UUID, a feature and the magic. Each has a checksum
+    // that does not match.
     for at in [0x18, 0x68, 0x60, 0x38] {
         let mut damaged = whole;
         damaged[at] ^= 1;

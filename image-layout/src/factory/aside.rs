@@ -1,6 +1,6 @@
 //! A result that is built aside and appears under its name whole or not at all.
 //!
-//! What is built is left to the callers. What is given up goes away with its folder.
+//! The callers build it. A result that is given up goes away with its folder.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::ImageError;
 
-/// A folder next to the result, on the same filesystem; it goes away with this value.
+/// A folder next to the result, on the same filesystem. The folder goes away with this value.
 pub(crate) struct Aside {
     out: PathBuf,
     folder: TempDir,
@@ -42,7 +42,7 @@ impl Aside {
         Ok(Self { out: out.to_owned(), folder })
     }
 
-    /// A path in the folder.
+    /// Returns a path in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

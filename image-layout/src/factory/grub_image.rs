@@ -1,7 +1,7 @@
 //! GRUB's images for both firmwares.
 //!
-//! The callers say which modules are in them. `grub-install` is not used: it wants root and a
-//! mounted disk.
+//! The callers say which modules the images have. This file does not use `grub-install`, because it
+//! wants root and a mounted disk.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,11 +15,12 @@ use crate::partition::gpt::{SECTOR, protective_mbr};
 /// What a core image does before grub.cfg, unless [`crate::FactoryImage::early_grub_cfg`] says
 /// otherwise.
 ///
-/// It is run by GRUB's rescue parser, which knows commands and variables but no `if`.
+/// GRUB's rescue parser runs it. That parser knows commands and variables but no `if`.
 pub const EARLY_GRUB_CFG: &str = include_str!("early.cfg");
 
 /// The ESP on the disk that GRUB was loaded from: the firmware's drive, our partition number. A
-/// search by UUID would find another disk's ESP when a stick with the same image is plugged in.
+/// stick with the same image may be plugged in. A search by UUID would then find another disk's
+/// ESP.
 const PREFIX: &str = "(,gpt2)/grub";
 
 /// Where Debian's packages (and most others) put GRUB's modules.
@@ -28,13 +29,13 @@ const GRUB_FOLDER: &str = "/usr/lib/grub";
 const PURPOSE_BIOS: &str = "make the boot loader for BIOS";
 const PURPOSE_EFI: &str = "make the boot loader for UEFI";
 
-/// Sector 0 and the content of the BIOS boot partition.
+/// Sector 0 of the disk, and the content of the BIOS boot partition.
 pub(crate) struct BiosLoader {
     pub(crate) mbr: [u8; SECTOR as usize],
     pub(crate) core: Vec<u8>,
 }
 
-/// GRUB for BIOS, its core image to lie at byte `core_offset` of the disk.
+/// Makes GRUB for BIOS. Its core image is to lie at byte `core_offset` of the disk.
 pub(crate) fn bios(
     aside: &Aside,
     early_cfg: &str,
@@ -55,7 +56,7 @@ pub(crate) fn bios(
     })
 }
 
-/// `EFI/BOOT/BOOTX64.EFI`.
+/// Makes `EFI/BOOT/BOOTX64.EFI`.
 pub(crate) fn efi(aside: &Aside, early_cfg: &str, modules: &[&str]) -> Result<Vec<u8>, ImageError> {
     require_file(
         &Path::new(GRUB_FOLDER).join("x86_64-efi/modinfo.sh"),
@@ -86,8 +87,9 @@ fn make(
     Ok(image)
 }
 
-/// What grub-install would fill in: where the BIOS finds the core image's first sector, and where
-/// that sector finds the rest. `None` when the images do not look as GRUB 2.06 and 2.12 make them.
+/// Fills in what grub-install would fill in: where the BIOS finds the core image's first sector,
+/// and where that sector finds the rest. Returns `None` when the images do not look as GRUB 2.06
+/// and 2.12 make them.
 fn patch(boot: &[u8], mut core: Vec<u8>, core_lba: u64) -> Option<BiosLoader> {
     const KERNEL_SECTOR: usize = 0x5c; // boot.S: GRUB_BOOT_MACHINE_KERNEL_SECTOR
     const BLOCKLIST: usize = 512 - 12; // diskboot.S: start (8), sectors (2), segment (2)

@@ -1,6 +1,6 @@
 //! Programs of the build host.
 //!
-//! The callers give the arguments. A missing program is reported with its Debian package.
+//! The callers give the arguments. The error for a missing program names its Debian package.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::ImageError;
 
-/// A program, the Debian package that has it, and what it is needed for.
+/// A program, the Debian package that has it, and its purpose.
 pub(crate) struct HostTool {
     pub(crate) name: &'static str,
     pub(crate) package: &'static str,
@@ -16,8 +16,8 @@ pub(crate) struct HostTool {
 }
 
 impl HostTool {
-    /// Runs the program with these arguments and this environment, of which nothing is inherited
-    /// but `PATH`: what a person has set for their own use must not change the bytes of an image.
+    /// Runs the program with these arguments and this environment. The program inherits only
+    /// `PATH`: a person's own settings must not change the bytes of an image.
     pub(crate) fn run(&self, args: &[&OsStr], env: &[(&str, &str)]) -> Result<(), ImageError> {
         let program = self.find()?;
         let mut command = Command::new(&program);
@@ -51,15 +51,15 @@ impl HostTool {
     }
 }
 
-/// `PATH`, and the folders that Debian leaves out of an ordinary user's one although mke2fs lies
-/// there.
+/// Returns `PATH` and the folders that Debian leaves out of an ordinary user's `PATH`. mke2fs lies
+/// in one of them.
 fn search_path() -> std::ffi::OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(if path.is_empty() { "/usr/bin:/usr/sbin:/sbin" } else { ":/usr/sbin:/sbin" });
     path
 }
 
-/// Refuses when a file that a package brings is not there.
+/// Refuses if a file of a package is not there.
 pub(crate) fn require_file(
     path: &Path,
     purpose: &'static str,

@@ -17,11 +17,11 @@ use crate::partition::gpt::{
 use crate::partition::partition_type;
 use crate::{ALIGNMENT, EARLY_GRUB_CFG, Extent, ImageError, Layout};
 
-/// Name space of the GUIDs: a UUIDv5 is made of this and of "seed/what".
+/// Name space of the GUIDs. A UUIDv5 is made of this and of "seed/what".
 const NAME_SPACE: Uuid = uuid!("5f0b3c1e-6a3c-4bd0-9a0e-0d6a7f3f9d11");
 
-/// What goes into a disk image. The same values give the same bytes, in any folder and at any time,
-/// as long as GRUB and e2fsprogs of the host are the same.
+/// The contents of a disk image. The same values give the same bytes, in any folder and at any
+/// time, as long as GRUB and e2fsprogs of the host are the same.
 #[derive(Clone, Debug)]
 pub struct FactoryImage<'a> {
     /// Sizes of the partitions
@@ -40,18 +40,18 @@ pub struct FactoryImage<'a> {
     pub grub_modules_bios: &'a [&'a str],
     /// Modules in the core image for UEFI
     pub grub_modules_efi: &'a [&'a str],
-    /// All GUIDs, UUIDs and the FAT's volume id are made from it
+    /// The seed. All GUIDs, UUIDs and the FAT's volume id are made from it
     pub seed: &'a str,
-    /// Time of everything in the image that has one, in seconds (`SOURCE_DATE_EPOCH`)
+    /// The time of everything in the image that has a time, in seconds (`SOURCE_DATE_EPOCH`)
     pub epoch: u64,
 }
 
 impl FactoryImage<'_> {
-    /// Writes the image to `out` as a sparse file, built aside and renamed when it is complete and
-    /// synced.
+    /// Writes the image to `out` as a sparse file. It builds the file aside, syncs it, and renames
+    /// it when it is complete.
     ///
     /// # Errors
-    /// See [`ImageError`]. On any of them `out` is as it was and nothing is left next to it.
+    /// See [`ImageError`]. After an error `out` is as it was, and nothing is left next to it.
     pub fn write_raw(&self, out: &Path) -> Result<(), ImageError> {
         self.layout.validate()?;
         let [bios, esp, boot_a, root_a, _, _, recovery, var] = self.layout.extents();
@@ -92,7 +92,8 @@ impl FactoryImage<'_> {
 
         for (path, extent) in contents {
             let source = File::open(path).map_err(ImageError::io("read", path))?;
-            // One byte more than fits, so that a file that grows meanwhile is noticed and not cut.
+            // The code reads one byte more than fits. So it notices a file that grows meanwhile,
+            // and does not cut it.
             let source = std::io::Read::take(source, extent.size + 1);
             let size =
                 sparse::copy(source, &disk, extent.offset).map_err(ImageError::io("copy", path))?;
@@ -116,7 +117,8 @@ impl FactoryImage<'_> {
         aside.publish("disk")
     }
 
-    /// Both copies of the partition table as pieces of the disk, each with its offset in bytes.
+    /// Returns both copies of the partition table as pieces of the disk, each with its offset in
+    /// bytes.
     fn tables(&self) -> [(u64, Vec<u8>); 4] {
         let mut entries = vec![0; ENTRIES_BYTES];
         for (place, extent) in entries.chunks_exact_mut(ENTRY_BYTES).zip(self.layout.extents()) {

@@ -1,8 +1,8 @@
 //! The factory image: a disk that boots, made on the build host by an ordinary user.
 //!
-//! Where the partitions lie is left to `partition`, and the images of slot A to the bundler.
-//! Read `image`, then what it is made of: `grub_image`, `var`, `sparse`; then `qcow2`, and below
-//! them `host_tool` and `aside`.
+//! `partition` says where the partitions lie, and the bundler makes the images of slot A. Read
+//! `image`, then what it is made of: `grub_image`, `var`, `sparse`; then `qcow2`, and below them
+//! `host_tool` and `aside`.
 
 pub(crate) mod aside;
 pub(crate) mod grub_image;

@@ -6,12 +6,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-/// A hole this small is not worth an extent of its own.
+/// A smaller hole is not worth an extent of its own.
 const BLOCK: usize = 64 << 10;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// Copies all of `from` to `offset` in `to`, which must read as zeros there; returns the bytes
-/// read.
+/// Copies all of `from` to `offset` in `to`, which must read as zeros there. Returns the number of
+/// bytes that were read.
 pub(crate) fn copy(mut from: impl Read, to: &File, offset: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 16 * BLOCK];
     let mut done = 0;

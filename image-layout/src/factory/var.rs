@@ -11,15 +11,16 @@ use uuid::Uuid;
 use crate::ImageError;
 use crate::factory::host_tool::HostTool;
 
-/// Named one by one: what a release of e2fsprogs or a host's mke2fs.conf takes for granted differs,
-/// and a filesystem that grows needs `resize_inode` and `64bit`.
+/// The features, named one by one. The defaults of a release of e2fsprogs and of a host's
+/// mke2fs.conf differ, and a filesystem that grows needs `resize_inode` and `64bit`.
 const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,\
                         flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,\
                         metadata_csum";
 
-/// Makes an ext4 of `size` bytes in the new file `path`, the same bytes for the same arguments.
+/// Makes an ext4 of `size` bytes in the new file `path`. The same arguments always give the same
+/// bytes.
 ///
-/// `uuid` is the filesystem's UUID and `hash_seed` salts its directory hashes; `epoch` is in
+/// `uuid` is the filesystem's UUID, and `hash_seed` salts its directory hashes. `epoch` is in
 /// seconds.
 pub(crate) fn make(
     path: &Path,
@@ -32,8 +33,8 @@ pub(crate) fn make(
         HostTool { name: "mke2fs", package: "e2fsprogs", purpose: "make the var filesystem" };
     let epoch = epoch.to_string();
     let uuid = uuid.to_string();
-    // Tables and journal are written now: a device's first minutes are no time for background
-    // zeroing.
+    // mke2fs writes tables and journal now, so that no zeroing runs in the background of a device's
+    // first minutes.
     let extended = format!(
         "hash_seed={hash_seed},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard"
     );
@@ -66,7 +67,7 @@ pub(crate) fn make(
     .map(OsStr::new);
     let mut args = args.to_vec();
     args.extend([path.as_os_str(), OsStr::new(&blocks)]);
-    // e2fsprogs knows SOURCE_DATE_EPOCH since 1.47.1; the other name works before and after.
+    // e2fsprogs knows SOURCE_DATE_EPOCH since 1.47.1. The other name works before and after.
     let env = [
         ("E2FSPROGS_FAKE_TIME", epoch.as_str()),
         ("SOURCE_DATE_EPOCH", epoch.as_str()),

@@ -1,11 +1,11 @@
-//! The EFI system partition: a FAT32 volume with the files it is given.
+//! The EFI system partition: a FAT32 volume with the files that it is given.
 //!
-//! Which files it is given is left to `factory`, and the clusters to `volume`.
+//! `factory` says which files they are, and `volume` hands out the clusters.
 //!
-//! Written here, after Microsoft's *FAT32 File System Specification* 1.03, because the crate
-//! `fatfs` 0.3.6 gives `.` and `..` long names and `..` the root's cluster: firmware and GRUB do
-//! not mind, but `fsck.fat -a`, which a distribution may run at boot, renames those entries. It
-//! also lets every file have pages of the flash for itself, see [`FILE_CLUSTERS`].
+//! The format follows Microsoft's *FAT32 File System Specification* 1.03. The crate `fatfs` 0.3.6
+//! is not used: it gives `.` and `..` long names, and `..` the root's cluster. Firmware and GRUB do
+//! not mind, but `fsck.fat -a` renames those entries, and a distribution may run it at boot. This
+//! code also gives every file pages of the flash for itself, see [`FILE_CLUSTERS`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,17 +14,17 @@ use crate::fat::volume::{ROOT, Volume};
 
 /// Bytes of a directory entry.
 const ENTRY: usize = 32;
-/// Files start on multiples of 64 KiB from the start of the data, so that a write to `grubenv`
-/// which goes wrong takes neither `grubenv.bak` nor anything else with it, also on media that
-/// rewrite 4 KiB sectors or whole flash pages for the sake of 512 bytes.
+/// Files start on multiples of 64 KiB from the start of the data. So a failing write to `grubenv`
+/// damages neither `grubenv.bak` nor anything else. That also holds on media that rewrite 4 KiB
+/// sectors or whole flash pages for the sake of 512 bytes.
 const FILE_CLUSTERS: usize = 128;
-/// 1 January 1980, FAT's first day, for every entry: a time would tell nothing.
+/// The date of every entry: 1 January 1980, FAT's first day. A real time would tell nothing.
 const FIRST_DAY: u16 = 0x0021;
 
 /// A name as a directory entry has it: eight and three characters, and which of the two are lower
 /// case.
 ///
-/// The two case bits are Windows NT's; they spare us long names for `grub/grubenv.bak`.
+/// The two case bits are Windows NT's. With them `grub/grubenv.bak` needs no long name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct ShortName {
     upper: [u8; 11],
@@ -57,14 +57,14 @@ impl ShortName {
     }
 }
 
-/// The bytes of a FAT32 volume of `size` bytes with these files, folders made as needed.
+/// Returns the bytes of a FAT32 volume of `size` bytes with these files. Makes folders as needed.
 ///
 /// # Errors
-/// A name that is not 8.3, one given twice, or files that do not fit.
+/// A name that is not 8.3, a name given twice, or files that do not fit.
 pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let mut volume = Volume::new(size, volume_id)?;
-    // Folder by path, the root's being empty: its entries so far. BTreeMap puts a folder before
-    // what is in it.
+    // Each folder has the entries that it got so far, by its path. The root's path is empty.
+    // BTreeMap puts a folder before what is in it.
     let mut folders: BTreeMap<&str, Vec<(ShortName, u32, u32)>> =
         BTreeMap::from([("", Vec::new())]);
     for (path, _) in files {
@@ -98,7 +98,7 @@ pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::
         let mut bytes = Vec::new();
         if !path.is_empty() {
             let parent = clusters[parent_and_name(path).0];
-            // The root is written as 0 here, whatever its cluster is.
+            // The entry has 0 for the root, whatever the root's cluster is.
             let parent = if parent == ROOT { 0 } else { parent };
             bytes.extend(entry(*b".          ", 0, clusters[path], 0, true));
             bytes.extend(entry(*b"..         ", 0, parent, 0, true));

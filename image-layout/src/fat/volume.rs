@@ -1,35 +1,36 @@
 //! The skeleton of a FAT32 volume: boot sectors, FATs, runs of clusters.
 //!
-//! Which files are in it is left to `esp`. Clusters are handed out in order, and none is ever
-//! freed.
+//! `esp` says which files are in it. Clusters are handed out in order, and none is ever freed.
 
 use std::io;
 
 const SECTOR: usize = 512;
-/// Sectors before the first FAT; Microsoft's formatter has 32 too.
+/// Sectors before the first FAT. Microsoft's formatter has 32 too.
 const RESERVED: usize = 32;
-/// Fewer clusters than this make a FAT16. One sector a cluster gives 36 MiB more of them.
+/// Fewer clusters than this make a FAT16. With one sector a cluster, 36 MiB have more clusters than
+/// this.
 const MIN_CLUSTERS: usize = 65_525;
 const END_OF_CHAIN: u32 = 0x0fff_ffff;
-/// Cluster of the root folder, the first there is.
+/// Cluster of the root folder, which is the first cluster.
 pub(crate) const ROOT: u32 = 2;
 
-/// A volume as it takes shape: clusters are handed out in order and none is ever freed.
+/// A volume that is being made. Clusters are handed out in order and none is ever freed.
 pub(crate) struct Volume {
     bytes: Vec<u8>,
     fat: Vec<u32>,
     fat_sectors: usize,
-    /// First cluster that nothing has taken, counted from 0 for cluster 2
+    /// First cluster that is not taken, counted from 0 for cluster 2
     next: usize,
     clusters: usize,
     volume_id: u32,
 }
 
 impl Volume {
-    /// An empty volume of `size` bytes; [`ROOT`] has to be the first thing that is allocated.
+    /// Returns an empty volume of `size` bytes. The first allocation has to be that of [`ROOT`].
     pub(crate) fn new(size: u64, volume_id: u32) -> io::Result<Self> {
         let sectors = usize::try_from(size / SECTOR as u64).map_err(io::Error::other)?;
-        // A multiple of 4 sectors, rather too long than too short: both FATs together end on 4 KiB.
+        // The length is a multiple of 4 sectors, rather too long than too short. So both FATs
+        // together end on 4 KiB.
         let fat_sectors = (sectors * 4).div_ceil(SECTOR).next_multiple_of(4);
         let clusters = sectors.saturating_sub(RESERVED + 2 * fat_sectors);
         if clusters < MIN_CLUSTERS {
@@ -46,8 +47,8 @@ impl Volume {
         })
     }
 
-    /// Takes a run of clusters for `length` bytes; its first cluster is a multiple of `alignment`
-    /// from the first.
+    /// Takes a run of clusters for `length` bytes. Counted from the first cluster of the volume,
+    /// the run begins on a multiple of `alignment`.
     pub(crate) fn allocate(&mut self, length: usize, alignment: usize) -> io::Result<u32> {
         let first = self.next.next_multiple_of(alignment);
         let count = length.div_ceil(SECTOR).max(1);
@@ -62,7 +63,7 @@ impl Volume {
         Ok(start)
     }
 
-    /// Writes from the start of `cluster` on.
+    /// Writes `content` from the start of `cluster` on.
     pub(crate) fn write(&mut self, cluster: u32, content: &[u8]) {
         if !content.is_empty() {
             let at = (RESERVED + 2 * self.fat_sectors + cluster as usize - 2) * SECTOR;
@@ -70,7 +71,7 @@ impl Volume {
         }
     }
 
-    /// The bytes, with both FATs and the boot sectors.
+    /// Returns the bytes, with both FATs and the boot sectors.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         let fat: Vec<u8> = self.fat.iter().flat_map(|entry| entry.to_le_bytes()).collect();
         for copy in 0..2 {

@@ -1,7 +1,7 @@
 //! The GUID partition table as bytes: header and entries (UEFI specification 2.10, chapter 5.3).
 //!
-//! What the entries should be is left to `table` and `settle`. No crate is used, because the same
-//! few hundred bytes are rewritten in the initramfs, where size counts, and because `settle` needs
+//! `table` and `settle` know what the entries should be. This file uses no crate, for two reasons.
+//! The initramfs rewrites the same few hundred bytes, and size counts there. And `settle` needs
 //! control over where the entries lie. The tests compare with the crate `gpt`, an independent
 //! reader.
 
@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 /// Bytes of a logical block. Disks with 4096-byte logical blocks (4Kn) would need another image.
 pub(crate) const SECTOR: u64 = 512;
-/// Sectors of the 128 entries of 128 bytes that every table here has.
+/// Sectors of the 128 entries of 128 bytes. Every table here has them.
 pub(crate) const ENTRY_SECTORS: u64 = 32;
 pub(crate) const ENTRIES_BYTES: usize = (ENTRY_SECTORS * SECTOR) as usize;
 pub(crate) const ENTRY_BYTES: usize = 128;
-/// Where the primary entries may lie; two places, so that a header can be switched from one to the
-/// other.
+/// Where the primary entries may lie. There are two places, so that a header can be switched from
+/// one to the other.
 pub(crate) const PRIMARY_ENTRIES: [u64; 2] = [2, 2 + ENTRY_SECTORS];
 /// First sector after both places.
 pub(crate) const PRIMARY_END: u64 = 2 + 2 * ENTRY_SECTORS;
@@ -38,8 +38,8 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of the backup that belongs to this primary header: right before it lie its
-    /// entries.
+    /// Returns the header of the backup that belongs to this primary header. Its entries lie right
+    /// before it.
     pub(crate) fn backup(&self) -> Self {
         Self {
             my_lba: self.alternate_lba,
@@ -49,7 +49,7 @@ impl Header {
         }
     }
 
-    /// The sector that holds this header, its CRC filled in.
+    /// Returns the sector that holds this header, with its CRC.
     pub(crate) fn encode(&self) -> [u8; SECTOR as usize] {
         let mut sector = [0; SECTOR as usize];
         sector[0..8].copy_from_slice(SIGNATURE);
@@ -69,7 +69,8 @@ impl Header {
         sector
     }
 
-    /// Reads the header that should lie in sector `lba`; the error says what is wrong with it.
+    /// Reads the header that should lie in sector `lba`. The error says what is wrong with the
+    /// header.
     pub(crate) fn decode(sector: &[u8; SECTOR as usize], lba: u64) -> Result<Self, &'static str> {
         if &sector[0..8] != SIGNATURE {
             return Err("no GPT signature");
@@ -113,7 +114,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The 128 bytes of this entry. Labels longer than the 36 UTF-16 units of the format are cut.
+    /// Returns the 128 bytes of this entry. A label longer than the 36 UTF-16 units of the format
+    /// is cut.
     pub(crate) fn encode(&self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[0..16].copy_from_slice(&self.type_guid.to_bytes_le());
@@ -127,7 +129,7 @@ impl Entry {
         bytes
     }
 
-    /// Reads an entry; `None` when its type is all zero, that is, unused.
+    /// Reads an entry. Returns `None` when its type is all zero, that is, unused.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let type_guid = guid_at(bytes, 0);
         if type_guid.is_nil() {
@@ -148,10 +150,11 @@ impl Entry {
     }
 }
 
-/// The partition record and signature of a protective MBR, that is bytes 446 to 511 of sector 0.
+/// Returns the partition record and signature of a protective MBR, that is bytes 446 to 511 of
+/// sector 0.
 ///
-/// The size is 0xFFFFFFFF whatever the disk's size is, which the specification allows and every
-/// reader accepts: so sector 0, which holds the boot code, never has to be written again when the
+/// The size is 0xFFFFFFFF whatever the disk's size is. The specification allows that and every
+/// reader accepts it. Sector 0 holds the boot code, so it never has to be written again when the
 /// disk grows.
 pub(crate) fn protective_mbr() -> [u8; 66] {
     let mut record = [0; 66];

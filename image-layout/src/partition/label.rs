@@ -1,6 +1,6 @@
 //! GPT partition labels, in the order in which the partitions lie on the disk (numbers 1 to 8).
 //!
-//! What a partition holds is left to others. GRUB finds partitions by these numbers, so the order
+//! The callers know what a partition holds. GRUB finds partitions by these numbers, so the order
 //! never changes.
 
 /// GRUB's core image for BIOS.
@@ -13,5 +13,5 @@ pub const RECOVERY: &str = "recovery";
 /// The persistent ext4.
 pub const VAR: &str = "var";
 
-/// All labels; a label's GPT partition number is its index plus one.
+/// All labels. A label's GPT partition number is its index plus one.
 pub const ALL: [&str; 8] = [BIOS, ESP, "boot-a", "root-a", "boot-b", "root-b", RECOVERY, VAR];

@@ -1,7 +1,6 @@
 //! Sizes of the partitions, and where that puts each of them.
 //!
-//! `gpt` writes the table. All sizes are bytes, and `var` is the last partition, so that it can
-//! grow.
+//! `gpt` writes the table. All sizes are bytes. `var` is the last partition, so that it can grow.
 
 use crate::PartitionTable;
 use crate::partition::label;
@@ -13,16 +12,15 @@ pub const ALIGNMENT: u64 = 1 << 20;
 /// Size in bytes of the BIOS boot partition. A core image is about 200 kB and GRUB's own limit is
 /// 458,240 bytes.
 const BIOS_SIZE: u64 = ALIGNMENT;
-/// Below this a FAT with 512-byte clusters has too few of them (65,525) to be FAT32, and the UEFI
+/// Below this size a FAT with 512-byte clusters has too few of them (65,525) to be FAT32. The UEFI
 /// specification (2.10, 13.3) promises FAT12 and FAT16 for removable media only.
 const ESP_MIN: u64 = 36 << 20;
-/// fatfs keeps 512-byte clusters up to 260 MiB; more than this has no use and is formatted in
-/// memory.
+/// A larger ESP has no use, and the volume is formatted in memory.
 const ESP_MAX: u64 = 256 << 20;
-/// An ext4 with a journal and room for `/var/lib/daruma`.
+/// Room for an ext4 with a journal and `/var/lib/daruma`.
 const VAR_MIN: u64 = 16 << 20;
-/// No partition is larger than 8 TiB: beyond it the offsets stop being trustworthy in 32-bit BIOS
-/// calls.
+/// No partition is larger than 8 TiB. Beyond that size the offsets in 32-bit BIOS calls are not
+/// trustworthy.
 const SIZE_MAX: u64 = 8 << 40;
 
 /// Sizes in bytes of the partitions whose size is a choice. Both slots have the same sizes.
@@ -36,7 +34,7 @@ pub struct Layout {
     pub root: u64,
     /// Recovery boot image
     pub recovery: u64,
-    /// The persistent partition as the factory image has it; it grows on the first boot
+    /// The persistent partition as the factory image has it. It grows on the first boot
     pub var: u64,
 }
 
@@ -108,7 +106,7 @@ impl Layout {
         Ok(())
     }
 
-    /// All partitions, in the order of [`label::ALL`], one after the other from 1 MiB on.
+    /// Returns all partitions, in the order of [`label::ALL`], one after the other from 1 MiB on.
     #[must_use]
     pub fn extents(&self) -> [Extent; 8] {
         let sizes = [
@@ -129,8 +127,9 @@ impl Layout {
         })
     }
 
-    /// The sizes that a disk has, or `None` when its partitions are not those of [`label::ALL`] in
-    /// their order or its two slots differ. The sizes are as found: `var` may have grown.
+    /// Returns the sizes that a disk has. Returns `None` when its partitions are not those of
+    /// [`label::ALL`] in their order, or when its two slots differ. The sizes are as found: `var`
+    /// may have grown.
     #[must_use]
     pub fn of(table: &PartitionTable) -> Option<Self> {
         let labels = table.partitions.iter().map(|partition| partition.label.as_str());
@@ -145,7 +144,8 @@ impl Layout {
         Some(Self { esp: esp.size, boot, root, recovery: recovery.size, var: var.size })
     }
 
-    /// Size of the whole image in bytes: the partitions, and 1 MiB at each end for the tables.
+    /// Returns the size of the whole image in bytes: the partitions, and 1 MiB at each end for the
+    /// tables.
     #[must_use]
     pub fn disk_size(&self) -> u64 {
         let var = self.extents()[7];

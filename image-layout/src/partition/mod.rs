@@ -1,7 +1,7 @@
 //! The partitions of a disk: their names, their sizes, and the table that says where they lie.
 //!
-//! What is in a partition is left to others: `fat` and `factory` make it, the bundles fill it.
-//! Read `label`, `layout`, then the table: `gpt`, `table`, `settle`, `partition_type`.
+//! `fat` and `factory` make the content of a partition, and the bundles fill it. Read `label`,
+//! `layout`, then the table: `gpt`, `table`, `settle`, `partition_type`.
 
 pub(crate) mod gpt;
 pub mod label;

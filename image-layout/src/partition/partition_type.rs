@@ -7,7 +7,7 @@ use uuid::{Uuid, uuid};
 
 use crate::partition::label;
 
-/// GRUB's own type: the BIOS boot partition, where the core image lies without a filesystem.
+/// GRUB's own type: the BIOS boot partition. The core image lies there without a filesystem.
 pub(crate) const BIOS_BOOT: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");
 /// EFI system partition (UEFI 2.10, table 5.7).
 pub(crate) const ESP: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
@@ -20,19 +20,18 @@ pub(crate) const VAR: Uuid = uuid!("4d21b016-b534-45c2-a9fb-5c16e091fd2d");
 
 /// Bit 60: mount read-only.
 const READ_ONLY: u64 = 1 << 60;
-/// Bit 63: do not mount by type. systemd would otherwise take the first root it sees for *the*
-/// root.
+/// Bit 63: do not mount by type. Without it systemd takes the first root it sees for *the* root.
 const NO_AUTO: u64 = 1 << 63;
 
-/// Type GUID and attribute flags of the partition with this label.
+/// Returns type GUID and attribute flags of the partition with this label.
 pub(crate) fn of(label: &str) -> (Uuid, u64) {
     match label {
         label::BIOS => (BIOS_BOOT, 0),
-        // The specification gives the ESP no no-auto flag, and systemd looks at none.
+        // The specification gives the ESP no no-auto flag, and systemd does not look at one.
         label::ESP => (ESP, 0),
         label::VAR => (VAR, NO_AUTO),
         "root-a" | "root-b" => (ROOT_X86_64, NO_AUTO | READ_ONLY),
-        // boot-a, boot-b and recovery: kernels that GRUB, itself on the ESP, reads.
+        // boot-a, boot-b and recovery hold kernels, and GRUB on the ESP reads them.
         _ => (XBOOTLDR, NO_AUTO | READ_ONLY),
     }
 }

@@ -1,7 +1,7 @@
 //! Makes the partition table of the image that of the disk.
 //!
-//! `table` reads it, and daruma-init says when. `var` then fills the disk, and the GUIDs are its
-//! own.
+//! `table` reads it, and daruma-init says when. Afterwards `var` fills the disk, and the disk has
+//! its own GUIDs.
 
 use std::io;
 
@@ -16,13 +16,13 @@ use crate::{ALIGNMENT, Disk, PartitionTable, TableCopy, TableError};
 
 /// How `var` has grown; sizes and the offset are in bytes.
 ///
-/// The kernel still has the old size: tell it (`BLKPG_RESIZE_PARTITION` with these numbers), then
-/// grow the filesystem.
+/// The kernel still has the old size. Tell the kernel the new one (`BLKPG_RESIZE_PARTITION` with
+/// these numbers), then grow the filesystem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NewSize {
     /// GPT number of the partition
     pub number: u32,
-    /// Its first byte, which stays where it is
+    /// The partition's first byte, which stays where it is
     pub offset: u64,
     /// Size until now
     pub old_size: u64,
@@ -33,21 +33,21 @@ pub struct NewSize {
 /// What [`settle_table`] has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Settled {
-    /// `var` reaches the end of the disk now; `None` if it did before
+    /// Set if `var` now reaches the end of the disk; `None` if it did before
     pub grown: Option<NewSize>,
-    /// The new GUID of the disk, when disk and partitions have got GUIDs of their own
+    /// The new GUID of the disk, if disk and partitions got GUIDs of their own
     pub disk_guid: Option<Uuid>,
 }
 
-/// Where random bytes come from: 16 for each GUID.
+/// A source of random bytes: 16 for each GUID.
 pub type Random<'a> = &'a mut dyn FnMut() -> io::Result<[u8; 16]>;
 
 /// Enlarges `var` to the end of the disk, moves the backup table there, and gives the disk and its
 /// partitions random GUIDs. All of that is one change of the table.
 ///
-/// New GUIDs are given with `random` only, and only where [`PartitionTable::is_factory`]: one image
-/// gives the same to every device, and a device's own never change again. Nothing is written when
-/// nothing is to be changed. The kernel goes by what it has read until the next boot.
+/// It gives new GUIDs only if `random` is set and [`PartitionTable::is_factory`] holds. One image
+/// gives the same GUIDs to every device, and a device's own GUIDs never change again. It writes
+/// nothing when nothing changes. The kernel uses the table that it has read until the next boot.
 ///
 /// A power cut at any moment leaves the table as it was or as it will be, and the next call
 /// finishes:
@@ -56,15 +56,14 @@ pub type Random<'a> = &'a mut dyn FnMut() -> io::Result<[u8; 16]>;
 /// 2. new primary entries in the one of their two places that is not in use; sync
 /// 3. the primary header: one sector, which switches everything at once; sync
 ///
-/// Writing the primary entries in place would not do: for as long as header and entries disagree,
-/// Linux sees no partition at all, since without the parameter `gpt` it does not look for the
-/// backup. When it is the primary table that is damaged, 2 and 3 come before 1: what is read is
-/// overwritten last.
+/// Overwriting the primary entries in place would not do. As long as header and entries disagree,
+/// Linux sees no partition at all: without the parameter `gpt` it does not look for the backup. If
+/// the primary table is damaged, 2 and 3 come before 1. The copy that was read is overwritten last.
 ///
 /// # Errors
-/// Those of [`PartitionTable::read`]; [`TableError::Io`] when there are no random bytes;
-/// [`TableError::Invalid`] when the last partition on the disk is not `var` or the table was made
-/// by another tool that left no room for the second place of the entries.
+/// Those of [`PartitionTable::read`]. [`TableError::Io`] when there are no random bytes.
+/// [`TableError::Invalid`] when the last partition on the disk is not `var`. It is also returned
+/// when another tool made the table and left no room for the second place of the entries.
 pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Settled, TableError> {
     let table = PartitionTable::read(disk)?;
     let sectors = disk.size().map_err(reading)? / SECTOR;
@@ -105,7 +104,7 @@ pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Sett
     let place = (var.number as usize - 1) * ENTRY_BYTES;
     if let Some(mut entry) = Entry::decode(&entries[place..place + ENTRY_BYTES]) {
         entry.last_lba = (var.offset + size) / SECTOR - 1;
-        // Only the field that changes: a label in another tool's spelling stays as it is.
+        // The code changes only this field: a label in another tool's spelling stays as it is.
         entries[place + 40..place + 48].copy_from_slice(&entry.last_lba.to_le_bytes());
     }
     let spare = if table.header.entries_lba == PRIMARY_ENTRIES[0] {
@@ -142,7 +141,8 @@ pub fn settle_table(disk: &impl Disk, random: Option<Random<'_>>) -> Result<Sett
     Ok(Settled { grown, disk_guid })
 }
 
-/// Entries first and durable, then the header that makes them count.
+/// Writes the entries first and makes them durable. Then it writes the header that makes them
+/// count.
 fn write_copy(disk: &impl Disk, header: &Header, entries: &[u8]) -> Result<(), TableError> {
     disk.write_at(entries, header.entries_lba * SECTOR).map_err(writing)?;
     disk.sync().map_err(writing)?;

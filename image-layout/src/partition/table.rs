@@ -21,7 +21,7 @@ pub struct Partition {
     pub label: String,
     /// What the partition is for
     pub type_guid: Uuid,
-    /// Its own GUID (PARTUUID)
+    /// The partition's own GUID (PARTUUID)
     pub guid: Uuid,
     /// First byte, from the start of the disk
     pub offset: u64,
@@ -34,9 +34,9 @@ pub struct Partition {
 /// Which of the two copies of the table was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TableCopy {
-    /// At the start of the disk: the one that GRUB and, unless told `gpt`, Linux read
+    /// The copy at the start of the disk. GRUB reads it, and so does Linux unless it is told `gpt`
     Primary,
-    /// At the end of the disk; the primary one is damaged
+    /// The copy at the end of the disk; the primary one is damaged
     Backup,
 }
 
@@ -47,7 +47,7 @@ pub struct PartitionTable {
     pub disk_guid: Uuid,
     /// Partitions by rising number
     pub partitions: Vec<Partition>,
-    /// The copy this was read from
+    /// The copy that was read
     pub copy: TableCopy,
     pub(crate) header: Header,
     pub(crate) entries: Vec<u8>,
@@ -81,11 +81,11 @@ pub enum TableError {
 }
 
 impl PartitionTable {
-    /// Reads the primary table, or when it is damaged the backup in the last sectors of the disk.
+    /// Reads the primary table. If it is damaged, reads the backup in the last sectors of the disk.
     ///
     /// # Errors
-    /// [`TableError::Io`], [`TableError::Missing`] when neither copy has its signature and both
-    /// CRCs right, [`TableError::Invalid`] when a partition does not lie within the disk or two of
+    /// [`TableError::Io`]. [`TableError::Missing`] when neither copy has its signature and both
+    /// CRCs right. [`TableError::Invalid`] when a partition does not lie within the disk, or two of
     /// them overlap.
     pub fn read(disk: &impl Disk) -> Result<Self, TableError> {
         let sectors = disk.size().map_err(reading)? / SECTOR;
@@ -104,15 +104,15 @@ impl PartitionTable {
         }
     }
 
-    /// Whether the GUIDs are those of the factory image, which all devices made from it share: they
-    /// are made from its seed (UUID version 5), while a device's own, and those of other tools, are
-    /// random (version 4).
+    /// Returns true if the GUIDs are those of the factory image. All devices made from the image
+    /// share them, because they are made from its seed (UUID version 5). A device's own GUIDs, and
+    /// those of other tools, are random (version 4).
     #[must_use]
     pub fn is_factory(&self) -> bool {
         self.disk_guid.get_version_num() == 5
     }
 
-    /// The partition with this label.
+    /// Returns the partition with this label.
     #[must_use]
     pub fn find(&self, label: &str) -> Option<&Partition> {
         self.partitions.iter().find(|partition| partition.label == label)
@@ -162,7 +162,7 @@ pub(crate) fn writing(source: io::Error) -> TableError {
     TableError::Io { doing: "write", source }
 }
 
-/// The copy whose header lies in sector `lba`, or what is wrong with it.
+/// Returns the copy whose header lies in sector `lba`, or what is wrong with it.
 fn read_copy(
     disk: &impl Disk,
     lba: u64,
