@@ -1,11 +1,11 @@
 //! The "newc" cpio archive, which the kernel unpacks into the first root filesystem.
 //!
-//! What is in it is left to `build` and `recovery`.
+//! `build` and `recovery` know what is in it.
 //!
-//! Layout: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`. Every header is 110
-//! bytes of ASCII hexadecimal; names and contents are padded to 4 bytes. Inode numbers are handed
-//! out in order, owners are 0:0 and all times are the epoch given, so the same content gives the
-//! same bytes.
+//! The layout follows Linux `Documentation/driver-api/early-userspace/buffer-format.rst`. Every
+//! header is 110 bytes of ASCII hexadecimal. Names and contents are padded to 4 bytes. The same
+//! content gives the same bytes: inode numbers are handed out in order, owners are 0:0, and all
+//! times are the given epoch.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,8 @@ const CHAR_DEVICE: u32 = 0o020_000;
 /// zstd's level. Above 19 the window grows past the 8 MiB that the kernel promises to unpack.
 const LEVEL: i32 = 19;
 
-/// Where an archive begins, so that a boot image's chunks begin there too (`bundle::SlotChunks`).
+/// An archive begins on a multiple of this many bytes. A boot image's chunks begin there too
+/// (`bundle::SlotChunks`).
 pub const ALIGNMENT: usize = 4096;
 
 /// An archive in memory, written from its first entry to its last.
@@ -40,13 +41,13 @@ struct Header<'a> {
 }
 
 impl Archive {
-    /// An empty archive whose entries all have the time `epoch`, in seconds.
+    /// Returns an empty archive. All its entries have the time `epoch`, in seconds.
     pub fn new(epoch: u64) -> Result<Self, BuildError> {
         let epoch = u32::try_from(epoch).map_err(|_| BuildError::Field("the epoch"))?;
         Ok(Self { bytes: Vec::new(), epoch, inode: 0, directories: BTreeSet::new() })
     }
 
-    /// Adds a regular file. `path` is relative, without a leading `/`; missing parents are made
+    /// Adds a regular file. `path` is relative, without a leading `/`. Missing parents are made
     /// (mode 0755).
     pub fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> Result<(), BuildError> {
         self.parents(path)?;
@@ -64,7 +65,7 @@ impl Archive {
         self.add(path, CHAR_DEVICE | permissions, 1, device, &[])
     }
 
-    /// Writes the trailer and gives the archive's bytes.
+    /// Writes the trailer and returns the archive's bytes.
     pub fn finish(mut self) -> Result<Vec<u8>, BuildError> {
         self.epoch = 0;
         self.inode = u32::MAX; // the trailer's number is 0
@@ -133,9 +134,9 @@ fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// Compresses archives, each into one zstd frame that begins on a multiple of [`ALIGNMENT`], in one
-/// thread, so that the same bytes come out every time. The kernel unpacks them one after the other
-/// and skips the zeros between.
+/// Compresses archives, each into one zstd frame that begins on a multiple of [`ALIGNMENT`]. It
+/// uses one thread, so that the same bytes come out every time. The kernel unpacks the frames one
+/// after the other and skips the zeros between.
 pub fn compress(archives: &[Vec<u8>]) -> Result<Vec<u8>, BuildError> {
     let mut image = Vec::new();
     for archive in archives {

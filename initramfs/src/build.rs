@@ -1,7 +1,7 @@
 //! The initramfs as two archives: the program, and the modules with their index.
 //!
-//! Which modules go along is left to `modules` and `wanted`. What the kernel unpacks last wins, so
-//! the modules' archive is the second.
+//! `modules` and `wanted` say which modules go in. The kernel keeps what it unpacks last, so the
+//! modules' archive is the second.
 
 use std::collections::BTreeSet;
 
@@ -16,34 +16,35 @@ pub const MODULE_DIR: &str = "lib/modules";
 /// A kernel module that goes into the initramfs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Module {
-    /// As the kernel says it: with `_`, without `.ko`.
+    /// The module's name as the kernel says it: with `_`, without `.ko`.
     pub name: String,
-    /// Path relative to `/lib/modules/VERSION`, as `modules.dep` has it; only for messages.
+    /// The module's path relative to `/lib/modules/VERSION`, as `modules.dep` has it. It is only
+    /// for messages.
     pub path: String,
     /// Names of the modules that must be loaded before this one, in that order.
     pub deps: Vec<String>,
-    /// Patterns of the devices that it drives, as in `modules.alias`.
+    /// Patterns of the devices that the module drives, as in `modules.alias`.
     pub aliases: Vec<String>,
     /// The unpacked ELF file (not `.ko.xz`); [`build`] strips it.
     pub ko_bytes: Vec<u8>,
 }
 
-/// All that [`build`] needs. The same input gives the same bytes.
+/// The input of [`build`]. The same input gives the same bytes.
 #[derive(Clone, Debug)]
 pub struct InitramfsInput<'a> {
-    /// The static `daruma-init`.
+    /// The static program `daruma-init`.
     pub init: &'a [u8],
-    /// In any order; the dependencies must be among them.
+    /// The modules, in any order. The dependencies must be among them.
     pub modules: Vec<Module>,
     /// `SOURCE_DATE_EPOCH` in seconds: the time of every file.
     pub epoch: u64,
 }
 
-/// Writes the initramfs: two newc archives, each one zstd frame ([`archive::compress`]).
+/// Returns the initramfs: two newc archives, each one zstd frame ([`archive::compress`]).
 ///
-/// The first holds `/init` and the two device nodes that a process has before `/dev` is mounted,
-/// the second `/lib/modules/NAME.ko` and the [`Index`] of the modules. An update of the kernel
-/// changes only the second.
+/// The first holds `/init` and the two device nodes that a process has before `/dev` is mounted.
+/// The second holds `/lib/modules/NAME.ko` and the [`Index`] of the modules. An update of the
+/// kernel changes only the second.
 pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
     let mut program = Archive::new(input.epoch)?;
     program.file("init", 0o755, input.init)?;
@@ -54,8 +55,8 @@ pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
     archive::compress(&[program.finish()?, modules.finish()?])
 }
 
-/// Puts the modules and their index into the archive. `present` are those that another archive
-/// brings: the index names them too.
+/// Puts the modules and their index into the archive. Another archive brings the modules of
+/// `present`. The index names them too.
 pub(crate) fn add_modules(
     archive: &mut Archive,
     modules: &[Module],

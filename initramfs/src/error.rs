@@ -16,7 +16,7 @@ pub enum BuildError {
     Missing {
         /// The module.
         module: String,
-        /// What it needs.
+        /// The module that it needs.
         dependency: String,
     },
     /// A module is not an ELF file; most likely it is still compressed.

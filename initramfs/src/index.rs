@@ -1,29 +1,30 @@
-//! The list of modules inside the initramfs: who needs whom, and which device asks for whom.
+//! The list of modules inside the initramfs: which modules a module needs, and which devices ask
+//! for it.
 //!
-//! Loading the modules is left to daruma-init.
+//! daruma-init loads the modules.
 //!
-//! One line a module, three fields divided by a blank: `name deps aliases`; deps and aliases are
-//! divided by commas (an alias may hold commas itself, so those are written as `;`, which no alias
-//! holds), `-` stands for none.
+//! One line is one module. It has three fields divided by a blank: `name deps aliases`. Commas
+//! divide deps and aliases. An alias may hold commas itself, so those are written as `;`, which no
+//! alias holds. `-` stands for none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::modules::alias_matches;
 
-/// Name of the index, next to the modules.
+/// Name of the index file. It lies next to the modules.
 pub const FILE: &str = "index";
 
-/// What is known of one module.
+/// The index's facts about one module.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Entry {
     /// Names of the modules to load before it, in that order.
     pub deps: Vec<String>,
-    /// Patterns of the devices that it drives.
+    /// Patterns of the devices that the module drives.
     pub aliases: Vec<String>,
 }
 
 impl Entry {
-    /// Whether one of its patterns matches a device's `modalias`.
+    /// Returns true if one of the module's patterns matches a device's `modalias`.
     #[must_use]
     pub fn matches(&self, modalias: &str) -> bool {
         self.aliases.iter().any(|pattern| alias_matches(pattern, modalias))
@@ -33,12 +34,12 @@ impl Entry {
 /// All modules of the initramfs by their names.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Index {
-    /// Names are the kernel's: with `_`.
+    /// The modules by the kernel's names, which have `_`.
     pub modules: BTreeMap<String, Entry>,
 }
 
 impl Index {
-    /// The index as text; [`Index::parse`] gives it back.
+    /// Returns the index as text; [`Index::parse`] reads it.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::new();
@@ -50,7 +51,7 @@ impl Index {
         text
     }
 
-    /// Reads an index; lines without a name are passed over.
+    /// Reads an index. Skips lines without a name.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut modules = BTreeMap::new();
@@ -64,7 +65,7 @@ impl Index {
         Self { modules }
     }
 
-    /// Names of the modules whose patterns match a device's `modalias`.
+    /// Returns names of the modules whose patterns match a device's `modalias`.
     pub fn matching<'a>(&'a self, modalias: &'a str) -> impl Iterator<Item = &'a str> {
         self.modules
             .iter()
@@ -72,8 +73,8 @@ impl Index {
             .map(|(name, _)| name.as_str())
     }
 
-    /// `name` and what must be loaded before it, in the order of loading, each once. Empty if it is
-    /// not here.
+    /// Returns `name` and the modules that must be loaded before it, in the order of loading, each
+    /// once. Returns nothing if the index does not have `name`.
     #[must_use]
     pub fn load_order(&self, name: &str) -> Vec<&str> {
         let mut order = Vec::new();

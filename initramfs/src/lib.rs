@@ -1,9 +1,10 @@
 //! The initramfs: `daruma-init` and the archive that it is started from.
 //!
-//! This library writes the archive on the build host ([`build()`]), out of a static `daruma-init`
-//! and of kernel modules that [`modules::select`] picked from a kernel's `modules.dep`. It runs
-//! nothing and reads no file: text and bytes come in, bytes go out. What happens on the device is
-//! left to the program, `src/init`.
+//! The program in `src/init` runs on the device. This library writes the archive on the build host
+//! ([`build()`]). It uses a static `daruma-init`, and kernel modules that [`modules::select`]
+//! picked from a kernel's `modules.dep`.
+//!
+//! The library runs nothing and reads no file: text and bytes come in, bytes go out.
 
 pub mod archive;
 mod build;

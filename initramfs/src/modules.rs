@@ -1,7 +1,7 @@
-//! Which kernel modules go along: the wanted ones, and everything that those need.
+//! Which kernel modules go in: the wanted ones, and everything that those need.
 //!
-//! `wanted` has the names, and reading the files is left to the bundler. The formats are those of
-//! `depmod.d(5)` and `modules.dep(5)`.
+//! `wanted` has the names, and the bundler reads the files. The formats are those of `depmod.d(5)`
+//! and `modules.dep(5)`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,23 +15,23 @@ pub struct ModuleTree {
 #[derive(Clone, Default, Debug)]
 struct Known {
     path: String,
-    /// In the order of loading.
+    /// Names of the modules that it needs, in the order of loading.
     deps: Vec<String>,
     aliases: Vec<String>,
-    /// Names or aliases that should be there as well.
+    /// Names or aliases of modules that should be there too, if the kernel has them.
     soft: Vec<String>,
 }
 
 /// A module that was picked, in the order in which it can be loaded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Selected {
-    /// As the kernel says it: with `_`.
+    /// The module's name as the kernel says it: with `_`.
     pub name: String,
     /// Path of the file relative to `/lib/modules/VERSION`, such as `kernel/fs/ext4/ext4.ko.xz`.
     pub path: String,
     /// Names of the modules to load before it, in that order.
     pub deps: Vec<String>,
-    /// Patterns of the devices that it drives.
+    /// Patterns of the devices that the module drives.
     pub aliases: Vec<String>,
 }
 
@@ -64,8 +64,8 @@ impl ModuleTree {
         let mut modules: BTreeMap<String, Known> = BTreeMap::new();
         for line in dep.lines() {
             let Some((path, deps)) = line.split_once(':') else { continue };
-            // depmod lists what is needed from the nearest to the farthest; loading goes the other
-            // way.
+            // depmod lists the needed modules from the nearest to the farthest. Loading goes the
+            // other way.
             let deps = deps.split_whitespace().rev().map(name_of_path).collect();
             modules.insert(
                 name_of_path(path),
@@ -94,23 +94,24 @@ impl ModuleTree {
         Self { modules, builtin: builtin.lines().map(name_of_path).collect() }
     }
 
-    /// Whether this kernel has it, as a module or built in.
+    /// Returns true if this kernel has the module, loadable or built in.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         let name = normal(name);
         self.modules.contains_key(&name) || self.builtin.contains(&name)
     }
 
-    /// Names of all modules, sorted.
+    /// Returns the names of all modules, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.modules.keys().map(String::as_str)
     }
 }
 
-/// The wanted modules with all that they need, each once, every one after its dependencies.
+/// Returns the wanted modules and all that they need, each once. Each module comes after its
+/// dependencies.
 ///
-/// `-` and `_` are the same in a name. What is built into the kernel is passed over. A soft
-/// dependency comes along when this kernel has it.
+/// `-` and `_` are the same in a name. A module that is built into the kernel is skipped. A soft
+/// dependency comes along if this kernel has it.
 pub fn select(tree: &ModuleTree, wanted: &[&str]) -> Result<Vec<Selected>, SelectError> {
     let mut selection = Selection { tree, seen: BTreeSet::new(), order: Vec::new() };
     for name in wanted {
@@ -157,7 +158,8 @@ impl<'a> Selection<'a> {
 }
 
 impl ModuleTree {
-    /// The modules that a soft dependency means: its own name, else whoever has it as an alias.
+    /// Returns the modules that a soft dependency means. It is the module of that name, or else
+    /// each module that has it as an alias.
     fn resolve(&self, soft: &str) -> Vec<&str> {
         if let Some((name, _)) = self.modules.get_key_value(&normal(soft)) {
             return vec![name];
@@ -167,7 +169,7 @@ impl ModuleTree {
     }
 }
 
-/// `kernel/fs/nls/nls_iso8859-1.ko.xz` → `nls_iso8859_1`
+/// Turns `kernel/fs/nls/nls_iso8859-1.ko.xz` into `nls_iso8859_1`.
 #[must_use]
 pub fn name_of_path(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
@@ -178,8 +180,8 @@ fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// Whether a device's `modalias` matches a pattern of `modules.alias`, by `fnmatch(3)`'s rules
-/// without flags: `*`, `?` and `[…]` with ranges and `!`.
+/// Returns true if a device's `modalias` matches a pattern of `modules.alias`. The rules are those
+/// of `fnmatch(3)` without flags: `*`, `?` and `[…]` with ranges and `!`.
 #[must_use]
 pub fn alias_matches(pattern: &str, modalias: &str) -> bool {
     glob(pattern.as_bytes(), modalias.as_bytes())
@@ -187,7 +189,7 @@ pub fn alias_matches(pattern: &str, modalias: &str) -> bool {
 
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Where to go on after a mismatch: behind the last star, one more byte given to it.
+    // Where to go on after a mismatch: behind the last star, which then takes one more byte.
     let mut retry: Option<(usize, usize)> = None;
     loop {
         let step = match pattern.get(p) {
@@ -211,14 +213,14 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// How many bytes of the pattern match this one byte of text; `None` if they do not.
+/// Returns how many bytes of the pattern match this one byte of text; `None` if none do.
 fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     match pattern {
         [b'?', ..] => Some(1),
         [b'[', rest @ ..] => match set(rest, byte) {
             Some((true, length)) => Some(length + 1),
             Some((false, _)) => None,
-            None => (byte == b'[').then_some(1), // never closed: an ordinary bracket
+            None => (byte == b'[').then_some(1), // it is never closed: an ordinary bracket
         },
         [b'\\', escaped, ..] => (*escaped == byte).then_some(2),
         [literal, ..] => (*literal == byte).then_some(1),
@@ -226,7 +228,8 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// What follows `[`: whether the byte is in the set, and the set's length with its closing bracket.
+/// Reads what follows `[`. Returns true if the byte is in the set, and the set's length with its
+/// closing bracket.
 fn set(pattern: &[u8], byte: u8) -> Option<(bool, usize)> {
     let negated = matches!(pattern.first(), Some(b'!' | b'^'));
     let start = usize::from(negated);

@@ -1,10 +1,10 @@
-//! The recovery file of a boot image, which GRUB loads behind the initramfs only when it starts
+//! The recovery file of a boot image. GRUB loads it behind the initramfs only when it starts
 //! recovery.
 //!
-//! Installing a bundle is left to the agent in it.
+//! The agent in the file installs a bundle.
 //!
-//! The kernel unpacks both into one root; a file that is in both, such as the modules' index, is
-//! the second one's. So recovery costs the boot of a slot nothing, and a slot's boot image brings
+//! The kernel unpacks both into one root. If a file is in both, such as the modules' index, the
+//! second one counts. So recovery costs the boot of a slot nothing. A slot's boot image has
 //! everything that installs a bundle from a USB stick.
 
 use crate::archive::{self, Archive};
@@ -15,20 +15,20 @@ use crate::error::BuildError;
 pub const FILE: &str = "recovery.img";
 /// Name of the file in the boot image that holds its SHA-256, in the form of `sha256sum`.
 pub const SUMS_FILE: &str = "RECOVERY.SHA256SUMS";
-/// Where the agent lies in its archive.
+/// Where the agent lies in the archive.
 pub const AGENT: &str = "bin/daruma";
-/// What the agent is told of the device in recovery, in the form of `slot.cfg`: the kind of the
-/// device and the floor.
+/// The identity of the device that the agent has in recovery: the kind of the device and the floor.
+/// It has the form of `slot.cfg`.
 pub const IDENTITY: &str = "etc/daruma/recovery.cfg";
 
-/// All that [`build`] needs. The same input gives the same bytes.
+/// The input of [`build`]. The same input gives the same bytes.
 #[derive(Clone, Debug)]
 pub struct RecoveryInput<'a> {
-    /// The static `daruma`.
+    /// The static program `daruma`.
     pub agent: &'a [u8],
     /// The modules of the initramfs in front of this file.
     pub present: &'a [Module],
-    /// Those that only recovery needs.
+    /// The modules that only recovery needs.
     pub modules: &'a [Module],
     /// The agent's configuration: path without a leading `/`, and content.
     pub files: &'a [(String, Vec<u8>)],
@@ -36,8 +36,8 @@ pub struct RecoveryInput<'a> {
     pub epoch: u64,
 }
 
-/// Writes two archives, as [`crate::build()`]: the agent, which an update of Debian does not
-/// change, and all else.
+/// Writes two archives, as [`crate::build()`] does. The first has the agent, which an update of
+/// Debian does not change. The second has all else.
 ///
 /// # Errors
 /// Those of [`crate::build()`].

@@ -4,7 +4,7 @@
 
 use crate::modules::ModuleTree;
 
-/// Buses and disks; loaded only when a device asks for them by its `modalias`.
+/// Buses and disks. They are loaded only when a device asks for them by its `modalias`.
 pub const DISK: &[&str] = &[
     // virtual machines
     "virtio_pci",
@@ -28,35 +28,35 @@ pub const DISK: &[&str] = &[
     "sdhci_acpi",
 ];
 
-/// Asked for by the processor's `modalias`; with them dm-verity and ext4's checksums run on the
-/// processor's own instructions.
+/// Modules that the processor's `modalias` asks for. With them dm-verity and ext4's checksums use
+/// the processor's own instructions.
 pub const CPU: &[&str] = &["sha256_ssse3", "crc32c_intel"];
 
-/// What file systems ask the kernel's crypto for by name, which nobody in the initramfs would
-/// answer; always loaded where the kernel has it as a module.
+/// Modules that file systems ask the kernel's crypto for by name. Nobody in the initramfs would
+/// answer, so they are always loaded where the kernel has them as modules.
 pub const CRYPTO: &[&str] = &["crc32c_generic"];
 
 /// The file system of /var; always loaded. It takes as long as all the others.
 pub const VAR: &[&str] = &["ext4"];
 
-/// What mounts a slot's root; always loaded.
+/// The modules that mount a slot's root; always loaded.
 pub const ROOT: &[&str] = &["squashfs", "overlay", "dm_mod", "dm_verity"];
 
-/// What mounting a USB stick takes. They lie in the recovery archive only: a boot of a slot mounts
-/// no FAT.
+/// The modules that mounting a USB stick needs. They lie in the recovery archive only, because the
+/// boot of a slot mounts no FAT.
 pub const STICK: &[&str] =
     &["vfat", "exfat", "nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8"];
 
-/// Watchdogs, the surest first: the first one that a device asks for is used, and the others are
-/// not loaded, so that `/dev/watchdog0` is the one that runs.
+/// Watchdogs, the surest first. The first one that a device asks for is used, and the others are
+/// not loaded. So `/dev/watchdog0` is the one that runs.
 pub const WATCHDOG: &[&str] = &["i6300esb", "sp5100_tco", "wdat_wdt", "iTCO_wdt"];
 
 /// Drivers that make the device of a watchdog appear.
 pub const WATCHDOG_BUS: &[&str] = &["lpc_ich", "i2c_i801"];
 
-/// What the initramfs of a slot has, for [`crate::modules::select`]. What only some hardware needs
-/// is left out when this kernel has no such module; a missing file system is left in, so that
-/// `select` refuses.
+/// Returns the modules of a slot's initramfs, for [`crate::modules::select`]. Modules that only
+/// some hardware needs are left out if this kernel has no such module. A missing file system stays
+/// in the list, so that `select` refuses.
 #[must_use]
 pub fn default_for(tree: &ModuleTree) -> Vec<&'static str> {
     let hardware = [DISK, CPU, CRYPTO, WATCHDOG, WATCHDOG_BUS].concat();
@@ -65,7 +65,7 @@ pub fn default_for(tree: &ModuleTree) -> Vec<&'static str> {
     wanted
 }
 
-/// What recovery has: the same, and [`STICK`] as far as this kernel has it.
+/// Returns the modules of recovery: those of a slot, and [`STICK`] as far as this kernel has it.
 #[must_use]
 pub fn recovery_for(tree: &ModuleTree) -> Vec<&'static str> {
     let mut wanted = default_for(tree);

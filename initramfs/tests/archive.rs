@@ -1,4 +1,4 @@
-//! The archive as others read it.
+//! Other programs read the archive.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use initramfs::index::Index;
 use initramfs::recovery::{self, RecoveryInput};
 use initramfs::{BuildError, InitramfsInput, Module, build};
 
-/// The smallest that passes for a kernel module.
+/// Returns the smallest file that passes for a kernel module.
 fn ko(content: &str) -> Vec<u8> {
     [b"\x7fELF\x02\x01".as_slice(), &[0; 58], content.as_bytes()].concat()
 }
@@ -38,8 +38,9 @@ fn packed(init: &[u8], modules: Vec<Module>) -> Vec<u8> {
         .expect("the modules fit together")
 }
 
-/// The archives, read as the kernel does (`unpack_to_rootfs` in its `init/initramfs.c`): zeros are
-/// skipped, a frame is one archive to its trailer, and each begins on a multiple of 4.
+/// Returns the archives, read as the kernel reads them (`unpack_to_rootfs` in its
+/// `init/initramfs.c`). Zeros are skipped, a frame is one archive to its trailer, and each begins
+/// on a multiple of 4.
 fn archives(packed: &[u8]) -> Vec<Vec<u8>> {
     let mut archives = Vec::new();
     let mut place = 0;
@@ -89,7 +90,8 @@ fn cpio_lists_what_was_put_in() {
         std::fs::write(&path, archive).unwrap();
         listings.push(match cpio(&path) {
             Ok(listing) => listing,
-            // The layout itself is checked above; this is the second opinion, where there is one.
+            // The test above checks the layout itself. This is the second opinion, if cpio is
+            // installed.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             Err(error) => panic!("running cpio: {error}"),
         });
@@ -194,7 +196,7 @@ fn the_recovery_archive_brings_only_what_is_new_and_an_index_of_all() {
     assert_eq!(index.load_order("exfat"), ["crc16", "exfat"]);
     assert_eq!(index.load_order("ext4"), ["jbd2", "crc16", "ext4"]);
 
-    // The same module in both would be a different one by mistake.
+    // The same module in both archives would be a different one by mistake.
     let twice = recovery::build(&RecoveryInput { modules: &present, ..input });
     assert!(matches!(twice, Err(BuildError::Twice(_))));
 }

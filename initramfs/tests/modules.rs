@@ -117,7 +117,7 @@ fn aliases_match_as_fnmatch_does() {
     }
 }
 
-/// Backtracking, so plain that one sees that it is right.
+/// Matches by backtracking, so plain that a reader sees that it is right.
 fn plain_match(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,

@@ -8,18 +8,18 @@ use crate::cmdline::Cmdline;
 use crate::kernel::drivers::Drivers;
 use crate::kernel::watchdog::Watchdog;
 
-/// What has been found and done so far: what the end of a failed boot needs to know.
+/// What the boot has found and done so far. The end of a failed boot needs to know it.
 pub(crate) struct Boot {
     pub(crate) line: Option<Cmdline>,
     pub(crate) drivers: Drivers,
     pub(crate) watchdog: Watchdog,
     pub(crate) esp: Option<PathBuf>,
-    /// Where /var can be written durably.
+    /// Where `/var` can be written durably.
     pub(crate) var: Option<PathBuf>,
 }
 
 impl Boot {
-    /// Nothing found and nothing done.
+    /// Returns a boot that has found and done nothing.
     pub(crate) fn new() -> Self {
         Self {
             line: None,

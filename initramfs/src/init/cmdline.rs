@@ -1,7 +1,7 @@
 //! The kernel command line that grub.cfg makes, as types.
 //!
-//! What is done with it is left to `plan`. Parameters of others are passed over; a wrong one of
-//! Daruma's ends the boot.
+//! `plan` uses it. The parser skips parameters of other programs; a wrong parameter of Daruma's
+//! ends the boot.
 
 use std::path::PathBuf;
 
@@ -13,32 +13,32 @@ use uuid::Uuid;
 /// What GRUB chose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Choice {
-    /// A copy of the system.
+    /// A slot: one of the two copies of the system.
     Slot(Slot),
-    /// No slot was left to try.
+    /// Recovery: no slot was left to try.
     Recovery,
 }
 
 /// Where changes to the system's files go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OverlayMode {
-    /// Nowhere: all is read-only but /var.
+    /// Changes go nowhere: all files are read-only except /var.
     None,
-    /// Changes of /etc are kept, one upper per slot.
+    /// Changes of /etc are kept, in one upper per slot.
     Etc,
-    /// All changes are kept, one upper per slot.
+    /// All changes are kept, in one upper per slot.
     Root,
     /// All changes are in memory and gone after the boot; /var is kept.
     Tmpfs,
 }
 
-/// dm-verity's figures of a root image: SHA-256, blocks of 4096 bytes, the tree right behind the
-/// data.
+/// dm-verity's figures of a root image: SHA-256, and blocks of 4096 bytes. The tree lies right
+/// behind the data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Verity {
     /// 64 digits of lower-case hexadecimal.
     pub root_hash: String,
-    /// Hexadecimal.
+    /// The salt, in hexadecimal.
     pub salt: String,
     /// Blocks of 4096 bytes, without the tree.
     pub data_blocks: u64,
@@ -50,25 +50,25 @@ pub(crate) struct Cmdline {
     pub choice: Choice,
     /// The slot is not committed yet.
     pub trial: bool,
-    /// Which try of the slot this is, as GRUB counted it; 0 if it could not.
+    /// Which try of the slot this is, as GRUB counted it. 0 if GRUB could not count.
     pub attempt: u32,
     pub verity: Option<Verity>,
     pub overlay: OverlayMode,
-    /// 0: no watchdog.
+    /// Seconds of the watchdog. 0: no watchdog.
     pub watchdog_s: u32,
     pub recovery_wait_s: u64,
     pub init: PathBuf,
-    /// GUID of the EFI system partition that GRUB was started from.
+    /// GUID of the EFI system partition that GRUB started from.
     pub disk: Option<Uuid>,
-    /// When GRUB counted this boot, as it wrote it down on that partition.
+    /// When GRUB counted this boot. GRUB wrote the same text down on that partition.
     pub booted: Option<String>,
-    /// Version of the slot's system, only for messages.
+    /// Version of the slot's system, for messages only.
     pub version: Option<String>,
 }
 
 impl Cmdline {
-    /// Reads the text of `/proc/cmdline`. The last of several equal keys counts; keys that are not
-    /// `daruma.*` are others' business, unknown ones that are may belong to the agent.
+    /// Reads the text of `/proc/cmdline`. The last of several equal keys counts. Keys without
+    /// `daruma.` belong to other programs, and an unknown `daruma.*` key may belong to the agent.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut choice = None;
         let mut line = Self {
@@ -108,7 +108,7 @@ impl Cmdline {
                     ensure!(value.starts_with('/'), "reading {word:?}: the path must start with /");
                     line.init = PathBuf::from(value);
                 }
-                // Without it the disk is found by other signs: no reason not to boot.
+                // Without this key other signs find the disk, so it is no reason not to boot.
                 "daruma.disk" => line.disk = value.parse().ok(),
                 "daruma.booted" => {
                     line.booted = Some(value.to_owned()).filter(|time| !time.is_empty())
@@ -127,7 +127,7 @@ impl Cmdline {
         Ok(line)
     }
 
-    /// What GRUB says of the disk that it was started from.
+    /// Returns what GRUB says of the disk that it started from.
     pub(crate) fn told(&self) -> Told {
         Told {
             esp_guid: self.disk,
@@ -160,7 +160,7 @@ impl OverlayMode {
 }
 
 impl Verity {
-    /// `ROOTHASH:SALT:DATABLOCKS`
+    /// Reads `ROOTHASH:SALT:DATABLOCKS`.
     fn parse(value: &str) -> Result<Self> {
         let fields: Vec<&str> = value.split(':').collect();
         let [root_hash, salt, data_blocks] = fields[..] else {
@@ -171,19 +171,20 @@ impl Verity {
             root_hash.len() == 64 && hex(root_hash),
             "the root hash is not 64 digits of lower-case hexadecimal"
         );
-        // The kernel's limit of a salt is 256 bytes.
+        // The kernel allows a salt of at most 256 bytes.
         ensure!(
             !salt.is_empty() && salt.len() <= 512 && salt.len() % 2 == 0 && hex(salt),
             "the salt is not hexadecimal"
         );
         let data_blocks: u64 = data_blocks.parse().context("the number of blocks")?;
-        // The kernel counts sectors of 512 bytes in 64 bits; 2^48 blocks are far beyond any disk.
+        // The kernel counts sectors of 512 bytes in 64 bits. 2^48 blocks are far beyond any disk.
         ensure!((1..1 << 48).contains(&data_blocks), "the number of blocks is out of range");
         Ok(Self { root_hash: root_hash.to_owned(), salt: salt.to_owned(), data_blocks })
     }
 }
 
-/// The kernel's own splitting: blanks divide, except between double quotes, which are dropped.
+/// Splits the text as the kernel does. Blanks divide words, except between double quotes, which are
+/// dropped.
 fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;

@@ -1,7 +1,6 @@
-//! Doing what the plan says, step by step.
+//! Does what the plan says, step by step.
 //!
-//! What a step is for is said in `plan`. Each step feeds the watchdog, and the last one does not
-//! return.
+//! `plan` says what a step is for. Each step feeds the watchdog, and the last step does not return.
 
 use std::convert::Infallible;
 use std::fs::DirBuilder;
@@ -21,7 +20,7 @@ use crate::root::var::{self, VarState};
 use crate::root::{fill, handover, upper};
 
 impl Boot {
-    /// Does the steps of the plan; returns only when one fails.
+    /// Does the steps of the plan. Returns only when a step fails.
     pub(crate) fn execute(&mut self, plan: &Plan) -> Result<Infallible> {
         let root = Path::new(NEW_ROOT);
         let mut var_state = VarState::Memory;
@@ -39,8 +38,7 @@ impl Boot {
                     }
                 }
                 Step::SettleDisk { disk, new_guids } => {
-                    // Neither a disk that cannot be used whole nor one without a name is a reason
-                    // not to boot.
+                    // A disk that cannot be used whole, or has no name, is no reason not to boot.
                     let settled = var::settle_table(disk, *new_guids);
                     let grown = var_device.map(|device| var::grow(device, Path::new(VAR)));
                     for error in
@@ -112,7 +110,7 @@ impl Boot {
         let tick = || self.watchdog.ping();
         let base = |var: &str| Path::new(var).join("lib/daruma").join(kind);
         let mut lowers = vec![lower.to_owned()];
-        // An upper cannot lie on an overlay, which is what /var is when it is read-only.
+        // An upper cannot lie on an overlay. When /var is read-only, /var is an overlay.
         let place = if state == VarState::ReadOnly {
             lowers.splice(0..0, upper::read_only(&base(var::DISK), slot, &plan.root_hash));
             Path::new(var::MEMORY).join(kind)
@@ -125,8 +123,8 @@ impl Boot {
         };
         let upper = match prepare(&place) {
             Err(error) if state == VarState::Persistent => {
-                // Such as a full /var: the settings are as they were last, and what changes now is
-                // kept in memory.
+                // This happens with a full /var. The settings are as they were last, and new
+                // changes are kept in memory.
                 console::warn(&format!("{error:#}; they are kept in memory only"));
                 lowers.splice(0..0, upper::read_only(&base(VAR), slot, &plan.root_hash));
                 mounts::tmpfs(Path::new(var::MEMORY))?;

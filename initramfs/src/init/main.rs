@@ -1,12 +1,12 @@
 //! `daruma-init`: the first process of a boot, in the initramfs.
 //!
-//! It mounts the slot that GRUB chose, through dm-verity, puts the overlays over it and hands over
-//! to the real init; in recovery it gets a device going again that has no slot left. What fails
-//! here is said on the console, written down on /var and ends in a restart, which costs the slot
-//! one try.
+//! It mounts the slot that GRUB chose, through dm-verity, and puts the overlays over it. Then it
+//! hands over to the real init. In recovery it repairs a device that has no slot left. The program
+//! reports a failure on the console, writes it down on /var and restarts. The restart costs the
+//! slot one try.
 //!
-//! Reads from top to bottom: [`Boot::run`] prepares, [`Plan`] says what is to be done,
-//! [`Boot::execute`] does it.
+//! Read the program from top to bottom: [`Boot::run`] prepares, [`Plan`] says what is to be done,
+//! and [`Boot::execute`] does it.
 
 mod boot;
 mod cmdline;
@@ -75,9 +75,9 @@ impl Boot {
         };
         let mut for_var = self.drivers.clone();
         let (told, needed) = (line.told(), [slot.root_label()]);
-        // On a second processor, because ext4 alone takes as long as finding the disk and all that
-        // the root needs. A module that both ask for is loaded by the first; the kernel lets the
-        // other wait for it.
+        // /var's drivers load on a second processor. ext4 alone takes as long as finding the disk
+        // and all that the root needs. The first thread to need a module loads it, and the kernel
+        // lets the other thread wait for it.
         let disk = thread::scope(|scope| {
             let loading = scope.spawn(|| load_for_var(&mut for_var));
             let disk = partitions::wait(

@@ -17,19 +17,20 @@ pub(crate) const IMAGE: &str = "/daruma/image";
 /// The persistent partition, until it takes its place.
 pub(crate) const VAR: &str = "/daruma/var";
 
-/// One thing to do. Each can fail with one readable reason.
+/// One thing to do. Each step can fail, with one readable reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    /// Mounts /var at [`VAR`]; with no device, or when it cannot be mounted, in memory.
+    /// Mounts /var at [`VAR`]. Without a device, or if the device cannot be mounted, /var is
+    /// memory.
     MountVar { device: Option<PathBuf> },
-    /// Makes the partition table that of this disk, and lets /var fill it. New GUIDs only where
-    /// GRUB tells the disk by them: the GRUB script of an older device does not.
+    /// Makes the partition table that of this disk, and lets /var fill it. Gives new GUIDs only
+    /// where GRUB tells the disk by them. The GRUB script of an older device does not.
     SettleDisk { disk: PathBuf, new_guids: bool },
     /// Maps the root partition through dm-verity.
     OpenRoot { label: &'static str, partition: PathBuf, verity: Verity },
     /// Mounts the image.
     MountRoot { label: &'static str, at: &'static str },
-    /// Copies the image's /var to where the partition has none.
+    /// Copies from the image's /var what the partition does not have.
     FillVar { image: &'static str },
     /// Covers the whole image with the slot's upper.
     CoverRoot { slot: Slot },
@@ -41,7 +42,7 @@ pub(crate) enum Step {
     CoverEtc { slot: Slot },
     /// From here on a corrupt block restarts the machine.
     Guard,
-    /// Hands over.
+    /// Hands over to the real init.
     Start { init: PathBuf },
 }
 
@@ -49,14 +50,14 @@ pub(crate) enum Step {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Plan {
     pub slot: Slot,
-    /// Which system this is, for uppers and /var.
+    /// Identifies the system, for uppers and /var.
     pub root_hash: String,
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// The plan that boots a slot. /var comes first, so that what goes wrong after it can be
-    /// written down there.
+    /// Returns the plan that boots a slot. /var comes first, so that a later failure can be written
+    /// down there.
     pub(crate) fn new(line: &Cmdline, slot: Slot, disk: &LabelledDisk) -> Result<Self> {
         let verity = line.verity.clone();
         let verity = verity.context(
@@ -104,7 +105,7 @@ mod tests {
         disk
     }
 
-    /// The plan's steps in words.
+    /// Returns the plan's steps in words.
     fn steps(arguments: &str, disk: &LabelledDisk) -> Vec<String> {
         let hash = "00".repeat(32);
         let line = Cmdline::parse(&format!("daruma.slot=B daruma.verity={hash}:00:8 {arguments}"))

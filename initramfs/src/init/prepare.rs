@@ -1,7 +1,7 @@
 //! What a boot does before there is a plan: the kernel's file systems, drivers, the watchdog.
 //!
-//! `partitions` finds the disk, and `drivers` knows how a module is loaded. A driver that is
-//! missing shows up later, in the step that needs it.
+//! `partitions` finds the disk, and `drivers` knows how to load a module. A missing driver shows up
+//! later, in the step that needs it.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -19,7 +19,7 @@ use crate::root::mounts;
 /// Where sysfs is mounted.
 pub(crate) const SYS: &str = "/sys";
 
-/// Mounts what the kernel shows of itself, and memory at /run.
+/// Mounts the kernel's own file systems, and memory at /run.
 pub(crate) fn mount_kernel_file_systems() -> Result<()> {
     let strict = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mounts::mount("proc", "proc", "/proc", strict, "")?;
@@ -35,12 +35,12 @@ pub(crate) fn mount_kernel_file_systems() -> Result<()> {
     DirBuilder::new().mode(0o755).create("/run/daruma").context("creating /run/daruma")
 }
 
-/// What mounting /var takes.
+/// Loads the modules that mounting /var needs.
 pub(crate) fn load_for_var(drivers: &mut Drivers) -> Result<()> {
     [wanted::CRYPTO, wanted::VAR].concat().into_iter().try_for_each(|name| drivers.load(name))
 }
 
-/// What mounting a slot's root takes, and what makes hashing fast.
+/// Loads the modules that mounting a slot's root needs, and those that make hashing fast.
 pub(crate) fn load_for_root(drivers: &mut Drivers) -> Result<()> {
     let modaliases = drivers::modaliases(Path::new(SYS));
     for name in wanted::CPU {
@@ -49,14 +49,15 @@ pub(crate) fn load_for_root(drivers: &mut Drivers) -> Result<()> {
     wanted::ROOT.iter().try_for_each(|name| drivers.load(name))
 }
 
-/// Loads one watchdog's driver and arms it. The sure ones come first, and no second one is started:
-/// whoever takes over feeds one only.
+/// Loads one watchdog's driver and arms the watchdog. Tries the sure ones first. Starts no second
+/// one, because the real init feeds only one.
 pub(crate) fn arm_watchdog(drivers: &mut Drivers, timeout_s: u32) -> Watchdog {
     let device = Path::new("/dev/watchdog");
     let modaliases = || drivers::modaliases(Path::new(SYS));
     let now = modaliases();
     if !wanted::WATCHDOG.iter().any(|name| drivers.load_if_asked(name, &now)) && !device.exists() {
-        // These only make the device of a watchdog, which then asks for its driver.
+        // These drivers only make the device of a watchdog. Then that device asks for its own
+        // driver.
         for bus in wanted::WATCHDOG_BUS {
             drivers.load_if_asked(bus, &now);
         }

@@ -9,13 +9,13 @@ use anyhow::{Context, Result};
 use grub_env::{BootState, COMMITTED_TRIES, Env};
 use image_layout::{FileDisk, Slot};
 
-/// The EFI system partition, not mounted.
+/// Opens the EFI system partition, without mounting it.
 pub(crate) fn open_esp(device: &Path) -> Result<FileDisk> {
     FileDisk::open(device).with_context(|| format!("opening {}", device.display()))
 }
 
-/// `env` with this boot of `slot` counted as a failure: GRUB said that it is try `attempt`, which
-/// the copy that survived may not know.
+/// Returns `env` with this boot of `slot` counted as a failure. GRUB said that it is try `attempt`,
+/// and the copy that survived may not know that.
 pub(crate) fn with_failure(mut env: Env, slot: Slot, attempt: u32) -> Env {
     let mut state = BootState::from_env(&env);
     let counted = match slot {
@@ -28,7 +28,7 @@ pub(crate) fn with_failure(mut env: Env, slot: Slot, attempt: u32) -> Env {
     env
 }
 
-/// `env` with all tries given back.
+/// Returns `env` with all tries given back.
 pub(crate) fn with_tries_reset(mut env: Env) -> Env {
     let mut state = BootState::from_env(&env);
     state.reset_tries();

@@ -1,7 +1,8 @@
-//! The disk that GRUB started from, and what is read from it before anything is mounted.
+//! The disk that GRUB started from, and what `daruma-init` reads from it before anything is
+//! mounted.
 //!
-//! Which of several disks it is, is decided by the crate `grub-env`.
-//! Read `partitions`, `verity`, `environment`.
+//! The crate `grub-env` decides which of several disks it is. Read `partitions`, `verity`,
+//! `environment`.
 
 pub(crate) mod environment;
 pub(crate) mod partitions;

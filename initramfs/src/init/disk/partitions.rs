@@ -1,8 +1,7 @@
 //! Finds the disk that GRUB started from among those that have Daruma's partitions.
 //!
-//! What tells one from another is decided in [`grub_env::choose_disk`]; here it is waited for, with
-//! the drivers that the hardware asks for. What was found is left for the agent in
-//! [`DiskRecord::PATH`].
+//! [`grub_env::choose_disk`] decides between the disks. This file waits for the disk, and loads the
+//! drivers that the hardware asks for. It leaves the result for the agent in [`DiskRecord::PATH`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,11 +18,11 @@ use crate::kernel::drivers::{self, Drivers};
 use crate::kernel::uevents::{Uevent, Uevents};
 use crate::kernel::watchdog::Watchdog;
 
-/// From here on a disk for which much speaks will do.
+/// After this time a disk is enough if much speaks for it.
 const LIKELY_FROM: Duration = Duration::from_secs(3);
-/// From here on any disk will do that GRUB may have started from.
+/// After this time any disk is enough that GRUB may have started from.
 const POSSIBLE_FROM: Duration = Duration::from_secs(15);
-/// Slow disks (USB, RAID controllers) have come by then.
+/// After this time the boot fails. Slow disks (USB, RAID controllers) have come by then.
 const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// A disk with its labelled partitions.
@@ -31,22 +30,22 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 pub(crate) struct LabelledDisk {
     /// The kernel's name, such as `vda`.
     pub name: String,
-    /// The kernel's `diskseq`: two disks never have the same.
+    /// The kernel's `diskseq`. Two disks never have the same.
     sequence: String,
-    /// Its path in sysfs without its name.
+    /// The disk's path in sysfs without its name.
     place: String,
     is_removable: bool,
-    /// Label to device name, such as `root-a` to `vda4`.
+    /// Maps a label to a device name, such as `root-a` to `vda4`.
     pub partitions: BTreeMap<String, String>,
 }
 
 impl LabelledDisk {
-    /// Path of the disk's own device.
+    /// Returns the path of the disk's own device.
     pub(crate) fn whole(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)
     }
 
-    /// Path of the partition's device.
+    /// Returns the path of the partition's device.
     pub(crate) fn device(&self, label: &str) -> Option<PathBuf> {
         self.partitions.get(label).map(|name| Path::new("/dev").join(name))
     }
@@ -74,7 +73,7 @@ impl LabelledDisk {
     }
 }
 
-/// All disks with at least one partition of ours; `sys` is where sysfs is mounted.
+/// Returns all disks with at least one partition of Daruma's. `sys` is where sysfs is mounted.
 fn scan(sys: &Path) -> Vec<LabelledDisk> {
     let devices = fs::canonicalize(sys.join("devices")).unwrap_or_else(|_| sys.join("devices"));
     let mut disks: BTreeMap<PathBuf, LabelledDisk> = BTreeMap::new();
@@ -85,7 +84,7 @@ fn scan(sys: &Path) -> Vec<LabelledDisk> {
         if !label::ALL.contains(&label) {
             continue;
         }
-        // A partition's directory lies in its disk's.
+        // A partition's directory lies in its disk's directory.
         let Ok(real) = fs::canonicalize(entry.path()) else { continue };
         let Some(parent) = real.parent() else { continue };
         let disk =
@@ -95,16 +94,16 @@ fn scan(sys: &Path) -> Vec<LabelledDisk> {
     disks.into_values().collect()
 }
 
-/// The disks that are there, and what their bytes say for them.
+/// The disks that were found, and what their bytes say for them.
 struct Search<'a> {
     told: &'a Told,
-    /// Labels without which there is no boot.
+    /// Labels of the partitions that a boot cannot do without.
     needed: &'a [&'a str],
     seen: Vec<(LabelledDisk, Evidence)>,
 }
 
 impl Search<'_> {
-    /// Looks at what is there now. A disk that was there before is not read again.
+    /// Looks at the disks that are there now. A disk that was there before is not read again.
     fn look(&mut self, sys: &Path, read: impl Fn(&LabelledDisk) -> Option<Evidence>) {
         let before = std::mem::take(&mut self.seen);
         for disk in scan(sys) {
@@ -113,15 +112,16 @@ impl Search<'_> {
             }
             let known =
                 before.iter().find(|(seen, _)| *seen == disk).map(|(_, evidence)| evidence.clone());
-            // A device node may come a moment later than its folder in sysfs: then it is looked for
-            // again.
+            // A device node may come a moment later than its folder in sysfs. Then the next look
+            // finds it.
             if let Some(evidence) = known.or_else(|| read(&disk)) {
                 self.seen.push((disk, evidence));
             }
         }
     }
 
-    /// The disk to take after having waited for `waited`, or none yet; and what decided.
+    /// Returns the disk to take after a wait of `waited`, and what decided. Returns `None` if no
+    /// disk is to be taken yet.
     fn found(&self, waited: Duration) -> Option<(LabelledDisk, By)> {
         let enough = if waited >= POSSIBLE_FROM {
             Certainty::Possible
@@ -141,7 +141,7 @@ impl Search<'_> {
         Some((self.seen[index].0.clone(), by))
     }
 
-    /// What a person is told of the choice where there is one.
+    /// Returns what a person is told of the choice, if there is a choice.
     fn line(&self, taken: &LabelledDisk, by: By) -> Option<String> {
         let others =
             self.seen.iter().map(|(disk, _)| disk.name.as_str()).filter(|name| *name != taken.name);
@@ -168,12 +168,11 @@ fn read_evidence(told: &Told, disk: &LabelledDisk) -> Option<Evidence> {
     Some(Evidence::gather(told, &open(disk.whole())?, esp.flatten(), root.flatten()))
 }
 
-/// Finds the disk, loading the drivers that the hardware asks for, and waits for what appears late.
-/// `needed` are the labels without which there is no boot.
+/// Finds the disk. Loads the drivers that the hardware asks for, and waits for disks that appear
+/// late. `needed` are the labels that a boot cannot do without.
 ///
-/// The drivers are tried in the order of [`wanted::DISK`], and not a second longer than until the
-/// disk is there: the rest is the real system's business, and a controller without disks may take a
-/// second to find that out.
+/// It tries the drivers in the order of [`wanted::DISK`], and stops as soon as the disk is there.
+/// The real system loads the rest. A controller without disks may take a second to find that out.
 pub(crate) fn wait(
     sys: &Path,
     told: &Told,
@@ -195,7 +194,8 @@ pub(crate) fn wait(
             }
         }
     }
-    // What these drivers bring (a disk behind a USB controller) has announced itself since.
+    // The devices behind these drivers (a disk behind a USB controller) have announced themselves
+    // since.
     loop {
         watchdog.ping();
         search.look(sys, read);
@@ -210,7 +210,7 @@ pub(crate) fn wait(
                 describe(told, &scan(sys))
             );
         }
-        // An event wakes this up; the second is for the steps of patience above.
+        // An event ends the wait. The second is for the times of patience above.
         match uevents.wait(Duration::from_secs(1))? {
             Some(Uevent::Added { modalias }) => {
                 modalias.iter().for_each(|modalias| drivers.load_for(modalias));
@@ -221,7 +221,7 @@ pub(crate) fn wait(
     }
 }
 
-/// Says which disk it is, where there are several, and writes it down for the agent.
+/// Says which disk it is if there are several. Writes the disk down for the agent.
 fn announce(search: &Search<'_>, disk: LabelledDisk, by: By) -> Result<LabelledDisk> {
     match search.line(&disk, by) {
         // The agent repeats a warning in the status.
@@ -264,7 +264,7 @@ mod tests {
     use grub_env::Counted;
     use std::os::unix::fs::symlink;
 
-    /// A disk in sysfs's form.
+    /// Adds a disk in sysfs's form.
     fn add_disk(sys: &Path, name: &str, removable: bool, labels: &[&str]) {
         let disk = sys.join("devices/pci0").join(name);
         fs::create_dir_all(&disk).unwrap();
@@ -295,12 +295,12 @@ mod tests {
         }
     }
 
-    /// A disk on which GRUB has counted this boot, or has not.
+    /// Returns the evidence for a disk on which GRUB has counted this boot, or has not.
     fn evidence(counted: Counted) -> Evidence {
         Evidence { is_named: None, counted, has_root: true, last_place: None }
     }
 
-    /// The name of the disk that is taken; GRUB has counted on `started`.
+    /// Returns the name of the disk that is taken. GRUB has counted on `started`.
     fn taken(sys: &Path, needed: &[&str], started: &str, waited: Duration) -> Option<String> {
         let told = told();
         let mut search = Search { told: &told, needed, seen: Vec::new() };

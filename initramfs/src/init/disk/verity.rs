@@ -22,9 +22,9 @@ const NAME: &str = "daruma-root";
 /// What the kernel does when it reads a block that does not match its hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OnCorruption {
-    /// The read fails: as long as `daruma-init` runs, it can say what happened.
+    /// The read fails. As long as `daruma-init` runs, it can say what happened.
     Fail,
-    /// The machine restarts: half a system must not go on.
+    /// The machine restarts, because half a system must not go on.
     Restart,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct VerityDevice {
 }
 
 impl VerityDevice {
-    /// Maps the partition. Nothing is checked yet: every block is when it is read.
+    /// Maps the partition. The kernel checks nothing yet: it checks each block when it reads it.
     pub(crate) fn open(partition: &Path, verity: &Verity) -> Result<Self> {
         let control = Path::new("/dev/mapper/control");
         let control = File::options().read(true).write(true).open(control);
@@ -54,7 +54,7 @@ impl VerityDevice {
         Ok(device)
     }
 
-    /// From now on a corrupt block restarts the machine.
+    /// Makes a corrupt block restart the machine from now on.
     pub(crate) fn restart_on_corruption(&self) -> Result<()> {
         self.load(OnCorruption::Restart)
     }
@@ -65,12 +65,12 @@ impl VerityDevice {
         sys::device_mapper(&self.control, TABLE_LOAD, &mut buffer).with_context(|| {
             format!("loading the dm-verity table of {}", self.partition.display())
         })?;
-        // Without DM_SUSPEND_FLAG this means resume, which puts the loaded table in place.
+        // Without DM_SUSPEND_FLAG this means resume, and the kernel puts the loaded table in place.
         sys::device_mapper(&self.control, DEV_SUSPEND, &mut header(0)).context("starting dm-verity")
     }
 }
 
-/// The table's line, without start and length.
+/// Returns the table's line, without start and length.
 fn parameters(partition: &Path, verity: &Verity, on_corruption: OnCorruption) -> String {
     let device = partition.display();
     let Verity { root_hash, salt, data_blocks } = verity;
@@ -78,15 +78,15 @@ fn parameters(partition: &Path, verity: &Verity, on_corruption: OnCorruption) ->
         OnCorruption::Fail => "",
         OnCorruption::Restart => " 1 restart_on_corruption",
     };
-    // Hash version 1; data and tree on one device; the tree's first block comes right after the
-    // data.
+    // The hash version is 1. Data and tree lie on one device, and the tree's first block comes
+    // right after the data.
     format!(
         "1 {device} {device} 4096 4096 {data_blocks} {data_blocks} sha256 {root_hash} \
             {salt}{options}"
     )
 }
 
-/// A `struct dm_ioctl` with the device's name; the length is filled in at the call.
+/// Returns a `struct dm_ioctl` with the device's name. The call fills in the length.
 fn header(flags: u32) -> Vec<u8> {
     let mut bytes = vec![0; sys::DM_HEADER];
     for (at, value) in [(0, 4), (16, sys::DM_HEADER as u32), (28, flags)] {
@@ -96,7 +96,7 @@ fn header(flags: u32) -> Vec<u8> {
     bytes
 }
 
-/// A header followed by one `struct dm_target_spec` and its parameters.
+/// Returns a header, followed by one `struct dm_target_spec` and its parameters.
 fn table(sectors: u64, parameters: &str) -> Vec<u8> {
     let mut bytes = header(READ_ONLY);
     bytes[20..24].copy_from_slice(&1_u32.to_ne_bytes()); // target_count
@@ -110,7 +110,7 @@ fn table(sectors: u64, parameters: &str) -> Vec<u8> {
     bytes
 }
 
-/// The minor number in the kernel's 64-bit form (`huge_encode_dev`).
+/// Returns the minor number in the kernel's 64-bit form (`huge_encode_dev`).
 fn minor_of(header: &[u8]) -> u64 {
     let device =
         header[40..48].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));

@@ -1,7 +1,7 @@
 //! The end of a boot that failed: say why, write it down, count it, start anew.
 //!
-//! Trying the other slot is left to GRUB. Nothing here may fail in a way that keeps the machine
-//! from restarting.
+//! GRUB tries the other slot. Nothing here may fail in a way that keeps the machine from
+//! restarting.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,8 @@ use crate::disk::environment;
 use crate::kernel::console;
 use crate::root::tree;
 
-/// For the agent: why boots failed, below /var. One line a failure, the newest last.
+/// The file below /var that tells the agent why boots failed. One line is one failure, the newest
+/// last.
 pub(crate) const FAILURES: &str = "lib/daruma/init-failures";
 const KEPT_LINES: usize = 16;
 
@@ -48,15 +49,15 @@ pub(crate) fn end(boot: &Boot, error: &anyhow::Error) -> ! {
     restart();
 }
 
-/// Restarts the machine at once, after what was written is on the disk.
+/// Syncs what was written, waits two seconds, and restarts the machine.
 pub(crate) fn restart() -> ! {
     nix::unistd::sync();
-    // Time for a person, and for a slow serial line.
+    // The two seconds are for a person, and for a slow serial line.
     let _ =
         poll(&mut [], PollTimeout::try_from(Duration::from_secs(2)).unwrap_or(PollTimeout::ZERO));
     let _ = reboot(RebootMode::RB_AUTOBOOT);
-    // Only without the right to reboot. The kernel panics when its first process ends, and panic=5
-    // restarts it.
+    // The program comes here only without the right to reboot. The kernel panics when its first
+    // process ends, and panic=5 restarts it.
     std::process::exit(1)
 }
 
@@ -77,8 +78,9 @@ fn record(var: &Path, line: &str) -> Result<()> {
     tree::write_durably(&path, format!("{kept}\n").as_bytes())
 }
 
-/// With a whole environment GRUB has counted this try already, and nothing is written. A damaged
-/// one may be the reason why nothing is ever counted, so it is rebuilt with this failure in it.
+/// Counts this failure if the environment is damaged. GRUB has counted this try in a whole
+/// environment, so nothing is written there. A damaged environment may be the reason why nothing is
+/// ever counted. So it is rebuilt with this failure in it.
 fn count_if_damaged(esp: &Path, slot: Slot, attempt: u32) -> Result<()> {
     let store =
         EnvStore::open(environment::open_esp(esp)?).context("reading the EFI system partition")?;

@@ -1,10 +1,10 @@
 //! Recovery: GRUB found no slot to try, or a person asked for it.
 //!
-//! The agent, which is in the archive that GRUB loads only now, does the work: it waits for a USB
-//! stick and installs from it. This program loads the drivers that appear, shows on all consoles
-//! what the agent says, and feeds the watchdog as long as it says something. If nothing was
-//! installed, both slots get their tries back and the device starts anew: power that failed many
-//! times in a row must not leave it dead.
+//! The agent waits for a USB stick and installs from it. It is in the archive that GRUB loads only
+//! for recovery. This program loads the drivers that appear, and shows on all consoles what the
+//! agent says. It feeds the watchdog as long as the agent says something. If nothing was installed,
+//! both slots get their tries back and the device starts anew. So power that failed many times in a
+//! row does not leave the device dead.
 
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, PipeReader};
@@ -29,12 +29,12 @@ use crate::kernel::uevents::{Uevent, Uevents};
 use crate::prepare::{SYS, load_for_root, load_for_var};
 use crate::root::var;
 
-/// The agent may be silent for this long; a slow disk that syncs 8 MiB is not.
+/// How long the agent may be silent. A slow disk that syncs 8 MiB is silent for less.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How often the agent's lines and its end are looked for.
+/// How often this program looks for the agent's lines and for its end.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Lets the agent install from a stick; else resets the tries. Restarts in either case.
+/// Lets the agent install from a stick. If it does not, resets the tries. Restarts in either case.
 pub(crate) fn run(boot: &mut Boot, wait: Duration, uevents: &Uevents) -> Result<Infallible> {
     console::loud("RECOVERY: no slot could be started, or a person asked for it");
     let told = boot.line.as_ref().map(Cmdline::told).unwrap_or_default();
@@ -62,15 +62,15 @@ pub(crate) fn run(boot: &mut Boot, wait: Duration, uevents: &Uevents) -> Result<
     failure::restart()
 }
 
-/// Drivers, file systems, /var. None of it is needed for a stick that works without it.
+/// Prepares drivers, file systems and /var. A stick that works without them needs none of them.
 fn prepare(boot: &mut Boot, disk: &LabelledDisk) {
     let mut results = vec![load_for_var(&mut boot.drivers), load_for_root(&mut boot.drivers)];
     results.extend(wanted::STICK.iter().map(|name| boot.drivers.load(name)));
     boot.watchdog.ping();
     boot.drivers.load_for_all(Path::new(SYS));
     boot.watchdog.ping();
-    // What the agent knows of the slots lies there. A partition that cannot be mounted is replaced
-    // by memory.
+    // The agent's knowledge of the slots lies on /var. If the partition cannot be mounted, /var is
+    // memory.
     results.push(var::mount(disk.device(label::VAR).as_deref(), Path::new("/var")).map(drop));
     for error in results.into_iter().filter_map(Result::err) {
         console::warn(&format!("{error:#}"));
@@ -99,7 +99,7 @@ fn install(boot: &mut Boot, agent: &Path, wait: Duration, uevents: &Uevents) -> 
             heard = Instant::now();
         }
         if let Some(status) = child.try_wait().context("waiting for the agent")? {
-            // It may have said something in between; nobody else holds the pipe.
+            // The agent may have said something in between. Nobody else holds the pipe.
             while let Ok(line) = lines.recv_timeout(TICK) {
                 show(&line);
             }
@@ -113,7 +113,7 @@ fn install(boot: &mut Boot, agent: &Path, wait: Duration, uevents: &Uevents) -> 
     }
 }
 
-/// The lines that come through the pipe, until its other end is closed.
+/// Returns the lines that come through the pipe, until its other end is closed.
 fn listen(reader: PipeReader) -> Receiver<String> {
     let (sender, lines) = channel();
     thread::spawn(move || {
@@ -127,7 +127,7 @@ fn listen(reader: PipeReader) -> Receiver<String> {
     lines
 }
 
-/// Shows what has been said since; true if anything was, an empty line included.
+/// Shows the lines that have come since. Returns true if there were any, an empty line included.
 fn say(lines: &Receiver<String>) -> bool {
     let mut heard = false;
     for line in lines.try_iter() {
@@ -145,7 +145,7 @@ fn show(line: &str) {
 }
 
 fn kill(child: &mut Child) {
-    // One that hangs in the kernel cannot be killed, and is not waited for.
+    // A process that hangs in the kernel cannot be killed, so the code does not wait for it.
     let _ = child.kill();
     let _ = child.try_wait();
 }

@@ -1,7 +1,7 @@
 //! What `daruma-init` says.
 //!
-//! Which words, is left to the callers. Everything goes through the kernel's log, so it reaches
-//! every console, and the log of the real init later.
+//! The callers choose the words. All lines go through the kernel's log, so they reach every
+//! console, and later the log of the real init.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -12,26 +12,26 @@ static KERNEL_LOG: OnceLock<File> = OnceLock::new();
 /// Notes for the agent; one line each.
 pub(crate) const INIT_LOG: &str = "/run/daruma/init.log";
 
-/// Starts logging; needs /dev and /proc. Without it all goes to the standard error stream.
+/// Starts logging; needs /dev and /proc. Without them all lines go to the standard error stream.
 pub(crate) fn open() {
-    // Else the kernel drops what comes after ten quick lines.
+    // Without this setting the kernel drops lines after ten quick ones.
     let _ = fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
     if let Ok(log) = File::options().write(true).open("/dev/kmsg") {
         let _ = KERNEL_LOG.set(log);
     }
 }
 
-/// Progress; `quiet` on the command line hides it from the console.
+/// Says progress. `quiet` on the command line hides it from the console.
 pub(crate) fn say(text: &str) {
     line(6, text);
 }
 
-/// For whoever reads the kernel's log later; not on the console.
+/// Says something for a later reader of the kernel's log. It does not appear on the console.
 pub(crate) fn detail(text: &str) {
     line(7, text);
 }
 
-/// Something that a person and the agent should know; the boot goes on.
+/// Says something that a person and the agent should know. The boot goes on.
 pub(crate) fn warn(text: &str) {
     line(3, &format!("warning: {text}"));
     let _ = fs::create_dir_all("/run/daruma");
@@ -40,7 +40,7 @@ pub(crate) fn warn(text: &str) {
     }
 }
 
-/// What a person must see, on every console; level 3 passes `quiet`.
+/// Says what a person must see, on every console. Level 3 passes `quiet`.
 pub(crate) fn loud(text: &str) {
     line(3, text);
 }
@@ -56,7 +56,7 @@ fn line(level: u8, text: &str) {
     }
 }
 
-/// The text without line breaks, at most 700 bytes: the kernel cuts a record at about 1000.
+/// Returns the text without line breaks, at most 700 bytes. The kernel cuts a record at about 1000.
 pub(crate) fn one_line(text: &str) -> String {
     let mut flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     while flat.len() > 700 {

@@ -1,7 +1,7 @@
-//! Loads kernel modules: those that hardware asks for, and those asked for by name.
+//! Loads kernel modules: those that hardware asks for, and those that the program asks for by name.
 //!
-//! Which modules the archive has is left to the build. The index of the archive says what a module
-//! needs first.
+//! The build decides which modules the archive has. The index of the archive says which other
+//! modules a module needs first.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -33,8 +33,8 @@ impl Drivers {
         Ok(Self { dir: dir.to_owned(), index: Index::parse(&text), tried: BTreeSet::new() })
     }
 
-    /// Loads a module after what it needs. Does nothing when it is built in (not here) or was tried
-    /// before.
+    /// Loads a module after those that it needs. Does nothing if the module is built in (not here)
+    /// or was tried before.
     pub(crate) fn load(&mut self, name: &str) -> Result<()> {
         let order: Vec<String> =
             self.index.load_order(name).into_iter().map(str::to_owned).collect();
@@ -53,15 +53,14 @@ impl Drivers {
         let result = finit_module(&file, c"", ModuleInitFlags::empty());
         console::detail(&format!("module {name}: {} ms", start.elapsed().as_millis()));
         match result {
-            // ENODEV: this processor lacks the instructions, or there is no such hardware after
-            // all.
+            // ENODEV: this processor lacks the instructions, or there is no such hardware.
             Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("loading the kernel module {name}")),
         }
     }
 
-    /// Loads what one device asks for. Watchdogs are left to whoever arms one. One driver that
-    /// fails must not stop the boot: the disk may hang on another one.
+    /// Loads the modules that one device asks for, except watchdogs: the code that arms one loads
+    /// it. A driver that fails must not stop the boot, because the disk may hang on another one.
     pub(crate) fn load_for(&mut self, modalias: &str) {
         let matching: Vec<String> = self.index.matching(modalias).map(str::to_owned).collect();
         for name in matching {
@@ -75,15 +74,15 @@ impl Drivers {
         }
     }
 
-    /// Loads what the devices that are there now ask for.
+    /// Loads the modules that the present devices ask for.
     pub(crate) fn load_for_all(&mut self, sys: &Path) {
         for modalias in modaliases(sys) {
             self.load_for(&modalias);
         }
     }
 
-    /// Loads a module if a device asks for it; `true` if it did and the module is there. One driver
-    /// that fails must not stop the boot: the disk may hang on another one.
+    /// Loads a module if a device asks for it. Returns `true` if a device did and the module is
+    /// there. A driver that fails must not stop the boot, because the disk may hang on another one.
     pub(crate) fn load_if_asked(&mut self, name: &str, modaliases: &BTreeSet<String>) -> bool {
         let Some(entry) = self.index.modules.get(name) else { return false };
         if !modaliases.iter().any(|modalias| entry.matches(modalias)) {
@@ -97,13 +96,13 @@ impl Drivers {
     }
 }
 
-/// The `modalias` of every device there is, each once.
+/// Returns the `modalias` of every device there is, each once.
 pub(crate) fn modaliases(sys: &Path) -> BTreeSet<String> {
     let entries =
         |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     entries(sys.join("bus"))
         .flat_map(|bus| entries(bus.join("devices")))
-        // The processors have one for all of them, elsewhere.
+        // The processors have one `modalias` for all of them, in another folder.
         .chain([sys.join("devices/system/cpu")])
         .filter_map(|device| fs::read_to_string(device.join("modalias")).ok())
         .map(|text| text.trim_end().to_owned())

@@ -1,7 +1,7 @@
-//! What the kernel is told and asked: its log, its modules, its devices, its watchdog.
+//! What `daruma-init` tells and asks the kernel: its log, its modules, its devices, its watchdog.
 //!
-//! What a boot needs of it is left to the callers.
-//! Read `console`, `drivers`, `uevents`, `watchdog`, `sys`.
+//! The callers know what a boot needs of it. Read `console`, `drivers`, `uevents`, `watchdog`,
+//! `sys`.
 
 pub(crate) mod console;
 pub(crate) mod drivers;

@@ -1,6 +1,6 @@
 //! System calls that neither nix nor sys-mount has.
 //!
-//! When they are made is left to the callers. All unsafe code of `daruma-init` is in this file.
+//! The callers decide when to make them. All unsafe code of `daruma-init` is in this file.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -19,7 +19,7 @@ fn done(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// One device-mapper command; `buffer` starts with a `struct dm_ioctl` and comes back changed.
+/// Runs one device-mapper command. `buffer` starts with a `struct dm_ioctl` and comes back changed.
 pub(crate) fn device_mapper(control: &File, command: u8, buffer: &mut [u8]) -> io::Result<()> {
     assert!(buffer.len() >= DM_HEADER);
     // The kernel believes the header's own data_size (bytes 12 to 15).
@@ -31,7 +31,7 @@ pub(crate) fn device_mapper(control: &File, command: u8, buffer: &mut [u8]) -> i
     done(unsafe { libc::ioctl(control.as_raw_fd(), request, buffer.as_mut_ptr()) })
 }
 
-/// WDIOC_SETTIMEOUT: asks for a timeout in seconds and gives the one that the hardware took.
+/// WDIOC_SETTIMEOUT: asks for a timeout in seconds, and returns the timeout that the hardware took.
 pub(crate) fn watchdog_timeout(watchdog: &File, timeout_s: u32) -> io::Result<u32> {
     let mut seconds = libc::c_int::try_from(timeout_s).unwrap_or(libc::c_int::MAX);
     let request = nix::request_code_readwrite!(b'W', 6, size_of::<libc::c_int>());
@@ -56,8 +56,8 @@ struct BlkpgArgument {
     data: *mut BlkpgPartition,
 }
 
-/// BLKPG_RESIZE_PARTITION: tells the kernel a mounted partition's new length; `start` must stay. In
-/// bytes.
+/// BLKPG_RESIZE_PARTITION: tells the kernel a mounted partition's new length. `start` must stay.
+/// All numbers are bytes.
 pub(crate) fn resize_partition(
     disk: &File,
     number: u32,
@@ -86,7 +86,8 @@ pub(crate) fn resize_ext4(mounted: &File, mut blocks: u64) -> io::Result<()> {
     done(unsafe { libc::ioctl(mounted.as_raw_fd(), request, &raw mut blocks) })
 }
 
-/// Names of a file's extended attributes, of a symbolic link's own. Empty where there can be none.
+/// Returns the names of a file's extended attributes. For a symbolic link they are the link's own.
+/// The list is empty if the file system has none.
 pub(crate) fn list_xattrs(path: &Path) -> io::Result<Vec<CString>> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the kernel writes at most `size` bytes to `buffer`; with size 0 it only counts.
@@ -99,7 +100,7 @@ pub(crate) fn list_xattrs(path: &Path) -> io::Result<Vec<CString>> {
     }
 }
 
-/// Value of an extended attribute, of a symbolic link's own.
+/// Returns the value of an extended attribute. For a symbolic link it is the link's own.
 pub(crate) fn get_xattr(path: &Path, name: &CStr) -> io::Result<Vec<u8>> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the kernel writes at most `size` bytes to `buffer`; with size 0 it only counts.
@@ -108,7 +109,7 @@ pub(crate) fn get_xattr(path: &Path, name: &CStr) -> io::Result<Vec<u8>> {
     })
 }
 
-/// Sets an extended attribute, of a symbolic link itself.
+/// Sets an extended attribute. For a symbolic link it is the link's own.
 pub(crate) fn set_xattr(path: &Path, name: &CStr, value: &[u8]) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: both names end in NUL and the kernel reads `value.len()` bytes of the value.
@@ -121,7 +122,7 @@ fn nul_ended(bytes: &[u8]) -> Option<CString> {
     CStr::from_bytes_with_nul(bytes).ok().map(CStr::to_owned)
 }
 
-/// Asks for the size, then for the bytes.
+/// Asks the kernel for the size, then for the bytes.
 fn grown(ask: impl Fn(*mut u8, usize) -> libc::ssize_t) -> io::Result<Vec<u8>> {
     let size =
         usize::try_from(ask(std::ptr::null_mut(), 0)).map_err(|_| io::Error::last_os_error())?;

@@ -1,7 +1,6 @@
 //! The kernel's announcements of devices (netlink, `NETLINK_KOBJECT_UEVENT`).
 //!
-//! What a device is good for is left to the callers. They wait for announcements instead of
-//! sleeping.
+//! The callers know what a device is good for. They wait for announcements instead of sleeping.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -21,16 +20,17 @@ pub(crate) struct Uevents {
 /// One announcement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Uevent {
-    /// A device came, with what its driver is found by, if it needs one.
+    /// A device came. `modalias` finds its driver, if the device needs one.
     Added { modalias: Option<String> },
-    /// Another kind of event, of no interest.
+    /// Another kind of event, which nobody here needs.
     Other,
-    /// The kernel had more to say than the socket could hold: look at everything again.
+    /// The kernel had more to say than the socket could hold. The caller must look at everything
+    /// again.
     Lost,
 }
 
 impl Uevents {
-    /// Starts listening; whatever is announced from now on is heard.
+    /// Starts listening. The socket hears every announcement from now on.
     pub(crate) fn open() -> Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkKObjectUEvent;
@@ -42,7 +42,7 @@ impl Uevents {
         Ok(Self { socket })
     }
 
-    /// The next event, or `None` after `timeout`.
+    /// Returns the next event, or `None` after `timeout`.
     pub(crate) fn wait(&self, timeout: Duration) -> Result<Option<Uevent>> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
@@ -62,7 +62,7 @@ impl Uevents {
 }
 
 impl Uevent {
-    /// `ACTION@PATH`, then `KEY=VALUE`s, all ended by NUL.
+    /// Reads `ACTION@PATH`, then `KEY=VALUE`s. NUL ends each.
     fn parse(message: &[u8]) -> Self {
         let mut added = false;
         let mut modalias = None;

@@ -1,9 +1,8 @@
-//! The hardware watchdog: whoever hangs in early boot is reset by it.
+//! The hardware watchdog. It resets a machine that hangs in early boot.
 //!
-//! Loading its driver is left to `prepare`.
+//! `prepare` loads its driver.
 //!
-//! It is fed by the steps themselves, not by a thread: a thread would go on feeding it when a step
-//! hangs.
+//! The steps themselves feed it, not a thread. A thread would go on feeding it when a step hangs.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::{console, sys};
 
-/// An armed watchdog, or none. It is never disarmed: closing it without writing `V` leaves the
-/// timer running until the real init opens it again.
+/// An armed watchdog, or none. The watchdog is never disarmed. Closing it without writing `V`
+/// leaves the timer running until the real init opens it again.
 pub(crate) struct Watchdog {
     device: Option<File>,
     last: Cell<Instant>,
 }
 
 impl Watchdog {
-    /// For machines without one, or with `daruma.watchdog=0`.
+    /// Returns a watchdog that does nothing, for machines without one or with `daruma.watchdog=0`.
     pub(crate) fn none() -> Self {
         Self { device: None, last: Cell::new(Instant::now()) }
     }
@@ -42,11 +41,11 @@ impl Watchdog {
         Some(armed)
     }
 
-    /// Feeds it, at most once a second; cheap to call often.
+    /// Feeds the watchdog, at most once a second. It is cheap to call often.
     pub(crate) fn ping(&self) {
         let Some(mut device) = self.device.as_ref() else { return };
         if self.last.get().elapsed() >= Duration::from_secs(1) {
-            // If this fails, the machine is reset, which is what a watchdog is for.
+            // If this fails, the machine is reset, as a watchdog should do.
             let _ = device.write_all(b".");
             self.last.set(Instant::now());
         }

@@ -1,9 +1,9 @@
 //! The first content of /var: what the image has below /var and the partition has not.
 //!
-//! Copying is left to `tree`.
+//! `tree` copies.
 //!
-//! Done once per system (`lib/daruma/var-filled` holds its root hash), so that a file which someone
-//! deleted stays deleted until an update brings a new image.
+//! It is done once per system, and `lib/daruma/var-filled` holds that system's root hash. So a file
+//! that someone deleted stays deleted until an update brings a new image.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -15,8 +15,8 @@ use crate::root::tree::{self, TreeCopy};
 
 /// Copies to `var` what only `image` (the image's /var) has.
 ///
-/// Everything that is missing is copied aside, made durable and only then given its name, one
-/// rename each: a power cut leaves whole entries, and the next boot does the rest.
+/// It copies missing entries aside and makes them durable. Only then does it give each its name by
+/// one rename. So a power cut leaves whole entries, and the next boot does the rest.
 pub(crate) fn fill(image: &Path, var: &Path, root_hash: &str, tick: &dyn Fn()) -> Result<()> {
     let stamp = var.join("lib/daruma/var-filled");
     if fs::read_to_string(&stamp).is_ok_and(|text| text.trim() == root_hash) {
@@ -47,8 +47,8 @@ pub(crate) fn fill(image: &Path, var: &Path, root_hash: &str, tick: &dyn Fn()) -
     tree::write_durably(&stamp, format!("{root_hash}\n").as_bytes())
 }
 
-/// Entries of the image (first) that have no entry of any kind in /var (second), looked for in the
-/// folders that both have.
+/// Finds entries of the image that have no entry of any kind in /var. Adds pairs: first the image's
+/// entry, then its place in /var. Looks only in folders that both have.
 fn find_missing(image: &Path, var: &Path, missing: &mut Vec<(PathBuf, PathBuf)>) -> Result<()> {
     let context = || format!("reading {}", image.display());
     for entry in fs::read_dir(image).with_context(context)? {
@@ -134,7 +134,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         image(dir.path());
         let var = dir.path().join("var");
-        // As a cut leaves it: some copies aside, one of them in place, no stamp.
+        // This is the state that a cut leaves: some copies aside, one of them in place, no stamp.
         fs::create_dir_all(var.join(".daruma-new/3")).unwrap();
         fs::create_dir_all(var.join("log")).unwrap();
         fill_once(dir.path(), "v1");

@@ -1,7 +1,7 @@
 //! From the initramfs to the real init.
 //!
-//! What the new root holds is left to the steps before. After the switch nothing of the initramfs
-//! is left in memory.
+//! The earlier steps fill the new root. After the switch nothing of the initramfs is left in
+//! memory.
 
 use std::convert::Infallible;
 use std::fs;
@@ -14,11 +14,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::root::mounts;
 
-/// What moves along with the root.
+/// The mounts that move along with the root.
 const MOVED: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
-/// Whether there is a program at `init` inside `root`. Links are followed inside it, as they will
-/// be later.
+/// Checks that there is a program at `init` inside `root`. Links are followed inside `root`, as
+/// they will be later.
 pub(crate) fn check(root: &Path, init: &Path) -> Result<()> {
     let context = || format!("looking for {} in the root image", init.display());
     let program = resolve(root, init).with_context(context)?;
@@ -56,8 +56,8 @@ fn resolve(root: &Path, path: &Path) -> Result<PathBuf> {
     Ok(root.join(at.strip_prefix("/")?))
 }
 
-/// Makes `root` the root of everything, frees the initramfs and becomes `init`. Every file that is
-/// open here is closed by that, the watchdog among them.
+/// Makes `root` the root of everything, frees the initramfs and becomes `init`. That closes every
+/// file that is open here, the watchdog among them.
 pub(crate) fn switch(root: &Path, init: &Path) -> Result<Infallible> {
     for mount in MOVED {
         mounts::move_to(Path::new(mount), &root.join(&mount[1..]))?;
@@ -71,7 +71,8 @@ pub(crate) fn switch(root: &Path, init: &Path) -> Result<Infallible> {
     Err(error).with_context(|| format!("starting {}", init.display()))
 }
 
-/// The files of the initramfs are in memory; what is left of them would stay there for good.
+/// Removes the files of the initramfs. They are in memory, and files that stay would stay there for
+/// good.
 fn free_initramfs() {
     fn remove_below(dir: &Path, device: u64) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -87,7 +88,7 @@ fn free_initramfs() {
             }
         }
     }
-    // A file that stays costs memory, nothing else.
+    // A file that stays costs only memory.
     if let Ok(metadata) = fs::metadata("/") {
         remove_below(Path::new("/"), metadata.dev());
     }

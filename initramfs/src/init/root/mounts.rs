@@ -1,6 +1,6 @@
 //! Small steps around mount(2).
 //!
-//! What is mounted where is left to `plan`. An error names what was mounted and the place.
+//! `plan` says what is mounted where. An error names what was mounted and the place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sys_mount::{Mount, MountFlags};
 
-/// Mounts `source` at `target`, which is made if need be. `options` may be empty.
+/// Mounts `source` at `target`. Makes `target` if it is not there. `options` may be empty.
 pub(crate) fn mount(
     kind: &str,
     source: impl AsRef<Path>,
@@ -17,7 +17,7 @@ pub(crate) fn mount(
     options: &str,
 ) -> Result<()> {
     let (source, target) = (source.as_ref(), target.as_ref());
-    // A mount point in a read-only image is there or it is not; the mount below says which.
+    // A read-only image either has the mount point or has none, and the mount below reports it.
     let _ = fs::create_dir_all(target);
     let mount = Mount::builder().fstype(kind).flags(flags);
     let mount = if options.is_empty() { mount } else { mount.data(options) };
@@ -25,12 +25,12 @@ pub(crate) fn mount(
     mount.mount(source, target).map(drop).with_context(context)
 }
 
-/// Memory as a file system.
+/// Mounts memory as a file system.
 pub(crate) fn tmpfs(target: &Path) -> Result<()> {
     mount("tmpfs", "tmpfs", target, MountFlags::empty(), "mode=755")
 }
 
-/// Moves a mount with all that is mounted below it.
+/// Moves a mount, and all that is mounted below it.
 pub(crate) fn move_to(from: &Path, to: &Path) -> Result<()> {
     let moved = Mount::builder().fstype("none").flags(MountFlags::MOVE).mount(from, to);
     moved
@@ -41,7 +41,7 @@ pub(crate) fn move_to(from: &Path, to: &Path) -> Result<()> {
 /// An OverlayFS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Overlay {
-    /// The topmost first.
+    /// The lower folders, the topmost first.
     pub lower: Vec<PathBuf>,
     pub upper: PathBuf,
     pub work: PathBuf,
@@ -52,9 +52,9 @@ impl Overlay {
         mount("overlay", "overlay", target, MountFlags::empty(), &self.options())
     }
 
-    /// None of the paths holds a comma or a colon: all are made in this program. `index` and the
-    /// like are switched off because they tie an upper to one lower, and an upper here outlives its
-    /// image.
+    /// Returns the mount options. None of the paths holds a comma or a colon, because this program
+    /// makes them all. `index` and similar options are off. They would tie an upper to one lower,
+    /// and an upper here outlives its image.
     fn options(&self) -> String {
         let lower: Vec<String> = self.lower.iter().map(|path| path.display().to_string()).collect();
         let (upper, work) = (self.upper.display(), self.work.display());

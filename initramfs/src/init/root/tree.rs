@@ -1,7 +1,7 @@
 //! Copies a tree with all that a file system keeps.
 //!
-//! `fill` and `upper` say which tree. Kept are owners, modes, times, extended attributes, links and
-//! devices.
+//! `fill` and `upper` say which tree. The copy keeps owners, modes, times, extended attributes,
+//! links and devices.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -21,8 +21,8 @@ use nix::sys::time::TimeSpec;
 
 use crate::kernel::sys;
 
-/// Overlayfs's notes on where a file in an upper came from. They hold for the lower that the upper
-/// was made on, so they are not copied (`Documentation/filesystems/overlayfs.rst`).
+/// Overlayfs's notes on the origin of a file in an upper. They hold only for the lower under the
+/// upper, so they are not copied (`Documentation/filesystems/overlayfs.rst`).
 const OF_ITS_LOWER: [&[u8]; 5] = [
     b"trusted.overlay.origin",
     b"trusted.overlay.impure",
@@ -31,10 +31,10 @@ const OF_ITS_LOWER: [&[u8]; 5] = [
     b"trusted.overlay.uuid",
 ];
 
-/// Copies trees of one file system; files that are one file by hard links stay one.
+/// Copies trees of one file system. Files that are one file by hard links stay one.
 pub(crate) struct TreeCopy<'a> {
     links: HashMap<(u64, u64), PathBuf>,
-    /// Called often, so that a watchdog can be fed.
+    /// A function that is called often, so that it can feed a watchdog.
     tick: &'a dyn Fn(),
 }
 
@@ -43,7 +43,8 @@ impl<'a> TreeCopy<'a> {
         Self { links: HashMap::new(), tick }
     }
 
-    /// Copies `from` to `to`, which must not exist; its parent must. Durable only after a sync.
+    /// Copies `from` to `to`. `to` must not exist, and its parent must. The copy is durable only
+    /// after a sync.
     pub(crate) fn copy(&mut self, from: &Path, to: &Path) -> Result<()> {
         (self.tick)();
         self.copy_one(from, to)
@@ -95,8 +96,8 @@ impl<'a> TreeCopy<'a> {
 
 /// Gives `to` the owner, mode, extended attributes and times of `from`.
 pub(crate) fn copy_metadata(from: &Path, metadata: &Metadata, to: &Path) -> Result<()> {
-    // In this order: a change of owner clears set-id bits and capabilities, and every change but
-    // the last the times.
+    // The order matters. A change of owner clears set-id bits and capabilities. The times come
+    // last, because every other change may alter them.
     let made = fs::symlink_metadata(to)?;
     if (made.uid(), made.gid()) != (metadata.uid(), metadata.gid()) {
         lchown(to, Some(metadata.uid()), Some(metadata.gid()))?;
@@ -119,14 +120,14 @@ pub(crate) fn copy_metadata(from: &Path, metadata: &Metadata, to: &Path) -> Resu
 fn copy_xattr(from: &Path, name: &CStr, to: &Path) -> Result<()> {
     let value = sys::get_xattr(from, name)?;
     match sys::set_xattr(to, name, &value) {
-        // A file system in memory holds only some kinds; an ordinary user may not set what is the
-        // system's.
+        // A file system in memory holds only some kinds of attributes. An ordinary user may not set
+        // the attributes of the system.
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
         other => other.with_context(|| format!("setting {}", name.to_string_lossy())),
     }
 }
 
-/// Makes everything written to the file system that holds `path` durable.
+/// Makes everything durable that was written to the file system of `path`.
 pub(crate) fn sync(path: &Path) -> Result<()> {
     let context = || format!("syncing the file system of {}", path.display());
     let directory = File::open(path).with_context(context)?;
@@ -143,7 +144,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether there is something of this name, even a dangling link.
+/// Returns true if something has this name, even a dangling link.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -165,8 +166,8 @@ pub(crate) fn write_durably(path: &Path, content: &[u8]) -> Result<()> {
     write().with_context(context)
 }
 
-/// Exchanges two paths, or moves `from` where there is no `to` yet. Either way `to` never is
-/// missing or half there.
+/// Exchanges two paths, or moves `from` if there is no `to` yet. `to` is never missing and never
+/// half there.
 pub(crate) fn put_in_place(from: &Path, to: &Path) -> Result<()> {
     use nix::fcntl::{RenameFlags, renameat2};
     let result = match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_EXCHANGE) {

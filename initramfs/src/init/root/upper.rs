@@ -1,11 +1,11 @@
 //! Uppers of overlays: one per slot, each belonging to one system.
 //!
-//! Mounting them is left to `mounts`.
+//! `mounts` mounts them.
 //!
-//! On disk, below `/var/lib/daruma/etc` (or `root`), for each slot `A` and `B`: `upper` (the
-//! changed files), `work` (overlayfs's own), `identity` (root hash of the system whose upper it
-//! is). `A.new` or `B.new` is one in the making, or an old one on its way out; it is removed at the
-//! next boot.
+//! On disk, below `/var/lib/daruma/etc` (or `root`), each slot `A` and `B` has three entries.
+//! `upper` has the changed files, `work` is overlayfs's own, and `identity` has the root hash of
+//! the system whose upper it is. `A.new` or `B.new` is one that is being made, or an old one that
+//! is to go. The next boot removes it.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -23,11 +23,13 @@ pub(crate) struct Upper {
     pub work: PathBuf,
 }
 
-/// Gives the slot's upper, making it first if the slot holds another system than the one that it
-/// was for: as a copy of the other slot's, because an update was installed from there; of its own
-/// if the other has none.
+/// Returns the slot's upper. Makes it anew if the slot holds another system than the upper belongs
+/// to.
 ///
-/// `base` is the folder of both slots, `lower` what the upper will cover.
+/// The new upper is a copy of the other slot's, because an update was installed from there. If the
+/// other slot has none, it is a copy of the slot's own old upper, and without that it is empty.
+///
+/// `base` is the folder of both slots, and `lower` is what the upper will cover.
 pub(crate) fn prepare(
     base: &Path,
     slot: Slot,
@@ -63,7 +65,8 @@ pub(crate) fn prepare(
         }
     }
     fs::write(aside.join("identity"), format!("{root_hash}\n"))?;
-    // All of it is durable before it gets its name, and the name before it is used.
+    // All of the new upper is durable before it gets its name, and the name is durable before it is
+    // used.
     tree::sync(base)?;
     tree::put_in_place(&aside, &own)?;
     tree::sync(base)?;
@@ -71,7 +74,7 @@ pub(crate) fn prepare(
     Ok(ready)
 }
 
-/// The upper to show read-only when /var cannot be written.
+/// Returns the upper to show read-only when /var cannot be written.
 pub(crate) fn read_only(base: &Path, slot: Slot, root_hash: &str) -> Option<PathBuf> {
     let own = base.join(slot.name());
     let other = base.join((!slot).name()).join("upper");
@@ -137,7 +140,7 @@ mod tests {
         set(&on_trial, "changed by v2");
         assert_eq!(get(&device.boot(Slot::A, "v1")).as_deref(), Some("mine"));
         assert_eq!(get(&device.boot(Slot::B, "v2")).as_deref(), Some("changed by v2"));
-        // The next update overwrites B's system: its upper is made anew from A's.
+        // The next update overwrites B's system. B's upper is made anew from A's.
         assert_eq!(get(&device.boot(Slot::B, "v3")).as_deref(), Some("mine"));
     }
 

@@ -1,6 +1,6 @@
 //! Mounts the persistent partition, and goes on without it when it cannot be used.
 //!
-//! What it holds is left to others. A device that cannot keep anything still boots, and says so.
+//! The callers know what it holds. A device that cannot keep anything still boots, and says so.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -27,10 +27,11 @@ pub(crate) enum VarState {
 
 /// Where the partition is mounted when it cannot be written.
 pub(crate) const DISK: &str = "/daruma/var-disk";
-/// Memory for the changes in that case.
+/// Memory for the changes when the partition cannot be written.
 pub(crate) const MEMORY: &str = "/daruma/var-memory";
 
-/// Mounts /var at `at`. A device that cannot keep anything must still boot, and say so.
+/// Mounts /var at `at`. Without a usable partition the device must still boot, and this function
+/// warns.
 pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     let Some(device) = device else {
         console::warn(
@@ -49,7 +50,7 @@ pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     }
     let Err(error) = mounted else { return Ok(VarState::Persistent) };
     let device = device.display();
-    // noload: a journal that cannot be replayed is one reason to be here.
+    // `noload` skips the journal: a journal that cannot be replayed is one reason to come here.
     let read_only = mounts::mount("ext4", device.to_string(), DISK, MountFlags::RDONLY, "noload");
     mounts::tmpfs(if read_only.is_ok() { Path::new(MEMORY) } else { at })?;
     if read_only.is_err() {
@@ -74,11 +75,11 @@ pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     Ok(VarState::ReadOnly)
 }
 
-/// Makes the partition table that of this disk: var reaches its end, and with `new_guids` disk and
-/// partitions get GUIDs of their own if they have those of the factory image.
+/// Makes the partition table that of this disk. `var` then reaches the end of the disk. With
+/// `new_guids`, disk and partitions get GUIDs of their own if they have those of the factory image.
 pub(crate) fn settle_table(disk: &Path, new_guids: bool) -> Result<()> {
     let whole = FileDisk::open(disk).with_context(|| format!("opening {}", disk.display()))?;
-    // Waits until the kernel has gathered enough of what cannot be guessed.
+    // The call waits until the kernel has gathered enough randomness.
     let mut random = || {
         let mut bytes = [0; 16];
         File::open("/dev/random")?.read_exact(&mut bytes)?;
@@ -96,8 +97,8 @@ pub(crate) fn settle_table(disk: &Path, new_guids: bool) -> Result<()> {
     Ok(())
 }
 
-/// Grows the mounted ext4 to the end of its partition, which [`settle_table`] may have moved in a
-/// boot that was cut off.
+/// Grows the mounted ext4 to the end of its partition. A boot that was cut off may have moved that
+/// end by [`settle_table`].
 pub(crate) fn grow(partition: &Path, mounted: &Path) -> Result<()> {
     let device = FileDisk::open_read_only(partition)
         .with_context(|| format!("opening {}", partition.display()))?;
@@ -105,7 +106,7 @@ pub(crate) fn grow(partition: &Path, mounted: &Path) -> Result<()> {
     let mut superblock = [0; 1024];
     device.file().read_exact_at(&mut superblock, 1024).context("reading var's superblock")?;
     let (blocks, block_size) = ext4_size(&superblock);
-    // Less than one block group is not worth it, and mke2fs leaves such a rest too.
+    // Less than one block group is not worth growing. mke2fs leaves such a rest too.
     if size / block_size < blocks.saturating_add(32768) {
         return Ok(());
     }
@@ -119,7 +120,7 @@ pub(crate) fn grow(partition: &Path, mounted: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Blocks and bytes a block (`Documentation/filesystems/ext4/super.rst`).
+/// Returns blocks and bytes a block (`Documentation/filesystems/ext4/super.rst`).
 fn ext4_size(superblock: &[u8; 1024]) -> (u64, u64) {
     let field = |at: usize| {
         u64::from(u32::from_le_bytes([
