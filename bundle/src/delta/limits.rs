@@ -38,6 +38,6 @@ pub const SMALL_BLOCK: u32 = 128 << 10;
 /// GiB of data.
 pub const TREE: u64 = crate::image::verity_tree::LIMIT;
 /// Bytes of memory that level 22 takes besides the content and the frame. zstd takes 512 MiB for
-/// its tree, 128 MiB and 64 MiB for hashes, and some small parts. It cannot take less: with tables
-/// of other sizes zstd finds other matches and makes another frame.
+/// its tree. It takes 128 MiB and 64 MiB for hashes, and some small parts. It cannot take less:
+/// with tables of other sizes zstd finds other matches and makes another frame.
 pub(crate) const TABLES: u64 = 710 << 20;

@@ -3,10 +3,14 @@
 //! `squashfs_read` reads it, and the bundler makes the compressed root image.
 //!
 //! GRUB's `squash4`, the kernel and `unsquashfs` read this form. A bundle and a boot image have it.
-//! It has three reasons to be uncompressed: the images inside are compressed already; a file's
-//! bytes lie in one piece at a known place; and a writer of this form fits on two pages, which no
-//! library that links liblzma does. The layout follows the kernel's `fs/squashfs/squashfs_fs.h`;
-//! `docs/bundle-format.md` describes this subset.
+//! It is uncompressed for three reasons:
+//!
+//! - The images inside are compressed already.
+//! - A file's bytes lie in one piece at a known place.
+//! - A writer of this form fits on two pages, which no library that links liblzma does.
+//!
+//! The layout follows the kernel's `fs/squashfs/squashfs_fs.h`; `docs/bundle-format.md` describes
+//! this subset.
 
 use std::borrow::Cow;
 use std::fs::File;

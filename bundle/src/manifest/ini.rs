@@ -4,8 +4,8 @@
 //!
 //! `#` comments stand on their own line. A group that comes twice is one group. The last of equal
 //! keys wins. Values know the escapes `\s \n \t \r \\`, and `\;` in lists. This reader is stricter
-//! than GLib, so that no two readers can differ: names are of `A-Z a-z 0-9 . _ -` only, and control
-//! characters are refused.
+//! than GLib, so that no two readers can differ. It takes only names of `A-Z a-z 0-9 . _ -`, and
+//! refuses control characters.
 
 use std::collections::BTreeMap;
 

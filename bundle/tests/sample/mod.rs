@@ -1,6 +1,6 @@
 //! A small bundle, made of fixed bytes with fixed keys, and a writer of tails.
 //!
-//! The writer knows only the documentation, and none of the crate's own code.
+//! The writer of tails follows the documentation alone.
 // Each test program uses a part of this file.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 

@@ -11,9 +11,16 @@ impl BootState {
     /// Returns the slot that recovery overwrites: the worse one. `is_whole` says for A and for B
     /// whether the slot's images are whole.
     ///
-    /// A slot is better if, in this order: its images are whole; it is not marked bad; it is
-    /// committed and not on trial; it has tries left; it is first in the order. So a committed slot
-    /// that can still be booted is overwritten only if the other slot is such a slot too.
+    /// The first of these that differs decides which slot is better:
+    ///
+    /// - its images are whole
+    /// - it is not marked bad
+    /// - it is committed and not on trial
+    /// - it has tries left
+    /// - it is first in the order
+    ///
+    /// So a committed slot that can still be booted is overwritten only if the other slot is such a
+    /// slot too.
     #[must_use]
     pub fn recovery_target(&self, is_whole: [bool; 2]) -> Slot {
         let worth = |slot: Slot| {

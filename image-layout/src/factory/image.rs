@@ -21,7 +21,7 @@ use crate::{ALIGNMENT, EARLY_GRUB_CFG, Extent, ImageError, Layout};
 const NAME_SPACE: Uuid = uuid!("5f0b3c1e-6a3c-4bd0-9a0e-0d6a7f3f9d11");
 
 /// The contents of a disk image. The same values give the same bytes, in any folder and at any
-/// time, as long as GRUB and e2fsprogs of the host are the same.
+/// time. Only GRUB and e2fsprogs of the host must be the same.
 #[derive(Clone, Debug)]
 pub struct FactoryImage<'a> {
     /// Sizes of the partitions

@@ -5,7 +5,7 @@
 use crate::PartitionTable;
 use crate::partition::label;
 
-/// Partitions start and end on multiples of this many bytes (1 MiB): every eMMC erase block, SSD
+/// Partitions start and end on multiples of this many bytes (1 MiB). Every eMMC erase block, SSD
 /// page and RAID stripe in common use divides it.
 pub const ALIGNMENT: u64 = 1 << 20;
 
