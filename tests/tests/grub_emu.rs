@@ -1,4 +1,8 @@
-//! `grub.cfg` and [`BootState::select`] are twins: shown through grub-emu, state by state.
+//! Compares `grub.cfg` with its twin [`BootState::select`], state by state.
+//!
+//! `tests::grub_emu` runs the script under grub-emu. [`choose`] computes what GRUB should do.
+//!
+//! Both must choose the same slot and write the same environment.
 
 #![allow(clippy::unwrap_used)] // A test may; clippy does not know its helper functions for one.
 
@@ -11,7 +15,7 @@ use tests::grub_emu::{BootImage, EnvFile, EnvFiles, Machine, Outcome, boot_all};
 const GOOD: [BootImage; 3] = [BootImage::Good; 3];
 const NAMES: [&str; 6] = ["ORDER", "A_OK", "A_TRY", "B_OK", "B_TRY", "TRIAL"];
 
-/// The six variables' texts; `None` is a variable that is not there.
+/// The texts of the six variables; `None` is a variable that does not exist.
 type Texts = [Option<&'static str>; 6];
 
 fn block(texts: &Texts) -> Vec<u8> {
@@ -37,7 +41,7 @@ fn bytes(file: &EnvFile) -> Option<&[u8]> {
     }
 }
 
-/// A file as GRUB takes it: of any length, padding included or not.
+/// Returns a file as GRUB reads it: of any length, with or without padding.
 fn env(file: &EnvFile) -> Option<Env> {
     let mut padded = [b'#'; Env::SIZE];
     let bytes = bytes(file)?;
@@ -45,7 +49,7 @@ fn env(file: &EnvFile) -> Option<Env> {
     Env::parse(&padded).ok()
 }
 
-/// Every combination of the texts that the issue lists.
+/// Returns every combination of the texts that the issue lists.
 fn every_state() -> Vec<Texts> {
     let orders = [Some("A B"), Some("B A"), None, Some("C A")];
     let oks = [Some("0"), Some("1"), None, Some("yes")];
@@ -80,7 +84,7 @@ fn every_state() -> Vec<Texts> {
     states
 }
 
-/// What GRUB did that its twin does not say, as one line; `None` when they agree.
+/// Returns, as one line, what GRUB did differently from its twin; `None` when they agree.
 fn disagreement(before: &EnvFiles, choice: &Choice, outcome: &Outcome) -> Option<String> {
     let slot = choice.selection.slot;
     let name = slot.map_or("recovery", Slot::name);
@@ -132,7 +136,7 @@ fn disagreement(before: &EnvFiles, choice: &Choice, outcome: &Outcome) -> Option
                 }
                 None => was,
             };
-            // The time of the boot is saved with the count, where the block has room for it.
+            // GRUB saves the time of the boot with the count, if the block has room for the time.
             let booted = outcome.argument("daruma.booted");
             if booted.is_none() && counted.saved_by_grub(BOOTED, "2026-11-28T12:59:59").is_some() {
                 return Some(format!("{} has room for {BOOTED}, which was not saved", copy.path()));
@@ -147,15 +151,15 @@ fn disagreement(before: &EnvFiles, choice: &Choice, outcome: &Outcome) -> Option
         } else if env(was).map(|env| BootState::from_env(&env))
             != env(is).map(|env| BootState::from_env(&env))
         {
-            // (An attempt to count in a block that has a name twice changes the line that nobody
-            // reads.)
+            // GRUB may try to count in a block that has a name twice. It then changes the line that
+            // nobody reads.
             return Some(format!("{} was changed", copy.path()));
         }
     }
     None
 }
 
-/// Boots every state and returns the disagreements with the twin, with the state they happened in.
+/// Boots every state. Returns each disagreement with the twin, with its state.
 fn disagreements(grub_cfg: &str, states: &[EnvFiles], minute: Option<u8>) -> Vec<String> {
     let outcomes = boot_all(grub_cfg, GOOD, states, minute).unwrap();
     let mut all = Vec::new();
@@ -182,7 +186,8 @@ fn assert_none(disagreements: &[String]) {
 }
 
 fn with_bak(main: Vec<u8>) -> EnvFiles {
-    // A second copy that would choose otherwise, so that reading it by mistake is seen.
+    // The second copy would choose another slot. The test then sees it if GRUB reads the second
+    // copy by mistake.
     let bak = BootState { order: [Slot::B, Slot::A], trial: Some(Slot::B), ..BootState::unknown() };
     EnvFiles { main: EnvFile::Bytes(main), bak: EnvFile::Bytes(state_block(bak)) }
 }
@@ -260,7 +265,7 @@ fn hostile_values_mean_to_grub_what_they_mean_to_from_env() {
     assert_none(&disagreements(GRUB_CFG, &states, None));
 }
 
-/// Files that are no good environment, and some that are.
+/// Returns files that are no good environment, and some that are.
 fn odd_files() -> Vec<(&'static str, EnvFile)> {
     let state = |order, a: u8, trial| BootState {
         order,
@@ -386,7 +391,7 @@ fn a_boot_image_that_does_not_load_costs_a_try_and_the_next_one_is_taken() {
                     let mut expected = before.select_unless(|slot| {
                         !matches!([a, b][slot as usize], Good | CorruptArchive)
                     });
-                    // The name of the boot image that it is started from.
+                    // The boot image that recovery starts from.
                     let from = [("recovery", recovery), ("A", a), ("B", b)];
                     let from = from.iter().find(|(_, image)| *image == Good).map(|(name, _)| *name);
                     let (started, from) = match (expected.slot, from) {
@@ -417,7 +422,7 @@ fn a_boot_image_that_does_not_load_costs_a_try_and_the_next_one_is_taken() {
     }
 }
 
-/// `grub.cfg` with a person who presses ESC as soon as it is asked for.
+/// Returns `grub.cfg` as if a person pressed ESC at every request for a key.
 fn with_key_pressed() -> String {
     let asks = "if sleep --interruptible $daruma_wait; then return 1; fi";
     assert!(GRUB_CFG.contains(asks), "{asks:?} is not in grub.cfg any more");
@@ -439,7 +444,7 @@ fn a_key_starts_recovery_after_a_boot_that_was_not_healthy_and_is_not_asked_for_
         } else {
             asked += 1;
             assert_eq!((outcome.slot(), outcome.with_archive), (Some("recovery"), true), "{case}");
-            // Nothing is counted: the person goes on from here. Only the time is noted.
+            // GRUB counts no try, because a person is there. It saves only the time.
             let booted = outcome.argument("daruma.booted").unwrap();
             let noted = env(&before.main).unwrap().saved_by_grub(BOOTED, booted);
             assert_eq!(env(&outcome.files.main), noted, "{case}");
@@ -466,7 +471,7 @@ fn a_key_cannot_keep_a_device_without_recovery_from_booting() {
 fn a_broken_way_into_recovery_is_caught() {
     use BootImage::{CorruptArchive, CorruptKernel, Empty, Good};
     let spent = BootState { a: grub_env::SlotState { ok: true, tries: 9 }, ..BootState::factory() };
-    // Which images there are, and which of them recovery must come from.
+    // The state of each boot image, and the image that recovery must start from.
     let cases = [
         ([Good, Good, Good], Some("recovery")),
         ([Good, Good, CorruptArchive], Some("A")),
@@ -566,7 +571,7 @@ fn a_broken_grub_cfg_is_caught() {
     }
 }
 
-/// A device whose power is cut after GRUB and before health, again and again.
+/// A device whose power fails again and again, after GRUB and before the health checks.
 struct Device {
     machine: Machine,
     files: EnvFiles,
@@ -585,7 +590,7 @@ impl Device {
         BootState::from_env(&env(&self.files.main).unwrap())
     }
 
-    /// Boots up to the kernel; the name of what was started.
+    /// Boots up to the kernel. Returns the name of the system that GRUB started.
     fn boot(&mut self) -> String {
         let outcome = self.machine.boot(std::slice::from_ref(&self.files)).unwrap().remove(0);
         let slot = outcome.slot().unwrap().to_owned();
@@ -597,7 +602,7 @@ impl Device {
         (0..times).map(|_| self.boot()).collect()
     }
 
-    /// What an agent or daruma-init does: both copies, after a move.
+    /// Changes the state and writes both copies, as an agent or daruma-init does.
     fn change(&mut self, change: impl FnOnce(&mut BootState)) {
         let mut state = self.state();
         change(&mut state);
@@ -610,10 +615,10 @@ impl Device {
 
 #[test]
 fn power_cuts_leave_a_committed_slot_after_nine_boots_and_one_on_trial_after_three() {
-    // A is committed and B holds an older, good system.
+    // A is committed. B holds an older, good system.
     let mut device = Device::new(BootState::unknown());
     assert_eq!(device.boots(8), ["A"; 8]);
-    // One healthy boot starts the count anew.
+    // After one healthy boot the count starts again.
     assert_eq!(device.boot(), "A");
     device.change(|state| state.mark_good(Slot::A));
     assert_eq!(device.boots(9), ["A"; 9]);
@@ -622,7 +627,7 @@ fn power_cuts_leave_a_committed_slot_after_nine_boots_and_one_on_trial_after_thr
         state.fell_back(Slot::B);
         state.mark_good(Slot::B);
     });
-    // An update into A: three boots, then B again.
+    // An update into A boots three times. Then GRUB boots B again.
     device.change(|state| state.begin_install(Slot::A).unwrap());
     assert_eq!(device.boot(), "B", "a cut in the middle of an install");
     device.change(|state| state.begin_trial(Slot::A).unwrap());
@@ -632,7 +637,7 @@ fn power_cuts_leave_a_committed_slot_after_nine_boots_and_one_on_trial_after_thr
         ["B"; 8],
         "B was healthy, then not, twice: one boot of nine was used before"
     );
-    // Nobody marked A bad. Now nothing is left but recovery, which gives all tries back.
+    // Nobody marked A bad. Now only recovery is left, and recovery gives all tries back.
     assert_eq!(device.boots(2), ["recovery"; 2]);
     device.change(BootState::reset_tries);
     assert_eq!(device.boots(3), ["A"; 3]);

@@ -1,7 +1,9 @@
-//! Nothing of the build host is in an image: two hosts that differ in everything build the same
-//! bundle, and neither's names and addresses are in it.
+//! Checks that nothing of the build host is in an image.
 //!
-//! A host is a mount and UTS namespace of its own, which takes root (or sudo).
+//! `Fixture` finds the programs, and `daruma-bundler` builds the bundle.
+//!
+//! Two hosts that differ in everything build the same bundle. The bundle has no names and no
+//! addresses of either host. Each host is a mount and UTS namespace, which needs root or sudo.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,18 +13,18 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
 
-/// Two ordinary users with subordinate ids, which mmdebstrap's user namespace needs.
+/// Two ordinary users with subordinate ids. The user namespace of mmdebstrap needs such ids.
 const USERS: [&str; 2] = ["daruma-test", "daruma-other"];
 
-/// What tells one build host from another.
+/// The properties in which two build hosts differ.
 struct Host {
     name: &'static str,
-    /// In /etc/hosts and as a search domain.
+    /// A domain in /etc/hosts, which is also the search domain.
     domain: &'static str,
     /// A second name server, from the addresses for documentation (RFC 5737).
     address: &'static str,
     umask: &'static str,
-    /// Mode of /etc/resolv.conf and /etc/hosts.
+    /// Mode of /etc/resolv.conf, /etc/hosts and /etc/hostname.
     mode: u32,
     environment: [(&'static str, &'static str); 3],
     user: &'static str,
@@ -56,7 +58,7 @@ fn run(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The command as root.
+/// Returns a command that runs as root.
 fn as_root(program: &str) -> Result<Command> {
     let id = Command::new("id").arg("-u").output().context("starting id")?;
     if id.stdout.trim_ascii() == b"0" {
@@ -112,7 +114,8 @@ fn build(host: &Host, dir: &Path) -> Result<Vec<u8>> {
     Ok(fs::read(bundle)?)
 }
 
-/// The files of the bundle's root image that contain one of the host's names, unpacked.
+/// Unpacks the bundle. Returns the files of its root image that contain a name or the address of
+/// the host.
 fn traces(dir: &Path, host: &Host) -> Result<String> {
     let bundle = dir.join("traces.daruma");
     let (outer, root) = (dir.join("outer"), dir.join("root"));
@@ -126,7 +129,7 @@ fn traces(dir: &Path, host: &Host) -> Result<String> {
     for word in [host.name, host.domain, host.address] {
         grep.args(["-e", word]);
     }
-    // Exit code 1: nothing was found.
+    // Exit code 1 means that grep found nothing.
     let output = grep.args(["-rlaF"]).arg(&root).output().context("starting grep")?;
     let code = output.status.code();
     ensure!(code == Some(0) || code == Some(1), "grep {}: {code:?}", root.display());
@@ -143,7 +146,7 @@ fn two_hosts_that_differ_in_everything_build_the_same_bundle_with_no_trace_of_ei
         bundles.push(build(host, dir.path())?);
         let found = traces(dir.path(), host)?;
         ensure!(found.is_empty(), "of the host {} there is something in:\n{found}", host.name);
-        // Root's files, which only root can delete.
+        // Only root can delete files of root.
         run(as_root("rm")?.arg("-rf").args([dir.path().join("outer"), dir.path().join("root")]))?;
         run(as_root("chmod")?.args(["-R", "a+rwX"]).arg(dir.path()))?;
     }

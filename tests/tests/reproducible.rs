@@ -1,4 +1,8 @@
-//! The same inputs give the same bytes: another folder, another day, another user.
+//! Checks that the same inputs give the same bytes in another folder, on another day, for another
+//! user.
+//!
+//! `daruma-bundler` builds from copies of all inputs. `tests/host_traces.rs` changes the rest of
+//! the host.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,8 +12,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
 
-/// An ordinary user that the test makes when it runs as root; root itself proves nothing about
-/// privileges.
+/// An ordinary user. The test makes it when the test runs as root, because a build by root proves
+/// nothing about privileges.
 const USER: &str = "daruma-test";
 
 fn run(command: &mut Command) -> Result<()> {
@@ -23,8 +27,10 @@ fn is_root() -> Result<bool> {
     Ok(output.stdout.trim_ascii() == b"0")
 }
 
-/// Builds tiny in `dir` from copies of all inputs; `clock` is what faketime makes of the time after
-/// mmdebstrap (which needs the real one, because apt checks the archive's dates).
+/// Builds tiny in `dir` from copies of all inputs.
+///
+/// After mmdebstrap, faketime sets the time to `clock`. mmdebstrap needs the real time, because apt
+/// checks the dates of the archive.
 fn build(dir: &Path, as_user: bool, clock: &str) -> Result<(Vec<u8>, Vec<u8>)> {
     let fixture = Fixture::open()?;
     let copy =
@@ -84,8 +90,8 @@ fn the_same_inputs_give_identical_bundle_and_disk_in_another_folder_on_another_d
 -> Result<()> {
     let root = is_root()?;
     if root && !Command::new("id").arg(USER).output()?.status.success() {
-        // --create-home also gives the user subordinate ids, which mmdebstrap's user namespace
-        // needs.
+        // --create-home also gives the user subordinate ids. The user namespace of mmdebstrap needs
+        // them.
         run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", USER]))?;
     }
     let one = tempfile::Builder::new().prefix("daruma-one-").tempdir_in("/var/tmp")?;

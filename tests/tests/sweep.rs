@@ -1,4 +1,6 @@
-//! The power-cut sweep of the host and its faults, as `make sweep` runs them; see `tests/sweep/`.
+//! Runs the power-cut sweep and its faults, as `make sweep` does.
+//!
+//! The sweep itself is the program in `tests/sweep/`.
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +10,7 @@ use tests::grub_disk::{GrubDisk, PARTITION};
 use tests::grub_emu::EnvFile;
 use tests::share;
 
-/// Runs one part of the sweep; its tables.
+/// Runs one part of the sweep. Returns the tables that it prints.
 #[track_caller]
 fn sweep(arguments: &[&str]) -> String {
     let output =
@@ -52,7 +54,7 @@ fn a_broken_var_and_a_wrong_clock_do_not_stop_an_install() {
 
 #[test]
 fn a_block_of_which_either_sector_is_missing_says_the_old_or_the_new_state() {
-    // A variable of somebody else moves the block's second sector along with the first.
+    // A variable of somebody else also changes the second sector of the block.
     let block = |state: &BootState, other: &str| {
         let mut env = Env::new();
         state.apply_to(&mut env);
@@ -74,7 +76,7 @@ fn a_block_of_which_either_sector_is_missing_says_the_old_or_the_new_state() {
         assert_eq!(BootState::from_env(&Env::parse(&torn).unwrap()), [old, new][first]);
         let main = EnvFile::Bytes(torn.to_vec());
         let esp = grub.esp(GRUB_CFG, &main, &EnvFile::Bytes(blocks[0].to_vec())).unwrap();
-        // No boot image loads here: what GRUB wants to start is on its screen.
+        // No boot image loads here. GRUB prints on its screen what it wants to start.
         let nothing = [0; PARTITION];
         let boots = grub.boot(&[&esp], [&nothing, &nothing, &nothing], 1).unwrap();
         let screen = &boots[0].boots[0].screen;

@@ -1,4 +1,7 @@
-//! A release role whose bundles need more than one signature.
+//! Checks a release role whose bundles need more than one signature.
+//!
+//! `daruma-bundler` makes and verifies the bundles. A bundle with too few signatures is refused
+//! with exit code 11.
 
 use std::fs;
 use std::process::Command;
@@ -32,7 +35,7 @@ fn a_bundle_that_two_keys_must_sign_is_signed_by_two_and_one_is_not_enough() -> 
     };
     bundle(&["three", "one"], "by-two.daruma")?;
     fixture.bundler(&["verify", &path("by-two.daruma"), "--keyring", &path("ring")])?;
-    // The same bytes, whoever is named first.
+    // The bytes are the same in any order of the keys.
     bundle(&["one", "three"], "again.daruma")?;
     ensure!(
         fs::read(path("by-two.daruma"))? == fs::read(path("again.daruma"))?,

@@ -1,9 +1,10 @@
-//! The power fails at every moment of a whole machine's life, GRUB's and the kernel's writes
-//! included.
+//! Cuts the power at every moment of a machine's life, and judges the disks that remain.
 //!
-//! QEMU records what a guest writes; prefixes of the recording, with and without what was still in
-//! the disk's cache, are the disks that a power cut leaves. Each is judged
-//! (`tests/src/machine_judge.rs`), some are booted.
+//! `tests/src/recording.rs` lets QEMU record all writes of the guest, GRUB's and the kernel's too.
+//! `tests/src/machine_judge.rs` judges a disk.
+//!
+//! A cut leaves the writes before it, with or without the writes in the disk's cache. This file
+//! also boots some of these disks.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -23,18 +24,18 @@ use tests::share;
 use tests::vm::{Firmware, Machine, Size, Vm};
 use tests::write_log::{Entry, WriteLog};
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 300;
-/// So many choices of what a cut loses are tried beyond all and nothing.
+/// Number of random choices of what a cut loses, beside all and nothing.
 const CHOICES: usize = 4;
-/// So many places at which the last write is torn.
+/// Number of places at which the last write is torn.
 const TEARS: usize = 2;
-/// States of each scenario that are booted.
+/// Number of states of each scenario that are booted.
 const BOOTED: usize = 3;
-/// Cuts for each lie that the sweep must notice.
+/// Number of cuts for each lie that the sweep must notice.
 const CUTS_A_LIE: usize = 40;
 
-/// SplitMix64.
+/// The random numbers of SplitMix64.
 struct Dice(u64);
 
 impl Dice {
@@ -51,8 +52,10 @@ impl Dice {
     }
 }
 
-/// The cuts after the entries of `range`: with all that was written, with that which was still in
-/// the cache lost in different ways, and with the last write torn.
+/// Returns the cuts after the entries of `range`.
+///
+/// Some cuts keep all writes. Some lose writes that were in the cache, in different ways. Some tear
+/// the last write.
 fn cuts(disk: &CutDisk, range: Range<usize>, dice: &mut Dice) -> Vec<Cut> {
     let mut cuts = vec![Cut::default()];
     for entry in range.filter(|&entry| !disk.sectors(entry).is_empty()) {
@@ -64,14 +67,14 @@ fn cuts(disk: &CutDisk, range: Range<usize>, dice: &mut Dice) -> Vec<Cut> {
             cuts.push(Cut { at, torn, ..Cut::default() });
         }
         let cached = disk.in_cache(at);
-        // Losing the only one is the cut before it.
+        // If the cache has only one write, losing it is the same as the cut before it.
         if cached.len() > 1 {
             cuts.push(Cut { at, lost: cached.iter().copied().collect(), torn: None });
             for _ in 0..CHOICES {
                 let lost = cached.iter().copied().filter(|_| dice.below(2) == 0).collect();
                 cuts.push(Cut { at, lost, torn: None });
             }
-            // Half a loss seldom hides; a single one may.
+            // A loss of half of the writes seldom stays unnoticed. The loss of a single write may.
             let lost = [cached[dice.below(cached.len())]].into();
             cuts.push(Cut { at, lost, torn: None });
         }
@@ -79,8 +82,10 @@ fn cuts(disk: &CutDisk, range: Range<usize>, dice: &mut Dice) -> Vec<Cut> {
     cuts
 }
 
-/// A seeded part of the cuts. Those next to a write of the environment or of the partition table
-/// are steps of the protocol, and all are made; so is a cut of each phase.
+/// Returns a seeded part of the cuts.
+///
+/// Cuts next to a write of the environment or of the partition table are steps of the protocol, so
+/// all of them stay. At least one cut of each phase stays.
 fn sample(cuts: Vec<Cut>, judge: &Judge<'_>, one_of: usize, dice: &mut Dice) -> Vec<Cut> {
     let mut phases = HashSet::new();
     cuts.into_iter()
@@ -88,7 +93,7 @@ fn sample(cuts: Vec<Cut>, judge: &Judge<'_>, one_of: usize, dice: &mut Dice) -> 
             let last = cut.at.checked_sub(1);
             let is_step =
                 last.is_some_and(|entry| judge.is_environment(entry) || judge.is_table(entry));
-            // Asked for each, so that the same seed leaves the same.
+            // The dice are rolled for each cut. So the same seed always keeps the same cuts.
             let by_chance = dice.below(one_of) == 0;
             phases.insert(judge.phase(cut.at).from) || is_step || by_chance
         })
@@ -99,7 +104,7 @@ fn sample(cuts: Vec<Cut>, judge: &Judge<'_>, one_of: usize, dice: &mut Dice) -> 
 struct Tally {
     tried: usize,
     distinct: HashSet<u128>,
-    /// By phase and by what GRUB takes.
+    /// Number of disks by phase and by what GRUB takes.
     taken: BTreeMap<(usize, &'static str), BTreeMap<String, usize>>,
     faults: Vec<(Cut, Fault)>,
 }
@@ -147,7 +152,7 @@ fn sweep(judge: &Judge<'_>, cuts: &[Cut]) -> Result<Tally> {
         let mut tally = Tally::default();
         for cut in share {
             let hash = bench.go_to(cut)?;
-            // The same content in another phase is another question.
+            // The verdict on the same content may differ from phase to phase.
             let (taken, fault) = bench.judge(cut.at).with_context(|| format!("{cut:?}"))?;
             tally.add(cut, hash, judge, taken, fault);
         }
@@ -196,9 +201,9 @@ fn whole_machine(scenario: &Scenario, recording: &Recording) -> Result<()> {
     }
     let least = if one_of == 1 { 300 } else { 60 };
     ensure!(tally.distinct.len() >= least, "only {} distinct disks", tally.distinct.len());
-    // From different phases, the last ones first.
+    // The booted cuts are from different phases. The last phases come first.
     let mut bench = Bench::new(&judge)?;
-    // In the last one there may be nothing left to write.
+    // The last phase may have no cut, if nothing was left to write.
     let own = |phase: &Phase| -> Vec<&Cut> {
         cuts.iter().filter(|cut| judge.phase(cut.at).from == phase.from).collect()
     };
@@ -259,7 +264,7 @@ fn a_power_cut_at_any_moment_of_a_broken_update_leaves_a_whole_system() -> Resul
     whole_machine(&BROKEN_UPDATE, &Recording::of(&BROKEN_UPDATE)?)
 }
 
-/// What a lie about the recording must be found out by.
+/// Returns true for a fault that shows the lie.
 type Symptom = fn(&Fault) -> bool;
 
 #[test]
@@ -280,8 +285,8 @@ fn a_disk_or_a_program_that_breaks_the_order_is_found_out() -> Result<()> {
     let nothing = || Entry::Write { first: 0, data: Vec::new(), durable: false };
     let mixed: Symptom = |fault| matches!(fault, Fault::Mixed(_));
     let lost: Symptom = |fault| matches!(fault, Fault::CommittedLost(_));
-    // GRUB itself refuses a boot image that is not whole, and then takes the old system, which is
-    // not allowed either.
+    // GRUB refuses a boot image that is not whole, and then takes the old system. That is not
+    // allowed either.
     let either: Symptom = |fault| matches!(fault, Fault::Mixed(_) | Fault::CommittedLost(_));
     let no_boot: Symptom = |fault| matches!(fault, Fault::DoesNotBoot(_));
 
@@ -331,7 +336,7 @@ fn a_disk_or_a_program_that_breaks_the_order_is_found_out() -> Result<()> {
             && !is_environment(entry)
     })?;
     if let Entry::Write { first, data, .. } = &mut entries[var] {
-        // The first block of /var: ext4's superblock.
+        // The first block of /var holds the superblock of ext4.
         *first = judge.start_of_var();
         data.fill(0xa5);
     }

@@ -1,5 +1,7 @@
-//! Everything that takes a machine in QEMU. One program, so that two machines always run side by
-//! side: an emulated one keeps little more than one processor busy.
+//! All tests that run a machine in QEMU.
+//!
+//! They are one program, so that two machines always run side by side. One emulated machine keeps
+//! little more than one processor busy.
 
 mod machine_sweep;
 mod pull;

@@ -1,4 +1,7 @@
-//! A fleet's life: a real Debian router that follows a channel on a real web server.
+//! A real Debian router follows a channel on a real web server.
+//!
+//! `Publisher` publishes the releases, and `Server` runs nginx. The daemon installs a good release
+//! by itself, and then comes back from a bad one.
 
 use std::fs;
 
@@ -10,7 +13,7 @@ use tests::server::{Place, Request, Server};
 use tests::story;
 use tests::vm::{HOST_NETWORK, Vm};
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 600;
 
 fn status(vm: &mut Vm) -> Result<Value> {
@@ -35,7 +38,7 @@ fn expect_committed(vm: &mut Vm, slot: &str, version: &str) -> Result<()> {
 
 /// Types a file into the guest.
 fn put(vm: &mut Vm, path: &str, text: &str) -> Result<()> {
-    // Short lines: a serial console's input has a limit.
+    // The lines are short, because the input of a serial console has a limit.
     vm.run(&format!(": >{path}"), 60)?.success()?;
     for line in text.lines() {
         let line = line.replace('\'', "'\\''");
@@ -68,7 +71,7 @@ fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_rel
     put(&mut vm, "/etc/daruma/daruma.toml", &channel)?;
     vm.type_line("sync; systemctl restart daruma")?;
 
-    // Nobody asks for anything from here on.
+    // From here on nobody gives the device a command to update.
     vm.expect("slot B, try 1 of 3 (on trial)", BOOT)?;
     ready(&mut vm)?;
     expect_committed(&mut vm, "B", "2.0.0")?;
@@ -85,7 +88,7 @@ fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_rel
     let check = vm.run("daruma check", 120)?.text;
     println!("{check}");
     ensure!(check.contains("failed on this device before"), "{check}");
-    // Long enough for two more looks of the daemon.
+    // In this time the daemon looks at the channel at least twice more.
     vm.run("sleep 50", 120)?.success()?;
     expect_committed(&mut vm, "B", "2.0.0")?;
     let state = status(&mut vm)?;
@@ -94,7 +97,7 @@ fn a_debian_router_finds_its_update_pulls_the_delta_commits_and_leaves_a_bad_rel
     judge(&server.requests()?, fs::metadata(&good)?.len())
 }
 
-/// What the server saw.
+/// Checks the requests that the server saw.
 fn judge(requests: &[Request], full: u64) -> Result<()> {
     let of =
         |part: &'static str| requests.iter().filter(move |request| request.path.contains(part));

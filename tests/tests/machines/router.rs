@@ -1,4 +1,6 @@
-//! The whole story on the real Debian router.
+//! Tells the whole story on the real Debian router.
+//!
+//! `tests::story` tells it.
 
 use anyhow::Result;
 use tests::story::{self, From, Line};

@@ -1,5 +1,7 @@
-//! Machines that hold more than one disk with Daruma's partitions: the one that the firmware starts
-//! is the device's.
+//! Machines with more than one disk that has the partitions of Daruma.
+//!
+//! `tests::vm` and `tests::usb` run the machines. The disk that the firmware starts is the disk of
+//! the device.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +14,14 @@ use tests::stick;
 use tests::usb::Port;
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 240;
 const TINY: &str = "tests/recipes/tiny.yaml";
-/// The last version whose GRUB script named no disk, and whose disks all kept the GUIDs of their
-/// image.
+/// The last version whose GRUB script named no disk. All disks of this version have the GUIDs of
+/// their image.
 const BEFORE: &str = "ab6d461";
 
-/// A machine with two disks, of which the firmware starts the second.
+/// A machine with two disks. The firmware starts the second disk.
 struct Two {
     fixture: Fixture,
     machine: Machine,
@@ -30,7 +32,7 @@ struct Two {
 }
 
 impl Two {
-    /// Raw disks: the one that comes first, and the one that is started.
+    /// Makes the machine from two raw disks: the one that comes first, and the one that is started.
     fn new(fixture: Fixture, firmware: Firmware, first: &Path, started: &Path) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let (first_copy, disk) = (dir.path().join("first.raw"), dir.path().join("disk.raw"));
@@ -42,12 +44,12 @@ impl Two {
         Ok(Self { fixture, machine, first: first_copy, first_before, dir })
     }
 
-    /// The factory disk of a version.
+    /// Returns the factory disk of a version.
     fn factory(fixture: &Fixture, version: &str) -> Result<PathBuf> {
         fixture.disk(&fixture.bundle(TINY, version)?)
     }
 
-    /// A third disk, with the bundle of this version.
+    /// Adds a third disk, which holds the bundle of this version.
     fn with_bundle(mut self, version: &str) -> Result<Self> {
         let data = self.dir.path().join("data.ext4");
         data_disk(&data, &[("new.daruma", &self.fixture.bundle(TINY, version)?)])?;
@@ -55,7 +57,8 @@ impl Two {
         Ok(self)
     }
 
-    /// QEMU's options of the two disks, the first one's `-drive` without its option name.
+    /// Returns QEMU's options of the two disks. The first part is the value of `-drive` for the
+    /// first disk.
     fn disks(&self) -> (String, Vec<String>) {
         let (first, started) = (self.first.display(), self.machine.disk.display());
         let drive = format!("file={first},if=none,id=first,format=raw,cache=writeback");
@@ -90,7 +93,8 @@ fn status(vm: &mut Vm) -> Result<Value> {
     serde_json::from_str(text.trim()).with_context(|| format!("status --json printed {text}"))
 }
 
-/// Waits for a shell and for health. Returns the status of what must be this version, committed.
+/// Waits for a shell and for health. Checks that this version runs and is committed. Returns the
+/// status.
 fn committed(vm: &mut Vm, version: &str) -> Result<Value> {
     vm.expect_all(&["tiny# ", "is healthy"], BOOT)?;
     let status = status(vm)?;
@@ -103,7 +107,7 @@ fn committed(vm: &mut Vm, version: &str) -> Result<Value> {
     Ok(status)
 }
 
-/// Installs the bundle of the third disk, whatever its name is, and restarts.
+/// Installs the bundle of the third disk, whatever that disk's name is, and restarts.
 fn install_and_reboot(vm: &mut Vm) -> Result<()> {
     let mount =
         "for disk in /dev/vd?; do mount -t ext4 -o ro $disk /mnt 2>/dev/null && break; done";
@@ -115,8 +119,10 @@ fn table(disk: &Path) -> Result<PartitionTable> {
     Ok(PartitionTable::read(&FileDisk::open_read_only(disk)?)?)
 }
 
-/// Two versions, the second disk is started: it boots to healthy, is updated, and the first one
-/// stays as it is.
+/// The two disks hold two versions, and the firmware starts the second disk.
+///
+/// Checks that the second disk becomes healthy and is updated, and that the first disk stays as it
+/// is.
 fn the_second_disk_boots_and_is_updated(firmware: Firmware) -> Result<()> {
     let fixture = Fixture::open()?;
     let (first, started) = (Two::factory(&fixture, "1.0.0")?, Two::factory(&fixture, "2.0.0")?);
@@ -172,7 +178,7 @@ fn of_two_equal_factory_disks_the_started_one_boots_and_gets_a_guid_of_its_own()
 fn recovery_beside_a_healthy_clone_writes_to_the_started_disk_only() -> Result<()> {
     let fixture = Fixture::open()?;
     let factory = Two::factory(&fixture, "1.0.0")?;
-    // The clone is whole and never booted; of the started disk both slots are noise.
+    // The clone is whole and was never booted. Both slots of the started disk are noise.
     let two = Two::new(fixture, Firmware::Bios, &factory, &factory)?;
     for (seed, label) in ["boot-a", "root-a", "boot-b", "root-b"].iter().enumerate() {
         stick::overwrite(&two.machine.disk, label, seed as u64 + 1)?;
@@ -194,7 +200,7 @@ fn a_stick_with_a_whole_image_changes_nothing() -> Result<()> {
     let fixture = Fixture::open()?;
     let factory = Two::factory(&fixture, "1.0.0")?;
     let two = Two::new(fixture, Firmware::Bios, &factory, &factory)?;
-    // The first disk is the stick: bit for bit the same image.
+    // The first disk is the stick. It holds, bit for bit, the same image.
     let (mut vm, _port) = Port::start(&two.machine, &[&two.first])?;
     let now = committed(&mut vm, "1.0.0")?;
     ensure!(now["disk"]["name"] == "vda", "{now}");
@@ -209,8 +215,8 @@ fn a_stick_with_a_whole_image_changes_nothing() -> Result<()> {
 fn a_disk_of_the_version_before_is_updated_beside_a_spare_and_found_by_its_environment()
 -> Result<()> {
     let fixture = Fixture::open()?;
-    // An old program does not know the right one of two disks: the spare is put in after the
-    // update.
+    // An old program cannot tell which of two disks is the right one. So the test adds the spare
+    // after the update.
     let started = fixture.disk_of_commit(BEFORE, TINY, "1.0.0")?;
     let two = Two::new(fixture, Firmware::Bios, &started, &started)?.with_bundle("2.0.0")?;
     let factory = table(&two.machine.disk)?;
@@ -222,7 +228,8 @@ fn a_disk_of_the_version_before_is_updated_beside_a_spare_and_found_by_its_envir
     ensure!(now["disk"]["chosen_by"] == "environment", "{now}");
     vm.run("sync", 60)?.success()?;
     vm.cut_power()?;
-    // GRUB does not tell the disk by a GUID here, and firmware may: it stays as it was.
+    // GRUB does not tell the disk by a GUID here, but the firmware may. So the GUID must not
+    // change.
     ensure!(table(&two.machine.disk)?.disk_guid == factory.disk_guid, "the GUID has changed");
 
     let mut vm = two.start()?;

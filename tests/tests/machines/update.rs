@@ -1,5 +1,7 @@
-//! One behaviour each, on a small root filesystem that boots in seconds, in real machines with real
-//! GRUB.
+//! Updates of real machines with real GRUB; each test shows one behaviour.
+//!
+//! `healthy::Beginning` keeps the machine that most tests begin with. The root filesystem is small
+//! and boots in seconds.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,7 @@ use tests::fixture::Fixture;
 use tests::healthy::Beginning;
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 240;
 const TINY: &str = "tests/recipes/tiny.yaml";
 
@@ -20,7 +22,8 @@ struct Device {
 }
 
 impl Device {
-    /// A healthy one, under BIOS. `bundles`: name on the second disk, recipe, version.
+    /// Returns a healthy machine under BIOS. Each of `bundles` is a name on the second disk, a
+    /// recipe and a version.
     fn healthy(bundles: &[(&str, &str, &str)]) -> Result<(Self, Vm)> {
         let (fixture, dir) = (Fixture::open()?, tempfile::tempdir()?);
         let files = built(&fixture, bundles)?;
@@ -33,7 +36,7 @@ impl Device {
         Ok((Self { machine, _dir: dir }, vm))
     }
 
-    /// One that has not been booted yet.
+    /// Returns a machine that was never booted.
     fn factory_new(firmware: Firmware, bundles: &[(&str, &str, &str)]) -> Result<Self> {
         let fixture = Fixture::open()?;
         let disk = fixture.disk(&fixture.bundle(TINY, "1.0.0")?)?;
@@ -64,7 +67,7 @@ impl Device {
     }
 }
 
-/// The bundles by their names on the second disk.
+/// Returns the bundles by their names on the second disk.
 fn built<'a>(
     fixture: &Fixture,
     bundles: &[(&'a str, &str, &str)],
@@ -116,8 +119,9 @@ fn committed(vm: &mut Vm) -> Result<()> {
     Ok(())
 }
 
-/// Installs `bundle` (version 3.0.0, broken) over a committed 1.0.0 and sees A come back, with the
-/// reason.
+/// Installs the bundle of `recipe` (version 3.0.0, broken) over a committed 1.0.0.
+///
+/// Checks that A comes back and that the status gives the reason.
 fn broken_update_falls_back(recipe: &str, seen: &str, reason: &str) -> Result<()> {
     let (_device, mut vm) = Device::healthy(&[("broken.daruma", recipe, "3.0.0")])?;
     install_and_reboot(&mut vm, "/mnt/broken.daruma")?;
@@ -151,7 +155,7 @@ fn a_new_slot_boots_and_commits_and_keeps_settings_and_files() -> Result<()> {
     committed(&mut vm)?;
     let kept = vm.run("cat /etc/setting /var/lib/app/file", 60)?.success()?;
     ensure!(kept == "mine\ndata\n", "{kept:?}");
-    // Nothing on the new system may write to its root.
+    // No program of the new system may write to its root.
     ensure!(vm.run("touch /usr/written", 60)?.status != 0, "the root is writable");
     Ok(())
 }
@@ -211,7 +215,7 @@ fn failing_health_falls_back_and_says_which_check() -> Result<()> {
     )
 }
 
-/// Overwrites part of a partition of the idle slot after the install, then reboots into it.
+/// Overwrites part of a partition of the idle slot after the install, then boots that slot.
 fn damaged_slot(partition: u32, seek_kib: u32, seen: &str) -> Result<()> {
     let (_device, mut vm) = Device::healthy(&[("v2.daruma", TINY, "2.0.0")])?;
     vm.run("daruma install /mnt/v2.daruma", 300)?.success()?;
@@ -228,7 +232,7 @@ fn damaged_slot(partition: u32, seek_kib: u32, seen: &str) -> Result<()> {
     wait_healthy(&mut vm)?;
     expect_running(&mut vm, "A", "1.0.0")?;
     committed(&mut vm)?;
-    // By itself the device never takes this bundle again; a person who knows better may.
+    // The device never takes this bundle again by itself. A person may install it.
     let refused = vm.run("daruma install /mnt/v2.daruma", 300)?;
     ensure!(refused.status == 21, "a bundle that failed is not in quarantine: {refused:?}");
     install_and_reboot(&mut vm, "--allow-quarantined /mnt/v2.daruma")?;
@@ -251,10 +255,10 @@ fn a_corrupt_root_is_found_by_dm_verity_and_falls_back() -> Result<()> {
 fn power_cut_in_the_middle_of_an_install_then_a_second_install_succeeds() -> Result<()> {
     let (device, mut vm) = Device::healthy(&[("v2.daruma", TINY, "2.0.0")])?;
     vm.type_line("daruma install /mnt/v2.daruma")?;
-    // The line that says what will be written, then the bar.
+    // The agent prints the line that says what will be written. The bar follows.
     vm.expect("to write (", 120)?;
     vm.expect(")\n", 120)?;
-    // Some of the payload is written by the third time that the bar is drawn.
+    // The agent draws the bar three times. By then some of the payload is written.
     for _ in 0..3 {
         vm.expect(" % of ", 120)?;
     }
@@ -272,7 +276,7 @@ fn power_cut_in_the_middle_of_an_install_then_a_second_install_succeeds() -> Res
 #[test]
 fn with_both_slots_exhausted_the_machine_comes_back_by_itself() -> Result<()> {
     let (device, mut vm) = Device::healthy(&[])?;
-    // Nine power cuts in a row between GRUB and the health checks.
+    // The power fails nine times in a row between GRUB and the health checks.
     for attempt in 1..=9 {
         vm.cut_power()?;
         vm = Vm::start(&device.machine)?;

@@ -1,5 +1,7 @@
-//! Recovery and updates from USB sticks, in real machines with real GRUB. Each test prints how long
-//! it took.
+//! Recovery and updates from USB sticks, in real machines with real GRUB.
+//!
+//! `tests::stick` makes the sticks, and `tests::usb` plugs them in. Each test prints how long it
+//! took.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,10 +15,10 @@ use tests::stick;
 use tests::usb::Port;
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 240;
 const TINY: &str = "tests/recipes/tiny.yaml";
-/// Everything that a boot can start from, but recovery.
+/// All partitions that a boot can start from, except recovery.
 const SLOTS: [&str; 4] = ["boot-a", "root-a", "boot-b", "root-b"];
 
 /// A machine with version 1.0.0 in slot A, on a disk that a test can damage.
@@ -53,14 +55,14 @@ impl Field {
         })
     }
 
-    /// A FAT stick with the bundle of this version, in a partition.
+    /// Makes a FAT stick with the bundle of this version, in a partition.
     fn stick(&self, name: &str, version: &str) -> Result<PathBuf> {
         let path = self.path(name);
         stick::fat(&path, &[("update.daruma", &self.fixture.bundle(TINY, version)?)], true)?;
         Ok(path)
     }
 
-    /// What the person at the console saw, and how long it took.
+    /// Prints what the person at the console saw, and how long the test took.
     fn done(&self, what: &str) {
         let text = std::fs::read(&self.machine.log).unwrap_or_default();
         for line in
@@ -127,8 +129,8 @@ fn pulling_the_stick_at_any_moment_only_delays_recovery() -> Result<()> {
     vm.expect("plug in a USB stick", BOOT)?;
     let done = "DONE: version 2.0.0 is installed";
     let mut pulls = 0;
-    // Before the kernel has seen its partition, before it is looked at, while it is, and while it
-    // is read and written.
+    // The test pulls the stick before the kernel has seen its partition, and before recovery looks
+    // at it. It also pulls it while recovery looks, checks and writes.
     for moment in
         ["", "a stick is plugged in", "version 2.0.0", "checking update.daruma", "to write ("]
     {
@@ -138,7 +140,8 @@ fn pulling_the_stick_at_any_moment_only_delays_recovery() -> Result<()> {
         }
         port.pull(plugged)?;
         pulls += 1;
-        // What has been read once is in memory: so late, the stick may not be needed any more.
+        // The kernel keeps in memory what it has read. So at the last moment recovery may no longer
+        // need the stick.
         if !moment.is_empty() && vm.expect_any(&["THE STICK WAS PULLED OUT", done], BOOT)?.0 == 1 {
             ensure!(moment == "to write (", "installed from a stick that was pulled at {moment:?}");
             break;
@@ -153,7 +156,7 @@ fn pulling_the_stick_at_any_moment_only_delays_recovery() -> Result<()> {
     Ok(())
 }
 
-/// A bundle with small images that the bundler would not make. `key`: whose.
+/// Makes a bundle with small images that the bundler would not make. `key` signs it.
 fn odd_bundle(
     field: &Field,
     name: &str,
@@ -192,7 +195,7 @@ fn odd_bundle(
 #[test]
 fn recovery_starts_from_a_slots_boot_image_by_a_key_and_finds_the_one_good_bundle() -> Result<()> {
     let field = Field::new()?;
-    // Slot A's boot image is the only thing left that starts.
+    // The boot image of slot A is the only thing left that starts.
     field.overwrite(&["recovery", "root-a", "boot-b", "root-b"])?;
     let good = field.fixture.bundle(TINY, "2.0.0")?;
     let torn = field.path("torn");
@@ -247,7 +250,7 @@ fn under_uefi_a_key_starts_recovery_which_takes_the_highest_bundle_of_several_st
     let (old, empty) = (field.path("old.img"), field.path("empty.img"));
     data_disk(&old, &[("update.daruma", &field.fixture.bundle(TINY, "1.0.0")?)])?;
     stick::fat(&empty, &[], false)?;
-    // The highest one is neither on the first nor on the last.
+    // The stick with the highest version is neither the first nor the last.
     let (mut vm, _port) = Port::start(&field.machine, &[&empty, &new, &old])?;
     vm.expect("slot A, try 1 of 9", BOOT)?;
     vm.expect("ESC within 2 s starts recovery", BOOT)?;
@@ -275,13 +278,13 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     let image = field.stick("fat.img", "2.0.0")?;
     let (mut vm, mut port) = Port::start(&field.machine, &[&image])?;
     expect_committed(&mut vm, "1.0.0")?;
-    // What udev would do.
+    // The commands do what udev would do.
     let drivers = "echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; \
                    for name in xhci_pci usb_storage sd_mod; do modprobe $name || exit 1; done; \
                    until [ -b /dev/sda1 ]; do sleep 1; done";
     vm.run(&format!("({drivers})"), BOOT)?.success()?;
-    // Policy off: the stick is there, and nobody cares. (An install would change what the slots
-    // hold.)
+    // The policy is off, so the agent ignores the stick. An install would change the state of slot
+    // B.
     vm.run("sleep 5", 60)?.success()?;
     let now = status(&mut vm)?;
     ensure!(now["slots"]["B"]["ok"] == false, "something was installed: {now}");
@@ -293,7 +296,7 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     vm.expect("update.daruma: version 2.0.0", BOOT)?;
     vm.expect("is installed in slot B from a USB stick", BOOT)?;
     vm.expect("slot B, try 1 of 3", BOOT)?;
-    // The stick is still plugged in: it is not newer any more.
+    // The stick is still plugged in. Its version is no longer newer than the running one.
     expect_committed(&mut vm, "2.0.0")?;
     vm.expect("recovery is now that of slot B", BOOT)?;
     vm.run("cmp /dev/vda5 /dev/vda7", 60)?.success()?;
@@ -301,7 +304,7 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     vm.expect("is the one that runs", BOOT)?;
     vm.expect("nothing on the stick is installed", BOOT)?;
 
-    // An older one is taken only by the third policy.
+    // Only the third policy takes an older version.
     let older = field.stick("older.img", "1.0.0")?;
     let plugged = port.plug(&older)?;
     vm.expect("1.0.0 is not newer than the running 2.0.0", BOOT)?;
@@ -321,7 +324,7 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
         &older,
         &["Device: tiny, version 2.0.0", "INSTALLED: version 1.0.0 into slot A"],
     )?;
-    // The result of the update, and above it that of the new system, which found nothing to do.
+    // The new system found nothing to do, and wrote its result above the result of the update.
     expect_result(
         &image,
         &["Device: tiny, version 2.0.0", "is the one that runs", "NOTHING WAS INSTALLED"],
@@ -340,8 +343,8 @@ fn an_exfat_stick_that_is_plugged_in_late_brings_a_dead_device_back() -> Result<
     let bundle = field.fixture.bundle(TINY, "2.0.0")?;
     let image = field.path("exfat.img");
     stick::exfat(&image, 96 << 20)?;
-    // Nothing on the host can write files into an exFAT without root: the guest does, from its
-    // second disk.
+    // Without root, no tool of the host writes files into an exFAT. So the guest copies the bundle
+    // from its second disk.
     let mut machine = field.machine.clone();
     let data = field.path("data.ext4");
     data_disk(&data, &[("v2.daruma", &bundle)])?;
@@ -362,7 +365,7 @@ fn an_exfat_stick_that_is_plugged_in_late_brings_a_dead_device_back() -> Result<
     vm.expect("(exfat)", BOOT)?;
     vm.expect("DONE: version 2.0.0 is installed", BOOT)?;
     expect_committed(&mut vm, "2.0.0")?;
-    // The result is on it: read where exFAT can be read.
+    // The stick has the result. The guest reads it, because the guest can read exFAT.
     let read = "for name in xhci_pci usb_storage sd_mod exfat; do modprobe $name || exit 1; done; \
                 until [ -b /dev/sda ]; do sleep 1; done; mkdir -p /tmp/stick; \
                 mount -t exfat -o ro /dev/sda /tmp/stick && cat /tmp/stick/daruma-result.txt";

@@ -1,7 +1,8 @@
-//! Whatever is wrong with /var, or with the clock, the device boots, is healthy, says so, and can
-//! be updated.
+//! Damages /var, or sets a wrong clock, and checks that the device still works.
 //!
-//! The damage is done to the disk from outside, before the first boot.
+//! `tests::trial_disk` changes the disk from outside, before the first boot.
+//!
+//! The device boots, is healthy, reports the fault, and can be updated.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -15,15 +16,17 @@ use tests::fixture::Fixture;
 use tests::trial_disk::{change_partition, copy};
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 300;
 const TINY: &str = "tests/recipes/tiny.yaml";
 
-/// The one fault that is gone in the next boot.
+/// The only fault that is gone in the next boot.
 const MENDED: &str = "/var's superblock was torn by a power cut and is mended";
 
-/// Boots 1.0.0 from a disk that was `damaged`, with QEMU's `options`; sees that it is healthy and
-/// that its status has `warning`; installs 2.0.0 after `before`, boots it and sees it committed.
+/// Boots 1.0.0 from a disk that `damage` has changed, with QEMU's `options`.
+///
+/// Checks that it is healthy and that its status has `warning`. Then calls `before`, installs
+/// 2.0.0, boots it and checks that it is committed.
 fn boots_and_updates(
     damage: impl FnOnce(&Path) -> Result<()>,
     options: &[&str],
@@ -56,7 +59,7 @@ fn boots_and_updates(
     comes_up(&mut vm, "B", warning.filter(|warning| *warning != MENDED)).map(drop)
 }
 
-/// Gives what the console showed meanwhile.
+/// Waits until `slot` is healthy and committed. Returns what the console showed meanwhile.
 fn comes_up(vm: &mut Vm, slot: &str, warning: Option<&str>) -> Result<String> {
     let healthy = format!("slot {slot} is healthy");
     let (first, mut console) = vm.expect_any(&["tiny# ", &healthy], BOOT)?;
@@ -85,7 +88,7 @@ fn as_it_is(_: &mut Vm) -> Result<()> {
     Ok(())
 }
 
-/// e2fsprogs and fdisk are not on an ordinary user's path.
+/// Returns a command. The PATH of an ordinary user lacks e2fsprogs and fdisk.
 fn tool(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
@@ -107,7 +110,7 @@ fn debugfs(var: &Path, request: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Bytes that look like nothing; the same in each run.
+/// Returns bytes without a pattern. They are the same in each run.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 20_261_121_u64;
     let mut next = || {
@@ -126,7 +129,7 @@ fn overwrite(path: &Path, at: u64, length: usize) -> Result<()> {
 #[test]
 fn a_full_var() -> Result<()> {
     boots_and_updates(undamaged, &[], None, |vm| {
-        // Root's reserved blocks, too: to the last one.
+        // The test runs as root in the guest. So it fills the reserved blocks too, to the last one.
         let filled = vm.run("cat /dev/zero > /var/fill; echo x > /var/more", 300)?;
         ensure!(filled.text.contains("No space left on device"), "{filled:?}");
         Ok(())
@@ -146,7 +149,8 @@ fn a_var_that_this_kernel_may_only_read() -> Result<()> {
 
 #[test]
 fn a_var_whose_superblock_was_torn() -> Result<()> {
-    // The number of mounts in its first sector is new, the checksum in the second is not.
+    // The number of mounts, in the first sector, is new. The checksum, in the second sector, is
+    // old.
     let torn = |var: &Path| {
         Ok(File::options().write(true).open(var)?.write_all_at(&[77, 0], 1024 + 0x34)?)
     };
@@ -194,9 +198,10 @@ fn a_disk_without_var() -> Result<()> {
     boots_and_updates(removed, &[], Some("there is no partition var"), as_it_is)
 }
 
-/// A router without a battery has any time that it likes.
+/// Updates a router whose clock says `time`. A router without a battery may have any time.
 fn at(time: &str, year: &str) -> Result<()> {
-    // Its own clock: QEMU counts the distance to the host's in 32 bits.
+    // The guest has a clock of its own, because QEMU counts the distance to the host's clock in 32
+    // bits.
     boots_and_updates(undamaged, &["-rtc", &format!("base={time},clock=vm")], None, |vm| {
         let now = vm.run("date -u +%Y", 60)?.success()?;
         ensure!(now.trim() == year, "the guest's clock says {now:?}");

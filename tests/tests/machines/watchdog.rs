@@ -1,9 +1,10 @@
-//! Whatever hangs is reset by the hardware watchdog, and a slot on trial is left for the old
-//! system.
+//! Lets parts of the system hang, and checks that the hardware watchdog resets the machine.
 //!
-//! Each disk is made with the new system on its last try, so that every case is one boot, one hang
-//! and the way back. The times that are printed are those of `docs/operating.md`; the watchdog is
-//! set to 10 s.
+//! `tests::trial_disk` makes the disks, and `tests::qmp` reports the reset. A slot on trial is left
+//! for the old system.
+//!
+//! The new system begins on its last try. So every case is one boot, one hang and the way back. The
+//! printed times are those of `docs/operating.md`; the watchdog is set to 10 s.
 
 use std::time::Instant;
 
@@ -14,14 +15,14 @@ use tests::qmp::{Qmp, QmpListener};
 use tests::trial_disk;
 use tests::vm::{Firmware, Machine, Size, Vm};
 
-/// Seconds that any one boot may take; these machines are slow and shared.
+/// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 300;
-/// Seconds within which a hanging machine must be reset: the watchdog's 10, and a lot for a slow
-/// host.
+/// Seconds within which a hanging machine must be reset: the 10 s of the watchdog, and much more
+/// for a slow host.
 const RESET: u64 = 60;
 const TINY: &str = "tests/recipes/tiny.yaml";
 
-/// A machine with 1.0.0 in slot A and, if there is a recipe, 3.0.0 of it in B on its last try.
+/// A machine with 1.0.0 in slot A. If there is a recipe, B holds 3.0.0 of it, on its last try.
 struct Bench {
     vm: Vm,
     qmp: Qmp,
@@ -55,7 +56,7 @@ impl Bench {
         Ok(Self { vm, qmp, _dir: dir })
     }
 
-    /// Lets the disk deliver `bytes_per_s`; 0 is without limit.
+    /// Limits the disk to `bytes_per_s`; 0 removes the limit.
     fn throttle(&mut self, bytes_per_s: u64) -> Result<()> {
         let limits = json!({ "device": "virtio0", "bps": bytes_per_s, "bps_rd": 0, "bps_wr": 0,
             "iops": 0, "iops_rd": 0, "iops_wr": 0 });
@@ -87,7 +88,8 @@ impl Bench {
     }
 }
 
-/// Boots the last try of a trial, lets `hang` do its work, and sees the old system come back.
+/// Boots the last try of a trial, lets `hang` do its work, and checks that the old system comes
+/// back.
 fn falls_back(what: &str, recipe: &str, hang: impl FnOnce(&mut Bench) -> Result<()>) -> Result<()> {
     let mut bench = Bench::start(Some(recipe))?;
     bench.vm.expect("slot B, try 3 of 3", BOOT)?;
@@ -102,7 +104,8 @@ fn falls_back(what: &str, recipe: &str, hang: impl FnOnce(&mut Bench) -> Result<
     Ok(())
 }
 
-/// The same with a system whose checks never pass, and a command in its shell while they run.
+/// Does the same with a system whose checks never pass. Its shell runs `command` while the checks
+/// run.
 fn falls_back_after(what: &str, command: &str) -> Result<()> {
     falls_back(what, "tests/recipes/tiny-unhealthy.yaml", |bench| {
         bench.vm.expect_all(&["tiny# ", "slot B: 1 health checks"], BOOT)?;

@@ -1,4 +1,7 @@
-//! Devices in folders that follow a channel: from Debian's registry, and by deltas.
+//! Devices in folders follow a channel in Debian's registry or on nginx, by chunks and by deltas.
+//!
+//! `Publisher` makes the channel, `Server` runs the servers, and `SlowLink` counts the bytes. The
+//! agent is the real program.
 
 use std::fs;
 use std::io::{BufReader, Read};
@@ -15,7 +18,7 @@ use tests::slow_link::SlowLink;
 
 use crate::{TINY, bytes, success};
 
-/// A channel with the version that devices run and the next one, and the delta between them.
+/// A channel with the version that devices run, the next version, and the delta between them.
 struct Fleet {
     fixture: Fixture,
     publisher: Publisher,
@@ -36,7 +39,7 @@ impl Fleet {
         Ok(Self { fixture, publisher, disk, bundle, dir })
     }
 
-    /// A device fresh from the factory that follows the channel at `url`.
+    /// Makes a device as it leaves the factory. It follows the channel at `url`.
     fn device(&self, name: &str, url: &str) -> Result<FolderDevice> {
         let device = FolderDevice::new(&self.fixture, &self.dir.path().join(name), &self.disk)?;
         device.follow(&self.publisher.path("repo"), url)?;
@@ -53,7 +56,7 @@ impl Fleet {
         device.expect_installed(&self.fixture, &self.bundle)
     }
 
-    /// The release 2.0.0, as the channel lists it.
+    /// Returns the release 2.0.0 as the channel lists it.
     fn release(&self) -> Result<Value> {
         let text = fs::read(self.publisher.path("repo/stable.channel.json"))?;
         let document = serde_json::Deserializer::from_slice(&text).into_iter::<Value>().next();
@@ -69,7 +72,7 @@ impl Fleet {
         Ok(self.publisher.path(&format!("repo/{url}")).into())
     }
 
-    /// The channel and the delta lie in Debian's registry, too.
+    /// Starts Debian's registry and pushes the channel with the delta to it.
     fn registry(&self) -> Result<(Server, String)> {
         let registry = Server::registry(&self.fixture, &self.dir.path().join("registry"))?;
         let name = "fleet/tiny".to_owned();
@@ -84,7 +87,7 @@ fn at_link(link: &SlowLink, name: &str) -> String {
     format!("oci://{}/{name}", link.address())
 }
 
-/// Runs `words` on `device` until `link` has brought so many bytes, and kills it then.
+/// Runs `words` on `device` and kills it when `link` has brought `brought` bytes.
 fn kill_at(device: &FolderDevice, words: &[&str], link: &SlowLink, brought: u64) -> Result<()> {
     let mut child = device
         .command(words)
@@ -116,7 +119,7 @@ fn of(requests: &[Request], end: &str) -> u64 {
 fn a_device_follows_a_channel_in_debians_registry_and_fetches_only_what_is_missing() -> Result<()> {
     let fleet = Fleet::new()?;
     let size = fs::metadata(&fleet.bundle)?.len();
-    // Without the delta, so that it is the bundle's ranges that are asked for.
+    // The delta is removed, so the device asks for ranges of the bundle.
     fs::remove_file(fleet.delta()?)?;
     let (registry, name) = fleet.registry()?;
     let link = SlowLink::to(registry.address(), None)?;
@@ -132,7 +135,7 @@ fn a_device_follows_a_channel_in_debians_registry_and_fetches_only_what_is_missi
     println!("check and update by channel: {} of {size} bytes", link.brought());
     ensure!(link.brought() < size / 2, "{} of {size} bytes were fetched", link.brought());
 
-    // By a tag, on a device that has the rest as well.
+    // Another device installs by a tag. It, too, can copy most of the content.
     let link = SlowLink::to(registry.address(), None)?;
     let device = fleet.device("by-tag", &at_link(&link, &name))?;
     success(&mut device.command(&["install", &format!("{}:test", at_link(&link, &name))]))?;
@@ -149,7 +152,7 @@ fn an_update_from_debians_registry_goes_on_where_it_was_killed() -> Result<()> {
     let (registry, name) = fleet.registry()?;
     let link = SlowLink::to(registry.address(), None)?;
     let device = fleet.device("undisturbed", &at_link(&link, &name))?;
-    // Nothing to copy: everything must come from the registry.
+    // The device has nothing to copy, so all content must come from the registry.
     device.forget_content()?;
     success(&mut device.command(&["update"]))?;
     fleet.expect_installed(&device)?;
@@ -185,7 +188,8 @@ fn a_blob_that_the_registry_has_damaged_does_not_reach_the_slot() -> Result<()> 
     let hex = bundle::Sha256::of(&content).to_string();
     let blob = format!("registry/blobs/docker/registry/v2/blobs/sha256/{hex:.2}/{hex}/data");
     let mut damaged = content;
-    // In the middle of a chunk that must be fetched: there is nothing that could be copied.
+    // The damage is in the middle of a chunk. The device must fetch that chunk, because it has
+    // nothing to copy.
     damaged[2_000_000] ^= 1;
     fs::write(fleet.dir.path().join(blob), damaged)?;
     let link = SlowLink::to(registry.address(), None)?;
@@ -216,14 +220,14 @@ fn a_device_from_the_factory_takes_the_delta_and_says_what_that_saves() -> Resul
     fleet.expect_installed(&device)?;
     let requests = server.requests()?;
     let (by_delta, of_bundle) = (of(&requests, ".delta"), of(&requests, ".daruma"));
-    // Heads of answers are counted as well, and one byte is asked for beforehand.
+    // The figure includes the heads of answers, and one byte that the agent asks for beforehand.
     ensure!(
         by_delta >= delta && by_delta < delta + 2000,
         "{by_delta} bytes for a delta of {delta}"
     );
     ensure!(of_bundle < tail + 2000, "{of_bundle} bytes of the bundle, whose tail has {tail}");
 
-    // The same without it.
+    // Another device updates without the delta.
     fs::remove_file(fleet.delta()?)?;
     let server = fleet.nginx("chunks")?;
     let device = fleet.device("chunks", &server.url(""))?;
@@ -235,7 +239,7 @@ fn a_device_from_the_factory_takes_the_delta_and_says_what_that_saves() -> Resul
     Ok(())
 }
 
-/// Bytes of a delta in front of the hash of the bundle that it starts from.
+/// Offset of the hash that names the old bundle, in bytes from the start of a delta.
 const OLD_HASH: usize = 24;
 
 #[test]
@@ -305,8 +309,8 @@ fn an_update_that_is_killed_in_its_delta_is_completed_by_the_shorter_way() -> Re
             "killed {left} bytes before the end: {way}; {} bytes, {undisturbed} undisturbed",
             link.brought()
         );
-        // Never more than to start over; the roots are asked for once more, because the address is
-        // another one.
+        // A killed update never costs more than a new start. The device asks for the root documents
+        // once more, because the address has changed.
         ensure!(link.brought() <= undisturbed + 2000, "{name}: {} bytes", link.brought());
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! `daruma install URL` from a real nginx: what is fetched, and what becomes of it when the way is
-//! bad.
+//! `daruma install URL` from a real nginx: what the agent fetches, and how it survives a bad link.
+//!
+//! `Server` runs nginx, and `fleet` tests devices that follow a channel. The device is a folder.
 
 mod fleet;
 
@@ -15,10 +16,10 @@ use tests::server::{Place, Request, Server, as_root};
 
 /// Two versions that come from one root filesystem.
 const TINY: [&str; 2] = ["tests/recipes/tiny.yaml"; 2];
-/// The real router, from trixie alone and with its updates.
+/// The real router, from trixie alone and with the updates of trixie.
 const ROUTER: [&str; 2] = ["tests/recipes/demo-1.yaml", "tests/recipes/demo-2.yaml"];
 
-/// Version 1.0.0 on a device, version 2.0.0 in a folder for a server.
+/// Version 1.0.0 on a device, and version 2.0.0 in a folder for a server.
 struct Story {
     fixture: Fixture,
     device: FolderDevice,
@@ -43,7 +44,7 @@ impl Story {
         Server::nginx(&self.fixture, place, &dir.join("www"), &dir.join("nginx"), rate)
     }
 
-    /// Version 2.0.0 lies where 1.0.0 does not run, and will be booted.
+    /// Checks that version 2.0.0 is in the slot that does not run, and will be booted.
     fn expect_installed(&self) -> Result<()> {
         self.device.expect_installed(&self.fixture, &self.bundle)
     }
@@ -74,7 +75,7 @@ fn an_install_fetches_what_the_running_slot_lacks_in_few_requests() -> Result<()
     println!("{} requests, {} of {size} bytes", requests.len(), bytes(&requests));
     ensure!(requests.len() <= 200, "{} requests", requests.len());
     ensure!(requests.iter().all(|request| request.status == 206), "{requests:?}");
-    // Both versions come from one root filesystem: all but names and versions is there already.
+    // Both versions come from one root filesystem, so the device lacks only names and versions.
     ensure!(bytes(&requests) < size / 2, "{} of {size} bytes were fetched", bytes(&requests));
     Ok(())
 }
@@ -83,7 +84,7 @@ fn an_install_fetches_what_the_running_slot_lacks_in_few_requests() -> Result<()
 #[test]
 fn ten_kills_cost_next_to_nothing() -> Result<()> {
     let story = Story::new(ROUTER)?;
-    // Nothing to copy: everything must come from the server.
+    // The device has nothing to copy, so everything must come from the server.
     story.device.forget_content()?;
     let size = fs::metadata(&story.bundle)?.len();
     let rate = size / 6;
@@ -95,7 +96,7 @@ fn ten_kills_cost_next_to_nothing() -> Result<()> {
     let second = Story::new(ROUTER)?;
     second.device.forget_content()?;
     let server = second.nginx(&Place::here(), Some(rate))?;
-    // A fixed seed: moments that look random and are the same in every run.
+    // The seed is fixed. The moments look random and are the same in every run.
     let mut seed = 20_261_121_u64;
     println!("seed {seed}");
     let mut kills = 0;
@@ -125,13 +126,13 @@ fn ten_kills_cost_next_to_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Two network namespaces and a cable between them; gone when this is dropped.
+/// Two network namespaces and a cable between them. They are removed when this value is dropped.
 struct Network {
     client: String,
     server: String,
 }
 
-/// The server's address, and the two that the client has one after the other.
+/// The address of the server, and the two addresses that the client has one after the other.
 const SERVER: [u8; 4] = [10, 77, 0, 1];
 const CLIENT: [&str; 2] = ["10.77.0.2/24", "10.77.0.3/24"];
 
@@ -155,7 +156,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Of each hundred packets to the client, so many are lost.
+    /// Drops `percent` of each hundred packets to the client, at random.
     fn lose(&self, percent: u32) -> Result<()> {
         let rules = format!(
             "table inet loss {{\n chain input {{\n  type filter hook input priority 0;\n  \
@@ -168,7 +169,7 @@ impl Network {
         Ok(())
     }
 
-    /// The client gets another address, as from another provider. Its connections hang from now on.
+    /// Gives the client another address, as another provider would. Its connections then hang.
     fn change_address(&self) -> Result<()> {
         ip(&["-n", &self.client, "addr", "del", CLIENT[0], "dev", "eth0"])?;
         ip(&["-n", &self.client, "addr", "add", CLIENT[1], "dev", "eth0"])
@@ -178,7 +179,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         for name in [&self.client, &self.server] {
-            // Already gone is fine here.
+            // It is no error if the namespace is already gone.
             let _ = ip(&["netns", "del", name]);
         }
     }
@@ -192,7 +193,7 @@ fn ip(words: &[&str]) -> Result<()> {
 fn lost_packets_and_a_changed_address_only_delay_an_install() -> Result<()> {
     let story = Story::new(TINY)?;
     story.device.configure("[pull]\nlow-speed-s = 2\n")?;
-    // All of it must come over the network.
+    // All content must come over the network.
     story.device.forget_content()?;
     let network = Network::new()?;
     network.lose(5)?;
