@@ -1,5 +1,7 @@
-//! The bytes of a device's partitions, cheap to copy: a crash state differs from the next one in a
-//! few blocks.
+//! Holds the bytes of a device's partitions in memory, in blocks that copies share.
+//!
+//! `crash_disk` writes them and `judge` reads them. A crash state differs from the next one in a
+//! few blocks, so copies are cheap.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
@@ -7,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use image_layout::Disk;
 
-/// Bytes of a block; the partitions' sizes are multiples of it.
+/// Bytes of a block. The size of each partition is a multiple of it.
 pub(crate) const BLOCK: usize = 4096;
-/// What a disk writes at once, whatever happens to its power.
+/// Bytes that a disk writes completely or not at all, even when its power fails.
 pub(crate) const SECTOR: usize = 512;
 
 #[derive(Debug)]
@@ -26,16 +28,16 @@ impl Block {
     }
 }
 
-/// What a partition holds.
+/// The bytes of a partition.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     blocks: Arc<Vec<Arc<Block>>>,
-    /// Of all blocks, once somebody asked.
+    /// The hash of all blocks, computed when it is first needed.
     hash: OnceLock<u64>,
 }
 
 impl Content {
-    /// `bytes`, and zeroes up to `len`.
+    /// Returns `bytes`, and zeroes up to `len`.
     pub(crate) fn new(bytes: &[u8], len: usize) -> Self {
         assert!(len.is_multiple_of(BLOCK) && bytes.len() <= len, "{} bytes in {len}", bytes.len());
         let zeroes = Block::new([0; BLOCK]);
@@ -45,7 +47,7 @@ impl Content {
         content
     }
 
-    /// The same with zeroes up to `len`.
+    /// Returns the same content with zeroes up to `len`.
     pub(crate) fn padded(&self, len: usize) -> Self {
         let mut padded = Self::new(&[], len);
         padded.splice(self, 0);
@@ -91,7 +93,7 @@ impl Content {
         }
     }
 
-    /// [`Content::write`] of whole blocks that exist already.
+    /// Does the same as [`Content::write`] for whole blocks.
     pub(crate) fn splice(&mut self, blocks: &Self, offset: usize) {
         let first = offset / BLOCK;
         self.blocks_mut()[first..first + blocks.blocks.len()].clone_from_slice(&blocks.blocks);
@@ -110,8 +112,8 @@ impl Content {
         })
     }
 
-    /// Whether the first `len` bytes (a multiple of [`BLOCK`]) are those of `other`. Bytes are
-    /// compared, not hashes.
+    /// Returns true if the first `len` bytes (a multiple of [`BLOCK`]) are those of `other`. It
+    /// compares bytes, not only hashes.
     pub(crate) fn begins_like(&self, other: &Self, len: usize) -> bool {
         if Arc::ptr_eq(&self.blocks, &other.blocks) {
             return true;
@@ -123,7 +125,7 @@ impl Content {
     }
 }
 
-/// For looking at only.
+/// Read-only access: a write is an error.
 impl Disk for Content {
     fn size(&self) -> io::Result<u64> {
         Ok(self.len() as u64)
@@ -150,7 +152,7 @@ impl Disk for Content {
 /// The partitions that the agent or GRUB opens.
 pub(crate) const LABELS: [&str; 6] = ["esp", "boot-a", "root-a", "boot-b", "root-b", "recovery"];
 
-/// What a whole disk holds, by [`LABELS`].
+/// The content of a whole disk, in the order of [`LABELS`].
 #[derive(Clone, Debug)]
 pub(crate) struct Medium {
     pub(crate) partitions: [Content; 6],
@@ -169,7 +171,7 @@ impl Medium {
         &mut self.partitions[Self::index(label).unwrap_or_default()]
     }
 
-    /// Two media with the same bytes have the same.
+    /// Returns a hash. Two media with the same bytes have the same hash.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for content in &self.partitions {

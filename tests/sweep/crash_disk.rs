@@ -1,10 +1,10 @@
-//! The second implementation of [`Disk`]: partitions in memory, and one ordered log of everything
-//! that was written to them and synced. From the log follows what a power cut at any moment can
-//! leave.
+//! A [`Disk`] in memory that logs every write and sync in their order.
 //!
-//! The partitions lie on one disk, and a flush of a disk covers all of it. But what another
-//! partition wrote may still be in the kernel and not on its way to the disk, so here a sync covers
-//! its own partition and nothing else.
+//! `cut` computes from the log what a power cut at any moment can leave.
+//!
+//! All partitions lie on one disk, and a flush of a disk covers all of it. But writes of another
+//! partition may still be in the kernel and not on their way to the disk. So here a sync covers
+//! only its own partition.
 
 use std::fs;
 use std::io;
@@ -30,7 +30,7 @@ pub(crate) struct Write {
     pub(crate) partition: usize,
     pub(crate) offset: usize,
     pub(crate) bytes: Arc<[u8]>,
-    /// The same, where they are whole blocks.
+    /// The same bytes as blocks, if they are whole blocks.
     blocks: Option<Content>,
 }
 
@@ -41,7 +41,7 @@ impl Write {
         Self { partition, offset, bytes: bytes.into(), blocks }
     }
 
-    /// Puts all of it where it belongs.
+    /// Writes all bytes to their place in `medium`.
     pub(crate) fn apply(&self, medium: &mut Medium) {
         let content = &mut medium.partitions[self.partition];
         match &self.blocks {
@@ -64,8 +64,8 @@ impl Op {
     }
 }
 
-/// `/var`'s `state.json`; the times in it are 0, so that a state does not depend on when it was
-/// reached.
+/// The text of `state.json` in `/var`. All times in it are 0, so that a state does not depend on
+/// the moment of the run.
 pub(crate) type Story = Option<Arc<[u8]>>;
 
 /// One run of the agent.
@@ -75,11 +75,11 @@ pub(crate) struct Recording {
     pub(crate) ops: Vec<Op>,
     /// The story before each operation, and after the last one.
     pub(crate) stories: Vec<Story>,
-    /// What a program that runs sees.
+    /// The disk as a running program sees it.
     pub(crate) live: Medium,
 }
 
-/// A disk that is being written to.
+/// A disk that records its writes and syncs.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     shared: Arc<Mutex<Shared>>,
@@ -93,7 +93,7 @@ struct Shared {
 }
 
 impl Recorder {
-    /// A disk that holds `medium`; `story` is where the device keeps its story.
+    /// Returns a disk that holds `medium`. The device keeps its story in the file `story`.
     pub(crate) fn new(medium: Medium, story: PathBuf, fault: Option<Fault>) -> Self {
         let recording = Recording {
             live: medium.clone(),
@@ -108,7 +108,7 @@ impl Recorder {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A way to open the partitions, whatever folder they seem to lie in.
+    /// Returns an opener of the partitions. It ignores the folder in a path.
     pub(crate) fn opener(&self) -> Opener {
         let recorder = self.clone();
         Opener::new(move |path, access| {
@@ -121,7 +121,7 @@ impl Recorder {
         })
     }
 
-    /// Ends the recording.
+    /// Ends the recording and returns it.
     pub(crate) fn finish(self) -> Recording {
         let mut shared = self.lock();
         let story = read_story(&shared.story);
@@ -204,7 +204,8 @@ impl Disk for CrashDisk {
         if let Some(fault) = &shared.fault
             && let Err(error) = fault.syncing(self.partition, shared.recording.ops.len())
         {
-            // A sync that failed has promised nothing. It counts as an operation all the same.
+            // A sync that failed has promised nothing. The log counts it as an operation all the
+            // same.
             shared.log(Op::Write(Write::new(self.partition, 0, &[])));
             return Err(error);
         }

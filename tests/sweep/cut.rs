@@ -1,5 +1,7 @@
-//! What a power cut can leave: all of it for the few writes of the environment, a seeded part of it
-//! for the images.
+//! Computes the disks that a power cut can leave.
+//!
+//! `crash_disk` makes the log, and `judge` judges the disks. After every operation, one cut loses
+//! all unsynced writes and one keeps them. Torn, partial and reordered states are a seeded choice.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
@@ -8,22 +10,22 @@ use crate::content::{LABELS, Medium, SECTOR};
 use crate::crash_disk::{Op, Recording, Story, Write};
 use crate::random::Random;
 
-/// How what was not synced went down.
+/// The fate of the writes that were not synced.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum How {
-    /// All of it is lost.
+    /// The disk lost all of them.
     Lost,
-    /// All of it was kept.
+    /// The disk kept all of them.
     Kept,
-    /// The last write stopped at the end of a sector; what came before it was kept.
+    /// The last write stopped at the end of a sector. The writes before it were kept.
     Torn,
-    /// The last write stopped at the end of a sector; what came before it is lost.
+    /// The last write stopped at the end of a sector. The writes before it were lost.
     TornAlone,
-    /// The last write stopped within a sector of an image, which has half of the new bytes.
+    /// The last write stopped within a sector of an image. That sector has half of the new bytes.
     HalfSector,
-    /// Later writes were kept and earlier ones were not.
+    /// The disk kept later writes and lost earlier ones.
     Reordered,
-    /// Any of its sectors, in any number.
+    /// The disk kept any of the sectors, in any number.
     Subset,
 }
 
@@ -56,7 +58,7 @@ impl fmt::Display for How {
 /// The disk and the story after the cut.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
-    /// Operations that were finished.
+    /// Number of operations that were finished.
     pub(crate) at: usize,
     pub(crate) how: How,
     pub(crate) medium: Medium,
@@ -64,7 +66,7 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// Two cuts that left the same have the same.
+    /// Returns a hash. Two cuts that left the same state have the same hash.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write_u64(self.medium.fingerprint());
@@ -73,19 +75,19 @@ impl Cut {
     }
 }
 
-/// How many cuts to make of what could be made.
+/// How many of the possible cuts are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Amount {
-    /// Torn and partial states of each operation on an image.
+    /// Number of torn and of partial states for each operation on an image.
     pub(crate) per_image_write: usize,
-    /// The same of each operation on the ESP.
+    /// Number of torn and of partial states for each operation on the ESP.
     pub(crate) per_esp_write: usize,
-    /// Whether each cut also comes with the first, the next, no and a damaged story.
+    /// True if each cut also comes with the first, the next, no and a damaged story.
     pub(crate) stories: bool,
 }
 
-/// The cuts at the operation `at` (0: before the first) of a run. `durable` and `pending` are what
-/// [`sweep`] keeps.
+/// The cuts after `at` operations of a run; 0 means before the first. [`sweep`] keeps `durable` and
+/// `pending`.
 struct At<'a> {
     recording: &'a Recording,
     at: usize,
@@ -94,7 +96,8 @@ struct At<'a> {
     random: Random,
 }
 
-/// Cuts the power at every operation of `recording` that `at_all` lets through.
+/// Cuts the power after every operation of `recording` for which `at_all` is true. Returns the
+/// cuts.
 pub(crate) fn sweep(
     recording: &Recording,
     amount: Amount,
@@ -136,9 +139,9 @@ impl At<'_> {
             let mut stories = vec![now.clone()];
             if amount.stories {
                 let old = self.recording.stories.first().cloned().flatten();
-                // The one that is being written: its rename may be durable before anybody waited
-                // for it. No later one can be, because operations on the disk that were waited for
-                // come before it.
+                // The agent is writing the next story, whose rename may be durable before the agent
+                // waits for it. No later story can be durable, because the agent waits for
+                // operations on the disk before it.
                 let new = self.recording.stories.get(self.at + 1).cloned().flatten();
                 stories.extend([old, new, None, Some(b"{\"events\": [{\"ti".as_slice().into())]);
             }
@@ -159,8 +162,8 @@ impl At<'_> {
             };
             self.put(&mut medium.1, last, 0, end);
             torn.push(medium.clone());
-            // Sectors of the environment are written at once or not at all: GRUB's own reading
-            // depends on it.
+            // A disk writes a sector of the environment completely or not at all. GRUB's own
+            // reading depends on that.
             if !on_esp && end < last.bytes.len() {
                 self.put(&mut medium.1, last, end, end + SECTOR / 2);
                 torn.push((How::HalfSector, medium.1));
@@ -194,7 +197,7 @@ impl At<'_> {
         }
     }
 
-    /// Whole writes, the last one among them and at least one missing.
+    /// Keeps some whole writes. At least one is missing, and the last one may be kept.
     fn reordered(&mut self) -> Medium {
         let missing = self.random.below(self.pending.len());
         let chance = self.random.next();
@@ -208,7 +211,7 @@ impl At<'_> {
         self.with(&kept)
     }
 
-    /// Each sector for itself, few, half or most of them.
+    /// Keeps or loses each sector by itself. Few, half or most of the sectors stay.
     fn subset(&mut self) -> Medium {
         let of_eight = [1, 4, 7][self.random.below(3)];
         let mut medium = self.durable.clone();

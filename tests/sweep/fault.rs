@@ -1,35 +1,37 @@
-//! A disk that fails in other ways than by losing its power.
+//! The faults of a disk, other than the loss of its power.
+//!
+//! `crash_disk` asks a fault what it does to an operation. `faults` chooses the faults.
 
 use std::io;
 
 use nix::errno::Errno;
 
-/// What goes wrong, where, and from when on.
+/// A fault, its partition, and the operation at which it begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
     /// Index into [`crate::content::LABELS`].
     pub(crate) partition: usize,
-    /// The operation (a write or a sync of any partition, counted from 0) at which it begins.
+    /// The operation at which the fault begins. Writes and syncs of all partitions count, from 0.
     pub(crate) at: usize,
 }
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// This one write or sync fails with this error; nothing of it was written.
+    /// This one write or sync fails with this error. Nothing of it is written.
     Once(Errno),
     /// This one write fails half-way.
     Short(Errno),
-    /// From now on every write, sync and read of the partition fails: the device is gone.
+    /// From now on every write, sync and read of the partition fails, because the device is gone.
     Gone(Errno),
     /// From now on every read of the partition fails.
     Unreadable(Errno),
-    /// This one write succeeds, and one bit of it is another one on the disk.
+    /// This one write succeeds, but one bit of it is wrong on the disk.
     Flipped,
 }
 
-/// What a fault does to a write.
+/// The effect of a fault on a write.
 pub(crate) enum Broken {
     No,
     Whole(io::Error),

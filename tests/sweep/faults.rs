@@ -1,5 +1,7 @@
-//! Everything else that a disk can do: errors, half a write, no space, a device that vanishes, a
-//! bit that flips. At every operation of an install, and of the commit before it.
+//! Makes the disk fail at every operation of a commit and the install after it.
+//!
+//! `fault` is one fault, and `judge` judges the device after it. The faults are errors, half a
+//! write, no space, a device that vanishes, and a bit that flips.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -27,7 +29,7 @@ const KINDS: [(&str, Kind); 8] = [
     ("a bit flips on the disk", Kind::Flipped),
 ];
 
-/// Runs them; `false`: a device did not survive one.
+/// Runs all faults. Returns false if a device did not survive one.
 pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
     let judge = bench.judge()?;
     let scenario = scenario::install_over_an_older_system();
@@ -44,7 +46,7 @@ pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
             for (at, op) in
                 right.ops.iter().enumerate().filter(|(_, op)| op.is_on("esp") == is_there)
             {
-                // Half a write and a flipped bit need a write; the other faults hit syncs, too.
+                // Half a write and a flipped bit need a write. The other faults hit syncs, too.
                 if matches!(kind, Kind::Short(_) | Kind::Flipped) && !matches!(op, Op::Write(_)) {
                     continue;
                 }
@@ -69,17 +71,19 @@ pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
     Ok(good)
 }
 
-/// One faulty run, then the judge: on what a reboot finds, and on what a power cut leaves; both
-/// times with a next run in which the disk works again. Gives the exit code.
+/// Runs the agent with one fault, then judges the device. Returns the exit code of the run.
+///
+/// The judge sees two disks: the disk after a reboot, and the disk after a power cut. In both cases
+/// the disk works again in the agent's next run.
 fn survive(judge: &Judge<'_>, scenario: &Scenario, before: &Medium, fault: Fault) -> Result<u8> {
     let boots = judge.safe(scenario, before)?;
     let (outcome, recording) =
         judge.live(scenario, before, &scenario.story(), &boots, Some(fault))?;
     let exit = match outcome {
-        // What failed was a copy of the environment that GRUB does not go by.
+        // The fault hit a copy of the environment that GRUB does not use.
         Ok(()) => {
-            // It may lie there damaged for the next boot to heal, but what GRUB goes by must be
-            // right.
+            // That copy may stay damaged until the next boot heals it. The copy that GRUB uses must
+            // be right.
             let seen = Seen { damaged: false, ..Seen::of(judge.systems, &recording.live)? };
             ensure!((scenario.goal)(&seen), "it says that it is done, and is not: {seen:?}");
             0

@@ -1,5 +1,7 @@
-//! The folder of a device that exists only for one run of the agent: `/var`, `/etc`, the command
-//! line, and names that stand for partitions whose bytes lie elsewhere.
+//! The folder of a device for one run of the agent.
+//!
+//! It has `/var`, `/etc`, the command line and the names of the partitions. [`Recorder`] holds the
+//! bytes of the partitions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use crate::crash_disk::{Recorder, Recording, Story};
 use crate::fault::Fault;
 use crate::system::Systems;
 
-/// One worker's folder, used again for every run.
+/// The folder of one worker. Every run uses it again.
 #[derive(Debug)]
 pub(crate) struct Folder {
     folder: TempDir,
@@ -26,7 +28,7 @@ impl Folder {
             fs::create_dir_all(folder.path().join(name))?;
         }
         fs::write(folder.path().join("etc/daruma/keyring/1.pem"), &systems.public_key)?;
-        // What the recovery archive says of the device.
+        // The description of the device in the recovery archive.
         let recovery =
             "set daruma_compatible=router\nset daruma_version=0.0.99\nset daruma_build=recovery\n";
         fs::write(folder.path().join("etc/daruma/recovery.cfg"), recovery)?;
@@ -44,8 +46,8 @@ impl Folder {
         self.path().join("var/lib/daruma/state.json")
     }
 
-    /// Runs `run` on a device that booted with `command_line`; gives what it said and what it did
-    /// to the disk.
+    /// Runs `run` on a device that booted with `command_line`. Returns the result of `run` and its
+    /// operations on the disk.
     pub(crate) fn run<T>(
         &self,
         medium: &Medium,

@@ -1,5 +1,8 @@
-//! The judge of a crash state: the real GRUB boots from it, what it boots is whole, nothing that
-//! has proved itself is lost, and the agent's next run finishes the job.
+//! Judges a crash state.
+//!
+//! `cut` makes the states, and `grub_disk` runs the real GRUB on them. A state is right if GRUB
+//! boots from it, if the booted system is whole, and if no proven system is lost. The agent's next
+//! run must also finish the job.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,29 +20,30 @@ use crate::folder::Folder;
 use crate::scenario::{Booted, Scenario, Seen};
 use crate::system::{Systems, Which};
 
-/// Boots in a row that are looked at behind the first: three of a trial, nine of a committed slot.
+/// Number of boots in a row after the first one: three of a trial and nine of a committed slot.
 const LATER: usize = 12;
 
-/// What a boot partition means to GRUB.
+/// The content of a boot partition, as GRUB sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Image {
     Of(Which),
     Recovery,
     Empty,
-    /// Something else: a half-written image.
+    /// Anything else, such as a half-written image.
     Broken,
 }
 
-/// GRUB's decisions, by what it goes by: every byte of the ESP, and which boot images are whole.
+/// GRUB's decisions by all that GRUB uses: every byte of the ESP, and which boot images are whole.
 ///
-/// The bytes of a broken image are left out, and this is checked, not assumed: an answer is kept
-/// only when GRUB did not look at a broken image at all, which it says on its screen.
+/// The key leaves out the bytes of a broken image. That is checked: an answer is kept only if GRUB
+/// did not look at a broken image. GRUB prints on its screen that it looked at one.
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     known: Mutex<HashMap<Key, Arc<OnceLock<Boots>>>>,
-    /// What follows when no boot is ever healthy. It follows from the environment alone, so here
-    /// the key is what the crate grub-env reads of it; it is the twin of GRUB that
-    /// `tests/grub_emu.rs` holds to that.
+    /// The boots that follow if no boot is ever healthy.
+    ///
+    /// They follow from the environment and the kinds of the images. So the key has the environment
+    /// as the crate grub-env reads it. `tests/grub_emu.rs` checks that the crate agrees with GRUB.
     later: Mutex<HashMap<String, Arc<OnceLock<Boots>>>>,
     pub(crate) grub_boots: AtomicUsize,
     pub(crate) without_memo: AtomicUsize,
@@ -65,7 +69,7 @@ pub(crate) struct Case<'a> {
     pub(crate) story: &'a Story,
 }
 
-/// One worker's tools.
+/// The tools of one worker.
 pub(crate) struct Judge<'a> {
     pub(crate) systems: &'a Systems,
     pub(crate) decisions: &'a Decisions,
@@ -78,17 +82,17 @@ impl<'a> Judge<'a> {
         Ok(Self { systems, decisions, folder: Folder::new(systems)?, grub: GrubDisk::new()? })
     }
 
-    /// Judges disks on which nothing runs. Gives the runs that finished the job.
+    /// Judges disks on which nothing runs. Returns the runs that finished the job.
     ///
     /// # Errors
-    /// GRUB does not start. What is wrong with a disk is in its own result.
+    /// GRUB does not start. A fault of a disk is in the result for that disk.
     pub(crate) fn judge(&self, cases: &[Case<'_>]) -> Result<Vec<Result<Recording>>> {
         self.ask_ahead(cases.iter().map(|case| case.medium))?;
         let runs: Vec<_> = cases.iter().map(|case| self.finish_the_job(case)).collect();
         self.ask_ahead(runs.iter().flatten().map(|(_, after)| after))?;
         let verdict = |(case, run): (&Case<'_>, Result<(Recording, Medium)>)| {
             let (recording, after) = run?;
-            // It said that it was done: so it must be, whatever happens to the power now.
+            // The run reported success. So the job must be done, even if the power fails now.
             self.safe(case.scenario, &after)?;
             let seen = Seen::of(self.systems, &after)?;
             ensure!((case.scenario.goal)(&seen), "the next run does not finish the job: {seen:?}");
@@ -106,7 +110,7 @@ impl<'a> Judge<'a> {
         Ok((recording, after))
     }
 
-    /// Only the boots: what GRUB does with this disk, and that it is safe.
+    /// Judges only the boots: what GRUB does with this disk, and whether that is safe.
     pub(crate) fn safe(&self, scenario: &Scenario, medium: &Medium) -> Result<Boots> {
         let boots = self.boots(medium)?;
         let mut proven_boots = false;
@@ -149,7 +153,7 @@ impl<'a> Judge<'a> {
         Ok(boots)
     }
 
-    /// The agent's life in the boot that GRUB chose.
+    /// Runs the agent's life in the boot that GRUB chose.
     pub(crate) fn live(
         &self,
         scenario: &Scenario,
@@ -160,7 +164,7 @@ impl<'a> Judge<'a> {
     ) -> Result<(Result<(), agent::Failure>, Recording)> {
         let mut medium = medium.clone();
         medium.get_mut("esp").write(&boots.esp, 0);
-        // Damage is for the next boot to heal; it does not undo what was done.
+        // The next boot heals damage. Damage does not undo the work that was done.
         let seen = Seen { damaged: false, ..Seen::of(self.systems, &medium)? };
         let done = (scenario.goal)(&seen);
         let boot = &boots.boots[0];
@@ -171,13 +175,13 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Asks GRUB about all of these at once, as far as nobody did before: most of the time of a
-    /// start is the start.
+    /// Asks GRUB about all disks that it has no answer for, many in one start. Most of the time of
+    /// a start is the start itself.
     fn ask_ahead<'m>(&self, media: impl Iterator<Item = &'m Medium>) -> Result<()> {
         let mut unknown: HashMap<[Image; 3], (&Medium, Vec<Key>)> = HashMap::new();
         for medium in media {
             let key = self.key(medium);
-            // What lies in a broken image might count.
+            // The bytes of a broken image might matter, so such a disk is not asked about here.
             if !key.1.contains(&Image::Broken) && self.decisions.cell(&key).get().is_none() {
                 let (_, keys) = unknown.entry(key.1).or_insert((medium, Vec::new()));
                 if !keys.contains(&key) {
@@ -200,7 +204,7 @@ impl<'a> Judge<'a> {
         (medium.get("esp").bytes(), self.images(medium))
     }
 
-    /// The first boot, and the later ones; the ESP is the one after the first.
+    /// Returns the first boot and the later ones, with the ESP as the first boot left it.
     fn boots(&self, medium: &Medium) -> Result<Boots> {
         let key = self.key(medium);
         let cell = self.decisions.cell(&key);
@@ -210,7 +214,7 @@ impl<'a> Judge<'a> {
         let keep = |boots: &Boots| !key.1.contains(&Image::Broken) || !boots.boots[0].met_damage();
         let mut boots = match cell.get() {
             Some(known) => {
-                // A sample goes to GRUB all the same.
+                // GRUB boots a sample of the known states again, to check the memo.
                 if medium.fingerprint().is_multiple_of(256) {
                     self.decisions.without_memo.fetch_add(1, Ordering::Relaxed);
                     let again = ask()?;
@@ -272,7 +276,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// What is left of a run when the power goes after it.
+/// Returns the disk if the power fails after the run.
 pub(crate) fn durable(recording: &Recording) -> Medium {
     let mut medium = recording.before.clone();
     for partition in 0..LABELS.len() {

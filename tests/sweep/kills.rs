@@ -1,5 +1,7 @@
-//! SIGKILL at every operation of an install: on a device of real files, in a process of its own
-//! that kills itself there.
+//! Kills an install with SIGKILL before each of its operations.
+//!
+//! `judge` judges what is left. The device has real files, and the install is a process that kills
+//! itself.
 
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -22,7 +24,8 @@ use crate::system::Which;
 /// The argument that makes this program the child.
 pub(crate) const CHILD: &str = "killed-install";
 
-/// Runs them; `false`: a device did not survive one.
+/// Kills the install before each operation in turn. Returns false if no kill happened; a device
+/// that did not survive is an error.
 pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
     let judge = bench.judge()?;
     let scenario = scenario::install_over_an_older_system();
@@ -65,8 +68,8 @@ pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
     Ok(kills > 0)
 }
 
-/// The child: installs `BUNDLE` into the device in `FOLDER`, and kills itself before the operation
-/// `AT`.
+/// The child: installs `BUNDLE` into the device in `FOLDER`, and kills itself before operation
+/// number `AT`.
 pub(crate) fn child(mut words: impl Iterator<Item = String>) -> Result<bool> {
     let (Some(folder), Some(bundle), Some(at)) = (words.next(), words.next(), words.next()) else {
         bail!("{CHILD} FOLDER BUNDLE AT");
@@ -85,7 +88,7 @@ pub(crate) fn child(mut words: impl Iterator<Item = String>) -> Result<bool> {
     Ok(true)
 }
 
-/// A file that takes so many more operations.
+/// A file that kills its process before an operation when `left` is 0.
 struct Deadly {
     disk: FileDisk,
     left: Arc<AtomicUsize>,

@@ -1,9 +1,9 @@
-//! The power-cut sweep of the host: every operation on the disk of everything that the agent does,
-//! and a cut at each.
+//! The power-cut sweep of the host: cuts the power at every operation on the disk of everything
+//! that the agent does.
 //!
-//! The agent runs as it is, on a disk in memory that keeps a log ([`crash_disk`]). From the log
-//! follow the crash states ([`cut`]); the real GRUB and the agent's own next run judge them
-//! ([`judge`]). `docs/boot-protocol.md`, "Power cuts".
+//! The agent runs as it is, on a disk in memory that keeps a log ([`crash_disk`]). [`cut`] computes
+//! the crash states from the log. [`judge`] judges them with the real GRUB and the agent's next
+//! run. See `docs/boot-protocol.md`, "Power cuts".
 //!
 //!     sweep [cuts|mutations|faults|kills|programs] [--seed N] [--more N]
 //!         [--one-of N] [--only SCENARIO]
@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use nix::unistd::{dup, dup2_stderr, dup2_stdout};
 
-/// What the smaller parts work with.
+/// The systems and GRUB's decisions, which the smaller parts share.
 struct Bench {
     _folder: tempfile::TempDir,
     systems: system::Systems,
@@ -82,10 +82,10 @@ fn run() -> Result<bool> {
             ),
         }
     }
-    // The agent prints for a person, thousands of times here; the tables go where it would have
-    // printed.
+    // The agent prints for a person, and here it does so thousands of times. So its output goes
+    // nowhere, and the tables go to the real stdout.
     let mut out = File::from(dup(std::io::stdout())?);
-    // What is wrong must be seen all the same.
+    // Errors of the sweep go to the real stderr.
     let mut complaints = File::from(dup(std::io::stderr())?);
     let nowhere = File::options().write(true).open("/dev/null")?;
     dup2_stdout(&nowhere)?;

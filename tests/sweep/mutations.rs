@@ -1,5 +1,7 @@
-//! The sweep must be able to fail: wrong orders of an install's steps, and disks that lie, each of
-//! which it has to notice.
+//! Shows that the sweep can fail.
+//!
+//! It changes the log of a right install: a wrong order of the steps, or a disk that lies. `judge`
+//! must notice each change.
 
 use std::io::Write;
 
@@ -14,7 +16,7 @@ use crate::sweep::{Options, first_run};
 
 type Mutate = fn(&mut Vec<Op>);
 
-/// What is wrong, and how the log of a right install becomes one of a wrong one.
+/// The name of each fault, and the function that changes the log of a right install.
 const MUTATIONS: [(&str, Mutate); 4] = [
     ("a disk whose sync is a lie", |ops| ops.retain(|op| matches!(op, Op::Write(_)))),
     ("images that are not synced before the flip", |ops| {
@@ -25,25 +27,25 @@ const MUTATIONS: [(&str, Mutate); 4] = [
         ops[first..].rotate_left(last + 1 - first);
     }),
     ("step 1 left out: the idle slot stays bootable", |ops| {
-        // One store is a write and two syncs for each of the two copies.
+        // Storing the environment takes a write and two syncs for each of the two copies.
         let (first, _) = images(ops);
         ops.drain(first - 6..first);
     }),
 ];
 
-/// The first and the last operation on an image.
+/// Returns the first and the last operation on an image.
 fn images(ops: &[Op]) -> (usize, usize) {
     let is_image = |op: &Op| !op.is_on("esp");
     let first = ops.iter().position(is_image).unwrap_or_default();
     (first, ops.iter().rposition(is_image).unwrap_or_default())
 }
 
-/// Runs them; `false`: one was not noticed, or the right order was found wrong.
+/// Runs all mutations. Returns false if the judge missed one, or found the right order wrong.
 pub(crate) fn run(bench: &Bench, options: &Options, out: &mut impl Write) -> Result<bool> {
     let judge = bench.judge()?;
     let scenario = scenario::install_over_an_older_system();
     let right = first_run(&judge, &scenario)?;
-    // The states that were judged until one was found wrong, and why.
+    // Returns the number of states that were judged until one was wrong, and why it was wrong.
     let violation = |recording: &Recording| -> Result<(usize, Option<String>)> {
         let amount = Amount { per_image_write: 2, per_esp_write: 2, stories: false };
         let cuts = sweep(recording, amount, |_| true, options.seed, &[]);

@@ -1,4 +1,6 @@
-//! The program `daruma` that ships, on a device whose surroundings are broken: `/var`, the clock,
+//! Runs the shipped program `daruma` on a device whose surroundings are broken.
+//!
+//! `judge` judges the device after the install. The broken surroundings are `/var`, the clock and
 //! another install.
 
 use std::fs;
@@ -16,8 +18,8 @@ use crate::judge::Case;
 use crate::scenario;
 use crate::system::Which;
 
-/// What is broken, and how it becomes so in a device's folder; the words before the program, if
-/// any.
+/// The name of a fault, the function that makes it in a device's folder, and the words before the
+/// program.
 type Surrounding = (&'static str, fn(&Path) -> std::io::Result<()>, &'static [&'static str]);
 
 const SURROUNDINGS: [Surrounding; 6] = [
@@ -50,7 +52,7 @@ const SURROUNDINGS: [Surrounding; 6] = [
     ("the clock stands at 2100", |_| Ok(()), &["faketime", "-f", "2100-01-01 00:00:00"]),
 ];
 
-/// Runs them; an error: a device did not survive one.
+/// Runs all of them. A device that did not survive one is an error.
 pub(crate) fn run(bench: &Bench, out: &mut impl Write) -> Result<bool> {
     let program = Fixture::open()?.program("daruma");
     writeln!(out, "\nThe program daruma in broken surroundings: exit codes of its installs\n")?;
@@ -126,7 +128,8 @@ impl<'a> Device<'a> {
         command.spawn().with_context(|| format!("starting {}", program.display()))
     }
 
-    /// The update is there and boots, and the agent's next run has nothing to mend.
+    /// Checks that the update is there and boots, and that the agent's next run has nothing to
+    /// mend.
     fn judge(&self, bench: &Bench) -> Result<()> {
         let judge = bench.judge()?;
         let scenario = scenario::install_over_an_older_system();

@@ -1,11 +1,13 @@
-//! Numbers that are the same for the same seed.
+//! Random numbers that are the same for the same seed.
+//!
+//! Each user of them takes a stream of its own.
 
-/// SplitMix64.
+/// The random numbers of SplitMix64.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// One stream of `seed`; `path` says which.
+    /// Returns one stream of `seed`. `path` names the stream.
     pub(crate) fn new(seed: u64, path: &[u64]) -> Self {
         let mut random = Self(seed);
         for step in path {
@@ -22,7 +24,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `end`, which is not 0.
+    /// Returns a number below `end`, which is not 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % (end as u64)).unwrap_or_default()
     }

@@ -1,4 +1,6 @@
-//! What the agent is doing when the power goes. One more is one more entry in [`all`].
+//! The scenarios: what the agent does when the power fails.
+//!
+//! `sweep` runs them and `judge` judges them. A new scenario is one more entry in [`all`].
 
 use agent::{Config, Device, Failure, InstallOptions, Interrupt, Mark, Origin};
 use anyhow::Result;
@@ -12,7 +14,7 @@ use crate::content::{Content, Medium};
 use crate::crash_disk::Story;
 use crate::system::{Systems, Which};
 
-/// What can be seen of a device from outside.
+/// The properties of a device that can be seen from outside.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) state: BootState,
@@ -40,35 +42,35 @@ impl Seen {
 pub(crate) struct Booted<'a> {
     pub(crate) device: &'a Device,
     pub(crate) systems: &'a Systems,
-    /// What GRUB started; `None` is recovery.
+    /// The slot that GRUB started; `None` is recovery.
     pub(crate) slot: Option<Slot>,
-    /// Whether [`Scenario::goal`] was reached before this boot.
+    /// True if [`Scenario::goal`] was reached before this boot.
     pub(crate) done: bool,
 }
 
-/// What a device is and what happens to it.
+/// The state of a device and the work that the agent does on it.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     slots: [Option<Which>; 2],
     state: BootState,
     damage: fn(&mut EnvFile, &mut EnvFile),
     story: &'static str,
-    /// Slots with a system that has proved itself: each survives, and one of them is what boots or
-    /// is fallen back to.
+    /// Slots with a system that has proved itself. Each survives. GRUB boots one of them, or falls
+    /// back to one.
     pub(crate) proven: &'static [(Slot, Which)],
-    /// Everything the agent does in a boot, in this order. The first run does it, and the run after
-    /// each power cut.
+    /// Does everything that the agent does in a boot, in order. The first run does it, and so does
+    /// the run after each power cut.
     pub(crate) life: fn(&Booted<'_>) -> Result<(), Failure>,
-    /// What must hold after a run that was not cut off.
+    /// The condition that must hold after a run that was not cut off.
     pub(crate) goal: fn(&Seen) -> bool,
-    /// Whether GRUB may start recovery instead of a slot.
+    /// True if GRUB may start recovery instead of a slot.
     pub(crate) may_recover: bool,
-    /// Whether it installs the large update.
+    /// True if the agent installs the large update.
     pub(crate) large: bool,
 }
 
 impl Scenario {
-    /// The disk before it all.
+    /// Returns the disk before the first run.
     pub(crate) fn medium(&self, systems: &Systems, grub: &GrubDisk) -> Result<Medium> {
         let mut env = Env::new();
         self.state.apply_to(&mut env);
@@ -91,13 +93,13 @@ impl Scenario {
         Ok(medium)
     }
 
-    /// The story before it all.
+    /// Returns the story before the first run.
     pub(crate) fn story(&self) -> Story {
         (!self.story.is_empty()).then(|| self.story.as_bytes().into())
     }
 }
 
-/// What the daemon does at every boot of a healthy system.
+/// Does what the daemon does at every boot of a healthy system.
 fn arrive(booted: &Booted<'_>) -> Result<(), Failure> {
     if let Some(slot) = booted.slot {
         agent::settle(booted.device)?;
@@ -154,20 +156,21 @@ fn mark_bad(booted: &Booted<'_>) -> Result<(), Failure> {
     if booted.done { Ok(()) } else { agent::mark(booted.device, Mark::Bad, None).map(drop) }
 }
 
-/// A technician's stick in recovery, and the boots after it.
+/// Installs from a technician's stick in recovery. In the boots after it, does what the daemon
+/// does.
 fn recover_from_a_stick(booted: &Booted<'_>) -> Result<(), Failure> {
     if booted.slot.is_some() {
         return arrive(booted);
     }
     let bundle = &booted.systems.get(Which::Update).bundle;
     let io = |error| Failure::new(agent::Exit::Unexpected, format!("making a stick: {error}"));
-    // Beside the bundle, where it can be linked to.
+    // The stick is beside the bundle, so that a hard link to the bundle is possible.
     let stick = tempfile::TempDir::new_in(bundle.parent().unwrap_or(bundle)).map_err(io)?;
     std::fs::hard_link(bundle, stick.path().join("update.daruma")).map_err(io)?;
     agent::recovery::install_from(booted.device, &Config::default(), stick.path()).map(drop)
 }
 
-/// What daruma-init does in recovery when no bundle comes.
+/// Does what daruma-init does in recovery when no bundle comes.
 fn reset_tries(booted: &Booted<'_>) -> Result<(), Failure> {
     if booted.slot.is_some() {
         return arrive(booted);
@@ -194,7 +197,7 @@ const fn state(order: [Slot; 2], a: SlotState, b: SlotState, trial: Option<Slot>
     BootState { order, a, b, trial }
 }
 
-/// Nothing is wrong, A runs, and B holds the system before it.
+/// The base of all scenarios: nothing is wrong, A runs, and B holds the system before it.
 const PLAIN: Scenario = Scenario {
     name: "",
     slots: [Some(Which::Running), Some(Which::Old)],
@@ -211,7 +214,7 @@ const PLAIN: Scenario = Scenario {
 const UPDATED: fn(&Seen) -> bool =
     |seen| !seen.damaged && seen.next() == Some(Slot::B) && seen.holds(Slot::B, Which::Update);
 
-/// A runs, and the update in B boots next: it is on trial.
+/// A runs. The update in B is on trial and boots next.
 const TRIAL: Scenario = Scenario {
     slots: [Some(Which::Running), Some(Which::Update)],
     state: state(B_FIRST, slot(true, 0), slot(true, 0), Some(Slot::B)),
@@ -222,25 +225,25 @@ const TRIAL: Scenario = Scenario {
     ..PLAIN
 };
 
-/// The update in B has been given up, and A boots. Nobody has seen it yet.
+/// GRUB has given the update in B up and boots A. No agent has seen that yet.
 const FELL_BACK: Scenario = Scenario {
     state: state(B_FIRST, slot(true, 1), slot(true, 3), Some(Slot::B)),
     goal: |seen| !seen.damaged && !seen.state.b.ok && seen.next() == Some(Slot::A),
     ..TRIAL
 };
 
-/// Both copies of the environment, one of them, or what lies in them is not as it should be.
+/// The base of the scenarios in which one or both copies of the environment are damaged or missing.
 const DAMAGED: Scenario = PLAIN;
 
 const INSTALL: Scenario =
     Scenario { proven: &[(Slot::A, Which::Running)], life: install_update, goal: UPDATED, ..PLAIN };
 
-/// The install that the faults, the kills and the mutations are about.
+/// Returns the install that the faults, the kills and the mutations use.
 pub(crate) fn install_over_an_older_system() -> Scenario {
     Scenario { name: "install over an older system", ..INSTALL }
 }
 
-/// Every scenario.
+/// Returns every scenario.
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario {
@@ -417,7 +420,7 @@ fn cut(file: &mut EnvFile, len: usize) {
     }
 }
 
-/// A name that stands twice: GRUB writes the first and believes the last.
+/// Makes a name stand twice. GRUB writes the first and believes the last.
 fn twice(file: &mut EnvFile) {
     if let EnvFile::Bytes(bytes) = file {
         let text = b"# GRUB Environment Block\nA_TRY=0\nA_TRY=0\n";

@@ -1,4 +1,7 @@
-//! All scenarios, all cuts, on all processors.
+//! Runs all scenarios with all cuts, on all processors.
+//!
+//! `scenario` has the scenarios, `cut` makes the cuts, and `judge` judges them. A run that finished
+//! the job is cut again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
@@ -16,26 +19,26 @@ use crate::random::Random;
 use crate::scenario::{self, Scenario};
 use crate::system::Systems;
 
-/// Operations of a run that can all be cut.
+/// A run with at most this many operations can be cut at all of them.
 const FEW_OPERATIONS: usize = 40;
-/// Cuts of a second run that is not cut everywhere.
+/// Number of cuts of a second run that is not cut everywhere.
 const SECOND_CUTS: usize = 2;
-/// Tasks that a worker takes from the list, so that GRUB is asked about many at once.
+/// Number of tasks that a worker takes at once. One start of GRUB then answers for many of them.
 const TASKS_AT_ONCE: usize = 96;
 
-/// How much to do.
+/// The amount of work.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) seed: u64,
-    /// How many times as many partial states of the images as usual.
+    /// Factor for the number of partial states of the images.
     pub(crate) more: usize,
-    /// Only scenarios with this in their names.
+    /// Only scenarios with this text in their names are run.
     pub(crate) only: String,
-    /// One of so many cuts is made, but at least one at each operation; 1: all of them.
+    /// One of this many cuts is made, but at least one at each operation. 1 means all cuts.
     pub(crate) one_of: usize,
 }
 
-/// A crash state that is not as it must be.
+/// A crash state that is wrong.
 #[derive(Debug)]
 pub(crate) struct Violation {
     scenario: &'static str,
@@ -43,7 +46,7 @@ pub(crate) struct Violation {
     why: String,
 }
 
-/// Counts of one scenario.
+/// The counts of one scenario.
 #[derive(Clone, Copy, Default, Debug)]
 struct Count {
     operations: usize,
@@ -55,22 +58,23 @@ struct Count {
 struct Findings {
     seen: HashSet<(usize, u64)>,
     counts: Vec<Count>,
-    /// First cuts that were made, and that a whole sweep makes. Many leave what another has left.
+    /// The number of first cuts that were made. `possible` is the number that a whole sweep makes.
+    /// Many cuts leave the same state as another one.
     made: usize,
     possible: usize,
     by_how: BTreeMap<How, usize>,
     violations: Vec<Violation>,
 }
 
-/// A first cut and what is known of it.
+/// A first cut and the facts that are known about it.
 struct Task {
     scenario: usize,
     cut: Cut,
-    /// The cut lies next to a write of the environment.
+    /// True if the cut is next to a write of the environment.
     near_env: bool,
 }
 
-/// Runs it, prints the tables; `false`: something is not as it must be.
+/// Runs the sweep and prints the tables. Returns false if a state is wrong.
 pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
     let started = Instant::now();
     let folder = tempfile::TempDir::new_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
@@ -122,7 +126,7 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
     Ok(findings.violations.is_empty())
 }
 
-/// The run whose power is cut: GRUB boots, and the agent does what the scenario is about.
+/// Returns the run whose power is cut: GRUB boots, and the agent does the work of the scenario.
 pub(crate) fn first_run(judge: &Judge<'_>, scenario: &Scenario) -> Result<Recording> {
     let medium = scenario.medium(judge.systems, &judge.grub)?;
     let case = Case { scenario, medium: &medium, story: &scenario.story() };
@@ -141,7 +145,7 @@ fn first_cuts(
     sweep(recording, amount, |_| true, options.seed, &[number as u64])
 }
 
-/// A seeded part of the cuts, in which each operation has at least one.
+/// Returns a seeded part of the cuts, in which each operation has at least one.
 fn sample(cuts: Vec<Cut>, options: &Options, scenario: usize) -> Vec<Cut> {
     if options.one_of <= 1 {
         return cuts;
@@ -166,16 +170,15 @@ fn sample(cuts: Vec<Cut>, options: &Options, scenario: usize) -> Vec<Cut> {
 }
 
 fn near_env(recording: &Recording, at: usize) -> bool {
-    // Where the environment's files are made anew, every operation is one; those second runs are
-    // sampled.
+    // A run that makes the files of the environment anew has many operations, and each would count
+    // as near. The second runs after its cuts are only sampled.
     recording.ops.len() <= FEW_OPERATIONS
         && recording.ops[at.saturating_sub(2)..(at + 2).min(recording.ops.len())]
             .iter()
             .any(|op| op.is_on("esp"))
 }
 
-/// Judges first cuts, then cuts the runs that finished the job, and judges those cuts that nobody
-/// has met.
+/// Judges first cuts. Then cuts the runs that finished the job, and judges the states that are new.
 fn judge_tasks(
     judge: &Judge<'_>,
     scenarios: &[Scenario],
@@ -218,8 +221,8 @@ fn judge_tasks(
     Ok(())
 }
 
-/// Next to a write of the environment every operation of the second run is cut, elsewhere a seeded
-/// few.
+/// Returns the cuts of the second run. In a whole sweep, every operation is cut if the first cut
+/// was next to a write of the environment. Otherwise a seeded few are cut.
 fn second_cuts(task: &Task, run: &Recording, options: &Options) -> Vec<Cut> {
     let path = [task.scenario as u64, task.cut.fingerprint()];
     let amount = Amount { per_image_write: 1, per_esp_write: 1, stories: false };
@@ -238,7 +241,7 @@ fn second_cuts(task: &Task, run: &Recording, options: &Options) -> Vec<Cut> {
 }
 
 impl Findings {
-    /// Whether this state is a new one.
+    /// Returns true if this state is new.
     fn meet(&mut self, scenario: usize, cut: &Cut) -> bool {
         let new = self.seen.insert((scenario, cut.fingerprint()));
         if new {

@@ -1,5 +1,7 @@
-//! The systems that the sweep installs: boot images that GRUB loads, root images of noise, and
-//! signed bundles of both.
+//! Makes the systems that the sweep installs.
+//!
+//! They are boot images that GRUB loads, root images of noise, and signed bundles of both.
+//! `scenario` chooses among them, and `judge` compares slots with them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,7 +19,7 @@ use tests::grub_disk;
 use crate::content::{BLOCK, Content, Medium};
 use crate::random::Random;
 
-/// Bytes of a root image's files.
+/// Bytes of one file in a root image.
 const FILE: usize = 30_001;
 
 /// One version of the system.
@@ -30,7 +32,7 @@ pub(crate) struct System {
     root: Content,
 }
 
-/// All of them, by their place in [`Systems::make`], and the key that the device trusts.
+/// All systems, in the order of [`Which`], the recovery image, and the key that the device trusts.
 #[derive(Clone, Debug)]
 pub(crate) struct Systems {
     all: Vec<System>,
@@ -38,8 +40,8 @@ pub(crate) struct Systems {
     pub(crate) public_key: String,
 }
 
-/// Index of a system: an old one, the one that runs, an update, a large update, and one of which
-/// the running system has the greater part.
+/// A system: an old one, the one that runs, an update, a large update, and `Alike`. The running
+/// system has the greater part of `Alike`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Which {
     Old,
@@ -50,11 +52,11 @@ pub(crate) enum Which {
 }
 
 impl Systems {
-    /// Makes them in `folder`.
+    /// Makes all systems in `folder`.
     pub(crate) fn make(folder: &Path) -> Result<Self> {
         let key = SecretKey::from_seed([1; 32]);
-        // The last one has a step of the writer that ends within the image, and a last piece that
-        // is not whole.
+        // In the last one, a step of the writer ends within the image, and the last piece is not
+        // whole.
         let sizes = [(1, 0), (1, BLOCK), (1, 13 * BLOCK), (9, 5 * BLOCK)];
         let mut all = Vec::new();
         let mut roots: Vec<Vec<u8>> = sizes
@@ -62,7 +64,8 @@ impl Systems {
             .enumerate()
             .map(|(number, (mib, more))| Random::new(number as u64, &[7]).bytes((mib << 20) + more))
             .collect();
-        // Of the running system, all has moved and one file in three is another.
+        // `Alike` has the bytes of the running system at another place. One file in three is
+        // another file.
         let mut alike = roots[Which::Running as usize].clone();
         alike.rotate_right(FILE);
         for (number, file) in alike.chunks_mut(FILE).enumerate().step_by(3) {
@@ -80,7 +83,7 @@ impl Systems {
         &self.all[which as usize]
     }
 
-    /// The system whose boot image lies in `slot`.
+    /// Returns the system whose boot image is in `slot`.
     pub(crate) fn boots(&self, medium: &Medium, slot: Slot) -> Option<Which> {
         let content = medium.get(slot.boot_label());
         [Which::Old, Which::Running, Which::Update, Which::Large, Which::Alike]
@@ -88,7 +91,7 @@ impl Systems {
             .find(|which| content.begins_like(&self.get(*which).boot, self.get(*which).boot_len))
     }
 
-    /// The system that lies in `slot`, both images of it, byte for byte.
+    /// Returns the system whose two images are in `slot`, byte for byte.
     pub(crate) fn whole(&self, medium: &Medium, slot: Slot) -> Option<Which> {
         let which = self.boots(medium, slot)?;
         let system = self.get(which);
@@ -143,7 +146,7 @@ impl System {
     }
 }
 
-/// A boot image as the bundler makes them, with a kernel and an initramfs of a few KiB.
+/// Makes a boot image as the bundler does, with a kernel and an initramfs of a few KiB.
 fn boot_image(version: &str, seed: u64, root_chunks: Option<Vec<u8>>) -> Result<Vec<u8>> {
     let mut squashfs = StoredSquashfs::new();
     let mut sums = String::new();
