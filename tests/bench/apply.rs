@@ -1,5 +1,7 @@
-//! What it costs a device to make the new images of a delta, beside what it reads and hashes of a
-//! whole bundle. Nothing is written, because that costs all of them the same.
+//! Measures what it costs a device to make the new images from a delta.
+//!
+//! `download` puts the costs into a table beside those of reading and hashing a whole bundle.
+//! Nothing is written, because writing costs all of them the same.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,21 +18,21 @@ use image_layout::FileDisk;
 use crate::process::{self, Usage};
 use crate::table::mib;
 
-/// First argument of the run of this program that is measured.
+/// First argument of the measured run.
 pub(crate) const APPLY: &str = "apply";
-/// That of the run that does nothing but compress again what a delta does.
+/// First argument of the run that only compresses the blocks of a delta again.
 pub(crate) const BLOCKS: &str = "blocks";
 
-/// One way to the new images.
+/// The cost of one way to the new images.
 #[derive(Clone, Debug)]
 pub(crate) struct Cost {
     pub(crate) way: &'static str,
     pub(crate) usage: Usage,
-    /// MiB that it said before that it would take at most.
+    /// Most MiB that the way needs, as the header of the delta says.
     pub(crate) announced: Option<u32>,
 }
 
-/// Where the bundle and what the device holds are.
+/// The paths of the new bundle and of the device's images.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'a> {
     pub(crate) keyring: &'a Path,
@@ -43,7 +45,7 @@ impl Place<'_> {
     /// Measures one way: by `delta`, or by the bundle alone.
     ///
     /// # Errors
-    /// It does not lead to the new images.
+    /// The way does not lead to the new images.
     pub(crate) fn cost(&self, way: &'static str, delta: Option<&Path>) -> Result<Cost> {
         let mut command = Command::new(std::env::current_exe().context("finding this program")?);
         command
@@ -54,11 +56,11 @@ impl Place<'_> {
         Ok(Cost { way, usage: process::measure(&command)?, announced: announced.transpose()? })
     }
 
-    /// Measures the part of `delta` that nothing can take away: compressing its blocks again. `new`
-    /// are the images that it makes.
+    /// Measures the compressing of the blocks of `delta`, which no implementation can avoid. `new`
+    /// are the images that the delta makes.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// A file cannot be read.
     pub(crate) fn floor(&self, way: &'static str, delta: &Path, new: [&Path; 2]) -> Result<Cost> {
         let mut command = Command::new(std::env::current_exe().context("finding this program")?);
         command.args([Path::new(BLOCKS), delta, new[0], new[1]]);
@@ -66,7 +68,7 @@ impl Place<'_> {
     }
 }
 
-/// The run that is measured: makes and hashes every chunk of boot and root, and drops it.
+/// The measured run: makes and hashes every chunk of boot and root, and drops it.
 ///
 /// # Errors
 /// A chunk cannot be made.
@@ -98,11 +100,11 @@ pub(crate) fn apply(words: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// The run that compresses the blocks of a delta of format 1 again, which it finds in the images
-/// that it makes.
+/// The run that compresses the blocks of a delta again. It finds the blocks in the images that the
+/// delta makes. The delta has format 1.
 ///
 /// # Errors
-/// It is another format, or leads to other images.
+/// The delta has another format, or leads to other images.
 pub(crate) fn blocks(words: &[OsString]) -> Result<()> {
     let [delta, boot, root] = words else { bail!("blocks DELTA NEW-BOOT NEW-ROOT") };
     let mut from = BufReader::new(File::open(delta)?);
@@ -115,7 +117,7 @@ pub(crate) fn blocks(words: &[OsString]) -> Result<()> {
             match Record::read(&mut from, memory)? {
                 Record::Copy { len, .. } => at += usize::try_from(len)?,
                 Record::Literal(bytes) => at += bytes.len(),
-                // The last that an image has.
+                // An image has no record after its tree.
                 Record::Tree => at = image.len(),
                 Record::Frame(_) => bail!("a frame has no blocks"),
                 Record::Patch(Patch { outputs, .. }) => {
@@ -150,7 +152,7 @@ pub(crate) fn blocks(words: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// The table of all.
+/// The table of all costs.
 #[derive(Debug)]
 pub(crate) struct Costs(pub(crate) Vec<Cost>);
 

@@ -1,9 +1,11 @@
-//! Row 4: from the start of the kernel to the real init, with our initramfs and with
-//! initramfs-tools' initrd.
+//! Row 4: measures the time from the start of the kernel to the real init, with our initramfs and
+//! with initramfs-tools' initrd.
 //!
-//! Both start the same kernel on the same disk, the settled factory image, and end in the same
-//! program of the same root image: `/bin/sh`, which says how long the kernel has been up. QEMU
-//! loads kernel and initramfs itself, so that no firmware and no GRUB is in the figure.
+//! `sample` takes the median and `table` prints it. QEMU loads kernel and initramfs itself, so the
+//! figure has no firmware and no GRUB.
+//!
+//! Both start the same kernel on the same disk, the settled factory image. Both end in `/bin/sh` of
+//! the same root image, which prints how long the kernel has been up.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -23,36 +25,36 @@ use crate::process;
 use crate::sample::{Sample, in_turns};
 use crate::table::{Row, Target};
 
-/// How often each of the two boots.
+/// Number of boots of each of them.
 const ROUNDS: usize = 5;
-/// Seconds until a boot counts as failed; QEMU emulates, and the machine may be busy.
+/// Seconds until a boot counts as failed. QEMU emulates, and the machine may be busy.
 const BOOT: u64 = 240;
-/// How the program in place of the real init begins its line; followed by the seconds.
+/// Start of the line that the program in place of the real init prints. The seconds follow.
 const ARRIVED: &str = "bench: real init after ";
 
-/// What slot A of a factory image boots with.
+/// The files and arguments that slot A of a factory image boots with.
 #[derive(Debug)]
 pub(crate) struct BootFiles {
     disk: PathBuf,
     kernel: PathBuf,
     ours: PathBuf,
-    /// From slot.cfg.
+    /// The dm-verity root hash, salt and number of blocks, from slot.cfg.
     verity: String,
     /// The recipe's kernel arguments, from slot.cfg.
     args: String,
 }
 
-/// The argument of Daruma's recipes that changes the kernel's own time; the second row gives it to
-/// both.
+/// The argument of Daruma's recipes that changes the kernel's own time. The second row of times
+/// gives it to both.
 const NO_SELF_TESTS: &str = "cryptomgr.notests=1";
 
-/// How QEMU runs the machine.
+/// The clock of the machine in QEMU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Clock {
-    /// As fast as it can, on one processor; the kernel's clock is the host's.
+    /// QEMU runs as fast as it can, on one processor. The kernel's clock is the host's.
     Wall,
-    /// On one processor, whose clock moves 2 ns with each instruction and jumps over idle times:
-    /// what else the host does changes nothing.
+    /// QEMU has one processor. Its clock moves 2 ns with each instruction and jumps over idle
+    /// times. Other work of the host changes nothing.
     Instructions,
 }
 
@@ -105,8 +107,8 @@ impl BootFiles {
         })
     }
 
-    /// Size of our initramfs and time to the real init, against Debian's initrd, whose root
-    /// filesystem is `peer`.
+    /// Returns the rows for the size of our initramfs and for the time to the real init. The peer
+    /// is Debian's initrd from the root filesystem `peer`.
     pub(crate) fn rows(&self, peer: &Path, dir: &Path) -> Result<Vec<Row>> {
         let theirs = self.debian_initrd(peer, dir)?;
         let size = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
@@ -117,7 +119,7 @@ impl BootFiles {
             Some(size(&theirs)?),
             Target::Mib(2.5),
         )];
-        // What GRUB would have left: by it daruma-init knows the disk.
+        // GRUB would have left this variable. daruma-init knows the disk by it.
         let counted = dir.join("counted.raw");
         trial_disk::copy(&self.disk, &counted)?;
         trial_disk::change_partition(&counted, label::ESP, |esp| {
@@ -126,7 +128,7 @@ impl BootFiles {
             env.set(BOOTED, "bench")?;
             Ok(store.store(&env)?)
         })?;
-        // The first boot fills and grows /var; that happens once in a device's life and is not
+        // The first boot fills and grows /var. That happens once in a device's life, so it is not
         // measured.
         let settled = dir.join("settled.qcow2");
         overlay_disk(&counted, &settled)?;
@@ -143,7 +145,7 @@ impl BootFiles {
             Clock::Wall,
             &[],
         )?;
-        // Debian boots with `quiet`; the consoles are those of the recipe.
+        // Debian boots with `quiet`. The consoles are those of the recipe.
         let debian = "quiet console=tty0 console=ttyS0,115200 root=PARTLABEL=root-a \
             rootfstype=squashfs ro init=/bin/sh";
         let debian_too = format!("{NO_SELF_TESTS} {debian}");
@@ -191,7 +193,7 @@ impl BootFiles {
         Ok(rows)
     }
 
-    /// Debian's initrd, from a tar of a root filesystem with the same kernel.
+    /// Returns Debian's initrd, from a tar of a root filesystem with the same kernel.
     fn debian_initrd(&self, tar: &Path, dir: &Path) -> Result<PathBuf> {
         process::run(process::command("tar").arg("-xf").arg(tar).arg("-C").arg(dir).arg("./boot"))?;
         let find = |prefix: &str| -> Result<PathBuf> {
@@ -209,8 +211,8 @@ impl BootFiles {
         find("initrd.img-")
     }
 
-    /// Boots and gives the kernel's uptime, in seconds, when the real init ran. Ends when that has
-    /// run `then`.
+    /// Boots. Returns the kernel's uptime in seconds when the real init ran. Ends when the real
+    /// init has run `then`.
     fn boot(
         &self,
         disk: &Path,
@@ -242,7 +244,7 @@ impl BootFiles {
     }
 }
 
-/// A QEMU that does not outlive its owner.
+/// A QEMU that is killed when this value is dropped.
 struct Machine(Child);
 
 impl Machine {
@@ -276,7 +278,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Already gone is fine here.
+        // It is no error if QEMU has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,7 @@
-//! A Daruma device in a folder: version 1.0.0 committed in slot A, slot B to be written.
+//! A Daruma device in a folder, with the real agent.
+//!
+//! `slots` makes the partitions, and `process` measures the agent. Version 1.0.0 is committed in
+//! slot A; installs write slot B.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +15,7 @@ use crate::process::{self, Usage};
 use crate::rauc::wait_for;
 use crate::slots::{Kind, Slots};
 
-/// The agent on such a device.
+/// A device in a folder and the agent that runs on it.
 #[derive(Debug)]
 pub(crate) struct Daruma {
     program: PathBuf,
@@ -23,10 +26,10 @@ pub(crate) struct Daruma {
 }
 
 impl Daruma {
-    /// Takes ESP and slot A from the factory image `disk`. Slot B gets as large as asked (bytes).
+    /// Takes ESP and slot A from the factory image `disk`. Slot B gets the given sizes (bytes).
     ///
     /// # Errors
-    /// Also when the agent does not take the folder for a device.
+    /// A file cannot be read or written, or the agent does not accept the folder as a device.
     pub(crate) fn new(
         fixture: &Fixture,
         dir: &Path,
@@ -65,12 +68,12 @@ impl Daruma {
         Ok(this)
     }
 
-    /// The partitions.
+    /// Returns the partitions.
     pub(crate) fn slots(&self) -> &Slots {
         &self.slots
     }
 
-    /// Brings back the factory's environment and forgets the installs before.
+    /// Restores the factory's environment and forgets the installs before.
     pub(crate) fn reset(&self) -> Result<()> {
         self.slots.load("esp", &self.disk, self.esp.offset, self.esp.size)?;
         let state = self.dir.join("var/lib/daruma");
@@ -81,12 +84,12 @@ impl Daruma {
         Ok(())
     }
 
-    /// Installs a bundle.
+    /// Installs a bundle. Returns the cost.
     pub(crate) fn install(&self, bundle: &Path) -> Result<Usage> {
         process::measure(self.verb("install").arg(bundle))
     }
 
-    /// Makes it follow the channel at `url`, whose root document is that of the folder `repo`.
+    /// Makes the device follow the channel at `url`. The folder `repo` has the root document.
     pub(crate) fn follow(&self, repo: &str, url: &str) -> Result<()> {
         let etc = self.dir.join("etc");
         fs::copy(Path::new(repo).join("1.root.json"), etc.join("daruma/root.json"))?;
@@ -94,12 +97,12 @@ impl Daruma {
         Ok(fs::write(etc.join("daruma/daruma.toml"), format!("[channel]\nurl = \"{url}\"\n"))?)
     }
 
-    /// Installs what the channel offers.
+    /// Installs what the channel offers. Returns the cost.
     pub(crate) fn update(&self) -> Result<Usage> {
         process::measure(&self.verb("update"))
     }
 
-    /// Runs the daemon until it has committed the running slot and then gives its resident memory,
+    /// Runs the daemon until it has committed the running slot. Returns its resident memory in
     /// bytes.
     pub(crate) fn idle_daemon(&self) -> Result<u64> {
         let healthy = self.dir.join("run/daruma/healthy");
@@ -124,19 +127,19 @@ impl Daruma {
     }
 }
 
-/// A child that does not outlive its owner.
+/// A child that is killed when this value is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Already gone is fine here.
+        // It is no error if the child has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Whether a process waits for something (proc_pid_stat(5): the state stands behind the name in
-/// parentheses).
+/// Returns true if a process waits for something. In proc_pid_stat(5), the state stands behind the
+/// name in parentheses.
 fn is_asleep(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))

@@ -1,8 +1,9 @@
-//! How much of an update must be fetched: each method on the same two images, 1.0.0 → 2.0.0 of the
-//! real router.
+//! Computes how much of an update each method fetches, from 1.0.0 to 2.0.0 of the real router.
 //!
-//! Full is what a plain install of 2.0.0 fetches. Every method pays for its index and for what
-//! lists it.
+//! `apply` measures what Daruma's deltas cost, and `main` prints the tables. The full size is what
+//! a plain install of 2.0.0 fetches.
+//!
+//! All methods get the same two images. Every method pays for its index and for what lists it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -22,19 +23,19 @@ use crate::process::{command, run};
 use crate::rauc::Images;
 use crate::table::mib;
 
-/// What RAUC's adaptive method hashes (`block-hash-index`): 4 KiB blocks, 32 bytes each in the
-/// index.
+/// Size of the blocks that RAUC's adaptive method hashes (`block-hash-index`). Each has 32 bytes in
+/// the index.
 const RAUC_BLOCK: usize = 4096;
 
-/// What one method fetches.
+/// The bytes that one method fetches.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch {
     pub(crate) method: String,
-    /// Everything, bytes.
+    /// All fetched bytes.
     pub(crate) bytes: u64,
-    /// What of it only says what to fetch, bytes.
+    /// The fetched bytes that only say what to fetch.
     pub(crate) index: u64,
-    /// The largest share of the full images that was asked for.
+    /// The largest share of the full images that the issue allows, in percent.
     pub(crate) target: Option<f64>,
 }
 
@@ -46,14 +47,14 @@ pub(crate) struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// Bytes of the new images.
+    /// Returns the bytes of the new images.
     pub(crate) fn full(&self) -> Result<u64> {
         let (boot, root) = self.new.images.sizes()?;
         Ok(boot + root)
     }
 
-    /// What Daruma fetches by chunks and by each delta, with which the tail comes, and what the
-    /// deltas cost.
+    /// Returns what Daruma fetches by chunks and by each delta, and what the deltas cost. Each
+    /// figure includes the tail.
     ///
     /// # Errors
     /// The bundler fails.
@@ -69,7 +70,8 @@ impl Pair<'_> {
         for image in ["boot", "root"] {
             let have: HashMap<_, _> =
                 old.chunks(image).iter().map(|chunk| (chunk.sha256, chunk.len)).collect();
-            // The root image is cut where its dm-verity tree begins, which a device makes itself.
+            // The root image is cut where its dm-verity tree begins. A device makes the tree
+            // itself.
             let verity = new.manifest().image(image).and_then(|image| image.verity);
             let is_tree = |chunk: &Chunk| verity.is_some_and(|verity| chunk.offset >= verity.size);
             let missing = new
@@ -122,7 +124,7 @@ impl Pair<'_> {
         Ok((fetches, Costs(costs)))
     }
 
-    /// What the peers fetch.
+    /// Returns what the peers fetch.
     ///
     /// # Errors
     /// A peer's program is missing (`tests/setup bench` installs them) or fails.
@@ -150,7 +152,7 @@ impl Pair<'_> {
     }
 }
 
-/// Gives all bytes to be fetched, and those of them that are an index.
+/// Returns all bytes to be fetched, and the bytes of the index among them.
 type Method = fn(&Path, &Path, &Path) -> Result<(u64, u64)>;
 
 const PEERS: [(&str, Method); 4] = [
@@ -160,7 +162,7 @@ const PEERS: [(&str, Method); 4] = [
     ("xdelta3 -9", xdelta3),
 ];
 
-/// Blocks of the new image that the old one has nowhere, and the index of all.
+/// Counts the blocks of the new image that the old one has nowhere, and the index of all blocks.
 fn rauc_adaptive(old: &Path, new: &Path, _: &Path) -> Result<(u64, u64)> {
     let have: HashSet<[u8; 32]> = blocks(old)?.into_iter().collect();
     let wanted = blocks(new)?;
@@ -176,7 +178,8 @@ fn blocks(image: &Path) -> Result<Vec<[u8; 32]>> {
     Ok(bytes.chunks(RAUC_BLOCK).map(|block| Sha256::digest(block).into()).collect())
 }
 
-/// Chunk files (zstd) of the new image that the old one's store lacks, and the list of chunks.
+/// Counts the chunk files (zstd) of the new image that the old image's store lacks, and the list of
+/// chunks.
 fn casync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
     let make = |name: &str, image: &Path| -> Result<(Vec<(PathBuf, u64)>, u64)> {
         let (store, list) = (dir.join(format!("{name}.castr")), dir.join(format!("{name}.caibx")));
@@ -201,11 +204,11 @@ fn casync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
     Ok((missing + list, list))
 }
 
-/// What zsync itself says that it lacks, and its control file.
+/// Counts what zsync reports as missing, and its control file.
 fn zsync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
     let control = dir.join("new.zsync");
-    // The address of the payload: a port where nobody answers. What is there locally is counted
-    // before it is asked.
+    // Nobody answers at the port of this address. zsync counts what it has before it asks the
+    // server.
     run(command("zsyncmake")
         .args(["-u", "http://127.0.0.1:9/new.img", "-o"])
         .arg(&control)
@@ -215,7 +218,7 @@ fn zsync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
     zsync.stdin(std::process::Stdio::null());
     let output = zsync.output().context("starting zsync")?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    // "###########--------- 58.3% 0.0 kBps aborted"
+    // The last line of zsync looks like this: "###########--------- 58.3% 0.0 kBps aborted"
     let share = text
         .rsplit_once('%')
         .and_then(|(before, _)| before.split_whitespace().last()?.parse().ok());
@@ -228,13 +231,13 @@ fn zsync(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
 
 fn xdelta3(old: &Path, new: &Path, dir: &Path) -> Result<(u64, u64)> {
     let patch = dir.join("patch");
-    // The window of the source is the whole of it.
+    // The window covers the whole source.
     let window = fs::metadata(old)?.len().next_power_of_two().to_string();
     run(command("xdelta3").args(["-e", "-9", "-B", &window, "-s"]).arg(old).arg(new).arg(&patch))?;
     Ok((fs::metadata(&patch)?.len(), 0))
 }
 
-/// The table of all.
+/// The table of all methods.
 #[derive(Debug)]
 pub(crate) struct Shares {
     pub(crate) full: u64,

@@ -1,4 +1,7 @@
-//! What a program needs on disk: itself and every library that it loads.
+//! Computes the size of a program and of every library that it loads.
+//!
+//! `main` puts the sizes into the table. The `ldd` of the program's own root filesystem names the
+//! libraries.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,18 +12,18 @@ use anyhow::{Context, Result};
 
 use crate::process;
 
-/// A program with its libraries.
+/// The size of a program with its libraries.
 #[derive(Debug)]
 pub(crate) struct Footprint {
     /// Size of all files together, bytes.
     pub(crate) bytes: u64,
-    /// How many libraries (the dynamic loader is one).
+    /// Number of libraries. The dynamic loader is one of them.
     pub(crate) libraries: usize,
 }
 
 impl Footprint {
-    /// Of `program`, a path as seen in the root filesystem `root`, whose own `ldd` says what it
-    /// loads.
+    /// Returns the footprint of `program`, a path in the root filesystem `root`. The `ldd` of
+    /// `root` names the libraries.
     pub(crate) fn of(program: &Path, root: &Path) -> Result<Self> {
         let mut command = if root == Path::new("/") {
             process::command("ldd")
@@ -45,8 +48,8 @@ impl Footprint {
     }
 }
 
-/// The files that ldd names: `libc.so.6 => /lib/… (0x…)` and `/lib64/ld-… (0x…)`; the vDSO has
-/// none.
+/// Returns the files that ldd names: `libc.so.6 => /lib/… (0x…)` and `/lib64/ld-… (0x…)`. The vDSO
+/// has no file.
 fn paths(text: &str) -> Vec<PathBuf> {
     let word = |line: &str| {
         line.split(" (0x").next().map(str::trim).filter(|w| w.starts_with('/')).map(PathBuf::from)
@@ -56,8 +59,8 @@ fn paths(text: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The file behind an absolute path in `root`, links followed within it (merged /usr links are
-/// relative).
+/// Returns the file behind an absolute path in `root`. Links are followed within `root`, because
+/// merged /usr links are relative.
 fn resolve(root: &Path, path: &Path) -> Result<PathBuf> {
     let path = root.join(path.strip_prefix("/").unwrap_or(path));
     path.canonicalize().with_context(|| format!("finding {}", path.display()))

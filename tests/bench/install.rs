@@ -1,4 +1,8 @@
-//! Rows 1 to 3: how long an install takes, how much memory it needs, in how many writes.
+//! Rows 1 to 3: measures how long an install takes, how much memory it needs, and how many writes
+//! it makes.
+//!
+//! `daruma` and `rauc` install, and `process` measures. All contenders install the same two images
+//! into the same slots.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,12 +26,12 @@ use crate::sandbox::Sandbox;
 use crate::slots::settle;
 use crate::table::{Row, Target, mib};
 
-/// How often everyone installs.
+/// Number of installs of each contender.
 const ROUNDS: usize = 9;
-/// Data of the root image of the large bundle, bytes: 600 MB that do not compress.
+/// Bytes of the root image's data in the large bundle: 600 MB that do not compress.
 const LARGE: u64 = 600_000_000 / 4096 * 4096;
 
-/// The same two images, as every contender wants them.
+/// The same two images in the form that each contender needs.
 #[derive(Debug)]
 pub(crate) struct Workload {
     pub(crate) bundle: PathBuf,
@@ -54,7 +58,7 @@ impl Workload {
         Ok(Self { bundle: bundle.to_owned(), images })
     }
 
-    /// The same with a root image of [`LARGE`] random bytes.
+    /// Returns the same workload with a root image of [`LARGE`] random bytes.
     pub(crate) fn large(&self, fixture: &Fixture, dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let keyring = Keyring::load(&fixture.key("keyring"))?;
@@ -106,7 +110,7 @@ fn boot_for(root: &Path, from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Everyone who installs, on the same slots.
+/// The contenders, which all install into the same slots.
 #[derive(Debug)]
 pub(crate) struct Contest<'a> {
     pub(crate) sandbox: &'a Sandbox,
@@ -114,7 +118,7 @@ pub(crate) struct Contest<'a> {
     pub(crate) rauc: Option<&'a Rauc>,
 }
 
-/// Whether what is installed lies in the page cache before the run.
+/// Tells if the page cache has the bundle or images before the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Source {
     Warm,
@@ -122,12 +126,12 @@ enum Source {
 }
 
 impl Contest<'_> {
-    /// All rows; prints how it gets on.
+    /// Returns all rows and prints the progress.
     pub(crate) fn rows(&self, small: &Workload, large: &Workload) -> Result<Vec<Row>> {
         let small_rauc = self.rauc.map(|rauc| rauc.bundle("small", &small.images)).transpose()?;
         let warm = self.runs(small, small_rauc.as_deref(), Source::Warm)?;
         let mut rows = times(&warm, "install, bundle in the page cache");
-        // Without root nothing can be dropped from the page cache.
+        // Only root can drop the page cache.
         if self.sandbox.is_root {
             let cold = self.runs(small, small_rauc.as_deref(), Source::Cold)?;
             rows.extend(times(&cold, "install, nothing in the page cache"));
@@ -143,8 +147,8 @@ impl Contest<'_> {
         Ok(rows)
     }
 
-    /// The row of a slow medium. Without RAUC, whose writes of 8 KiB are slow on FUSE, and only
-    /// there.
+    /// Returns the row of a slow medium. RAUC has no row, because its writes of 8 KiB are slow on
+    /// FUSE and only there.
     pub(crate) fn slow_rows(&self, small: &Workload, speed: Speed) -> Result<Vec<Row>> {
         let runs = self.runs(small, None, Source::Warm)?;
         let megabytes = |bytes: u64| bytes / 1_000_000;
@@ -162,7 +166,8 @@ impl Contest<'_> {
         in_turns(ROUNDS, count, |contender| self.run(contender, workload, rauc, source))
     }
 
-    /// One install, by 0 Daruma, 1 dd, 2 RAUC, from the same state of slots and page cache.
+    /// Runs one install from the same state of slots and page cache. `contender` is 0 for Daruma, 1
+    /// for dd and 2 for RAUC.
     fn run(
         &self,
         contender: usize,
@@ -223,7 +228,8 @@ fn times(runs: &[Vec<Usage>], what: &str) -> Vec<Row> {
         .collect()
 }
 
-/// Memory and calls; `small` and `large` are Daruma's, dd's and RAUC's run of each bundle.
+/// Returns the rows of memory and calls. `small` and `large` have the runs of Daruma, dd and RAUC
+/// for each bundle.
 fn costs(small: &[Usage], large: &[Usage]) -> Vec<Row> {
     let rauc = small.get(2).zip(large.get(2));
     let memory = |what: &str, ours: &Usage, theirs: Option<&Usage>| {

@@ -1,8 +1,9 @@
-//! `make bench`: measurements side by side with `dd`, Debian's RAUC and initramfs-tools, all in one
-//! run.
+//! `make bench`: measures Daruma, `dd`, Debian's RAUC and initramfs-tools side by side, in one run.
 //!
-//! Only ratios and sizes are judged, because times depend on the machine. docs/benchmarks.md says
-//! what each row is and keeps the last published run.
+//! Each module measures one thing, and `table` prints the result. docs/benchmarks.md explains each
+//! row and keeps the last published run.
+//!
+//! Only ratios and sizes are judged, because times depend on the machine.
 
 mod apply;
 mod boot;
@@ -37,7 +38,7 @@ use slots::Kind;
 use table::{Row, Table, Target};
 use update::Channel;
 
-/// The system that runs, and the one that is installed.
+/// The recipe and version of the system that runs, and below those of the installed one.
 const RUNNING: (&str, &str) = ("tests/recipes/demo-1.yaml", "1.0.0");
 const INSTALLED: (&str, &str) = ("tests/recipes/demo-2.yaml", "2.0.0");
 
@@ -64,11 +65,11 @@ fn main() -> Result<ExitCode> {
     )
 }
 
-/// First argument of a run that measures nothing but what is fetched: bytes do not depend on what
-/// else the machine does.
+/// First argument of a run that measures only what is fetched. Bytes do not depend on other work of
+/// the machine.
 const DOWNLOAD: &str = "download";
 
-/// The table of what is fetched.
+/// Prints the table of what is fetched.
 fn download(sandbox: &Sandbox) -> Result<()> {
     let fixture = Fixture::open()?;
     say("fetching");
@@ -101,7 +102,7 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     let small = Workload::of(&fixture, &bundle, &sandbox.work.join("small"))?;
     let large = small.large(&fixture, &sandbox.work.join("large"))?;
     let (_, small_root) = small.images.sizes()?;
-    // The table of more chunks makes its boot image larger, too.
+    // The large bundle has more chunks, so its table makes the boot image larger.
     let (boot_b, large_root) = large.images.sizes()?;
     let device = |name: &str, root_b, kind| {
         Daruma::new(&fixture, &sandbox.work.join(name), &disk, boot_b, root_b, kind)
@@ -148,7 +149,7 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     say("booting");
     let dir = sandbox.work.join("boot");
     let booted = BootFiles::of(&disk, &dir).and_then(|boot| boot.rows(&debian, &dir));
-    // A guest that crashes does not take with it what has been measured.
+    // The other measurements are printed even if a guest crashes.
     let booted = booted.map(|rows| table.0.extend(rows));
 
     if let Some(rauc) = &rauc {
@@ -160,8 +161,8 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     download(sandbox)
 }
 
-/// The tar of a peer's root filesystem; the bundler keeps it by the state of the archive and the
-/// recipe.
+/// Returns the tar of a peer's root filesystem. The bundler keeps it by the state of the archive
+/// and the recipe.
 fn root_filesystem(fixture: &Fixture, cache: &Path, name: &str) -> Result<PathBuf> {
     let tar = cache.join(format!("rootfs/bench-{name}.tar"));
     std::fs::create_dir_all(cache.join("rootfs"))?;
@@ -178,8 +179,8 @@ fn root_filesystem(fixture: &Fixture, cache: &Path, name: &str) -> Result<PathBu
     Ok(tar)
 }
 
-/// The agent with its libraries against RAUC with its own; in the same root filesystem, when there
-/// is one.
+/// Compares the size of the agent with its libraries with that of RAUC. Both are in the same root
+/// filesystem, if there is one.
 fn footprint(fixture: &Fixture, rauc: Option<&Rauc>) -> Result<Vec<Row>> {
     let agent = fixture.program("daruma");
     let (ours, theirs) = match rauc {

@@ -1,9 +1,9 @@
-//! A slow medium: files that QEMU's storage daemon serves through FUSE, held to the speed of an
-//! eMMC chip.
+//! A slow medium: QEMU's storage daemon serves files through FUSE at the speed of an eMMC chip.
 //!
-//! On a fast disk an install is bound by the processor and says little about a router, whose flash
-//! is slower than its hashing. Reads and writes have a limit each and do not slow each other down,
-//! as they would on one chip.
+//! `slots` puts the partitions on it. On a fast disk the processor limits an install, but a
+//! router's flash is slower than its hashing.
+//!
+//! Reads and writes have a limit each. Unlike on a real chip, they do not slow each other down.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,26 +14,26 @@ use anyhow::{Context, Result};
 use crate::process;
 use crate::rauc::wait_for;
 
-/// What a medium manages, bytes per second.
+/// The speed of a medium, bytes per second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Speed {
     pub(crate) write: u64,
     pub(crate) read: u64,
 }
 
-/// eMMC of a cheap router, eMMC 5.1 of a good one, a SATA SSD.
+/// The eMMC of a cheap router, the eMMC 5.1 of a good one, and a SATA SSD.
 pub(crate) const SPEEDS: [Speed; 3] = [
     Speed { write: 100_000_000, read: 250_000_000 },
     Speed { write: 200_000_000, read: 400_000_000 },
     Speed { write: 400_000_000, read: 500_000_000 },
 ];
 
-/// The daemon; the files are gone when it is dropped.
+/// The daemon. The files are gone when it is dropped.
 #[derive(Debug)]
 pub(crate) struct SlowMedium(Child);
 
 impl SlowMedium {
-    /// Serves each file of `files` as `FILE.slow`, all with one budget; gives those paths.
+    /// Serves each file of `files` as `FILE.slow`. All share one limit. Returns the paths.
     pub(crate) fn start(files: &[PathBuf], speed: Speed) -> Result<(Self, Vec<PathBuf>)> {
         let Speed { write, read } = speed;
         let mut command = process::command("qemu-storage-daemon");
@@ -79,7 +79,7 @@ impl SlowMedium {
 
 impl Drop for SlowMedium {
     fn drop(&mut self) {
-        // Already gone is fine here.
+        // It is no error if the daemon has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

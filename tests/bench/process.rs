@@ -1,4 +1,7 @@
-//! What a process costs: time, memory, calls.
+//! Measures what a process costs: time, memory and calls.
+//!
+//! `sys` has the call that waits. The measured command is the child of a second run of this
+//! program.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -9,8 +12,8 @@ use nix::unistd::Pid;
 
 use crate::sys;
 
-/// Calls and bytes that went through read(2), write(2) and their kin, files and terminals alike
-/// (`/proc/PID/io`, proc_pid_io(5)).
+/// Calls and bytes of read(2), write(2) and similar calls, for files and terminals (`/proc/PID/io`,
+/// proc_pid_io(5)).
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Io {
     pub(crate) read_calls: u64,
@@ -20,7 +23,7 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    /// What `pid`, and the children that it has waited for, have done so far.
+    /// Returns the counts of `pid` so far, with those of the children that it has waited for.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
         let field = |name: &str| {
@@ -36,7 +39,7 @@ impl Io {
         })
     }
 
-    /// What was done after `before`.
+    /// Returns the counts since `before`.
     pub(crate) fn since(self, before: Self) -> Self {
         Self {
             read_calls: self.read_calls - before.read_calls,
@@ -47,11 +50,11 @@ impl Io {
     }
 }
 
-/// What one run of something cost.
+/// The cost of one run of something.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Usage {
     pub(crate) seconds: f64,
-    /// Processor time of all threads, seconds. (RAUC's service: not known.)
+    /// Processor time of all threads, seconds. It is not known of RAUC's service.
     pub(crate) cpu_seconds: f64,
     /// Most resident memory, bytes.
     pub(crate) peak_bytes: u64,
@@ -59,7 +62,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// This, then `next`.
+    /// Returns the cost of this run and then `next`.
     pub(crate) fn then(self, next: Self) -> Self {
         Self {
             seconds: self.seconds + next.seconds,
@@ -78,13 +81,13 @@ impl Usage {
 /// First argument of the run of this program that measures another one; see [`measure`].
 pub(crate) const METER: &str = "meter";
 
-/// Runs a command to its end and says what it cost.
+/// Runs a command to its end. Returns its cost.
 ///
-/// A child starts out in its parent's memory and inherits the peak of that. So the parent is a
-/// second, small run of this program, the meter: with that, peaks from 3 MiB on can be seen.
+/// A child starts in its parent's memory and inherits the peak of that memory. So the parent is a
+/// second, small run of this program, the meter. The meter can see peaks from 3 MiB on.
 ///
 /// # Errors
-/// When it cannot be started or does not end well; the message has what it said.
+/// The command cannot be started or fails. The message has what the command printed.
 pub(crate) fn measure(command: &Command) -> Result<Usage> {
     let mut meter = Command::new(std::env::current_exe().context("finding this program")?);
     meter.arg(METER).arg(command.get_program()).args(command.get_args());
@@ -123,15 +126,15 @@ pub(crate) fn meter(words: &[OsString]) -> Result<()> {
     let (status, peak, cpu) = sys::wait(Pid::from_raw(child.id().cast_signed()))?;
     let seconds = started.elapsed().as_secs_f64();
     ensure!(status.success(), "ended with {status}");
-    // The calls of a child that was waited for are added to its parent's, and the meter has next to
-    // none itself.
+    // The kernel adds the calls of a finished child to those of its parent. The meter itself makes
+    // almost no calls.
     let Io { read_calls, read_bytes, write_calls, write_bytes } =
         Io::of(std::process::id())?.since(before);
     println!("{seconds} {cpu} {peak} {read_calls} {read_bytes} {write_calls} {write_bytes}");
     Ok(())
 }
 
-/// Runs a command whose cost does not matter, and gives its stdout.
+/// Runs a command whose cost does not matter. Returns its stdout.
 ///
 /// # Errors
 /// As for [`measure`].
@@ -143,7 +146,7 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A command whose program may lie in an sbin that an ordinary user's PATH does not have.
+/// Returns a command. It looks for the program in sbin too, which an ordinary user's PATH lacks.
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var("PATH").unwrap_or_default();
@@ -151,7 +154,7 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// A size from `/proc/PID/status`, such as `VmRSS` or `VmHWM`, in bytes.
+/// Returns a size from `/proc/PID/status`, such as `VmRSS` or `VmHWM`, in bytes.
 pub(crate) fn memory(pid: u32, field: &str) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));

@@ -1,5 +1,6 @@
-//! Debian's RAUC in a chroot of its own, its service on a D-Bus of its own, with our slots as its
-//! slots.
+//! Debian's RAUC in a chroot of its own.
+//!
+//! `slots` makes its slots, which Daruma uses too. The service of RAUC has a D-Bus of its own.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, Io, Usage};
 use crate::slots::Slots;
 
-/// What is installed: the same files that are in the Daruma bundle.
+/// The images to install. The Daruma bundle has the same files.
 #[derive(Clone, Debug)]
 pub(crate) struct Images {
     pub(crate) boot: PathBuf,
@@ -19,13 +20,13 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// Sizes of both, bytes.
+    /// Returns the sizes of both, bytes.
     pub(crate) fn sizes(&self) -> Result<(u64, u64)> {
         Ok((fs::metadata(&self.boot)?.len(), fs::metadata(&self.root)?.len()))
     }
 }
 
-/// A running RAUC service that believes to have been booted from slot A.
+/// A running RAUC service. It believes that the system has booted from slot A.
 #[derive(Debug)]
 pub(crate) struct Rauc {
     root: PathBuf,
@@ -100,18 +101,19 @@ impl Rauc {
         Ok(this)
     }
 
-    /// `rauc 1.13`
+    /// Returns the version as RAUC prints it: `rauc 1.13`.
     pub(crate) fn version(&self) -> Result<String> {
         Ok(process::run(chroot(&self.root, "rauc").arg("--version"))?.trim().to_owned())
     }
 
-    /// The folder of the chroot.
+    /// Returns the folder of the chroot.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Makes a signed bundle in format `plain` (RAUC's own mksquashfs call, its defaults) and gives
-    /// its path. The other format, `verity`, needs the kernel's device mapper to install.
+    /// Makes a signed bundle in format `plain`, by RAUC's own mksquashfs call with its defaults.
+    /// Returns its path. To install the other format, `verity`, RAUC needs the kernel's device
+    /// mapper.
     pub(crate) fn bundle(&self, name: &str, images: &Images) -> Result<PathBuf> {
         let stage = self.root.join("bench").join(name);
         fs::create_dir_all(&stage)?;
@@ -135,7 +137,7 @@ impl Rauc {
         Ok(self.root.join(&bundle[1..]))
     }
 
-    /// Forgets the installs before, and sets the service's peak memory back to what it has now.
+    /// Forgets the installs before, and sets the service's peak memory to its present memory.
     pub(crate) fn reset(&self) -> Result<()> {
         reset_environment(&self.root)?;
         // proc_pid_clear_refs(5): 5 resets the peak resident set size.
@@ -143,8 +145,8 @@ impl Rauc {
         Ok(())
     }
 
-    /// Installs a bundle. Time is that of the `rauc install` call; memory and calls are the
-    /// service's, which does the work.
+    /// Installs a bundle. The time is that of the `rauc install` call. Memory and calls are those
+    /// of the service, which does the work.
     pub(crate) fn install(&self, bundle: &Path) -> Result<Usage> {
         let before = Io::of(self.service.id())?;
         let inside = Path::new("/").join(bundle.strip_prefix(&self.root)?);
@@ -158,14 +160,14 @@ impl Rauc {
         })
     }
 
-    /// The end of the service's log.
+    /// Returns the end of the service's log.
     fn last_words(&self) -> String {
         let log = fs::read_to_string(self.root.join(&LOG[1..])).unwrap_or_default();
         let lines: Vec<_> = log.lines().rev().take(8).collect();
         format!("RAUC's service said: {}", lines.into_iter().rev().collect::<Vec<_>>().join(" | "))
     }
 
-    /// What the service has resident now, bytes.
+    /// Returns the memory that the service has resident now, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
         process::memory(self.service.id(), "VmRSS")
     }
@@ -174,7 +176,7 @@ impl Rauc {
 impl Drop for Rauc {
     fn drop(&mut self) {
         for child in [&mut self.service, &mut self.bus] {
-            // Already gone is fine here.
+            // It is no error if the child has already ended.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -223,7 +225,7 @@ fn system_conf() -> String {
     text
 }
 
-/// Looks again and again until `is_there`, for at most half a minute.
+/// Calls `is_there` until it returns true, for at most half a minute.
 pub(crate) fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_there() {

@@ -1,4 +1,7 @@
-//! Repeated measurements, taken in turns so that a slow minute of the machine hits everyone.
+//! Repeats measurements in turns.
+//!
+//! `table` prints them. The contenders take turns, so that a slow minute of the machine hits all of
+//! them.
 
 use std::fmt;
 
@@ -16,7 +19,8 @@ impl Sample {
         self.0.sort_by(f64::total_cmp);
     }
 
-    /// The middle value (of an even number, the mean of the two).
+    /// Returns the middle value. For an even number of values, returns the mean of the two middle
+    /// ones.
     pub(crate) fn median(&self) -> f64 {
         let middle = self.0.len() / 2;
         match self.0.len() {
@@ -27,7 +31,7 @@ impl Sample {
     }
 }
 
-/// The times of everyone's runs, as [`in_turns`] gives them.
+/// Returns the times of each contender's runs, from the result of [`in_turns`].
 pub(crate) fn times(runs: &[Vec<Usage>]) -> Vec<Sample> {
     let sample = |runs: &Vec<Usage>| {
         let mut sample = Sample::default();
@@ -47,8 +51,8 @@ impl fmt::Display for Sample {
     }
 }
 
-/// Calls `run(i)` for every `i` below `count` in each of `rounds` rounds; who begins moves on by
-/// one each round.
+/// Calls `run(i)` for every `i` below `count` in each of `rounds` rounds. Each round begins with
+/// the next `i`.
 pub(crate) fn in_turns<T>(
     rounds: usize,
     count: usize,

@@ -1,10 +1,11 @@
-//! A place of our own: as root, mount and PID namespaces in which the benchmark mounts and starts
-//! what it likes.
+//! Runs the benchmark in a place of its own.
 //!
-//! When this program ends, however it ends, the kernel ends the namespaces with all daemons and
-//! mounts in them; loop devices are let go with the last file handle (see [`crate::slots`]). Only
-//! the working folder is left to be removed by hand, and the next run does so if this one could
-//! not.
+//! As root, the place is a mount namespace and a PID namespace. The benchmark mounts and starts
+//! what it needs there. `slots` makes the loop devices.
+//!
+//! When this program ends in any way, the kernel ends the namespaces with all daemons and mounts in
+//! them. The last file handle on a loop device removes the device. Only the working folder may
+//! stay. The next run then removes it.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,24 +16,24 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::process;
 
-/// Set for the run inside the namespaces.
+/// Environment variable that is set for the run inside the namespaces.
 const INSIDE: &str = "DARUMA_BENCH_INSIDE";
 
-/// Where the benchmark works.
+/// The place where the benchmark works.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     /// An empty folder on the cache's filesystem.
     pub(crate) work: PathBuf,
-    /// Whether it may mount, chroot and make loop devices.
+    /// True if the benchmark may mount, chroot and make loop devices.
     pub(crate) is_root: bool,
 }
 
-/// Makes the sandbox and runs `bench` in it. With root that is done by a second run of this
-/// program.
+/// Makes the sandbox and runs `bench` in it. As root, a second run of this program calls `bench`.
 pub(crate) fn run(cache: &Path, bench: impl FnOnce(&Sandbox) -> Result<()>) -> Result<ExitCode> {
     let work = cache.join("bench-work");
     if std::env::var_os(INSIDE).is_some() {
-        // The outer run's mask came along, and would go on to servers that are to end by a signal.
+        // This run has inherited the signal mask of the outer run. Servers would inherit it too,
+        // and they must end by a signal.
         SigSet::all().thread_unblock()?;
         bench(&Sandbox { work, is_root: true })?;
         return Ok(ExitCode::SUCCESS);
@@ -57,7 +58,7 @@ pub(crate) fn run(cache: &Path, bench: impl FnOnce(&Sandbox) -> Result<()>) -> R
     result
 }
 
-/// Runs this program in namespaces of its own; ends it when a signal asks us to end.
+/// Runs this program in namespaces of its own. A signal to this process ends that run.
 fn inside() -> Result<ExitCode> {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -65,8 +66,8 @@ fn inside() -> Result<ExitCode> {
     }
     signals.thread_block()?;
     let program = std::env::current_exe().context("finding this program")?;
-    // With the PATH as it is: the bundler keeps what it builds by the environment of its tools,
-    // too.
+    // The PATH stays as it is, because the bundler keeps its results by the environment of its
+    // tools, too.
     let mut child = Command::new("setpriv")
         .args([
             "--pdeathsig",
@@ -82,7 +83,7 @@ fn inside() -> Result<ExitCode> {
         .arg(program)
         .args(std::env::args_os().skip(1))
         .env(INSIDE, "1")
-        // The terminal's Ctrl-C is for this process, which then cleans up.
+        // Ctrl-C of the terminal reaches only this process, which then cleans up.
         .process_group(0)
         .spawn()
         .context("starting setpriv (package util-linux)")?;
@@ -108,10 +109,10 @@ fn end(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// Removes the working folder. The mounts in it were never visible to this process, and `rm` would
-/// not follow them if they were.
+/// Removes the working folder. This process never sees the mounts in the folder. `rm` would not
+/// follow them anyway.
 fn remove(work: &Path) -> Result<()> {
-    // After a signal the last processes of the namespace may still be on their way out.
+    // After a signal, the last processes of the namespace may not have ended yet.
     for _ in 0..10 {
         let status =
             process::command("rm").args(["-rf", "--one-file-system"]).arg(work).status()?;

@@ -1,7 +1,9 @@
-//! The partitions that everyone writes to: the same ones for `dd`, for RAUC and for Daruma.
+//! The partitions that all contenders write to.
 //!
-//! As root they are loop devices over files, opened past the page cache (`--direct-io`) as a disk's
-//! partitions are; otherwise they are the files.
+//! `medium` makes them slow. As root they are loop devices over files; otherwise they are the
+//! files.
+//!
+//! Loop devices are opened past the page cache (`--direct-io`), as the partitions of a disk are.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,14 +15,14 @@ use anyhow::{Context, Result};
 use crate::medium::{SlowMedium, Speed};
 use crate::process;
 
-/// What the partitions are made of.
+/// The kinds of partitions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Files.
     Files,
     /// Loop devices over files.
     Loops,
-    /// Files on a [`SlowMedium`]. (Loop devices over these lose direct writes.)
+    /// Files on a [`SlowMedium`]. (Loop devices over such files lose direct writes.)
     Slow(Speed),
 }
 
@@ -28,15 +30,17 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Slots {
     dir: PathBuf,
-    /// Keeps the loop devices: each is detached already and goes with the last handle on it.
+    /// Handles on the loop devices. Each device is already detached, and goes away with its last
+    /// handle.
     _loops: Vec<File>,
     _medium: Option<SlowMedium>,
 }
 
 impl Slots {
-    /// Makes partitions of the given labels and sizes (bytes), full of zeros, in the folder `dir`,
-    /// which exists. Every block is written once, so that the first measured run does not pay for
-    /// finding room.
+    /// Makes partitions of the given labels and sizes (bytes) in the folder `dir`, which exists.
+    ///
+    /// The partitions are full of zeros. Every block is written once, so that the first measured
+    /// run need not find room for it.
     pub(crate) fn make(dir: &Path, sizes: &[(&str, u64)], kind: Kind) -> Result<Self> {
         let mut files = Vec::new();
         for (label, size) in sizes {
@@ -73,12 +77,12 @@ impl Slots {
         Ok(Self { dir: dir.to_owned(), _loops: loops, _medium: medium })
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The device or file of a partition.
+    /// Returns the device or file of a partition.
     pub(crate) fn path(&self, label: &str) -> Result<PathBuf> {
         let path = self.dir.join(label);
         path.canonicalize().with_context(|| format!("finding {}", path.display()))
@@ -91,7 +95,7 @@ impl Slots {
         fill(&mut file, len).with_context(|| format!("clearing {}", path.display()))
     }
 
-    /// Copies the first `len` bytes of `from` at `offset` into a partition.
+    /// Copies `len` bytes of `from`, starting at `offset`, to the start of a partition.
     pub(crate) fn load(&self, label: &str, from: &Path, offset: u64, len: u64) -> Result<()> {
         let path = self.path(label)?;
         let mut source = File::open(from)?;
@@ -115,8 +119,10 @@ fn fill(file: &mut File, mut len: u64) -> Result<()> {
     Ok(())
 }
 
-/// Brings the page cache to the same state before every run: nothing dirty, nothing cached (root
-/// only), then `source` read once if the run is to find it there.
+/// Brings the page cache to the same state before every run.
+///
+/// Nothing is dirty, and as root nothing is cached. Then `source` is read once if the run should
+/// find it in the cache.
 pub(crate) fn settle(drop_caches: bool, source: Option<&[&Path]>) -> Result<()> {
     nix::unistd::sync();
     if drop_caches {

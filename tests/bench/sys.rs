@@ -1,4 +1,7 @@
-//! The one call that std and nix do not have.
+//! Waits for a child and returns what it has used.
+//!
+//! `process` makes the child. std and nix do not have this call. So this file has the only unsafe
+//! code of the benchmark.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -8,8 +11,8 @@ use std::process::ExitStatus;
 use nix::libc;
 use nix::unistd::Pid;
 
-/// Waits for a child to end; gives its status, the most memory that it ever had resident, in bytes,
-/// and the processor time of all its threads, in seconds.
+/// Waits for a child to end. Returns its status, its peak resident memory in bytes, and the
+/// processor time of all its threads in seconds.
 ///
 /// The peak is never below that of this program (see [`crate::process::measure`]).
 ///
@@ -17,7 +20,7 @@ use nix::unistd::Pid;
 /// Those of wait4(2).
 pub(crate) fn wait(pid: Pid) -> io::Result<(ExitStatus, u64, f64)> {
     let mut status = 0;
-    // SAFETY: rusage is plain integers, for which all zeros is a value.
+    // SAFETY: rusage has only integers, and all zeros is a valid value of them.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to live, writable values of the types that wait4 wants.
     let waited = unsafe { libc::wait4(pid.as_raw(), &raw mut status, 0, &raw mut usage) };

@@ -1,34 +1,36 @@
-//! The result: one row a measurement, as a Markdown table that can also be read on a terminal.
+//! The result as a Markdown table, one row a measurement.
+//!
+//! The other modules make the rows. People can also read the table on a terminal.
 
 use std::fmt;
 
-/// A bound on the ratio or on the value itself, as the issue sets it.
+/// The issue's bound on the ratio or on the value itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
-    /// Ours divided by the peer's.
+    /// Most of our value divided by the peer's.
     Ratio(f64),
-    /// Bytes, MiB.
+    /// Most MiB.
     Mib(f64),
-    /// Nothing was asked for; the row is there to be known.
+    /// There is no bound. The row is only information.
     None,
 }
 
-/// Ours against one peer's.
+/// Our value against that of one peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) what: String,
     pub(crate) ours: String,
     pub(crate) peer: String,
     pub(crate) theirs: String,
-    /// Ours divided by the peer's, when there is a peer.
+    /// Our value divided by the peer's, if there is a peer.
     pub(crate) ratio: Option<f64>,
     pub(crate) target: Target,
-    /// Ours in MiB, where the target is one.
+    /// Our value in MiB, if the target is one.
     pub(crate) mib: f64,
 }
 
 impl Row {
-    /// Sizes in bytes.
+    /// Returns a row of sizes in bytes.
     pub(crate) fn sizes(
         what: &str,
         ours: u64,
@@ -74,12 +76,12 @@ impl Row {
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// `1.19 ×`, `0.327 ×`
+/// Formats a ratio: `1.19 ×`, `0.327 ×`.
 fn times(ratio: f64) -> String {
     if ratio < 1.0 { format!("{ratio:.3} ×") } else { format!("{ratio:.2} ×") }
 }
 
-/// `81.60 MiB`
+/// Formats a size: `81.60 MiB`.
 pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.2} MiB", bytes as f64 / MIB)
 }

@@ -1,5 +1,7 @@
-//! How long an update by a delta takes, which a server on loopback has, beside a plain install of
-//! the same bundle from a file.
+//! Measures how long an update by a delta takes.
+//!
+//! `Publisher` makes the channel, and `Server` serves it on loopback. The peer is a plain install
+//! of the same bundle from a file.
 
 use std::fs;
 use std::path::Path;
@@ -16,14 +18,15 @@ use crate::sandbox::Sandbox;
 use crate::slots::settle;
 use crate::table::{Row, Target};
 
-/// How often each is done.
+/// Number of runs of each contender.
 const ROUNDS: usize = 9;
-/// How much longer re-creating a system may take than installing it.
+/// The update may take at most this many times the time of the install.
 const TARGET: f64 = 3.0;
-/// A share of the bundle that chunks alone do not get below: so it was the delta.
+/// Chunks alone fetch more than this share of the bundle. A smaller share shows that the delta was
+/// used.
 const SHARE: f64 = 0.3;
 
-/// A channel with the new bundle and a delta to it, and the server that has it.
+/// A channel with the new bundle and a delta to it, and the server that has both.
 #[derive(Debug)]
 pub(crate) struct Channel<'a> {
     sandbox: &'a Sandbox,
@@ -51,9 +54,11 @@ impl<'a> Channel<'a> {
         Ok(Self { sandbox, publisher, server, new })
     }
 
-    /// Two rows, all on the same device, `what` its disk is. An update finds nothing in the page
-    /// cache: neither the old system nor what the server sends. Nor does the first peer, whose
-    /// bundle lies on the disk of this machine; the second has it in memory.
+    /// Returns two rows for the same device. `what` names its disk.
+    ///
+    /// An update finds nothing in the page cache: neither the old system nor what the server sends.
+    /// The first peer finds nothing either, and reads its bundle from the disk of this machine. The
+    /// second peer has the bundle in memory.
     pub(crate) fn rows(&self, daruma: &Daruma, what: &str) -> Result<Vec<Row>> {
         daruma.follow(&self.publisher.path("repo"), &self.server.url(""))?;
         let (bundle, (boot, root)) = (&self.new.bundle, self.new.images.sizes()?);
@@ -79,7 +84,8 @@ impl<'a> Channel<'a> {
         Ok(samples[1..].iter().zip(peers).map(row).collect())
     }
 
-    /// Ends the server, and sees that every update on `devices` devices was by the delta.
+    /// Ends the server. Checks that the updates on `devices` devices fetched, on average, too
+    /// little for chunks.
     pub(crate) fn close(self, devices: usize) -> Result<()> {
         let size = fs::metadata(&self.new.bundle)?.len();
         let sent: u64 = self.server.requests()?.iter().map(|request| request.bytes).sum();
