@@ -1,5 +1,7 @@
-//! What decides about a boot: the environment, the FAT it lies on, the kernel's command line,
-//! `slot.cfg`.
+//! Targets for the readers that decide about a boot.
+//!
+//! They read the environment, the FAT that holds it, the kernel's command line and `slot.cfg`.
+//! `lib` lists the targets with their limits.
 
 use agent::{Booted, CommandLine, SlotConfig};
 use grub_env::{BootState, Env, EnvStore, SlotState, choose};
@@ -11,8 +13,8 @@ use crate::sparse::Sparse;
 
 const SIGNATURE: &[u8] = b"# GRUB Environment Block\n";
 
-/// A state (1 byte), the length of a value (1 byte), that value, and what follows the signature in
-/// a block.
+/// The input is a state (1 byte), the length of a value (1 byte), that value, and the rest of a
+/// block behind its signature.
 pub(crate) fn environment(input: &[u8]) {
     assert_eq!(Env::parse(input).is_ok(), input.len() == Env::SIZE && input.starts_with(SIGNATURE));
     let [bits, len, rest @ ..] = input else { return };
@@ -30,8 +32,7 @@ pub(crate) fn environment(input: &[u8]) {
         choose(None, Some(&env), minute),
         choose(Some(&env), Some(&env), None),
     ] {
-        // What is not counted must not be the same for ever; what is counted must be what GRUB then
-        // reads.
+        // If the boot is counted, GRUB must then read the state that the choice promises.
         let counted = choice.env.as_ref().zip(choice.selection.slot).zip(choice.copy);
         if let Some(((env, slot), _)) = counted {
             let tries = choice.selection.after.slot(slot).tries;
@@ -71,7 +72,7 @@ pub(crate) fn environment(input: &[u8]) {
     assert_eq!(set.get("TRIAL"), None);
 }
 
-/// A [`Sparse`] disk, at most as large as a device's EFI system partition.
+/// The input is a [`Sparse`] disk, at most as large as a device's EFI system partition.
 pub(crate) fn fat(input: &[u8]) {
     const SECTORS: u64 = 40 << 11;
     let Some(disk) = Sparse::decode(input, SECTORS, 2_000_000) else { return };
@@ -83,11 +84,11 @@ pub(crate) fn fat(input: &[u8]) {
     state.mark_good(Slot::A);
     state.apply_to(&mut env);
     if store.store(&env).is_ok() {
-        // The two copies and nothing else: 1,024 bytes each in at most three sectors a piece.
         let again = store.load().unwrap();
         assert_eq!(again.state(), state, "stored and not there");
     }
     let disk = store.into_disk();
+    // A store writes only the two copies: 1,024 bytes each, in at most three sectors a copy.
     let written: usize = disk.writes.borrow().iter().map(|(_, len)| len).sum();
     assert!(written <= 6 * 4096, "{written} bytes written to store 2 blocks");
     let Ok(store) = EnvStore::open(disk) else { return };
@@ -97,7 +98,7 @@ pub(crate) fn fat(input: &[u8]) {
     }
 }
 
-/// Text of `/proc/cmdline`.
+/// The input is the text of `/proc/cmdline`.
 pub(crate) fn command_line(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let agent = CommandLine::parse(&text);
@@ -108,12 +109,13 @@ pub(crate) fn command_line(input: &[u8]) {
     let Ok(init) = init else { return };
     assert!(init.init.is_absolute());
     if let Some(verity) = &init.verity {
-        // It goes into a table for the kernel, whose fields are divided by blanks.
+        // The text goes into a table for the kernel. Blanks separate the fields of the table.
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
         assert!(plain(&verity.root_hash) && plain(&verity.salt) && verity.data_blocks > 0);
         assert!(verity.data_blocks.checked_mul(4096).is_some());
     }
-    // One boot, two readers: were they to differ, the agent would install over the running system.
+    // Two programs read the command line of one boot. If they differed, the agent would install
+    // over the running system.
     let agent = agent.expect("init knows the slot and the agent does not");
     let slot = match init.choice {
         Choice::Slot(slot) => Booted::Slot(slot),
@@ -122,7 +124,7 @@ pub(crate) fn command_line(input: &[u8]) {
     assert_eq!((agent.booted, agent.trial), (slot, init.trial), "two readers, two opinions");
 }
 
-/// Text of `slot.cfg`.
+/// The input is the text of `slot.cfg`.
 pub(crate) fn slot_cfg(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     match SlotConfig::parse(&text) {

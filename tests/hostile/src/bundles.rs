@@ -1,12 +1,17 @@
-//! The bundle and its parts.
+//! Targets for the reader of a bundle and of its parts.
+//!
+//! `tail` makes bundles in memory, and `lib` lists the targets with their limits. No fuzzer guesses
+//! a hash, so the targets make hashes and signatures right.
 
 use bundle::{Bundle, Manifest, Sha256, limits};
 
 use crate::is_one_line;
 use crate::tail::{self, KEYS, MAGIC, Tail, keyring, seal, sign};
 
-/// 48 bytes of footer and what stands in front of it. Magic and check are made right, because no
-/// fuzzer guesses a hash, and the file is as long as the footer says.
+/// The input is 48 bytes of footer and the bytes in front of it.
+///
+/// Magic and check are made right, because no fuzzer guesses a hash. The file is as long as the
+/// footer says.
 pub(crate) fn footer(input: &[u8]) {
     let Some((fields, before)) = input.split_first_chunk::<48>() else { return };
     let mut footer = [0; limits::FOOTER];
@@ -33,7 +38,7 @@ pub(crate) fn footer(input: &[u8]) {
     }
 }
 
-/// Text.
+/// The input is the text of a manifest.
 pub(crate) fn manifest(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     match Manifest::parse(text) {
@@ -47,7 +52,7 @@ pub(crate) fn manifest(input: &[u8]) {
     }
 }
 
-/// No arithmetic of a reader on these numbers can overflow or leave the file.
+/// Checks that no arithmetic of a reader on these numbers can overflow or leave the file.
 fn is_inside(manifest: &Manifest) {
     let size = manifest.bundle.size;
     assert!(size <= limits::SQUASHFS && manifest.images.len() <= limits::IMAGES);
@@ -65,8 +70,8 @@ fn is_inside(manifest: &Manifest) {
     assert!(manifest.update.min_version.cmp_precedence(&manifest.update.version).is_le());
 }
 
-/// The block of signatures on a bundle that is whole otherwise. The first byte chooses the
-/// threshold.
+/// The input is the block of signatures of a bundle that is otherwise whole. The first byte chooses
+/// the threshold.
 pub(crate) fn signatures(input: &[u8]) {
     let Some((choice, block)) = input.split_first() else { return };
     let threshold = 1 + usize::from(choice & 1);
@@ -83,8 +88,8 @@ pub(crate) fn signatures(input: &[u8]) {
             assert!(read.signatures().len() <= limits::SIGNATURES);
             match read.verify(&keyring(threshold)) {
                 Ok(verified) => {
-                    // Nobody but the holder of a key makes a signature, and these holders make only
-                    // one.
+                    // Only the holder of a key can make its signature. Each of these holders makes
+                    // one signature only.
                     let genuine = KEYS.iter().filter(|key| {
                         let signature = key.sign(manifest.as_bytes());
                         let entry = [&signature.key.0[..], &signature.bytes[..]].concat();
@@ -100,12 +105,13 @@ pub(crate) fn signatures(input: &[u8]) {
     }
 }
 
-/// A table of so many chunks of 4096 zeros.
+/// Returns a table of `count` chunks of 4096 zeros.
 pub(crate) fn zeros(count: usize) -> Vec<u8> {
     [&4096u32.to_le_bytes()[..], &Sha256::of(&[0; 4096]).0].concat().repeat(count)
 }
 
-/// The manifest of a liar who can hash: these tables, whatever is in them, of a SquashFS of zeros.
+/// Returns the manifest of a liar who can hash. It names these tables, whatever they hold, and a
+/// SquashFS of zeros.
 pub(crate) fn manifest_of(blocks: u64, boot: &[u8], root: &[u8]) -> String {
     let frame = Sha256::of(&[0; 4096]);
     let total = |table: &[u8]| -> u64 {
@@ -131,8 +137,8 @@ pub(crate) fn manifest_of(blocks: u64, boot: &[u8], root: &[u8]) -> String {
     )
 }
 
-/// Where the second table begins (u16), and the tables of both images, under a manifest that agrees
-/// as far as it can.
+/// The input is the entry at which the second table begins (u16), and the tables of both images.
+/// The manifest agrees with the tables as far as it can.
 pub(crate) fn chunk_table(input: &[u8]) {
     let Some((border, tables)) = input.split_first_chunk() else { return };
     let border = usize::from(u16::from_le_bytes(*border)).min(tables.len() / 36) * 36;
@@ -165,7 +171,7 @@ pub(crate) fn chunk_table(input: &[u8]) {
                 let _ = verified.verify_payload(&mut |_| ());
             }
         }
-        // The rest behind whole entries is in the hash and not in the table.
+        // Bytes behind the last whole entry are in the hash, but not in the table.
         Err(error) => {
             assert!(
                 matches!((error.exit_code(), tables.len() % 36), (16, _) | (12, 1..)),
@@ -175,8 +181,8 @@ pub(crate) fn chunk_table(input: &[u8]) {
     }
 }
 
-/// A whole file. If the first byte is odd, a lying signer has signed its manifest and computed its
-/// check.
+/// The input is a whole file. If the first byte is odd, a lying signer signs its manifest and
+/// computes its check.
 pub(crate) fn bundle(input: &[u8]) {
     let Some((choice, file)) = input.split_first() else { return };
     let mut file = file.to_vec();
@@ -211,7 +217,7 @@ pub(crate) fn bundle(input: &[u8]) {
     }
 }
 
-/// The file with a signature of its manifest as it stands, if its footer leads to one.
+/// Returns the file with a new signature of its manifest, if its footer leads to a manifest.
 fn signed_again(file: &[u8]) -> Option<Vec<u8>> {
     let (before, footer) = file.split_last_chunk::<{ limits::FOOTER }>()?;
     let u32_at = |at: usize| u32::from_le_bytes(footer[at..at + 4].try_into().unwrap()) as usize;

@@ -1,4 +1,7 @@
-//! What a channel's server hands over, before and behind the signatures.
+//! Targets for the documents of a channel's server.
+//!
+//! `lib` lists the targets with their limits. Each input is read twice: as it is, and with the
+//! signature of a trusted key.
 
 use bundle::channel::{
     Channel, Facts, Kind, Later, Roles, Root, Signed, Timestamp, Verdict, decide,
@@ -12,7 +15,7 @@ fn key(number: u8) -> SecretKey {
     SecretKey::from_seed([number; 32])
 }
 
-/// The root that is trusted: key 1 for everything.
+/// Returns the trusted root, which has key 1 for every role.
 pub(crate) fn root() -> Root {
     let ring = || Keyring::new([key(1).public()], 1).unwrap();
     let roles = Roles { root: ring(), channel: ring(), release: ring() };
@@ -24,7 +27,7 @@ pub(crate) fn root() -> Root {
     }
 }
 
-/// The bytes as they are, and as the body of a document that key 1 has signed.
+/// Returns the input as it is, and as the body of a document that key 1 has signed.
 fn forms(kind: Kind, input: &[u8]) -> [Option<Signed>; 2] {
     let raw = Signed::parse(kind, input);
     let body = [input.strip_suffix(b"\n").unwrap_or(input), b"\n{\"signatures\":[]}\n"].concat();
@@ -46,7 +49,7 @@ fn forms(kind: Kind, input: &[u8]) -> [Option<Signed>; 2] {
     }
 }
 
-/// A root document.
+/// The input is a root document.
 pub(crate) fn root_document(input: &[u8]) {
     for signed in forms(Kind::Root, input).into_iter().flatten() {
         let bytes = signed.to_bytes();
@@ -67,7 +70,7 @@ pub(crate) fn root_document(input: &[u8]) {
     }
 }
 
-/// A channel.
+/// The input is a channel.
 pub(crate) fn channel(input: &[u8]) {
     let (compatible, name) = ("router".parse().unwrap(), "stable".parse().unwrap());
     let (version, floor) = (Version::new(1, 0, 0), Version::new(0, 5, 0));

@@ -1,5 +1,9 @@
-//! A delta, which nobody has signed: it gives the chunks of the bundle that it is for, or an error.
-//! The device grants no more memory than every device does, so a kernel's frame is always refused.
+//! The target for a delta, which nobody has signed.
+//!
+//! `lib` lists the target with its limits. A delta gives the chunks of its bundle, or an error.
+//!
+//! The device grants only the memory that every device grants. So it always refuses a kernel's
+//! frame.
 
 use std::sync::LazyLock;
 
@@ -12,10 +16,11 @@ use bundle::{Bundle, Sha256, Verified};
 use crate::is_one_line;
 use crate::tail::{self, KEYS, Tail, keyring, sign};
 
-/// A record that is larger is not written again: compressing takes too long for a fuzzer.
+/// Largest record that is written again, bytes. A larger one takes too long to compress for a
+/// fuzzer.
 const REWRITTEN: usize = 64 << 10;
 
-/// The bundle that is to be made, what the device holds, and a delta that leads there.
+/// The bundle to make, the old images of the device, and a delta from these to the bundle.
 pub(crate) struct Pair {
     boot: Vec<u8>,
     root: Vec<u8>,
@@ -26,8 +31,8 @@ pub(crate) struct Pair {
 
 pub(crate) static PAIR: LazyLock<Pair> = LazyLock::new(Pair::new);
 
-/// If the first byte is odd the rest stands behind the right header, which no fuzzer guesses; else
-/// it is the whole delta.
+/// If the first byte is odd, the right header is put in front of the rest, because no fuzzer
+/// guesses it. Otherwise the rest is the whole delta.
 pub(crate) fn delta(input: &[u8]) {
     let Some((choice, rest)) = input.split_first() else { return };
     let pair = &*PAIR;
@@ -100,9 +105,9 @@ impl Pair {
             [&first, &second, &changed].map(|block| squeezed(block));
         let boot = letters(3, 8192);
         let root = padded([&old_first[..], &old_second, &second].concat(), 8192);
-        // What the new images are: the halves of boot in the other order; in root some bytes of its
-        // own, an old block, one with changes, one that is not compressed, zeros, and the dm-verity
-        // tree of all that.
+        // The new boot image has the halves of the old one in the other order. The new root image
+        // has some bytes of its own, an old block and a changed block. A block without compression,
+        // zeros, and the dm-verity tree of all that follow.
         let head = letters(4, 300);
         let stored = &letters(2, 3000)[..700];
         let data = padded([&head[..], &old_second, &new_first, stored].concat(), 8192);
@@ -168,7 +173,8 @@ impl Pair {
         Self { boot, root, new, header, records }
     }
 
-    /// Applies `delta`. How many chunks came, each of which is held against the table here too.
+    /// Applies `delta`. Returns the number of chunks that came. Each chunk is compared with the
+    /// table here, too.
     pub(crate) fn apply(&self, delta: &[u8]) -> usize {
         let disk = |image: &[u8]| Tail { size: image.len() as u64, tail: image.to_vec() };
         let old = OldImages { boot: disk(&self.boot), root: disk(&self.root) };
@@ -230,7 +236,8 @@ fn padded(mut image: Vec<u8>, size: usize) -> Vec<u8> {
     image
 }
 
-/// A bundle whose images have these chunks; the file itself is zeros, which nobody reads here.
+/// Makes a bundle whose images have these chunks. The file itself is zeros, which nobody reads
+/// here.
 fn signed(boot: &[&[u8]], root: &[&[u8]]) -> Verified<Tail> {
     let table = |chunks: &[&[u8]]| -> Vec<u8> {
         let entry = |chunk: &&[u8]| {

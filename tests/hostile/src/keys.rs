@@ -1,4 +1,7 @@
-//! Keys in PEM and the folder that a keyring is.
+//! The target for keys in PEM and for the folder of a keyring.
+//!
+//! `lib` lists the target with its limits. The input becomes real files, because a keyring is read
+//! from a folder.
 
 use std::sync::LazyLock;
 
@@ -6,11 +9,11 @@ use bundle::{Keyring, PublicKey, SecretKey, limits};
 
 use crate::is_one_line;
 
-/// One folder a process, filled anew for each input.
+/// The folder of this process. Each input replaces its files.
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 
-/// Texts divided by bytes 0: the file `threshold` (none if it is empty), and the `*.pem` of a
-/// keyring.
+/// The input is texts that a byte 0 separates: the file `threshold`, and the `*.pem` of a keyring.
+/// An empty first text means that there is no file `threshold`.
 pub(crate) fn keys(input: &[u8]) {
     let mut parts = input.split(|byte| *byte == 0).take(1 + 70);
     let threshold = parts.next().unwrap_or_default();

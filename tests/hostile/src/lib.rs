@@ -1,16 +1,19 @@
-//! The bodies of the fuzz targets: what must hold for any bytes that reach a reader of Daruma's.
+//! The fuzz targets: claims about every reader of Daruma that must hold for any bytes.
 //!
-//! Each is a function of an input that panics when a claim does not hold. `tests/fuzz` gives them
-//! to libFuzzer, and `tests/corpus.rs` runs them over the inputs that are kept in the repo, so that
-//! `make check` needs no fuzzer. Claims go beyond "no panic": what is accepted is written back as
-//! it was read, lies inside its file, and memory and work are bounded.
+//! `tests/fuzz` gives the targets to libFuzzer. `tests/corpus.rs` runs them over the inputs in the
+//! repo, so that `make check` needs no fuzzer.
+//!
+//! A target is a function of an input that panics when a claim does not hold. The claims go beyond
+//! "no panic". Accepted input is written back as it was read, and lies inside its file. Memory and
+//! work are bounded.
 #![allow(clippy::unwrap_used)] // to panic is how a claim fails
 
 mod boot;
 mod bundles;
 mod channel;
 mod delta;
-/// daruma-init's own parser, in the program's own file: a program has no public interface to widen.
+/// daruma-init's own parser, from the program's own file. A program has no public interface that
+/// could be widened.
 #[allow(dead_code, missing_docs)]
 #[path = "../../../initramfs/src/init/cmdline.rs"]
 mod init_cmdline;
@@ -23,7 +26,7 @@ mod squashfs;
 mod tail;
 mod texts;
 
-/// A reader, what is asserted about it, and the limits within which libFuzzer must find nothing.
+/// A reader's target, and the limits within which libFuzzer must find nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// Name of the fuzz target and of its folder in the corpus.
@@ -60,7 +63,7 @@ pub const TARGETS: &[Target] = &[
     target("root_document", channel::root_document, 16 << 10),
     target("channel", channel::channel, 16 << 10),
     target("oci", oci::oci, 8 << 10),
-    // zstd's memory for a block of 1 MiB at level 19 is one allocation.
+    // For a block of 1 MiB at level 19, zstd takes its memory in one allocation.
     Target { malloc_mb: 32, ..target("delta", delta::delta, 8 << 10) },
 ];
 
@@ -80,7 +83,7 @@ pub fn run(name: &str, input: &[u8]) {
     (target.run)(input);
 }
 
-/// A message goes to a terminal: one line, and nothing that moves its cursor.
+/// Checks that a message is one line and has nothing that moves the cursor of a terminal.
 fn is_one_line(message: &str) {
     assert!(
         !message.is_empty() && !message.chars().any(char::is_control),

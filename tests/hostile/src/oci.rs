@@ -1,10 +1,12 @@
-//! What a registry says, and addresses in one.
+//! The target for a registry's answers and for addresses in a registry.
+//!
+//! `lib` lists the target with its limits. Each input is read in every way.
 
 use bundle::oci::{Artifact, ArtifactKind, Challenge, Reference, Tag, token};
 
 use crate::is_one_line;
 
-/// A manifest; or text: an address, a tag, a challenge, a token server's answer.
+/// The input is a manifest, or a text: an address, a tag, a challenge or a token server's answer.
 pub(crate) fn oci(input: &[u8]) {
     match Artifact::parse(input) {
         Ok(artifact) => {

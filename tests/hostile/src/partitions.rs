@@ -1,12 +1,15 @@
-//! The partition table: read by daruma-init, which lets `var` grow.
+//! The target for the partition table, which daruma-init reads and changes.
+//!
+//! `sparse` makes the disk, and `lib` lists the target with its limits. daruma-init lets `var`
+//! grow, and gives a factory disk new GUIDs.
 
 use image_layout::{Disk, PartitionTable, Settled, TableCopy, settle_table};
 
 use crate::is_one_line;
 use crate::sparse::{SECTOR, Sparse};
 
-/// How often the CRCs are to be made right (1 byte: bit 0 the primary, bit 1 the backup), and a
-/// [`Sparse`] disk.
+/// The input is 1 byte and a [`Sparse`] disk. Bit 0 of the byte makes the CRCs of the primary table
+/// right, and bit 1 those of the backup.
 pub(crate) fn gpt(input: &[u8]) {
     let Some((fix, input)) = input.split_first() else { return };
     let Some(disk) = Sparse::decode(input, u64::from(u32::MAX), 10_000) else { return };
@@ -26,7 +29,7 @@ pub(crate) fn gpt(input: &[u8]) {
     let settled = settle();
     let writes = disk.writes.borrow().clone();
     for partition in &before.partitions {
-        // Not a byte of a partition is written, nor of where var has grown to.
+        // Nothing is written to a partition, nor to the place that var has grown to.
         let end = match settled.as_ref().map(|settled| settled.grown) {
             Ok(Some(new)) if new.offset == partition.offset => new.offset + new.size,
             _ => partition.offset + partition.size,
@@ -73,7 +76,7 @@ fn is_inside(table: &PartitionTable, disk: &Sparse) {
     assert!(free <= disk.size().unwrap());
 }
 
-/// Computes both CRCs of the table whose header lies in sector `header`.
+/// Computes both CRCs of the table whose header is in sector `header`.
 pub(crate) fn seal(disk: &Sparse, header: u64) {
     let mut sector = [0; SECTOR];
     let mut entries = vec![0; 32 * SECTOR];

@@ -1,4 +1,7 @@
-//! Where fuzzing starts: what the project's own writers and other people's tools make.
+//! Writes the inputs from which fuzzing starts.
+//!
+//! The project's own writers and other people's tools make them. `src/bin/fuzz.rs` calls this
+//! module. The names of seeds have a hyphen, so that `fuzz keep` never removes them.
 
 use std::path::Path;
 use std::process::Command;
@@ -156,7 +159,7 @@ fn of_keys(put: &dyn Fn(&str, &str, &[u8])) {
     put("keys", "one", format!("\0{}", pems[0]).as_bytes());
     put("keys", "twice", format!("1\0{0}\0{0}", pems[0]).as_bytes());
     put("keys", "secret", format!("\0{}\0{}", KEYS[0].to_pem().unwrap(), pems[1]).as_bytes());
-    // A key of another kind: X25519, whose object identifier differs in one digit of base64.
+    // This key is of another kind, X25519. Its object identifier differs in one digit of base64.
     put(
         "keys",
         "x25519",
@@ -185,7 +188,7 @@ fn of_boot(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
         );
     }
     run("grub-editenv", &[&[block_path, "set"], variables[1]].concat());
-    // Width, blocks of 1 KiB, and what keeps the tables small.
+    // The width, the number of blocks of 1 KiB, and options that keep the tables small.
     let forms: [(&str, &str, &[&str]); 4] = [
         ("12", "64", &["-f", "1", "-r", "16", "-s", "1"]),
         ("12", "512", &["-f", "2", "-r", "64", "-s", "4"]),
@@ -265,7 +268,7 @@ fn of_texts(put: &dyn Fn(&str, &str, &[u8])) {
     put("state", "some", &serde_json::to_vec(&state).unwrap());
 }
 
-/// Every action and key that stands alone.
+/// A recipe with every action and key that needs no other file.
 const WHOLE_RECIPE: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: \
     trixie\n    components: [main, non-free]\n    \
     include:\n      - systemd\n  - action: apt\n    packages: &p [ssh, curl]\n    recommends: \
@@ -275,8 +278,8 @@ const WHOLE_RECIPE: &str = "architecture: amd64\nactions:\n  - action: mmdebstra
     min-version: \"1.0.0\"\n    args: quiet\n    drop: *p\n  - action: image\n    esp: 64M\n    \
     boot: 96M\n    root: 1G\n";
 
-/// A factory image's table without the image: what image-layout's own writer made is kept by its
-/// tests.
+/// Returns a small disk with a table like that of a factory image, made by sfdisk. The tests of
+/// image-layout keep a table that its own writer made.
 fn partition_table() -> Vec<u8> {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(64 << 20).unwrap();
@@ -336,6 +339,6 @@ fn of_deltas(put: &dyn Fn(&str, &str, &[u8])) {
         pair.records.iter().map(|record| record.encode().unwrap()).collect();
     put("delta", "records", &[&[1], &records.concat()[..]].concat());
     put("delta", "whole", &[&[0], &pair.header.encode()[..], &records.concat()].concat());
-    // Without what stands in front of them, the patches are the first that is read.
+    // The records in front of the patches are left out. So a reader meets the patches first.
     put("delta", "patches", &[&[1], &records[4..].concat()[..]].concat());
 }

@@ -1,4 +1,7 @@
-//! A disk of mostly zeros, and inputs that describe one in few bytes.
+//! A disk of mostly zeros, which an input describes in few bytes.
+//!
+//! `boot`, `partitions` and `squashfs` read from it. It counts transfers and panics when a reader
+//! makes too many.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -8,21 +11,24 @@ use image_layout::Disk;
 
 pub(crate) const SECTOR: usize = 512;
 
-/// The input: sectors of the disk (u32), then for each sector that is not zero its number (u32) and
-/// its 512 bytes. All little endian; the last may be cut short, and of equal numbers the last
+/// The input is the number of sectors of the disk (u32) and the sectors that are not zero. Each has
+/// its number (u32) and its 512 bytes.
+///
+/// All numbers are little endian. The last sector may be cut short. Of equal numbers the last one
 /// counts.
 #[derive(Debug)]
 pub(crate) struct Sparse {
     size: u64,
     pub(crate) sectors: RefCell<BTreeMap<u64, [u8; SECTOR]>>,
-    /// Transfers that may still be made: no input may keep a reader busy for ever.
+    /// Number of transfers that may still be made. No input may keep a reader busy for ever.
     budget: Cell<u64>,
     /// Offset and length of every write.
     pub(crate) writes: RefCell<Vec<(u64, usize)>>,
 }
 
 impl Sparse {
-    /// `most` bounds the size of the disk, in sectors.
+    /// Reads an input. `most` limits the size of the disk, in sectors. `budget` limits the number
+    /// of transfers.
     pub(crate) fn decode(input: &[u8], most: u64, budget: u64) -> Option<Self> {
         let (size, records) = input.split_first_chunk()?;
         let size = u64::from(u32::from_le_bytes(*size)).min(most) * SECTOR as u64;
@@ -38,7 +44,7 @@ impl Sparse {
         Some(Self { size, sectors, budget, writes })
     }
 
-    /// The input that describes `image`.
+    /// Returns the input that describes `image`.
     pub(crate) fn encode(image: &[u8]) -> Vec<u8> {
         let mut input = ((image.len() / SECTOR) as u32).to_le_bytes().to_vec();
         for (number, sector) in (0u32..).zip(image.chunks(SECTOR)) {

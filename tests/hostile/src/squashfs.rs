@@ -1,12 +1,14 @@
-//! The stored SquashFS: a bundle's frame, and a boot image on a partition that anything may have
-//! been written to.
+//! The target for a stored SquashFS: the frame of a bundle, or a boot image on a partition.
+//!
+//! `sparse` makes the disk, and `lib` lists the target with its limits. Anything may have been
+//! written to such a partition.
 
 use bundle::{Chunk, SlotChunks, StoredSquashfs, limits};
 use image_layout::Disk;
 
 use crate::sparse::Sparse;
 
-/// A [`Sparse`] disk.
+/// The input is a [`Sparse`] disk.
 pub(crate) fn squashfs(input: &[u8]) {
     let Some(disk) = Sparse::decode(input, 1 << 26, 2000) else { return };
     let files = match StoredSquashfs::list(&disk) {
@@ -35,7 +37,8 @@ pub(crate) fn squashfs(input: &[u8]) {
         }
     }
     if free <= 1 << 20 {
-        // What an install would believe of such a slot: never more than there is.
+        // An install would believe these tables of such a slot. They never name more bytes than
+        // there are.
         if let Ok(slot) = SlotChunks::read(&disk, 1 << 20) {
             let size =
                 |chunks: &[Chunk]| chunks.iter().map(|chunk| u64::from(chunk.len)).sum::<u64>();
@@ -50,7 +53,8 @@ fn error_is_io(error: &bundle::BundleError) -> bool {
     matches!(error, bundle::BundleError::Read { .. })
 }
 
-/// There is one image of these files, so no other reader can see other files in what was accepted.
+/// Checks that the image is what the writer makes of these files. There is only one such image, so
+/// no other reader can see other files in it.
 fn is_what_the_writer_writes(disk: &Sparse, files: &[bundle::StoredFile]) {
     let mut free = limits::BLOCK;
     for file in files.iter().filter(|file| file.size > 0) {

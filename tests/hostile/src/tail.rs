@@ -1,4 +1,6 @@
-//! The end of a bundle with nothing but zeros in front of it, and bundles in memory.
+//! Bundles in memory, whose file has only zeros in front of its end.
+//!
+//! `bundles` and `delta` read them. Two keys sign them, and only these tests trust the keys.
 
 use std::io;
 use std::sync::LazyLock;
@@ -40,7 +42,7 @@ impl Disk for Tail {
 
 pub(crate) const MAGIC: &[u8; 16] = b"daruma bundle\0\0\0";
 
-/// A footer by docs/bundle-format.md, its check included.
+/// Returns a footer as in docs/bundle-format.md, with its check.
 pub(crate) fn footer(
     file: u64,
     squashfs: u64,
@@ -60,13 +62,13 @@ pub(crate) fn footer(
     footer
 }
 
-/// Makes the check right again.
+/// Makes the check of a footer right.
 pub(crate) fn seal(footer: &mut [u8; limits::FOOTER], signatures: &[u8]) {
     let check = Sha256::of(&[signatures, &footer[..48]].concat());
     footer[48..].copy_from_slice(&check.0[..16]);
 }
 
-/// A whole bundle: these parts behind a SquashFS of `squashfs` zeros.
+/// Returns a whole bundle: these parts behind a SquashFS of `squashfs` zeros.
 pub(crate) fn bundle(squashfs: u64, tables: &[u8], manifest: &str, signatures: &[u8]) -> Tail {
     let len = tables.len() + manifest.len() + signatures.len() + limits::FOOTER;
     let size = squashfs + len as u64;
@@ -75,7 +77,7 @@ pub(crate) fn bundle(squashfs: u64, tables: &[u8], manifest: &str, signatures: &
     Tail { size, tail: [tables, manifest.as_bytes(), signatures, &footer].concat() }
 }
 
-/// The block of the signatures of these keys.
+/// Returns the block with the signatures of these keys.
 pub(crate) fn sign(manifest: &[u8], keys: &[&SecretKey]) -> Vec<u8> {
     let mut signatures: Vec<_> = keys.iter().map(|key| key.sign(manifest)).collect();
     signatures.sort_by_key(|signature| signature.key);
@@ -84,11 +86,11 @@ pub(crate) fn sign(manifest: &[u8], keys: &[&SecretKey]) -> Vec<u8> {
         .concat()
 }
 
-/// The keys that the targets trust; there is no other use for them.
+/// The keys that the targets trust. They have no other use.
 pub(crate) static KEYS: LazyLock<[SecretKey; 2]> =
     LazyLock::new(|| [1, 2].map(|seed| SecretKey::from_seed([seed; 32])));
 
-/// A keyring of both.
+/// Returns a keyring of both keys.
 pub(crate) fn keyring(threshold: usize) -> Keyring {
     Keyring::new(KEYS.iter().map(SecretKey::public), threshold).unwrap()
 }

@@ -1,4 +1,7 @@
-//! Files that people write, and the agent's own memory.
+//! Targets for the files that people write, and for the agent's own memory.
+//!
+//! `lib` lists the targets with their limits. Recipes become real files, because a recipe may name
+//! other files.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -10,10 +13,11 @@ use image_layout::Slot;
 
 use crate::is_one_line;
 
-/// One folder a process, whose recipe is written anew for each input.
+/// The folder of this process. Each input replaces its recipe.
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 
-/// A recipe. It may name other files, which are looked at like any user's.
+/// The input is a recipe. It may name other files, and the reader opens them as it does for any
+/// user.
 pub(crate) fn recipe(input: &[u8]) {
     let path = FOLDER.path().join("recipe.yaml");
     std::fs::write(&path, input).unwrap();
@@ -28,7 +32,7 @@ pub(crate) fn recipe(input: &[u8]) {
     }
 }
 
-/// `daruma.toml`.
+/// The input is the text of `daruma.toml`.
 pub(crate) fn config(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     match Config::parse(text) {
@@ -48,7 +52,7 @@ pub(crate) fn config(input: &[u8]) {
     }
 }
 
-/// `state.json`.
+/// The input is the text of `state.json`.
 pub(crate) fn state(input: &[u8]) {
     let Ok(mut state) = serde_json::from_slice::<State>(input) else { return };
     let text = serde_json::to_vec_pretty(&state).unwrap();

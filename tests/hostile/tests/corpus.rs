@@ -1,4 +1,6 @@
-//! Every kept input of every fuzz target, without a fuzzer: what once was a finding stays fixed.
+//! Runs every kept input of every fuzz target, without a fuzzer.
+//!
+//! `tests/fuzz` fuzzes the targets. A finding becomes a kept input, so a mended fault stays mended.
 
 #![allow(clippy::unwrap_used)] // a test may
 
@@ -8,7 +10,7 @@ use std::path::PathBuf;
 
 use hostile::TARGETS;
 
-/// So that the repo stays small: files and bytes of one target.
+/// Most files and most bytes of one target. The limits keep the repo small.
 const MOST: (usize, usize) = (64, 320 << 10);
 
 fn corpus() -> PathBuf {

@@ -1,12 +1,13 @@
-//! Runs the fuzz targets for a set time each, several at once, and prints a table. `make fuzz`
-//! builds them first.
+//! Runs the fuzz targets for a set time each, several at once, and prints a table.
+//!
+//! `make fuzz` builds the targets first. The crate `hostile` has their bodies and limits.
 //!
 //!     fuzz seeds DIR                 writes the seeds into DIR/TARGET
 //!     fuzz limits                    prints each target's limits
 //!     fuzz run PROGRAMS CORPUS WORK SECONDS JOBS [TARGET…]
 //!     fuzz keep PROGRAMS CORPUS WORK [TARGET…]
 //!
-//! `keep` merges what was found in WORK into CORPUS, minimised.
+//! `keep` minimises the findings in WORK and merges them into CORPUS.
 #![allow(clippy::unwrap_used)] // a tool of the tests
 
 use std::fs::{self, File};
@@ -42,14 +43,14 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Where the programs, the kept corpus and what is being found lie.
+/// The folders of the programs, of the kept corpus and of the findings.
 struct Place {
     programs: PathBuf,
     corpus: PathBuf,
     work: PathBuf,
 }
 
-/// How a target did.
+/// The result of one target.
 struct Outcome {
     executions: u64,
     seconds: u64,
@@ -68,8 +69,8 @@ impl Place {
         self.work.join("found").join(target.name)
     }
 
-    /// The target's program under its limits. Its temporary files are in memory where there is
-    /// `/dev/shm`.
+    /// Returns the target's program under its limits. Its temporary files are in `/dev/shm`, in
+    /// memory, if that exists.
     fn command(&self, target: &Target) -> Command {
         let mut command = Command::new(self.programs.join(target.name));
         command.args([
@@ -78,8 +79,8 @@ impl Place {
             format!("-malloc_limit_mb={}", target.malloc_mb),
             format!("-timeout={}", target.timeout_s),
         ]);
-        // The address sanitizer keeps freed memory to find its late uses; by default as much as the
-        // whole limit.
+        // The address sanitizer keeps freed memory, to find its late uses. By default it keeps as
+        // much as the whole limit.
         command.env(
             "ASAN_OPTIONS",
             "quarantine_size_mb=16:detect_leaks=0:allocator_may_return_null=0",
@@ -190,8 +191,7 @@ fn run(place: &Place, seconds: u64, jobs: usize, only: &[&str]) -> ExitCode {
     code
 }
 
-/// At most this many files and bytes of a target are kept; the smallest first, because they say
-/// most.
+/// At most this many files and bytes of a target are kept.
 const KEPT: (usize, usize) = (60, 300 << 10);
 
 fn keep(place: &Place, only: &[&str]) {
@@ -209,7 +209,8 @@ fn keep(place: &Place, only: &[&str]) {
         let mut files: Vec<PathBuf> =
             fs::read_dir(&merged).unwrap().map(|file| file.unwrap().path()).collect();
         files.sort_by_key(|file| (file.metadata().unwrap().len(), name(file)));
-        // Seeds and regressions have names and stay; what was merged has a hash for its name.
+        // Seeds and regressions have a `-` in their names and stay. A merged file has a hash as its
+        // name.
         let mut room = KEPT;
         for file in fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path()) {
             if name(&file).contains('-') {
@@ -218,7 +219,7 @@ fn keep(place: &Place, only: &[&str]) {
                 fs::remove_file(file).unwrap();
             }
         }
-        // Evenly from small to large, so that not only the small ones are there.
+        // The files are taken evenly from small to large, so that large ones are kept, too.
         let step = files.len().div_ceil(room.0.max(1)).max(1);
         for file in files.iter().step_by(step) {
             let len = file.metadata().unwrap().len() as usize;
