@@ -1,4 +1,7 @@
 //! A device in a folder, bundles for it, and GRUB's part of a boot.
+//!
+//! The tests run the real agent on it. `publisher` makes channels for it, and `daemon` runs the
+//! daemon on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -18,12 +21,12 @@ use image_layout::{FileDisk, Slot};
 const BOOT_PARTITION: u64 = 2 << 20;
 const ROOT_PARTITION: u64 = 32 << 20;
 
-/// A device that runs 1.0.0 from slot A; slot B is empty.
+/// A device that runs 1.0.0 from slot A. Slot B is empty.
 pub(crate) struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// What ended a run of `daruma`.
+/// The result of a run of `daruma`.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -31,37 +34,38 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// What a bundle is to be; every field has the value of a good one.
+/// The properties of a bundle. The defaults make a good one.
 pub(crate) struct Spec<'a> {
     pub(crate) version: &'a str,
     pub(crate) compatible: &'a str,
     pub(crate) min_version: &'a str,
     pub(crate) boot_padding: usize,
     pub(crate) root_size: usize,
-    /// The root image's files, each a seed; empty: noise of `root_size` bytes, of which the slot
-    /// says nothing.
+    /// The files of the root image, each as a seed. Without files, the image is noise of
+    /// `root_size` bytes, and the slot has no table of its chunks.
     pub(crate) files: &'a [u64],
     pub(crate) tree: Tree,
     pub(crate) keys: &'a [u8],
 }
 
-/// What lies where the dm-verity tree of the root image should be.
+/// The content of the root image where its dm-verity tree should be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tree {
-    /// The last tenth of the image, which passes for one; no chunk begins with it.
+    /// The last tenth of the image stands for the tree. No chunk begins with it.
     Noise,
-    /// Behind the files, which are at least one, their tree; a chunk begins with it.
+    /// The tree of the files stands behind them, and a chunk begins with it. There is at least one
+    /// file.
     Real,
-    /// The same with a wrong bit.
+    /// The same as `Real`, with a wrong bit.
     Wrong,
 }
 
-/// A dm-verity tree over `data`.
+/// Describes a dm-verity tree over `data` bytes.
 fn verity(data: u64) -> Verity {
     Verity { hash: Sha256([3; 32]), salt: Salt([4; 32]), size: data }
 }
 
-/// The tree over `data`, as `veritysetup` would write it.
+/// Returns the tree over `data`, as `veritysetup` would write it.
 fn tree_of(data: &[u8]) -> Vec<u8> {
     let (size, nothing) = (data.len() as u64, Sha256([0; 32]));
     let image = Image {
@@ -78,7 +82,8 @@ fn tree_of(data: &[u8]) -> Vec<u8> {
     tree.finish(size).unwrap()
 }
 
-/// Bytes of the root image's files: all but multiples of 4096.
+/// Returns the bytes of a file in the root image. Some lengths are multiples of 4096, and some are
+/// not.
 fn file(seed: u64) -> Vec<u8> {
     let length = [50_001, 4096, 30_000, 777, 131_072, 200_000][(seed % 6) as usize];
     noise(seed, length)
@@ -99,12 +104,12 @@ impl Default for Spec<'_> {
     }
 }
 
-/// The key that everybody knows by its number. The device trusts 1 and 2.
+/// Returns the key with this number. The device trusts the keys 1 and 2.
 fn key(number: u8) -> SecretKey {
     SecretKey::from_seed([number; 32])
 }
 
-/// Bytes that differ from each other and from one `seed` to the next (xorshift64).
+/// Returns pseudo-random bytes, which differ from one `seed` to the next (xorshift64).
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -186,7 +191,8 @@ impl Bench {
         fs::write(self.path("etc/daruma/daruma.toml"), text).unwrap();
     }
 
-    /// A configuration whose reboot leaves a file behind, and whose health has these extra lines.
+    /// Writes a configuration whose reboot leaves a file behind. `health` has more lines of its
+    /// section.
     pub(crate) fn config_with_reboot(&self, health: &str) {
         let touched = self.path("rebooted");
         self.config(&format!(
@@ -259,8 +265,8 @@ impl Bench {
             .unwrap();
     }
 
-    /// Makes a bundle; also gives what the slot's partitions must begin with after it was
-    /// installed.
+    /// Makes a bundle. Also returns the bytes with which the slot's partitions begin after an
+    /// install.
     pub(crate) fn bundle(&self, spec: &Spec<'_>) -> Made {
         let boot = self.boot_image(spec);
         let root = Self::root_image(spec);
@@ -312,12 +318,12 @@ impl Bench {
         }
     }
 
-    /// The keys that the device trusts.
+    /// Returns the keys that the device trusts.
     pub(crate) fn keyring(&self) -> Keyring {
         Keyring::load(&self.path("etc/daruma/keyring")).unwrap()
     }
 
-    /// The device, for what a test does in its own process.
+    /// Returns the device, for work in the test's own process.
     pub(crate) fn device(&self) -> Device {
         Device::at(self.folder.path()).unwrap()
     }
@@ -326,7 +332,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_daruma"));
         command.arg("--root").arg(self.folder.path()).args(arguments).stdin(Stdio::null());
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
-        // A proxy of the machine that tests has nothing to do with its own servers.
+        // A proxy of this machine must not come between the agent and the servers of the tests.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
@@ -343,7 +349,7 @@ impl Bench {
         self.run(&["install", bundle.to_str().unwrap()])
     }
 
-    /// The status as JSON.
+    /// Returns the status as JSON.
     pub(crate) fn status(&self) -> serde_json::Value {
         let ended = self.run(&["status", "--json"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -364,7 +370,7 @@ impl Bench {
         self.store().store(&env).unwrap();
     }
 
-    /// One boot as GRUB does it. `loads` says which slots' boot images can be loaded.
+    /// Boots once as GRUB does. `cannot_load` says which slots' boot images cannot be loaded.
     pub(crate) fn boot_unless(&self, cannot_load: impl Fn(Slot) -> bool) -> Option<Slot> {
         let before = self.state();
         let selection = before.select_unless(cannot_load);
@@ -389,7 +395,7 @@ impl Bench {
         self.boot_unless(|_| false)
     }
 
-    /// Everything that a refusal must leave as it was.
+    /// Returns everything that a refusal must leave as it was.
     pub(crate) fn untouchables(&self) -> Vec<Vec<u8>> {
         ["esp", "boot-a", "root-a", "boot-b", "root-b"].map(|label| self.bytes(label)).to_vec()
     }
@@ -403,7 +409,7 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// Whether slot B holds exactly this.
+    /// Returns true if slot B begins with exactly these images.
     pub(crate) fn is_in_slot_b(&self, bench: &Bench) -> bool {
         bench.bytes("boot-b").starts_with(&self.boot)
             && bench.bytes("root-b").starts_with(&self.root)
@@ -420,7 +426,8 @@ impl Ended {
         }
     }
 
-    /// Asserts that it ended with `code` and exactly one line, which has `part` in it.
+    /// Asserts that the run ended with `code` and exactly one line, and that the line contains
+    /// `part`.
     #[track_caller]
     pub(crate) fn refused(&self, code: i32, part: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");

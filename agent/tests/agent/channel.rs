@@ -1,4 +1,7 @@
-//! A device that follows a channel: what it installs, what it believes, and whom it does not.
+//! A device follows a channel: the releases that it installs, and the documents that it believes.
+//!
+//! `publisher` signs the documents, and `web_server` serves them. The tests named `attack_…` are
+//! the attacks that The Update Framework lists.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -15,7 +18,7 @@ use crate::daemon::Daemon;
 use crate::publisher::{DAY, Publisher, now, ring};
 use crate::web_server::{Answer, Server, Then};
 
-/// A device and its publisher, who offers 2.0.0.
+/// Returns a device and its publisher, who offers 2.0.0.
 fn offered() -> (Bench, Publisher, Made) {
     let bench = Bench::new();
     let mut publisher = Publisher::of(&bench);
@@ -149,7 +152,7 @@ fn programs_are_told_what_a_person_is_told() {
     );
     assert!(channel["last_contact"].as_str().unwrap().ends_with('Z'), "{trusted}");
 
-    // What fails says so as ever, and nothing that a program would take for an answer.
+    // A failure prints its line as ever. It prints nothing that a program would take for an answer.
     publisher.put_bytes(b"damaged\n");
     let refused = bench.run(&["check", "--json"]);
     refused.refused(28, "no signed channel");
@@ -176,25 +179,25 @@ fn a_login_in_the_address_is_not_shown() {
     assert!(!refused.stderr.contains("s3cret"), "{refused:?}");
 }
 
-// What The Update Framework lists, https://theupdateframework.io/docs/security/
+// The attacks that The Update Framework lists, https://theupdateframework.io/docs/security/
 
 #[test]
 fn attack_arbitrary_software_is_not_installed() {
     let (bench, mut publisher, _) = offered();
-    // A stranger's channel.
+    // A stranger has signed the channel.
     publisher.put_bytes(&publisher.signed(&[66]).to_bytes());
     refused(&bench, 11, "knows no such key");
     publisher.put_bytes(&publisher.signed(&[]).to_bytes());
     refused(&bench, 11, "is not signed");
     publisher.put_bytes(b"<html>504</html>\n");
     refused(&bench, 28, "no signed channel");
-    // A stranger's bundle in the publisher's channel.
+    // A stranger has signed a bundle in the publisher's channel.
     let foreign = bench.bundle(&Spec { version: "3.0.0", keys: &[66], ..Spec::default() });
     publisher.offer(&foreign);
     publisher.put_channel();
     bench.run(&["check"]).succeeded();
     bench.run(&["update"]).refused(11, "signed by a stranger");
-    // One altered byte of the publisher's own.
+    // One byte of the publisher's own bundle is altered.
     publisher.channel.releases.pop();
     publisher.put_channel();
     let path = publisher.path("bundles/router-2.0.0.daruma");
@@ -213,11 +216,11 @@ fn attack_roll_back_to_an_older_channel_or_release_is_refused() {
     says(&bench, "2.0.0");
     publisher.put_bytes(&old);
     refused(&bench, 28, "serial 2, and serial 3 was seen before");
-    // The same serial with another content.
+    // The channel has the same serial with another content.
     publisher.channel.releases.clear();
     publisher.put_bytes(&publisher.signed(&[111]).to_bytes());
     refused(&bench, 28, "serial 3 is another than");
-    // A new channel with only older releases.
+    // A new channel has only older releases.
     let older = bench.bundle(&Spec { version: "0.9.0", ..Spec::default() });
     publisher.offer(&older);
     publisher.put_channel();
@@ -231,7 +234,7 @@ fn attack_indefinite_freeze_ends_with_the_expiry() {
     publisher.channel.expires = Timestamp::from_seconds(now().seconds() - DAY);
     publisher.put_channel();
     refused(&bench, 28, "the channel has expired on");
-    // Renewed in time, it is taken; under an expired root it is not.
+    // A channel that was renewed in time is taken. Under an expired root it is not taken.
     publisher.channel.expires = now().after(DAY);
     publisher.put_channel();
     says(&bench, "2.0.0");
@@ -240,7 +243,7 @@ fn attack_indefinite_freeze_ends_with_the_expiry() {
     publisher.put_root(&[101, 102]);
     publisher.put_channel();
     refused(&bench, 28, "the root document has expired on");
-    // A root that has expired can still be followed to one that has not.
+    // The device can still follow a root that has expired to one that has not.
     publisher.root.version = 3;
     publisher.root.expires = now().after(DAY);
     publisher.put_root(&[101, 102]);
@@ -263,16 +266,16 @@ fn attack_extraneous_dependencies_do_not_exist() {
 #[test]
 fn attack_mix_and_match_of_channel_and_bundle_is_refused() {
     let (bench, mut publisher, _) = offered();
-    // Another bundle of the same publisher, well signed and newer, under the name of this one.
+    // Another bundle of the same publisher has the name of this one. It is well signed and newer.
     let other = bench.bundle(&Spec { version: "2.5.0", ..Spec::default() });
     fs::copy(&other.path, publisher.path("bundles/router-2.0.0.daruma")).unwrap();
     let before = bench.untouchables();
     bench.run(&["update"]).refused(28, "it is another bundle than the one that the channel names");
-    // The channel of another name under this one's.
+    // A channel with another name is served under the name of this one.
     publisher.channel.name = "beta".parse().unwrap();
     publisher.put_channel();
     refused(&bench, 28, "this is the channel \"beta\"");
-    // A channel that belongs to a newer root than the server has.
+    // The channel belongs to a newer root than the server has.
     publisher.channel.name = "stable".parse().unwrap();
     publisher.channel.root = 2;
     publisher.put_channel();
@@ -288,7 +291,7 @@ fn attack_wrong_software_for_another_device_is_refused() {
     publisher.offer(&switch);
     publisher.put_channel();
     says(&bench, "nothing to install");
-    // Even if the channel says that it is for this one.
+    // The bundle is refused even if the channel says that it is for this device.
     publisher.channel.releases[0].compatible = "router".parse().unwrap();
     publisher.put_channel();
     bench.run(&["update"]).refused(28, "it is switch 3.0.0 and the channel calls it router 3.0.0");
@@ -299,24 +302,25 @@ fn attack_wrong_software_for_another_device_is_refused() {
 fn attack_with_one_compromised_key_installs_nothing() {
     let (bench, mut publisher, _) = offered();
     bench.run(&["check"]).succeeded();
-    // The channel key alone: no bundle of his is believed.
+    // The thief has only the channel key. The device believes no bundle of his.
     let foreign = bench.bundle(&Spec { version: "3.0.0", keys: &[111], ..Spec::default() });
     publisher.offer(&foreign);
     publisher.put_channel();
     bench.run(&["update"]).refused(11, "signed by a stranger");
-    // Nor can he pass an old bundle off as a new one, to get back what was mended since.
+    // He cannot make the device take an old bundle as a new one. So he cannot bring back mended
+    // faults.
     publisher.channel.releases.pop();
     let old = bench.bundle(&Spec { version: "0.9.0", ..Spec::default() });
     publisher.offer(&old).version = "3.0.0".parse().unwrap();
     publisher.put_channel();
     bench.run(&["update"]).refused(28, "it is router 0.9.0 and the channel calls it router 3.0.0");
-    // The release key alone: no channel of his is.
+    // The thief has only the release key. The device believes no channel of his.
     let stolen = bench.bundle(&Spec { version: "4.0.0", keys: &[1], ..Spec::default() });
     publisher.offer(&stolen);
     publisher.channel.serial += 1;
     publisher.put_bytes(&publisher.signed(&[1]).to_bytes());
     refused(&bench, 11, "knows no such key");
-    // One root key alone: no root document of his is.
+    // The thief has only one root key. The device believes no root document of his.
     publisher.root.version = 2;
     publisher.root.roles.channel = ring(&[66], 1);
     publisher.root.roles.release = ring(&[66], 1);
@@ -351,7 +355,7 @@ fn a_stolen_release_key_is_replaced_without_touching_the_device() {
     publisher.put_channel();
     bench.run(&["update"]).succeeded();
     assert!(good.is_in_slot_b(&bench));
-    // Revoked for files as well, and for the next boot.
+    // The revoked key does not count for files, and not after the next boot.
     assert_eq!(bench.boot(), Some(Slot::B));
     let before = bench.untouchables();
     bench.install(&thiefs.path).refused(11, "signed by a stranger");
@@ -359,7 +363,7 @@ fn a_stolen_release_key_is_replaced_without_touching_the_device() {
     let by_keyring = bench.bundle(&Spec { version: "9.1.0", keys: &[2], ..Spec::default() });
     bench.install(&by_keyring.path).refused(11, "signed by a stranger");
     assert_eq!(bench.untouchables(), before);
-    // Damaged in /var, the root is dropped and got again.
+    // The root in /var is damaged. The device drops it and fetches it again.
     fs::write(bench.path("var/lib/daruma/trust/2.root.json"), "damaged").unwrap();
     let ended = bench.run(&["check"]);
     ended.succeeded();
@@ -401,7 +405,8 @@ fn root_keys_are_replaced_step_by_step_and_a_device_that_was_away_follows() {
     publisher.put_channel();
     says(&bench, "2.0.0");
     assert!(bench.run(&["channel"]).stdout.contains("root version 20"));
-    // A fall-back to an image with another anchor, and a lost /var, end at the same root.
+    // After a fall-back to an image with another anchor, the device ends at the same root. After a
+    // loss of /var it does, too.
     fs::copy(publisher.path("5.root.json"), bench.path("etc/daruma/root.json")).unwrap();
     assert!(bench.run(&["channel"]).stdout.contains("root version 20, "));
     fs::remove_dir_all(bench.path("var/lib/daruma/trust")).unwrap();
@@ -447,7 +452,7 @@ fn a_device_waits_for_its_turn_and_says_when_it_comes() {
     let ended = bench.run(&["update"]);
     ended.succeeded();
     assert!(ended.stdout.contains("nothing to install"), "{ended:?}");
-    // Without an id it comes last.
+    // A device without an id comes last.
     fs::write(bench.path("etc/machine-id"), "uninitialized\n").unwrap();
     says(&bench, "this device has no id");
     publisher.channel.releases[0].rollout = stage(100, 0);
@@ -498,7 +503,7 @@ fn the_daemon_takes_back_what_was_withdrawn_before_its_first_boot_and_says_so_on
             eats flash",
     );
     daemon.says("nothing to install: router 1.0.0 stays; 2.0.0 is not taken: withdrawn");
-    // Another change of the channel makes it look again.
+    // After another change of the channel, the daemon looks again.
     let mended = bench.bundle(&Spec { version: "2.0.1", keys: &[66], ..Spec::default() });
     publisher.offer(&mended).withdrawn = Some("not signed".to_owned());
     publisher.put_channel();
@@ -520,7 +525,7 @@ fn the_daemon_takes_back_what_was_withdrawn_before_its_first_boot_and_says_so_on
     assert_eq!(bench.run(&["update"]).code, Some(0));
     assert_eq!(bench.untouchables(), before);
     assert_eq!(bench.boot(), Some(Slot::A));
-    // If the publisher thinks better of it, it is installed as it was.
+    // If the publisher takes the withdrawal back, the device installs the release again.
     publisher.channel.releases[0].withdrawn = None;
     publisher.put_channel();
     bench.run(&["update"]).succeeded();
@@ -534,7 +539,7 @@ fn what_was_booted_once_or_asked_for_by_a_person_is_not_taken_back() {
     bench.run(&["update"]).succeeded();
     publisher.channel.releases[0].withdrawn = Some("eats flash".to_owned());
     publisher.put_channel();
-    // To look changes nothing, and says what will be done.
+    // A look changes nothing, and prints what will be done.
     let before = bench.untouchables();
     says(
         &bench,
@@ -546,14 +551,14 @@ fn what_was_booted_once_or_asked_for_by_a_person_is_not_taken_back() {
         (&"B".into(), &"nothing".into())
     );
     assert_eq!(bench.untouchables(), before);
-    // One try is used up: its health decides, and the tries are counted.
+    // One try is used up. So the health checks decide, and the tries stay counted.
     assert_eq!(bench.boot_unless(|_| false), Some(Slot::B));
     bench.set_cmdline("daruma.slot=A daruma.try=1 panic=5");
     let before = bench.state();
     assert_eq!((before.trial, before.slot(Slot::B).tries), (Some(Slot::B), 1));
     bench.run(&["update"]).succeeded();
     assert_eq!(bench.state(), before);
-    // A person who goes back to an older one knows what he does.
+    // A person who goes back to an older release knows what he does.
     bench.set_cmdline("daruma.slot=B daruma.try=1 panic=5");
     bench.run(&["mark", "good"]).succeeded();
     let old = bench.bundle(&Spec { version: "1.0.0", ..Spec::default() });
@@ -598,16 +603,16 @@ fn a_release_that_somebody_went_back_from_is_not_installed_again() {
     drop(publisher);
 }
 
-// From a web server.
+// The channel is on a web server.
 
-/// Small enough to be quick.
+/// Short time limits and few tries, so that giving up is quick.
 const QUICK: &str = "[pull]\nconnect-timeout-s = 1\nlow-speed-s = 1\ntries = 2";
 
 fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}/")
 }
 
-/// What was asked for since the last time.
+/// Returns the targets of the requests since the last call.
 fn targets(server: &Server, seen: &mut usize) -> Vec<String> {
     let asked: Vec<_> =
         server.asked().split_off(*seen).into_iter().map(|asked| asked.target).collect();
@@ -615,7 +620,7 @@ fn targets(server: &Server, seen: &mut usize) -> Vec<String> {
     asked
 }
 
-/// Passes connections on to `port` and counts the bytes of both directions.
+/// Passes connections on to `port` and counts the bytes of both directions. Returns its own port.
 fn counting(port: u16) -> (u16, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
@@ -660,8 +665,8 @@ fn an_unchanged_channel_costs_one_request_and_less_than_a_kilobyte() {
     println!("polling an unchanged channel: 1 request, {bytes} bytes in both directions");
     assert!(bytes < 1000, "{bytes}");
 
-    // One that has changed costs a look at the root as well, and nothing but the bundle is fetched
-    // for it.
+    // A changed channel costs a look at the root as well. Apart from that, the device fetches only
+    // the bundle.
     publisher.put_channel();
     bench.run(&["update"]).succeeded();
     assert!(made.is_in_slot_b(&bench));
@@ -730,7 +735,7 @@ fn a_server_without_the_channel_is_said() {
     refused(&bench, 28, "there is no http://127.0.0.1:");
 }
 
-// The daemon's looking by itself.
+// The daemon looks by itself.
 
 const POLL: &str = "poll-s = 1\n";
 
@@ -745,7 +750,7 @@ fn the_daemon_finds_a_release_installs_it_and_reboots_and_what_fails_is_not_pull
     assert!(bench.path("rebooted").exists());
     assert!(made.is_in_slot_b(&bench));
 
-    // It fails, and the old system comes back.
+    // The release fails, and the old system comes back.
     assert_eq!(bench.boot(), Some(Slot::B));
     bench.check("10-fails", "echo no uplink; exit 3");
     loop {
@@ -760,7 +765,7 @@ fn the_daemon_finds_a_release_installs_it_and_reboots_and_what_fails_is_not_pull
     daemon.says("2.0.0 is not taken: it failed on this device before");
     let asked = targets(&server, &mut seen);
     assert!(asked.iter().all(|target| !target.starts_with("/bundles/")), "{asked:?}");
-    // The mended one is.
+    // The daemon takes the mended release.
     let mended = bench.bundle(&Spec { version: "2.0.1", ..Spec::default() });
     publisher.offer(&mended);
     publisher.put_channel();
@@ -783,13 +788,13 @@ fn the_daemon_waits_for_its_window_and_does_not_download_over_a_metered_link() {
             the window",
     );
     daemon.stop().succeeded();
-    // Metered: the program says so.
+    // The metered-command reports a metered link.
     publisher.follow(&bench, &folder, &format!("{POLL}metered-command = [\"true\"]"));
     let mut daemon = Daemon::start(&bench);
     daemon.says("not now: the link is metered");
     daemon.stop().succeeded();
     assert!(!made.is_in_slot_b(&bench));
-    // A person's word counts more.
+    // A person's command counts more than the metered link.
     bench.run(&["update"]).succeeded();
     assert!(made.is_in_slot_b(&bench));
     publisher.follow(&bench, &folder, &format!("{POLL}{closed}"));

@@ -1,4 +1,7 @@
-//! The daemon: one boot's verdict, on a device that is then booted again as GRUB would.
+//! The daemon gives one boot's verdict.
+//!
+//! `bench` makes the device, and boots it again as GRUB would. The socket that systemd would read
+//! tells the tests what the daemon does.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -11,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::bench::{Bench, Ended, Spec};
 
-/// A running daemon and the socket on which it tells systemd how it goes.
+/// A running daemon, and the socket on which it reports to systemd.
 pub(crate) struct Daemon {
     child: Option<Child>,
     socket: UnixDatagram,
@@ -33,7 +36,7 @@ impl Daemon {
         Self { child: Some(child), socket }
     }
 
-    /// Waits for a message with `part` in it.
+    /// Waits for a message that contains `part`.
     #[track_caller]
     pub(crate) fn says(&self, part: &str) -> String {
         let mut buffer = [0; 4096];
@@ -69,7 +72,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A device on which 2.0.0 was installed into B and booted.
+/// Returns a device on which 2.0.0 was installed into B and booted.
 fn on_trial() -> Bench {
     let bench = Bench::new();
     bench.install(&bench.bundle(&Spec::default()).path).succeeded();
@@ -77,7 +80,7 @@ fn on_trial() -> Bench {
     bench
 }
 
-/// Lets the trial of B fail with `daemon`'s check until GRUB takes A.
+/// Lets the trial of B fail by a health check until GRUB takes A.
 fn fall_back(bench: &Bench) {
     bench.config_with_reboot("deadline-s = 1\n");
     bench.check("10-fails", "echo no uplink; exit 3");
@@ -173,7 +176,7 @@ fn a_trial_that_fails_is_left_after_three_boots_reported_and_quarantined() {
     assert_eq!(last_event(&bench).0, "fell-back");
     bench.install(&bundle).refused(21, "10-fails exited with 3: no uplink");
     bench.run(&["install", "--allow-quarantined", bundle.to_str().unwrap()]).succeeded();
-    // A second start finds nothing to report.
+    // After a second start the daemon has nothing to report.
     let events = bench.status()["events"].as_array().unwrap().len();
     let mut daemon = Daemon::start(&bench);
     daemon.says("slot A is healthy");
@@ -264,7 +267,7 @@ fn a_system_that_was_fallen_back_to_and_fails_too_stays_up_degraded_and_recovers
     let status = bench.status();
     assert_eq!(status["health"], "degraded");
     assert!(status["degraded_because"].as_str().unwrap().contains("no uplink here either"));
-    // A restarted daemon does not reboot it either.
+    // A restarted daemon does not reboot the device either.
     daemon.stop().succeeded();
     let mut daemon = Daemon::start(&bench);
     daemon.says("READY=1");
@@ -371,7 +374,7 @@ fn a_daemon_that_is_stopped_before_its_verdict_leaves_the_watchdog_armed() {
     assert!(!fed.is_empty() && !fed.contains(&b'V'), "{fed:?}");
 }
 
-/// What a slip of the pen makes of the configuration.
+/// A configuration with a slip in a key's name.
 const UNUSABLE: &str = "[health]\ndead-line-s = 3\n";
 
 #[test]
@@ -381,7 +384,7 @@ fn an_unusable_configuration_does_not_stop_the_daemon_of_a_committed_system() {
         assert_eq!(bench.boot(), Some(Slot::A));
     }
     bench.config(UNUSABLE);
-    // daruma-init has armed the watchdog, and here is no systemd that feeds it.
+    // daruma-init has armed the watchdog, and no systemd feeds it here.
     let device = bench.path("dev/watchdog");
     fs::create_dir_all(device.parent().unwrap()).unwrap();
     fs::write(&device, "").unwrap();
@@ -389,13 +392,13 @@ fn an_unusable_configuration_does_not_stop_the_daemon_of_a_committed_system() {
     daemon.says("the daemon works with the defaults");
     daemon.says("slot A is healthy");
     assert_eq!(bench.state().a.tries, 0);
-    // It is fed by a task of its own, beside the checks.
+    // A task of its own feeds the watchdog, beside the checks.
     let deadline = Instant::now() + Duration::from_secs(30);
     while fs::read(&device).unwrap().is_empty() {
         assert!(Instant::now() < deadline, "the watchdog is not fed");
         std::thread::yield_now();
     }
-    // A person sees it, and is not left in doubt whether the settings count.
+    // A person sees the error, and sees that the settings do not count.
     let warnings = bench.status()["warnings"].to_string();
     assert!(warnings.contains("line 2: unknown field `dead-line-s`"), "{warnings}");
     assert!(warnings.contains("works with the defaults"), "{warnings}");
@@ -409,7 +412,7 @@ fn a_system_on_trial_is_not_committed_with_an_unusable_configuration() {
     let bench = on_trial();
     bench.config(UNUSABLE);
     let ended = Daemon::start(&bench).ends();
-    // Without a configuration there is no command with which this bench reboots.
+    // Without a configuration this bench has no command that reboots.
     ended.refused(1, "not the machine");
     assert_eq!(bench.state().trial, Some(Slot::B));
     assert_eq!(last_event(&bench).0, "health-failed");

@@ -1,4 +1,7 @@
-//! A device that follows a channel with deltas: which of them it takes, and what it does without.
+//! A device follows a channel with deltas.
+//!
+//! `publisher` offers the deltas, and `web_server` serves them. The tests show which delta the
+//! device takes, and what it does without one.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -11,9 +14,10 @@ use image_layout::{FileDisk, Slot};
 use crate::bench::{Bench, Ended, Made, Spec};
 use crate::publisher::Publisher;
 
-/// MiB that the delta with the kernel asks for.
+/// MiB of memory that the delta with the kernel needs.
 const MEMORY: u32 = 800;
-/// Where the running slot's root partition has bytes that the deltas copy, behind its image.
+/// Offset in the running slot's root partition, behind its image. The bytes there are those that
+/// the deltas copy.
 const STORE: u64 = 16 << 20;
 
 /// A device that runs 1.0.0, and a publisher of 2.0.0 with two deltas to it.
@@ -24,8 +28,10 @@ struct Offered {
 }
 
 impl Offered {
-    /// The deltas' headers ask for so many MiB: the shorter one's, which the channel says takes
-    /// [`MEMORY`], and the longer one's.
+    /// Makes the device and two deltas.
+    ///
+    /// The channel says that the shorter delta needs [`MEMORY`] MiB, and its header asks for
+    /// `kernel` MiB. The longer delta needs only what every device grants.
     fn new(kernel: u32) -> Self {
         let bench = Bench::new();
         let mut publisher = Publisher::of(&bench);
@@ -47,7 +53,7 @@ impl Offered {
             copies.map(|(offset, len)| Record::Copy { image: 1, offset, len }.encode().unwrap());
         let delta = |name: &str, memory: u32, memory_mib: u32, behind: usize| {
             let header = Header { zstd: zstd_version(), old: from, new: to, memory };
-            // What stands behind the last record is not read.
+            // The device does not read the bytes behind the last record.
             let bytes = [header.encode(), records.concat(), vec![0; behind]].concat();
             let url = format!("bundles/{name}.delta");
             fs::write(publisher.path(&url), &bytes).unwrap();
@@ -71,8 +77,8 @@ impl Offered {
         Self { bench, publisher, made }
     }
 
-    /// Updates the device, whose configuration grants so many MiB; says which deltas were asked
-    /// for, in this order.
+    /// Updates the device, whose configuration grants `granted` MiB. Returns the deltas that it
+    /// asked for, in order.
     fn update(&self, granted: u32) -> (Ended, Vec<String>) {
         let server = self.publisher.serve(|_, answer| answer);
         let url = format!("http://127.0.0.1:{}", server.port());

@@ -1,4 +1,6 @@
-//! Installs that succeed, and those that are cut off.
+//! Installs of files: those that succeed, and those that are cut off.
+//!
+//! `bench` makes the device and the bundles, and `refusals` has the installs that are refused.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +13,7 @@ use nix::unistd::Pid;
 
 use crate::bench::{Bench, Ended, Spec, noise};
 
-/// Starts an install and waits until it says what it is going to write.
+/// Starts an install and waits until it prints what it is going to write.
 fn start(bench: &Bench, bundle: &std::path::Path) -> Child {
     let mut command = bench.command(&["install", bundle.to_str().unwrap()]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -74,8 +76,8 @@ fn an_install_killed_anywhere_leaves_a_device_on_which_the_next_one_works() {
         let version = format!("2.{round}.0");
         let made = bench.bundle(&Spec { version: &version, root_size, ..Spec::default() });
         let number = u64::from_le_bytes(number.try_into().unwrap());
-        // The moment of the kill is an event on the disk: the block at this place is the new
-        // bundle's.
+        // The test kills the install at an event on the disk: the block at this place is that of
+        // the new bundle.
         let block = usize::try_from(number).unwrap_or(usize::MAX) % (root_size / 4096);
         let wanted = &made.root[block * 4096..][..4096];
         let mut child = start(&bench, &made.path);
@@ -84,7 +86,8 @@ fn an_install_killed_anywhere_leaves_a_device_on_which_the_next_one_works() {
         while found != wanted && child.try_wait().unwrap().is_none() {
             partition.read_exact_at(&mut found, block as u64 * 4096).unwrap();
         }
-        // Not kill(2): on a busy machine it may have finished between two looks.
+        // The test does not use kill(2), because on a busy machine the install may already have
+        // ended.
         child.kill().unwrap();
         child.wait().unwrap();
         let state = bench.state();

@@ -1,7 +1,8 @@
-//! The real program on devices laid out in temporary folders: real environments on a real FAT, real
-//! bundles.
+//! Runs the real program on devices in temporary folders.
+//!
+//! `bench` makes the devices. They have real environments on a real FAT, and real bundles.
 
-// A test that unwraps says where it failed.
+// A test that unwraps shows where it failed.
 #![allow(clippy::unwrap_used)]
 
 mod bench;

@@ -1,5 +1,6 @@
-//! A publisher in a folder: root documents, a channel, and bundles, with keys that everybody knows
-//! by their numbers.
+//! A publisher in a folder: root documents, a channel and bundles.
+//!
+//! `bench` makes the bundles, and `web_server` serves the folder. A key follows from its number.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,8 +14,11 @@ use crate::web_server::{Answer, Asked, Server};
 
 pub(crate) const DAY: u64 = 86_400;
 
-/// Root keys 101, 102 and 103, two of which must sign; channel key 111; release key 1, as that of
-/// [`Bench`]'s bundles. (Key 2 is in the device's keyring and not in the release role.)
+/// The publisher's documents and folder.
+///
+/// Two of the root keys 101, 102 and 103 must sign. The channel key is 111. The release key is 1,
+/// which signs the bundles of [`Bench`]. Key 2 is in the device's keyring, but not in the release
+/// role.
 pub(crate) struct Publisher {
     folder: tempfile::TempDir,
     pub(crate) root: Root,
@@ -35,8 +39,10 @@ pub(crate) fn now() -> Timestamp {
 }
 
 impl Publisher {
-    /// With root version 1 in its folder and in the image of `bench`, whose channel it is; nothing
-    /// is published.
+    /// Makes a publisher whose channel `bench` follows.
+    ///
+    /// Root version 1 is in the publisher's folder and in the image of `bench`. Nothing is
+    /// published.
     pub(crate) fn of(bench: &Bench) -> Self {
         let roles = Roles {
             root: ring(&[101, 102, 103], 2),
@@ -63,7 +69,7 @@ impl Publisher {
         this
     }
 
-    /// Makes `bench` follow it at `url`, with more lines of the section.
+    /// Makes `bench` follow the channel at `url`. `more` are further lines of the section.
     pub(crate) fn follow(&self, bench: &Bench, url: &str, more: &str) {
         let rebooted = bench.path("rebooted");
         bench.config(&format!(
@@ -76,7 +82,7 @@ impl Publisher {
         self.folder.path().join(name)
     }
 
-    /// Serves the folder as nginx does, but for what `twist` makes of its answers.
+    /// Serves the folder as nginx does. `twist` may change each answer.
     pub(crate) fn serve(
         &self,
         twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static,
@@ -111,7 +117,8 @@ impl Publisher {
     }
 
     pub(crate) fn put_bytes(&self, bytes: &[u8]) {
-        // As a publisher does: a server that is just reading it goes on with the old one.
+        // The file is replaced as a publisher does it. A server that is reading the old file can go
+        // on.
         fs::write(self.path("next"), bytes).unwrap();
         fs::rename(self.path("next"), self.path("stable.channel.json")).unwrap();
     }
@@ -149,7 +156,7 @@ impl Publisher {
         self.channel.releases.last_mut().unwrap()
     }
 
-    /// Changes the text of the signed channel, and signs it again: what a key's holder could do.
+    /// Changes the text of the channel and signs it again, as a holder of the key could do.
     pub(crate) fn put_changed(&mut self, from: &str, to: &str) {
         self.channel.serial += 1;
         let text = String::from_utf8(self.signed(&[]).to_bytes()).unwrap();

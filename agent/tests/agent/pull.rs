@@ -1,4 +1,7 @@
 //! Installs from web servers: honest ones, broken ones and hostile ones, on real sockets.
+//!
+//! `web_server` is the server, and `pull_tls` has the installs over TLS. Each test makes the server
+//! answer in its own way.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,12 +18,12 @@ use nix::unistd::Pid;
 use crate::bench::{Bench, Ended, Made, Spec, noise};
 use crate::web_server::{Answer, Asked, ReadWrite, Server, Then};
 
-/// Few tries, so that giving up is quick; time enough for a busy machine.
+/// Few tries, so that giving up is quick. The time limits are long enough for a busy machine.
 pub(crate) const QUICK: &str = "[pull]\nconnect-timeout-s = 10\nlow-speed-s = 20\ntries = 3\n";
-/// Where waiting in vain is what is tested.
+/// A short limit, for the tests in which the agent waits in vain.
 const HASTY: &str = "[pull]\nlow-speed-s = 2\n";
 
-/// A device, a bundle, and the bundle's bytes.
+/// Returns a device, a bundle, and the bundle's bytes.
 pub(crate) fn bench_and_bundle() -> (Bench, Made, Arc<Vec<u8>>) {
     let bench = Bench::new();
     bench.config(QUICK);
@@ -33,8 +36,10 @@ pub(crate) fn install(bench: &Bench, server: &Server) -> Ended {
     bench.run(&["install", &server.url()])
 }
 
-/// Whatever the server does: the device ends with `code` and one line, boots what ran before, and
-/// is not hurt for the next install. `is_untouched`: it must be refused before the slot is touched.
+/// Asserts that the install ends with `code` and one line, whatever the server does.
+///
+/// The device then boots what ran before, and a second install succeeds. If `is_untouched` is true,
+/// the install must be refused before the slot is touched.
 #[track_caller]
 fn refused(
     answers: impl Fn(&Asked, &[u8]) -> Answer + Send + Sync + 'static,
@@ -55,7 +60,7 @@ fn refused(
     assert!(made.is_in_slot_b(&bench));
 }
 
-/// Whatever the server does, the install completes. Returns the requests.
+/// Asserts that the install completes, whatever the server does. Returns the requests.
 #[track_caller]
 fn completed(answers: impl Fn(&Asked, &[u8]) -> Answer + Send + Sync + 'static) -> Vec<Asked> {
     completed_with(QUICK, answers)
@@ -75,8 +80,8 @@ fn completed_with(
     server.asked()
 }
 
-/// The first request is for the tail, the second one for the first part of the payload: boot.img,
-/// about 1 MB.
+/// Number of the request for the first part of the payload: boot.img, about 1 MB. The request
+/// before it is for the tail.
 const PAYLOAD: usize = 1;
 
 #[test]
@@ -106,7 +111,7 @@ fn a_transfer_that_breaks_off_goes_on_where_it_was() {
         });
         let start = |asked: &Asked| asked.range(usize::MAX).unwrap().start;
         let (first, second) = (start(&asked[PAYLOAD]), start(&asked[PAYLOAD + 1]));
-        // A reset also throws away what the server's kernel had not sent yet.
+        // A reset also throws away bytes that the server's kernel had not sent yet.
         let least = if then == Then::Reset { first } else { first + 900_000 };
         assert!(second >= least && second <= first + 1_000_100, "{then:?}: {first} {second}");
     }
@@ -124,7 +129,7 @@ fn a_killed_install_fetches_only_what_is_missing() {
     });
     let mut child =
         bench.command(&["install", &server.url()]).stdout(Stdio::null()).spawn().unwrap();
-    // All but 200 KB of what came must be in the slot, though the install never ends.
+    // All but 200 KB of the received bytes must be in the slot, although the install never ends.
     let kept = sent - 200_000;
     let partition = fs::File::open(bench.path("root-b")).unwrap();
     let wanted = &made.root[kept..kept + 512];
@@ -139,7 +144,7 @@ fn a_killed_install_fetches_only_what_is_missing() {
     let second = Server::honest(file.to_vec());
     install(&bench, &second).succeeded();
     assert!(made.is_in_slot_b(&bench));
-    // boot.img has no journal but the slot, either: all of it is there.
+    // boot.img, too, has no journal except the slot. All of it is there.
     let most = file.len() - made.boot.len() - kept + 131_072;
     assert!(second.sent() <= most as u64, "{} > {most}", second.sent());
 }
@@ -168,12 +173,12 @@ fn an_install_killed_anywhere_has_fetched_little_in_vain() {
         let second = Server::honest(file.to_vec());
         install(&bench, &second).succeeded();
         assert!(made.is_in_slot_b(&bench));
-        // The tail comes with each run. What the server's kernel had taken and not sent counts
-        // here, too.
+        // Each run fetches the tail. The figure includes bytes that the server's kernel had taken
+        // and not sent.
         let in_vain = (first + second.sent()).saturating_sub(file.len() as u64 + 131_072);
         println!("killed at block {block}: {in_vain} bytes fetched in vain");
-        // A chunk of 128 KiB that is not whole yet, pieces that wait for the disk, and what the
-        // kernels of both ends hold.
+        // The limit covers a chunk of 128 KiB that is not whole yet, and pieces that wait for the
+        // disk. It also covers the bytes in the kernels of both ends.
         assert!(in_vain <= 320 << 10);
     }
 }
@@ -211,7 +216,7 @@ fn a_line_during_an_install_on_a_terminal_does_not_stand_behind_the_bar() {
     let text = String::from_utf8(out.stdout).unwrap();
     assert!(out.status.success() && made.is_in_slot_b(&bench), "{text}");
     assert!(text.contains('#'), "there was no bar: {text:?}");
-    // What stays in a line: behind the last return to its beginning.
+    // A terminal shows the part of a line behind the last return to its beginning.
     let shown =
         |line: &str| line.trim_end_matches('\r').rsplit('\r').next().unwrap().replace("\x1b[K", "");
     let lines: Vec<String> = text.split('\n').map(shown).collect();
@@ -324,7 +329,7 @@ fn a_file_that_changes_in_mid_download_is_noticed() {
             move |asked, file| {
                 let answer = Answer::honest(asked, file);
                 if asked.number >= number {
-                    // What a server does when If-Range does not hold.
+                    // A server answers like this when If-Range does not hold.
                     Answer { status: "200 OK", body: file.to_vec(), ..answer }
                         .with("ETag", "\"two\"")
                 } else if asked.number == PAYLOAD {
@@ -338,7 +343,7 @@ fn a_file_that_changes_in_mid_download_is_noticed() {
             false,
         );
     }
-    // And one that ignores If-Range.
+    // Another server ignores If-Range.
     refused(
         |asked, file| {
             let tag = if asked.number == 0 { "\"one\"" } else { "\"two\"" };
@@ -375,7 +380,7 @@ fn a_wrong_byte_is_never_in_a_slot_that_boots() {
         "does not match its hash",
         false,
     );
-    // In the tail: nothing is believed.
+    // The wrong byte is in the tail, so the agent believes nothing.
     refused(
         |asked, file| {
             let mut answer = Answer::honest(asked, file);
@@ -428,7 +433,7 @@ fn redirects_are_followed_but_not_in_circles() {
         "/moved?x=y" => Answer::honest(asked, file),
         _ => Answer::of("404 Not Found"),
     });
-    // Where it was found is remembered.
+    // The agent remembers the address where it found the bundle.
     assert_eq!(asked.iter().filter(|asked| asked.target == "/new.daruma").count(), 1);
     refused(
         |asked, _| Answer::to(format!("{}x", asked.target)),

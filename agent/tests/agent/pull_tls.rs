@@ -1,4 +1,7 @@
-//! Installs over TLS: whom we trust, who we are, HTTP/2, and through a proxy.
+//! Installs over TLS: trust in servers, client certificates, HTTP/2 and proxies.
+//!
+//! `tls` makes the certificates, `web_server` is the server, and `pull` has the other installs from
+//! web servers.
 
 use std::fs;
 use std::io::{self, BufReader, Write};
@@ -17,7 +20,7 @@ const TRUSTED: &str = "ca-file = \"/etc/daruma/ca.pem\"\n";
 const KNOWN: &str =
     "client-cert = \"/etc/daruma/device.pem\"\nclient-key = \"/etc/daruma/device.key\"\n";
 
-/// A device that trusts `authority`, with `more` in its section [pull].
+/// Makes the device trust `authority`. `more` are further lines of its section [pull].
 fn trust(bench: &Bench, authority: &Authority, more: &str) {
     fs::write(bench.path("etc/daruma/ca.pem"), authority.pem()).unwrap();
     bench.config(&format!("{QUICK}{TRUSTED}{more}"));
@@ -87,8 +90,8 @@ fn a_server_that_asks_who_we_are_is_told_and_no_other() {
     trust(&bench, &authority, KNOWN);
     install(&bench, &strict).succeeded();
     assert!(made.is_in_slot_b(&bench));
-    // Another one that redirects there: it does not learn who the device is, and so the device is
-    // refused.
+    // Another server redirects to the strict one. The device does not show its certificate after
+    // the redirect, so the strict server refuses it.
     let there = strict.url();
     let other = Server::start_with(
         "https",
@@ -172,7 +175,7 @@ fn a_proxy_leads_on_to_a_server_that_it_cannot_read() {
     install(&bench, &server).refused(25, "the proxy asks for a password");
 }
 
-/// A proxy that answers CONNECT, for those who know the password. Returns its port.
+/// Runs a proxy that answers CONNECT for clients that know the password. Returns its port.
 fn tunnel(tunnels: Arc<AtomicUsize>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,5 +1,7 @@
-//! Recovery on a device in a folder: which bundle of a folder is taken, into which slot, and what
-//! the result file says.
+//! Recovery on a device in a folder.
+//!
+//! `bench` makes the device, and a second folder stands for the stick. The tests show which bundle
+//! is taken, into which slot, and what the result file says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,8 @@ use crate::bench::{Bench, Spec, noise};
 const IDENTITY: &str =
     "set daruma_compatible=router\nset daruma_version=1.0.0\nset daruma_min_version=0.5.0\n";
 
-/// A device in recovery (no slot runs), and an empty folder in the place of a stick.
+/// Returns a device in recovery, on which no slot runs, and an empty folder in the place of a
+/// stick.
 fn dead_device() -> (Bench, tempfile::TempDir) {
     let bench = Bench::new();
     fs::write(bench.path("etc/daruma/recovery.cfg"), IDENTITY).unwrap();
@@ -28,7 +31,7 @@ fn put(bench: &Bench, stick: &Path, name: &str, spec: &Spec<'_>) -> PathBuf {
     path
 }
 
-/// Takes the one signature out of a bundle, and makes the footer agree (`docs/bundle-format.md`).
+/// Removes the only signature of a bundle, and makes the footer agree (`docs/bundle-format.md`).
 fn unsign(path: &Path) {
     let bytes = fs::read(path).unwrap();
     let (rest, footer) = bytes.split_at(bytes.len() - 64);
@@ -67,7 +70,7 @@ fn everything_unacceptable_is_refused_with_its_reason_and_the_good_one_is_taken(
     let torn = put(&bench, stick, "torn.daruma", &good("9.0.3"));
     let bytes = fs::read(&torn).unwrap();
     fs::write(&torn, &bytes[..bytes.len() - 100]).unwrap();
-    // Only reading all of it shows that this one is damaged.
+    // The agent finds this damage only when it reads the whole bundle.
     let flipped = put(&bench, stick, "flipped.daruma", &good("9.0.4"));
     let mut bytes = fs::read(&flipped).unwrap();
     bytes[300_000] ^= 1;
@@ -139,7 +142,8 @@ fn a_bundle_that_failed_here_before_comes_last() {
     let (bench, stick) = dead_device();
     put(&bench, stick.path(), "two.daruma", &Spec::default());
     assert_eq!(recover(&bench, stick.path()).unwrap().0, "2.0.0");
-    // Three boots that are not healthy, then the agent of the other slot puts it into quarantine.
+    // Three boots are not healthy. Then the agent of the other slot puts the bundle into
+    // quarantine.
     for _ in 0..3 {
         assert_eq!(bench.boot(), Some(Slot::B));
     }
@@ -147,9 +151,9 @@ fn a_bundle_that_failed_here_before_comes_last() {
     assert_eq!(bench.boot(), Some(Slot::A));
     assert_eq!(bench.run(&["mark", "bad", "B"]).code, Some(0));
     bench.set_cmdline("daruma.slot=recovery");
-    // It is all there is: taken, and said.
+    // It is the only bundle, so recovery takes it and says so.
     assert_eq!(recover(&bench, stick.path()).unwrap().0, "2.0.0");
-    // An older one that did not fail goes first.
+    // Recovery takes an older bundle that did not fail first.
     put(&bench, stick.path(), "one.daruma", &Spec { version: "1.5.0", ..Spec::default() });
     assert_eq!(recover(&bench, stick.path()).unwrap().0, "1.5.0");
 }
@@ -161,7 +165,7 @@ fn the_recovery_partition_follows_the_committed_slot_and_not_one_on_trial() {
     assert_eq!(recovery_copy::refresh(&device()).unwrap(), None, "there is no such partition");
     fs::write(bench.path("recovery"), noise(9, 2 << 20)).unwrap();
 
-    // The bench's boot images lack what recovery needs: nothing of them is spread.
+    // The bench's boot images lack what recovery needs. So the agent does not copy them.
     assert_eq!(recovery_copy::refresh(&device()).unwrap_err().exit, Exit::Content);
     let image = whole_boot_image();
     let mut partition = image.clone();
@@ -176,7 +180,7 @@ fn the_recovery_partition_follows_the_committed_slot_and_not_one_on_trial() {
     assert!(bench.bytes("recovery").starts_with(&image));
     assert_eq!(recovery_copy::refresh(&device()).unwrap(), None, "it is up to date");
 
-    // Too small a partition is refused before a byte of it is written.
+    // A partition that is too small is refused before a byte of it is written.
     fs::write(bench.path("recovery"), noise(9, 8192)).unwrap();
     assert_eq!(recovery_copy::refresh(&device()).unwrap_err().exit, Exit::TooLarge);
     assert_eq!(bench.bytes("recovery"), noise(9, 8192));

@@ -1,4 +1,7 @@
-//! Every refusal: its exit code, one line, and not a byte of slot or environment touched.
+//! Every refusal of an install.
+//!
+//! `bench` makes the device and the bundles. Each refusal has its exit code and one line, and
+//! touches no byte of a slot or the environment.
 
 use std::fs;
 
@@ -7,7 +10,7 @@ use image_layout::Slot;
 
 use crate::bench::{Bench, Spec};
 
-/// Installs and asserts the refusal.
+/// Installs the bundle. Asserts that it is refused and changes nothing.
 #[track_caller]
 fn refused(bench: &Bench, bundle: &std::path::Path, code: i32, part: &str) {
     let before = bench.untouchables();
@@ -49,7 +52,8 @@ fn a_bundle_with_any_bit_flipped_is_refused() {
     let mut bytes = fs::read(bench.bundle(&spec).path).unwrap();
     let before = bench.untouchables();
     let path = bench.path("flipped.daruma");
-    // Anywhere in the payload, and more densely in the tail, where every part has its own check.
+    // The flipped bits are anywhere in the file, and more densely in the tail, where every part has
+    // its own check.
     let random = crate::bench::noise(seed, 60 * 8);
     let positions = random.chunks_exact(8).enumerate().map(|(index, number)| {
         let number = usize::from_le_bytes(number.try_into().unwrap());

@@ -1,5 +1,6 @@
-//! Bundles and channels in an OCI registry. (Debian's own registry is asked by the bundler's
-//! tests.)
+//! Bundles and channels in an OCI registry.
+//!
+//! `web_server` is the registry here. The bundler's tests ask Debian's own registry.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,7 @@ const QUICK: &str = "[pull]\nconnect-timeout-s = 1\nlow-speed-s = 1\ntries = 3";
 const NAME: &str = "fleet/routers";
 const BUNDLE: &str = "bundles__router-2.0.0.daruma";
 
-/// What a registry has: manifests by tag, blobs by digest.
+/// The content of a registry: manifests by tag, blobs by digest.
 #[derive(Default)]
 struct Stock {
     manifests: BTreeMap<String, Vec<u8>>,
@@ -27,7 +28,7 @@ struct Stock {
 }
 
 impl Stock {
-    /// What `daruma-bundler push` sends of the folder.
+    /// Holds what `daruma-bundler push` sends of the folder.
     fn of(folder: &Path) -> Self {
         let mut stock = Self::default();
         for below in ["", "bundles/"] {
@@ -46,7 +47,7 @@ impl Stock {
         stock
     }
 
-    /// As a registry answers.
+    /// Answers as a registry does.
     fn answer(&self, asked: &Asked) -> Answer {
         let missing = || Answer::of("404 Not Found");
         let Some((what, name)) = asked
@@ -72,7 +73,8 @@ impl Stock {
     }
 }
 
-/// A device that follows a channel in a registry, which offers 2.0.0; `twist` changes its answers.
+/// Returns a device that follows a channel in a registry. The channel offers 2.0.0. `twist` may
+/// change each answer.
 fn registry(
     twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static,
 ) -> (Bench, Publisher, Made, Server) {
@@ -193,8 +195,8 @@ fn a_blob_that_lies_elsewhere_is_fetched_without_the_login() {
     assert!(!storage.asked().is_empty());
 }
 
-/// Whatever the registry does with the bundle: one line, the code, and nothing of the device is
-/// touched.
+/// Asserts that an install ends with `code` and one line, whatever the registry does. Nothing of
+/// the device is touched.
 #[track_caller]
 fn refused(
     twist: impl Fn(&Asked, Answer) -> Answer + Send + Sync + 'static,

@@ -1,4 +1,7 @@
-//! What the channel's server is told of a release, as its access log has it.
+//! Reports about a release to the channel's server, as they stand in its access log.
+//!
+//! `web_server` keeps the requests. A report is part of the User-Agent of a request for the
+//! channel.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use crate::daemon::Daemon;
 use crate::publisher::Publisher;
 use crate::web_server::{Answer, Server};
 
-/// The reports in the requests for the channel, oldest first.
+/// Returns the reports in the requests for the channel, oldest first.
 fn reports(server: &Server) -> Vec<Report> {
     let asked = server.asked();
     let agents =
@@ -26,7 +29,7 @@ fn reports(server: &Server) -> Vec<Report> {
     .collect()
 }
 
-/// Installs what is offered, boots it, and lets it be committed.
+/// Installs the offered release, boots it, and lets the daemon commit it.
 fn update(bench: &Bench, to: Slot) {
     bench.run(&["update"]).succeeded();
     assert_eq!(bench.boot(), Some(to));
@@ -36,7 +39,7 @@ fn update(bench: &Bench, to: Slot) {
 }
 
 fn follow(publisher: &Publisher, bench: &Bench, server: &Server, more: &str) {
-    // The daemon does not look by itself: `check` does, when the test says so.
+    // The daemon does not look by itself. The tests call `check` instead.
     let url = format!("http://127.0.0.1:{}/", server.port());
     publisher.follow(bench, &url, &format!("poll-s = 0\n{more}\n[pull]\ntries = 2\n"));
 }
@@ -57,7 +60,7 @@ fn the_server_is_told_once_what_became_of_a_release_and_not_who_tells() {
     update(&bench, Slot::B);
     assert_eq!(reports(&server), []);
 
-    // Told again until it is answered, and then no more.
+    // The device repeats the report until the server answers, and then stops.
     is_down.store(true, Ordering::SeqCst);
     bench.run(&["check"]).refused(25, "503");
     let unanswered = reports(&server).len();
@@ -68,7 +71,7 @@ fn the_server_is_told_once_what_became_of_a_release_and_not_who_tells() {
     }
     assert_eq!(reports(&server), vec![Report::new(good, Outcome::Committed); unanswered + 1]);
 
-    // The next one fails.
+    // The next release fails.
     let bad = bench.bundle(&Spec { version: "2.0.1", ..Spec::default() });
     let bad = publisher.offer(&bad).manifest_sha256;
     publisher.put_channel();

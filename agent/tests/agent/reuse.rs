@@ -1,5 +1,7 @@
-//! Installs from far away: what the slots have is not fetched, and an install that was cut off goes
-//! on where it was.
+//! Installs from far away: they fetch only what the slots lack, and go on where they were cut off.
+//!
+//! `Far` counts the fetched bytes instead of a web server. `pull` has the installs over the
+//! network.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -27,14 +29,14 @@ use crate::bench::{Bench, Made, Spec, Tree};
 /// Most fetched bytes that a killed install may lose.
 const LOST: u64 = 200 << 10;
 
-/// What happens when the link is down.
+/// The end of an install whose link is down.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Fails,
     Killed,
 }
 
-/// A bundle far away: a file whose bytes are counted, and after some of which there come no more.
+/// A bundle far away: a file whose fetched bytes are counted. After `most` bytes the link is down.
 struct Far {
     file: FileDisk,
     /// Bytes of the file in front of its tail.
@@ -72,14 +74,15 @@ impl Disk for Far {
     }
 }
 
-/// What an install fetched, bytes, what it said before that it would, and how it ended.
+/// The bytes that an install fetched, the bytes that it announced before, and its result.
 struct Fetched {
     bytes: u64,
     announced: u64,
     result: Result<(), Failure>,
 }
 
-/// Installs `path` from far away on `device`.
+/// Installs `path` from far away on `device`. After `most` bytes the link is down, and `end`
+/// follows.
 fn install_on(
     device: &Device,
     keyring: &bundle::Keyring,
@@ -124,7 +127,7 @@ fn install(bench: &Bench, made: &Made) -> Fetched {
     fetched
 }
 
-/// The chunks of the bundle's images, boot first.
+/// Returns the chunks of the bundle's images, boot first.
 fn chunks(bench: &Bench, made: &Made) -> [Vec<Chunk>; 2] {
     let bundle =
         Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
@@ -135,8 +138,10 @@ fn bytes<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> u64 {
     chunks.into_iter().map(|chunk| u64::from(chunk.len)).sum()
 }
 
-/// Bytes of the chunks of `new` that are neither among those of `old`, nor in slot B in their
-/// places. (An empty slot has zeros, which are in many places of an image.)
+/// Returns the bytes of the chunks of `new` that must be fetched.
+///
+/// Such a chunk is not among those of `old`, and not in its place in slot B. (An empty slot has
+/// zeros, which are in many places of an image.)
 fn missing(bench: &Bench, old: &[Vec<Chunk>; 2], new: &[Vec<Chunk>; 2]) -> u64 {
     let missing = |(image, label): (usize, &str)| {
         let held = bench.bytes(label);
@@ -156,7 +161,7 @@ fn spec<'a>(version: &'a str, files: &'a [u64]) -> Spec<'a> {
     Spec { version, files, boot_padding: 300_000, ..Spec::default() }
 }
 
-/// A device that runs 1.0.0 of these files.
+/// Returns a device that runs 1.0.0 of these files.
 fn running(files: &[u64]) -> (Bench, Made) {
     let bench = Bench::new();
     let made = bench.bundle(&spec("1.0.0", files));
@@ -174,7 +179,7 @@ const OLD: [u64; 60] = {
     files
 };
 
-/// [`OLD`] with one file grown at the beginning, a few changed, and one gone.
+/// Returns [`OLD`] with a larger file at the beginning, a few changed files, and one removed file.
 fn updated() -> Vec<u64> {
     let mut files = OLD.to_vec();
     files[0] = 605;
@@ -197,7 +202,7 @@ fn what_the_running_slot_has_is_not_fetched() {
     assert!(fetched.bytes * 3 < bytes(new.iter().flatten()), "{}", fetched.bytes);
 }
 
-/// The chunks of the dm-verity tree.
+/// Returns the chunks of the dm-verity tree.
 fn tree_chunks(bench: &Bench, made: &Made) -> Vec<Chunk> {
     let bundle =
         Bundle::open(FileDisk::open_read_only(&made.path).unwrap(), &bench.keyring()).unwrap();
@@ -213,7 +218,7 @@ fn the_dm_verity_tree_is_made_and_not_fetched() {
     assert!(tree > 32 << 10, "{tree}");
     let total = missing(&bench, &chunks(&bench, &old), &chunks(&bench, &made)) - tree;
     let mut all = 0;
-    // Also by an install that finds part of the data in its place.
+    // The second install finds part of the data in its place. It does not fetch the tree either.
     for most in [total / 2, u64::MAX] {
         let fetched = install_on(&bench.device(), &bench.keyring(), &made.path, most, End::Fails);
         all += fetched.bytes;
@@ -240,7 +245,7 @@ fn installing_what_is_in_the_slot_already_fetches_and_writes_nothing() {
     let made = bench.bundle(&spec("2.0.0", &updated()));
     install(&bench, &made);
     let before = bench.untouchables();
-    // A slot that may not be written to.
+    // The opener opens every partition except the ESP read-only.
     let opener = Opener::new(|path: &Path, access| {
         let name = path.file_name().unwrap().to_str().unwrap();
         let read_only = access != Access::Write || name != "esp";
@@ -276,7 +281,8 @@ fn an_install_whose_link_went_down_goes_on_with_what_is_missing() {
     assert!(all <= total + 2 * LOST, "{all} of {total}");
 }
 
-/// Child of the next test: installs into the device that the environment names, until it is killed.
+/// Child of the next test. It installs into the device that the environment names, until it is
+/// killed.
 #[test]
 fn install_for_the_test_that_kills() {
     let Some(folder) = env::var_os("DARUMA_KILLED_IN") else { return };
@@ -296,7 +302,7 @@ fn a_killed_install_loses_little_of_what_it_fetched() {
     let total = bytes(chunks(&bench, &made).iter().flatten());
     let mut at = 0;
     for part in 1..8 {
-        // Each life fetches a seventh, but for the last, which fetches the rest.
+        // Each life fetches a seventh. The last life fetches the rest.
         let most = if part == 7 { u64::MAX } else { total / 7 };
         let fetched = if part == 7 {
             install(&bench, &made).bytes
@@ -336,11 +342,10 @@ fn a_chunk_that_is_damaged_in_the_running_slot_is_fetched() {
     assert_eq!(fetched.bytes, fetched.announced + bytes(damaged));
 }
 
-/// A write that the disk has taken and not made durable: partition, place, bytes.
+/// Writes that the disk has taken and not made durable: partition, place, bytes.
 type Pending = Arc<Mutex<Vec<(String, u64, Vec<u8>)>>>;
 
-/// A partition behind a cache that a power cut empties, and that takes only so many more
-/// operations.
+/// A partition behind a cache that a power cut empties. After `left` more operations it fails.
 struct Cached {
     name: String,
     file: FileDisk,
@@ -448,7 +453,8 @@ fn an_install_that_died_at_any_operation_is_finished_by_the_next_and_survives_a_
             let second = install(&pending, u64::MAX);
             second.result.unwrap();
             saved += first.announced.saturating_sub(second.bytes);
-            // Whoever has written it: it was made durable before the environment was.
+            // Both installs' writes were made durable before the environment was written. So the
+            // cache may be lost now.
             pending.lock().unwrap().clear();
             assert!(made.is_in_slot_b(&bench), "{operations} operations, cut {is_power_cut}");
             assert_eq!(bench.state().select().slot, Some(Slot::B));
@@ -456,7 +462,7 @@ fn an_install_that_died_at_any_operation_is_finished_by_the_next_and_survives_a_
     }
 }
 
-/// Gives slot A the boot image of 1.0.0 with another file `root.chunks`, or none.
+/// Gives slot A the boot image of 1.0.0 with another file `root.chunks`, or without one.
 fn put_table(bench: &Bench, table: Option<Vec<u8>>) {
     let path = bench.path("boot-a");
     let disk = FileDisk::open_read_only(&path).unwrap();
@@ -481,7 +487,8 @@ fn a_slot_that_lies_about_its_root_does_no_harm() {
         &FileDisk::open_read_only(&bench.path("2.0.0.root")).unwrap(),
         &new[1].iter().map(|chunk| chunk.offset).collect(),
     );
-    // It says that it holds the new image, which is true of what did not move.
+    // The table says that slot A holds the new image. That is true only of chunks that did not
+    // move.
     put_table(&bench, Some(lies.unwrap()));
     let boot = FileDisk::open_read_only(&bench.path("boot-a")).unwrap();
     let slot = SlotChunks::read(&boot, 1 << 30).unwrap();
@@ -504,7 +511,7 @@ fn a_slot_that_says_nothing_or_nonsense_of_its_root_gives_nothing() {
         let made = bench.bundle(&spec("2.0.0", &OLD));
         put_table(&bench, table);
         let new = chunks(&bench, &made);
-        // The boot image of slot A is another, too, but for the kernel.
+        // The boot image of slot A differs, too, except in the kernel.
         let kernel = 3 * (128 << 10);
         let expected = missing(&bench, &[Vec::new(), Vec::new()], &new);
         let fetched = install(&bench, &made);

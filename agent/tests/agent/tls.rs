@@ -1,4 +1,7 @@
-//! Certificate authorities, certificates, and what a server needs to use them.
+//! Certificate authorities, certificates, and the configuration of a TLS server.
+//!
+//! `web_server` runs the servers, and `pull_tls` tests the agent against them. All keys are made
+//! anew in each run.
 
 use std::io;
 use std::net::TcpStream;
@@ -26,7 +29,7 @@ pub(crate) struct Issued {
 }
 
 impl Authority {
-    /// All have the same name, and each has a key of its own.
+    /// Makes an authority. All authorities have the same name, and each has a key of its own.
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -38,7 +41,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A certificate for `name`, good until the end of the year `until`.
+    /// Signs a certificate for `name`, good until the end of the year `until`.
     pub(crate) fn issue(&self, name: &str, until: i32) -> Issued {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(until, 12, 31);
@@ -53,7 +56,8 @@ impl Authority {
     }
 }
 
-/// A server that shows `issued`, and asks for certificates of `clients`, if there are any.
+/// Returns the configuration of a server that shows `issued`. If there are `clients`, it asks for
+/// certificates of that authority.
 pub(crate) fn config(
     issued: Issued,
     clients: Option<&Authority>,
@@ -79,7 +83,7 @@ pub(crate) fn config(
     Arc::new(config)
 }
 
-/// Speaks TLS on what is accepted.
+/// Returns a function that speaks TLS on an accepted connection.
 pub(crate) fn greeting(
     config: Arc<ServerConfig>,
 ) -> impl Fn(TcpStream) -> io::Result<Box<dyn ReadWrite>> + Send + Sync + 'static {

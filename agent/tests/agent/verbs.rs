@@ -1,10 +1,12 @@
-//! `mark` and `rollback`.
+//! The verbs `mark` and `rollback`.
+//!
+//! `bench` makes the device and boots it as GRUB would.
 
 use image_layout::Slot;
 
 use crate::bench::{Bench, Spec};
 
-/// A device that runs 2.0.0 from B, committed, with 1.0.0 in A.
+/// Returns a device that runs 2.0.0 from B, committed, with 1.0.0 in A.
 fn updated() -> Bench {
     let bench = Bench::new();
     bench.install(&bench.bundle(&Spec::default()).path).succeeded();

@@ -1,4 +1,7 @@
-//! A web server of our own, with std::net, that tells the truth or anything else.
+//! A web server for the tests that can also answer wrongly.
+//!
+//! `tls` makes its certificates. Each test gives a function that turns a request into an answer.
+//! HTTP/1.1 is done with std::net, and HTTP/2 with hyper.
 
 use std::convert::Infallible;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -24,9 +27,9 @@ use tokio_rustls::rustls::ServerConfig;
 /// A request, as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    /// Counted from 0 over all connections.
+    /// Number of the request, from 0 over all connections.
     pub(crate) number: usize,
-    /// Counted from 0.
+    /// Number of the connection, from 0.
     pub(crate) connection: usize,
     pub(crate) target: String,
     headers: Vec<(String, String)>,
@@ -40,7 +43,7 @@ impl Asked {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The range that is asked for, of a file of `size` bytes.
+    /// Returns the range that the request asks for, in a file of `size` bytes.
     pub(crate) fn range(&self, size: usize) -> Option<Range<usize>> {
         let (from, to) = self.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
         Some(match (from.parse::<usize>(), to.parse::<usize>()) {
@@ -52,20 +55,20 @@ impl Asked {
     }
 }
 
-/// What follows when the body was sent.
+/// The server's action after it has sent the body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Then {
-    /// The next request.
+    /// It reads the next request.
     GoOn,
-    /// The connection is closed in order.
+    /// It closes the connection in order.
     Close,
-    /// The connection is reset.
+    /// It resets the connection.
     Reset,
-    /// Nothing, until the client goes away.
+    /// It sends nothing until the client goes away.
     Stall,
-    /// The rest of the body, a byte every 50 ms.
+    /// It sends the rest of the body, a byte every 50 ms.
     Drip,
-    /// More and more bytes, as fast as they are taken.
+    /// It sends more and more bytes, as fast as the client takes them.
     Endless,
 }
 
@@ -75,7 +78,7 @@ pub(crate) struct Answer {
     pub(crate) status: &'static str,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
-    /// What of the body was cut off.
+    /// The part of the body that was cut off.
     pub(crate) rest: Vec<u8>,
     pub(crate) then: Then,
 }
@@ -95,7 +98,7 @@ impl Answer {
         Self::of("302 Found").with("Location", location)
     }
 
-    /// As an honest server answers to a range request for `file`.
+    /// Answers a range request for `file` as an honest server does.
     pub(crate) fn honest(asked: &Asked, file: &[u8]) -> Self {
         let Some(range) = asked.range(file.len()) else {
             let answer = Self { body: file.to_vec(), ..Self::of("200 OK") };
@@ -107,7 +110,7 @@ impl Answer {
         answer.with("Content-Length", length).with("Content-Range", place).with("ETag", "\"one\"")
     }
 
-    /// With this header instead of one of the same name.
+    /// Sets this header, and removes a header of the same name.
     pub(crate) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
         self = self.without(name);
         self.headers.push((name, value.to_string()));
@@ -119,7 +122,7 @@ impl Answer {
         self
     }
 
-    /// Sends no more than `bytes` of the body, and then does this.
+    /// Sends at most `bytes` of the body. `then` follows.
     pub(crate) fn cut(mut self, bytes: usize, then: Then) -> Self {
         self.rest = self.body.split_off(bytes);
         self.then = then;
@@ -128,7 +131,7 @@ impl Answer {
 }
 
 type Answers = dyn Fn(&Asked) -> Answer + Send + Sync;
-/// Makes a stream of what was accepted, such as one of TLS.
+/// Makes a stream of an accepted connection, such as one of TLS.
 type Greeting = dyn Fn(TcpStream) -> io::Result<Box<dyn ReadWrite>> + Send + Sync;
 
 /// A stream in both directions.
@@ -170,18 +173,19 @@ impl Server {
                     break;
                 }
                 let Ok(stream) = stream else { continue };
-                // What was sent is then nearly what the client has.
+                // With a small buffer, the client has nearly all bytes that were sent.
                 setsockopt(&stream.as_fd(), sockopt::SndBuf, &(16 << 10)).unwrap();
                 let (state, answers, greeting) =
                     (shared.clone(), answers.clone(), greeting.clone());
-                // A client that goes away is no matter of the server.
+                // It is no error of the server if a client goes away.
                 thread::spawn(move || serve(&stream, &*greeting, &*answers, &state).ok());
             }
         });
         Self { address, scheme, state }
     }
 
-    /// A server that speaks HTTP/2 over TLS, by `config`, and always goes on after an answer.
+    /// Starts a server that speaks HTTP/2 over TLS with `config`. After an answer it always goes
+    /// on.
     pub(crate) fn start_http_2(
         config: Arc<ServerConfig>,
         answers: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
@@ -219,7 +223,7 @@ impl Server {
         Self { address, scheme: "https", state }
     }
 
-    /// Serves `file` honestly.
+    /// Starts a server that serves `file` honestly.
     pub(crate) fn honest(file: Vec<u8>) -> Self {
         Self::start(move |asked| Answer::honest(asked, &file))
     }
@@ -236,7 +240,7 @@ impl Server {
         self.state.asked.lock().unwrap().clone()
     }
 
-    /// Bytes of bodies that were handed to the network.
+    /// Returns the number of bytes of bodies that were handed to the network.
     pub(crate) fn sent(&self) -> u64 {
         self.state.sent.load(Ordering::SeqCst)
     }
@@ -309,7 +313,7 @@ fn serve(tcp: &TcpStream, greeting: &Greeting, answers: &Answers, state: &State)
                 for byte in answer.rest {
                     out.write_all(&[byte])?;
                     out.flush()?;
-                    // The slowness is the event here, and not a wait for one.
+                    // The slow sending is what the test wants. The server waits for nothing here.
                     thread::sleep(std::time::Duration::from_millis(50));
                 }
             }
@@ -320,7 +324,7 @@ fn serve(tcp: &TcpStream, greeting: &Greeting, answers: &Answers, state: &State)
 
 type Head = (String, String, Vec<(String, String)>);
 
-/// The head of a request; none: the client is done.
+/// Returns the head of a request, or `None` if the client is done.
 pub(crate) fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {
