@@ -90,15 +90,15 @@ fn a_repository_comes_back_as_it_was_and_nothing_goes_twice() {
     let (registry, publisher) = (Registry::start(""), Publisher::with_release());
     let to = registry.at("fleet/routers");
     let out = publisher.runs(&format!("push repo {to}"));
-    assert!(out.contains(": 4 files sent (31"), "{out}");
+    assert!(out.contains(": 4 files sent (3.1"), "{out}");
     let out = publisher.runs(&format!("push repo {to}"));
-    assert!(out.contains(": 0 files sent (0 bytes), 4 were there already"), "{out}");
+    assert!(out.contains(": 0 files sent (0 B), 4 were there already"), "{out}");
 
     let out = publisher.runs(&format!("pull {to} -o mirror"));
     assert!(out.contains("4 files fetched"), "{out}");
     assert_eq!(publisher.files("mirror"), publisher.files("repo"));
     let out = publisher.runs(&format!("pull {to} -o mirror"));
-    assert!(out.contains("0 files fetched (0 bytes), 4 were there already"), "{out}");
+    assert!(out.contains("0 files fetched (0 B), 4 were there already"), "{out}");
 
     publisher.publish("2.0.0");
     let out = publisher.runs(&format!("push repo {to}"));
@@ -148,7 +148,7 @@ fn one_bundle_has_the_tag_that_it_is_given() {
     assert!(
         publisher
             .runs(&format!("push 1.0.0.daruma {to}"))
-            .contains(":bundles__1.0.0.daruma: sent (0 bytes)")
+            .contains(":bundles__1.0.0.daruma: sent (0 B)")
     );
     publisher.fails(&format!("pull {to}:two -o bad"), 26, "there is no such artifact");
     publisher.fails(

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use image_layout::Amount;
 use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::folder_device::FolderDevice;
@@ -211,8 +212,7 @@ fn a_device_from_the_factory_takes_the_delta_and_says_what_that_saves() -> Resul
     let device = fleet.device("delta", &server.url(""))?;
     let said = success(&mut device.command(&["update"]))?;
     println!("{said}");
-    let figure = |bytes: u64| format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000);
-    let by_delta = format!("a delta of {} (instead of ", figure(delta));
+    let by_delta = format!("a delta of {} (instead of ", Amount(delta));
     ensure!(
         said.contains(&by_delta) && said.contains(" by chunks, ") && said.contains(" in full)"),
         "{said}"
