@@ -146,8 +146,8 @@ impl GrubDisk {
     }
 }
 
-/// Returns what GRUB printed, without the GUID of the partition that it started from. In these tests
-/// the GUID says where on the test disk a state was tried, and nothing of the state.
+/// Returns what GRUB printed, without the GUID of the partition that it started from. In these
+/// tests the GUID says where on the test disk a state was tried, and nothing of the state.
 fn without_guid(screen: &str) -> String {
     screen.split_inclusive('\n').filter(|line| !line.contains("@ daruma.disk=")).collect()
 }
