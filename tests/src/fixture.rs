@@ -318,7 +318,7 @@ impl Fixture {
     }
 
     /// Removes files that an older state of the sources left under the same name.
-    fn forget_older(&self, prefix: &str, keep: &str) -> Result<()> {
+    pub(crate) fn forget_older(&self, prefix: &str, keep: &str) -> Result<()> {
         for entry in fs::read_dir(&self.cache)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -348,7 +348,7 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Returns the name of a recipe's file without its folder and ending.
-fn stem(recipe: &str) -> Result<String> {
+pub(crate) fn stem(recipe: &str) -> Result<String> {
     Ok(Path::new(recipe)
         .file_stem()
         .context("recipe without a name")?

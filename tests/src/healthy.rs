@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::accel::Accel;
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, stem};
 use crate::qmp::QmpListener;
 use crate::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
 
@@ -54,8 +54,10 @@ impl Beginning<'_> {
     ) -> Result<(Machine, Vm)> {
         let bundle = fixture.bundle(self.recipe, self.version)?;
         let factory = fixture.disk(&bundle)?;
-        let name = format!("healthy-{}", self.key(&bundle)?);
+        let prefix = format!("healthy-{}-{}-", stem(self.recipe)?, self.version);
+        let name = format!("{prefix}{}", self.key(&bundle)?);
         let kept = fixture.keep(&name, |kept| self.boot(&factory, kept))?;
+        fixture.forget_older(&prefix, &name)?;
         let machine = self.machine(dir);
         fs::copy(kept.join("disk.qcow2"), &machine.disk)?;
         let data = machine.data.as_deref().context("a machine without its second disk")?;
