@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use grub_env::{By, Candidate, Certainty, DiskRecord, Evidence, Told, choose_disk};
 use image_layout::{FileDisk, label};
 use initramfs::wanted;
@@ -190,7 +190,7 @@ pub(crate) fn wait(
         if drivers.load_if_asked(name, &modaliases) {
             search.look(sys, read);
             if let Some((disk, by)) = search.found(Duration::ZERO) {
-                return announce(&search, disk, by);
+                return Ok(announce(&search, disk, by));
             }
         }
     }
@@ -201,7 +201,7 @@ pub(crate) fn wait(
         search.look(sys, read);
         let waited = start.elapsed();
         if let Some((disk, by)) = search.found(waited) {
-            return announce(&search, disk, by);
+            return Ok(announce(&search, disk, by));
         }
         if waited >= GIVE_UP {
             bail!(
@@ -221,8 +221,9 @@ pub(crate) fn wait(
     }
 }
 
-/// Says which disk it is if there are several. Writes the disk down for the agent.
-fn announce(search: &Search<'_>, disk: LabelledDisk, by: By) -> Result<LabelledDisk> {
+/// Says which disk it is if there are several. Writes the disk down for the agent, which without the
+/// record goes by the disk that carries /var. That is no reason not to boot.
+fn announce(search: &Search<'_>, disk: LabelledDisk, by: By) -> LabelledDisk {
     match search.line(&disk, by) {
         // The agent repeats a warning in the status.
         Some(line) if !by.is_proof() => console::warn(&line),
@@ -231,9 +232,10 @@ fn announce(search: &Search<'_>, disk: LabelledDisk, by: By) -> Result<LabelledD
     }
     let (name, sequence, place) = (disk.name.clone(), disk.sequence.clone(), disk.place.clone());
     let record = DiskRecord { disk: name, sequence, place, by };
-    fs::write(DiskRecord::PATH, record.to_text())
-        .with_context(|| format!("writing {}", DiskRecord::PATH))?;
-    Ok(disk)
+    if let Err(error) = fs::write(DiskRecord::PATH, record.to_text()) {
+        console::warn(&format!("writing {}: {error}", DiskRecord::PATH));
+    }
+    disk
 }
 
 fn describe(told: &Told, disks: &[LabelledDisk]) -> String {
