@@ -221,8 +221,8 @@ pub(crate) fn wait(
     }
 }
 
-/// Says which disk it is if there are several. Writes the disk down for the agent, which without the
-/// record goes by the disk that carries /var. That is no reason not to boot.
+/// Says which disk it is if there are several. Writes the disk down for the agent. Without this
+/// record the agent goes by the disk that carries /var, so a failure is no reason not to boot.
 fn announce(search: &Search<'_>, disk: LabelledDisk, by: By) -> LabelledDisk {
     match search.line(&disk, by) {
         // The agent repeats a warning in the status.
