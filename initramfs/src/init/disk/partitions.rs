@@ -233,6 +233,8 @@ fn announce(search: &Search<'_>, disk: LabelledDisk, by: By) -> LabelledDisk {
     let (name, sequence, place) = (disk.name.clone(), disk.sequence.clone(), disk.place.clone());
     let record = DiskRecord { disk: name, sequence, place, by };
     if let Err(error) = fs::write(DiskRecord::PATH, record.to_text()) {
+        // Half a record would keep the agent from starting.
+        let _ = fs::remove_file(DiskRecord::PATH);
         console::warn(&format!("writing {}: {error}", DiskRecord::PATH));
     }
     disk
