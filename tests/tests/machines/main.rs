@@ -6,6 +6,7 @@
 mod machine_sweep;
 mod pull;
 mod router;
+mod says;
 mod two_disks;
 mod update;
 mod usb;

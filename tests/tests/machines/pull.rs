@@ -5,21 +5,17 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 use tests::fixture::Fixture;
 use tests::publisher::Publisher;
 use tests::server::{Place, Request, Server};
 use tests::story;
 use tests::vm::{HOST_NETWORK, Vm};
 
+use crate::says::status;
+
 /// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 600;
-
-fn status(vm: &mut Vm) -> Result<Value> {
-    let text = vm.run("daruma status --json", 60)?.success()?;
-    serde_json::from_str(text.trim()).with_context(|| format!("status --json: {text}"))
-}
 
 fn ready(vm: &mut Vm) -> Result<()> {
     vm.expect_all(&["router# ", "is healthy"], BOOT)?;

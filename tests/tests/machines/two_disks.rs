@@ -6,13 +6,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use image_layout::{FileDisk, PartitionTable};
-use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::stick;
 use tests::usb::Port;
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
+
+use crate::says::committed;
 
 /// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 240;
@@ -86,25 +87,6 @@ impl Two {
         );
         Ok(())
     }
-}
-
-fn status(vm: &mut Vm) -> Result<Value> {
-    let text = vm.run("daruma status --json", 60)?.success()?;
-    serde_json::from_str(text.trim()).with_context(|| format!("status --json printed {text}"))
-}
-
-/// Waits for a shell and for health. Checks that this version runs and is committed. Returns the
-/// status.
-fn committed(vm: &mut Vm, version: &str) -> Result<Value> {
-    vm.expect_all(&["tiny# ", "is healthy"], BOOT)?;
-    let status = status(vm)?;
-    ensure!(
-        status["version"] == version
-            && status["state"] == "committed"
-            && status["health"] == "healthy",
-        "not a committed {version}: {status}"
-    );
-    Ok(status)
 }
 
 /// Installs the bundle of the third disk, whatever that disk's name is, and restarts.

@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::healthy::Beginning;
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
+
+use crate::says::status;
 
 /// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 240;
@@ -86,11 +87,6 @@ fn wait_healthy(vm: &mut Vm) -> Result<()> {
 
 fn mount(vm: &mut Vm) -> Result<()> {
     vm.run("mount -t ext4 -o ro /dev/vdb /mnt", 60)?.success().map(drop)
-}
-
-fn status(vm: &mut Vm) -> Result<Value> {
-    let text = vm.run("daruma status --json", 60)?.success()?;
-    serde_json::from_str(text.trim()).with_context(|| format!("status --json printed {text}"))
 }
 
 fn running(vm: &mut Vm) -> Result<(String, String)> {

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bundle::{BundleWriter, ImageInput, Salt, SecretKey, Sha256, Update, Verity};
-use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::stick;
 use tests::usb::Port;
-use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
+use tests::vm::{Firmware, Machine, Size, data_disk};
+
+use crate::says::{committed, status};
 
 /// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 240;
@@ -74,24 +75,6 @@ impl Field {
     }
 }
 
-fn status(vm: &mut Vm) -> Result<Value> {
-    let text = vm.run("daruma status --json", 60)?.success()?;
-    serde_json::from_str(text.trim()).with_context(|| format!("status --json printed {text}"))
-}
-
-/// Waits for a shell and for health, and checks that this version is committed.
-fn expect_committed(vm: &mut Vm, version: &str) -> Result<()> {
-    vm.expect_all(&["tiny# ", "is healthy"], BOOT)?;
-    let status = status(vm)?;
-    ensure!(
-        status["version"] == version
-            && status["state"] == "committed"
-            && status["health"] == "healthy",
-        "not a committed {version}: {status}"
-    );
-    Ok(())
-}
-
 fn expect_result(image: &Path, parts: &[&str]) -> Result<()> {
     let text = stick::result(image)?;
     for part in parts {
@@ -110,7 +93,7 @@ fn a_stick_alone_brings_back_a_device_whose_slots_are_both_noise() -> Result<()>
     vm.expect("a stick is plugged in", BOOT)?;
     vm.expect("DONE: version 2.0.0 is installed", BOOT)?;
     vm.expect("try 1 of 3 (on trial)", BOOT)?;
-    expect_committed(&mut vm, "2.0.0")?;
+    committed(&mut vm, "2.0.0")?;
     vm.cut_power()?;
     expect_result(
         &image,
@@ -151,7 +134,7 @@ fn pulling_the_stick_at_any_moment_only_delays_recovery() -> Result<()> {
     ensure!(pulls == 5, "{pulls} pulls");
     port.plug(&image)?;
     vm.expect("try 1 of 3 (on trial)", BOOT)?;
-    expect_committed(&mut vm, "2.0.0")?;
+    committed(&mut vm, "2.0.0")?;
     field.done("with five pulls, to a committed system");
     Ok(())
 }
@@ -223,7 +206,7 @@ fn recovery_starts_from_a_slots_boot_image_by_a_key_and_finds_the_one_good_bundl
     vm.expect("RECOVERY", BOOT)?;
     vm.expect("DONE: version 2.0.0 is installed", BOOT)?;
     vm.expect("slot B, try 1 of 3 (on trial)", BOOT)?;
-    expect_committed(&mut vm, "2.0.0")?;
+    committed(&mut vm, "2.0.0")?;
     vm.cut_power()?;
     expect_result(
         &image,
@@ -259,7 +242,7 @@ fn under_uefi_a_key_starts_recovery_which_takes_the_highest_bundle_of_several_st
     vm.expect("there is no *.daruma in its root folder", BOOT)?;
     vm.expect("DONE: version 2.0.0 is installed", BOOT)?;
     vm.expect("try 1 of 3 (on trial)", BOOT)?;
-    expect_committed(&mut vm, "2.0.0")?;
+    committed(&mut vm, "2.0.0")?;
     vm.cut_power()?;
     for image in [&new, &old, &empty] {
         expect_result(
@@ -277,7 +260,7 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     let field = Field::new()?;
     let image = field.stick("fat.img", "2.0.0")?;
     let (mut vm, mut port) = Port::start(&field.machine, &[&image])?;
-    expect_committed(&mut vm, "1.0.0")?;
+    committed(&mut vm, "1.0.0")?;
     // The commands do what udev would do.
     let drivers = "echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; \
                    for name in xhci_pci usb_storage sd_mod; do modprobe $name || exit 1; done; \
@@ -297,7 +280,7 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     vm.expect("is installed in slot B from a USB stick", BOOT)?;
     vm.expect("slot B, try 1 of 3", BOOT)?;
     // The stick is still plugged in. Its version is no longer newer than the running one.
-    expect_committed(&mut vm, "2.0.0")?;
+    committed(&mut vm, "2.0.0")?;
     vm.expect("recovery is now that of slot B", BOOT)?;
     vm.run("cmp /dev/vda5 /dev/vda7", 60)?.success()?;
     vm.run(&format!("({drivers})"), BOOT)?.success()?;
@@ -318,7 +301,7 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     port.plug(&older)?;
     vm.expect("version 1.0.0 is installed in slot A from a USB stick", BOOT)?;
     vm.expect("slot A, try 1 of 3", BOOT)?;
-    expect_committed(&mut vm, "1.0.0")?;
+    committed(&mut vm, "1.0.0")?;
     vm.cut_power()?;
     expect_result(
         &older,
@@ -350,7 +333,7 @@ fn an_exfat_stick_that_is_plugged_in_late_brings_a_dead_device_back() -> Result<
     data_disk(&data, &[("v2.daruma", &bundle)])?;
     machine.data = Some(data);
     let (mut vm, _port) = Port::start(&machine, &[&image])?;
-    expect_committed(&mut vm, "1.0.0")?;
+    committed(&mut vm, "1.0.0")?;
     let copy = "for name in xhci_pci usb_storage sd_mod exfat; do modprobe $name || exit 1; done; \
                 until [ -b /dev/sda ]; do sleep 1; done; mkdir -p /tmp/stick /tmp/data; \
                 mount -t exfat /dev/sda /tmp/stick && mount -t ext4 -o ro /dev/vdb /tmp/data && \
@@ -364,7 +347,7 @@ fn an_exfat_stick_that_is_plugged_in_late_brings_a_dead_device_back() -> Result<
     port.plug(&image)?;
     vm.expect("(exfat)", BOOT)?;
     vm.expect("DONE: version 2.0.0 is installed", BOOT)?;
-    expect_committed(&mut vm, "2.0.0")?;
+    committed(&mut vm, "2.0.0")?;
     // The stick has the result. The guest reads it, because the guest can read exFAT.
     let read = "for name in xhci_pci usb_storage sd_mod exfat; do modprobe $name || exit 1; done; \
                 until [ -b /dev/sda ]; do sleep 1; done; mkdir -p /tmp/stick; \

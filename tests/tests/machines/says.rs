@@ -1,0 +1,30 @@
+//! What the agent of a running machine says of itself.
+//!
+//! The tests decide what must be so. The commands run in the root shell on the machine's console.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::vm::Vm;
+
+/// Seconds that any one boot may take; these machines are slow and shared.
+const BOOT: u64 = 240;
+
+/// Returns what `daruma status --json` prints.
+pub(crate) fn status(vm: &mut Vm) -> Result<Value> {
+    let text = vm.run("daruma status --json", 60)?.success()?;
+    serde_json::from_str(text.trim()).with_context(|| format!("status --json printed {text}"))
+}
+
+/// Waits for a shell of the test system and for health. Checks that this version runs and is
+/// committed. Returns the status.
+pub(crate) fn committed(vm: &mut Vm, version: &str) -> Result<Value> {
+    vm.expect_all(&["tiny# ", "is healthy"], BOOT)?;
+    let status = status(vm)?;
+    ensure!(
+        status["version"] == version
+            && status["state"] == "committed"
+            && status["health"] == "healthy",
+        "not a committed {version}: {status}"
+    );
+    Ok(status)
+}
