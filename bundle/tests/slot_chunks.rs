@@ -6,13 +6,15 @@
 mod sample;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bundle::{
     BundleError, BundleWriter, ImageInput, ROOT_CHUNKS, Salt, Sha256, SlotChunks, StoredSquashfs,
     Verity,
 };
-use image_layout::FileDisk;
+use image_layout::{Disk, FileDisk};
 use proptest::prelude::*;
 use sample::noise;
 
@@ -106,6 +108,54 @@ fn an_archive_that_did_not_change_is_the_same_chunks_in_front_of_one_that_did() 
     assert_eq!(places, [0, 128 << 10, 143_360, 143_360 + 53_248]);
     assert_eq!(old[..3], new[..3], "superblock and first archive");
     assert_ne!(old[3], new[3]);
+}
+
+/// Counts the bytes that are read.
+struct Counting(FileDisk, AtomicU64);
+
+impl Disk for Counting {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::Error::other("this disk is only read"))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_boot_image_is_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (boot, root) = images(dir.path(), &[4096]);
+    // Frames that begin inside a MiB, and where a MiB of the image ends.
+    let mut kernel = noise(1, 3_300_000);
+    for at in [8192, (1 << 20) - 4096, 1 << 20, (2 << 20) + 4096] {
+        kernel[at..at + 4].copy_from_slice(&0xFD2F_B528_u32.to_le_bytes());
+    }
+    let table = StoredSquashfs::read_file(&disk(&boot), ROOT_CHUNKS).unwrap();
+    write_boot(&boot, &kernel, Some(table));
+    let out = dir.path().join("out.daruma");
+    bundled(&boot, &root, &out).unwrap();
+    let verified = sample::open(&out, &sample::keyring(&[1], 1)).unwrap();
+    let counting = Counting(disk(&boot), AtomicU64::new(0));
+    let slot = SlotChunks::read(&counting, ROOT as u64).unwrap();
+    assert_eq!(slot.boot, verified.chunks("boot"));
+    let begins: Vec<u64> = slot.boot.iter().map(|chunk| chunk.offset).collect();
+    for at in [8192, (1 << 20) - 4096, 1 << 20, (2 << 20) + 4096] {
+        assert!(begins.contains(&(4096 + at)), "{at} of {begins:?}");
+    }
+    // Besides the image itself: its metadata and the table.
+    let (read, size) = (counting.1.into_inner(), counting.0.size().unwrap());
+    assert!(read < size + 65_536, "{read} bytes read of an image of {size}");
 }
 
 #[test]

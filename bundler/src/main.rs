@@ -13,11 +13,12 @@ use anyhow::{Context, Result, bail};
 use bundle::SecretKey;
 use bundle::oci::Reference;
 use bundler::bundling::Bundling;
+use bundler::delta::{self, Outputs};
 use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
 use bundler::recipe::Recipe;
 use bundler::repo::Trusted;
-use bundler::{delta, exit, image, registry, rootfs};
+use bundler::{exit, image, registry, rootfs};
 use clap::{Parser, Subcommand};
 use semver::Version;
 
@@ -219,13 +220,8 @@ fn run(verb: Verb) -> Result<()> {
         }
         Verb::Delta { old, new, keyring, output, with_kernel } => {
             let keyring = Trusted::load(&keyring)?.keyring;
-            let (delta, kernel) =
-                delta::write(&old, &new, &keyring, &output, with_kernel.as_deref())?;
-            print!(
-                "{}{}",
-                delta.to_text(),
-                kernel.map_or(String::new(), |kernel| delta::kernel_text(&kernel))
-            );
+            let outputs = Outputs { small: Some(&output), kernel: with_kernel.as_deref() };
+            print!("{}", delta::write(&old, &new, &keyring, outputs)?.to_text());
             Ok(())
         }
         Verb::Inspect { bundle, json } => {

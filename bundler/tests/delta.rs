@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use bundle::delta::{Output, Packing, Recompressor, Repacker, limits};
 use bundle::{BundleWriter, ImageInput, Keyring, SecretKey, StoredSquashfs, Update, Verity};
+use bundler::delta::{self, Outputs};
 use bundler::tree::Tree;
-use bundler::{blocks, delta, squash, verity};
+use bundler::{blocks, squash, verity};
 
 const EPOCH: u32 = 1_700_000_000;
 
@@ -130,13 +131,18 @@ fn libsquashfs_compresses_with_the_zstd_that_the_device_has() {
     assert!(count > 15, "{count} blocks");
 }
 
+fn small(old: &Path, new: &Path, keyring: &Keyring, out: &Path) -> anyhow::Result<delta::Summary> {
+    let written = delta::write(old, new, keyring, Outputs { small: Some(out), kernel: None })?;
+    Ok(written.small.unwrap())
+}
+
 #[test]
 fn a_delta_between_two_versions_is_small_and_leads_from_one_to_the_other() {
     let bundler = Bundler::new();
     let (old, new) = (bundler.pack(1), bundler.pack(2));
     let out = bundler.path("out.delta");
     // `write` applies the delta before the delta gets its name.
-    let (summary, _) = delta::write(&old, &new, &bundler.keyring, &out, None).unwrap();
+    let summary = small(&old, &new, &bundler.keyring, &out).unwrap();
     print!("{}", summary.to_text());
     assert_eq!(summary.bytes, fs::metadata(&out).unwrap().len());
     assert_eq!(summary.strange, 0, "blocks that cannot be made again");
@@ -147,7 +153,7 @@ fn a_delta_between_two_versions_is_small_and_leads_from_one_to_the_other() {
     assert!(summary.bytes < summary.full / 10, "{} of {}", summary.bytes, summary.full);
 
     let first = fs::read(&out).unwrap();
-    delta::write(&old, &new, &bundler.keyring, &out, None).unwrap();
+    small(&old, &new, &bundler.keyring, &out).unwrap();
     assert!(first == fs::read(&out).unwrap(), "the same bundles give the same delta");
 }
 
@@ -164,7 +170,7 @@ fn a_delta_to_an_image_that_is_no_squashfs_sends_what_is_new() {
     let verity = verity::append(&root).unwrap();
     let new = bundler.bundle(2, &root, verity);
     let out = bundler.path("out.delta");
-    let (summary, _) = delta::write(&old, &new, &bundler.keyring, &out, None).unwrap();
+    let summary = small(&old, &new, &bundler.keyring, &out).unwrap();
     assert!(summary.bytes < 30_000, "{}", summary.bytes);
 }
 
@@ -173,10 +179,10 @@ fn a_delta_needs_two_bundles_that_the_keyring_trusts() {
     let bundler = Bundler::new();
     let (old, new) = (bundler.pack(1), bundler.pack(2));
     let out = bundler.path("out.delta");
-    let same = delta::write(&new, &new, &bundler.keyring, &out, None).unwrap_err();
+    let same = small(&new, &new, &bundler.keyring, &out).unwrap_err();
     assert!(format!("{same:#}").contains("are the same bundle"), "{same:#}");
     let stranger = Keyring::new([SecretKey::from_seed([6; 32]).public()], 1).unwrap();
-    let refused = delta::write(&old, &new, &stranger, &out, None).unwrap_err();
+    let refused = small(&old, &new, &stranger, &out).unwrap_err();
     assert!(format!("{refused:#}").contains("stranger"), "{refused:#}");
     assert!(!out.exists());
 }
@@ -209,10 +215,10 @@ fn with_kernels(
     let (old, new) =
         (bundler.bundle_with(1, &root, verity, old), bundler.bundle_with(2, &root, verity, new));
     let (out, kernel_out) = (bundler.path("out.delta"), bundler.path("kernel.delta"));
-    let (small, kernel) =
-        delta::write(&old, &new, &bundler.keyring, &out, Some(&kernel_out)).unwrap();
-    let kernel = kernel.unwrap();
-    print!("{}{}", small.to_text(), delta::kernel_text(&kernel));
+    let outputs = Outputs { small: Some(&out), kernel: Some(&kernel_out) };
+    let written = delta::write(&old, &new, &bundler.keyring, outputs).unwrap();
+    print!("{}", written.to_text());
+    let (small, kernel) = (written.small.unwrap(), written.kernel.unwrap());
     assert_eq!(kernel_out.exists(), kernel.is_ok());
     assert_eq!(small.memory, limits::MEMORY);
     (small, kernel)

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -436,7 +437,10 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1"));
     let before = this.channel();
     let [alone] = &before.releases[1].deltas[..] else { panic!("{:?}", before.releases[1].deltas) };
+    let inode = || fs::metadata(this.path("repo").join(alone.url.as_str())).unwrap().ino();
+    let made_first = inode();
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1 --with-kernel"));
+    assert_eq!(inode(), made_first, "the delta that was there is made again");
     let channel = this.channel();
     assert_eq!(channel.releases[1].deltas[0], *alone);
     let [small, kernel] = &channel.releases[1].deltas[..] else {
@@ -455,4 +459,12 @@ fn a_publish_makes_a_delta_for_every_device_and_a_shorter_one_for_those_that_gra
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1 --with-kernel"));
     this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1"));
     assert_eq!(this.channel().serial, channel.serial);
+    // A delta whose file is lost is made again, and only that one.
+    let kernel_path = this.path("repo").join(kernel.url.as_str());
+    let kernel_inode = fs::metadata(&kernel_path).unwrap().ino();
+    fs::remove_file(this.path("repo").join(small.url.as_str())).unwrap();
+    this.runs(&format!("publish 2.0.0.daruma {PUBLISH} --deltas 1"));
+    assert_eq!(fs::metadata(&kernel_path).unwrap().ino(), kernel_inode);
+    assert_eq!(this.channel().releases[1].deltas, channel.releases[1].deltas);
+    assert!(this.path("repo").join(small.url.as_str()).exists());
 }

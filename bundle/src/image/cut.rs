@@ -29,12 +29,10 @@ pub(crate) const BOOT: usize = ALL / 14;
 pub(crate) fn cut(size: u64, boundaries: &BTreeSet<u64>, most: usize) -> Vec<u32> {
     let mut lengths = Vec::new();
     let mut begin = 0;
-    for &end in boundaries.range(..size).chain([&size]) {
-        while begin < end {
-            let len = (end - begin).min(PIECE);
-            lengths.push(len as u32); // at most 128 KiB
-            begin += len;
-        }
+    while begin < size {
+        let len = next(begin, size, boundaries);
+        lengths.push(len);
+        begin += u64::from(len);
     }
     let mut limit = PIECE as u32;
     while lengths.len() > most && limit <= limits::CHUNK {
@@ -50,6 +48,12 @@ pub(crate) fn cut(size: u64, boundaries: &BTreeSet<u64>, most: usize) -> Vec<u32
         lengths.extend((rest > 0).then_some(rest));
     }
     lengths
+}
+
+/// Returns the length of the chunk that begins at `begin`, before any are joined.
+pub(crate) fn next(begin: u64, size: u64, boundaries: &BTreeSet<u64>) -> u32 {
+    let end = boundaries.range(begin + 1..).next().map_or(size, |end| size.min(*end));
+    (end - begin).min(PIECE) as u32 // at most 128 KiB
 }
 
 /// Joins neighbours as long as they are at most `limit` bytes together.

@@ -13,7 +13,7 @@ use image_layout::Disk;
 use crate::image::squashfs::padded;
 use crate::image::{chunk, cut};
 use crate::value::limits;
-use crate::{BundleError, Chunk, StoredFile, StoredSquashfs};
+use crate::{BundleError, Chunk, Sha256, StoredFile, StoredSquashfs};
 
 /// The file of a boot image that holds the chunk table of the root image.
 pub const ROOT_CHUNKS: &str = "root.chunks";
@@ -45,7 +45,6 @@ impl SlotChunks {
         boot.read_at(&mut used, 40).map_err(BundleError::read("the superblock of the image"))?;
         // `list` has compared it with the size of the partition.
         let size = padded(u64::from_le_bytes(used));
-        let lengths = cut::cut(size, &Self::boot_boundaries(boot, &files)?, cut::BOOT);
         let root = match files.iter().any(|file| file.name.as_str() == ROOT_CHUNKS) {
             true => {
                 let table = StoredSquashfs::read_file(boot, ROOT_CHUNKS)?;
@@ -59,7 +58,7 @@ impl SlotChunks {
             }
             false => None,
         };
-        Ok(Self { boot: chunk::hash(boot, 0, &lengths)?, root })
+        Ok(Self { boot: boot_chunks(boot, size, &files)?, root })
     }
 
     /// Returns the content of [`ROOT_CHUNKS`] for the image `root`. The image is cut at
@@ -86,23 +85,68 @@ impl SlotChunks {
         boot: &impl Disk,
         files: &[StoredFile],
     ) -> Result<BTreeSet<u64>, BundleError> {
-        let mut boundaries = BTreeSet::new();
+        let mut boundaries = file_boundaries(files);
         let mut piece = Vec::new();
         for StoredFile { offset, size, .. } in files.iter().filter(|file| file.size > 0) {
             let end = offset + size;
-            boundaries.extend([*offset, padded(end)]);
             for place in (*offset..end).step_by(PIECE as usize) {
                 piece.resize((end - place).min(PIECE) as usize, 0); // at most 1 MiB
                 boot.read_at(&mut piece, place)
                     .map_err(BundleError::read("a file of the image"))?;
-                let blocks = (place..)
-                    .step_by(limits::BLOCK as usize)
-                    .zip(piece.chunks(limits::BLOCK as usize));
-                boundaries.extend(
-                    blocks.filter(|(_, block)| block.starts_with(&FRAME)).map(|(at, _)| at),
-                );
+                boundaries.extend(frames(&piece, place));
             }
         }
         Ok(boundaries)
     }
+}
+
+/// Returns where the files begin, and where their padding ends.
+fn file_boundaries(files: &[StoredFile]) -> BTreeSet<u64> {
+    let used = files.iter().filter(|file| file.size > 0);
+    used.flat_map(|file| [file.offset, padded(file.offset + file.size)]).collect()
+}
+
+/// Returns where zstd frames begin in `bytes`, a part of a file at `place`. A file begins on a
+/// multiple of 4096, and so does `bytes` in it.
+fn frames(bytes: &[u8], place: u64) -> impl Iterator<Item = u64> {
+    let blocks = (place..).step_by(limits::BLOCK as usize);
+    let blocks = blocks.zip(bytes.chunks(limits::BLOCK as usize));
+    blocks.filter(|(_, block)| block.starts_with(&FRAME)).map(|(at, _)| at)
+}
+
+/// Returns the chunks of the boot image of `size` bytes. Reads the image once, unless it has so
+/// many parts that neighbours are joined.
+fn boot_chunks(
+    boot: &impl Disk,
+    size: u64,
+    files: &[StoredFile],
+) -> Result<Vec<Chunk>, BundleError> {
+    let is_in_file =
+        |at: &u64| files.iter().any(|file| (file.offset..file.offset + file.size).contains(at));
+    let mut boundaries = file_boundaries(files);
+    let (mut chunks, mut begin) = (Vec::new(), 0);
+    // The bytes from `begin` on that are read and not hashed: less than a piece and a chunk.
+    let mut bytes = Vec::new();
+    for place in (0..size).step_by(PIECE as usize) {
+        let (known, had) = (size.min(place + PIECE), bytes.len());
+        bytes.resize(had + (known - place) as usize, 0); // at most 1 MiB more
+        boot.read_at(&mut bytes[had..], place).map_err(BundleError::read("an image"))?;
+        boundaries.extend(frames(&bytes[had..], place).filter(is_in_file));
+        let mut hashed = 0;
+        while begin < known {
+            let len = cut::next(begin, size, &boundaries);
+            // A frame that is not read yet may cut this chunk shorter.
+            if begin + u64::from(len) > known {
+                break;
+            }
+            let chunk = &bytes[hashed..hashed + len as usize];
+            chunks.push(Chunk { offset: begin, len, sha256: Sha256::of(chunk) });
+            (begin, hashed) = (begin + u64::from(len), hashed + len as usize);
+        }
+        bytes.drain(..hashed);
+    }
+    if chunks.len() <= cut::BOOT {
+        return Ok(chunks);
+    }
+    chunk::hash(boot, 0, &cut::cut(size, &boundaries, cut::BOOT))
 }

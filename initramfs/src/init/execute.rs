@@ -13,6 +13,7 @@ use sys_mount::MountFlags;
 
 use crate::boot::Boot;
 use crate::disk::verity::VerityDevice;
+use crate::ending::shutdown;
 use crate::kernel::console;
 use crate::plan::{self, NEW_ROOT, Plan, Step, VAR};
 use crate::root::mounts::{self, Overlay};
@@ -88,6 +89,9 @@ impl Boot {
                 }
                 Step::Start { init } => {
                     handover::check(root, init)?;
+                    if let Err(error) = shutdown::leave_program() {
+                        console::warn(&format!("{error:#}; a shutdown leaves the root open"));
+                    }
                     console::say(&format!("slot {}: starting {}", plan.slot, init.display()));
                     return handover::switch(root, init);
                 }

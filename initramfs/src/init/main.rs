@@ -3,7 +3,7 @@
 //! It mounts the slot that GRUB chose, through dm-verity, and puts the overlays over it. Then it
 //! hands over to the real init. In recovery it repairs a device that has no slot left. The program
 //! reports a failure on the console, writes it down on /var and restarts. The restart costs the
-//! slot one try.
+//! slot one try. A copy of it ends the system at shutdown.
 //!
 //! Read the program from top to bottom: [`Boot::run`] prepares, [`Plan`] says what is to be done,
 //! and [`Boot::execute`] does it.
@@ -31,7 +31,7 @@ use image_layout::label;
 use crate::boot::Boot;
 use crate::cmdline::{Choice, Cmdline};
 use crate::disk::partitions;
-use crate::ending::{failure, recovery};
+use crate::ending::{failure, recovery, shutdown};
 use crate::kernel::console;
 use crate::kernel::drivers::Drivers;
 use crate::kernel::uevents::Uevents;
@@ -45,6 +45,10 @@ fn main() -> ExitCode {
             std::process::id()
         );
         return ExitCode::from(2);
+    }
+    let mut arguments = std::env::args_os();
+    if shutdown::is_asked_for(arguments.next().as_deref()) {
+        shutdown::run(arguments.next().as_deref());
     }
     std::panic::set_hook(Box::new(|panic| {
         console::loud(&format!("FAILED: {panic}; rebooting"));

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use image_layout::Amount;
+use bundle::{Bundle, ImageName, Keyring};
+use image_layout::{Amount, FileDisk};
 use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::folder_device::FolderDevice;
@@ -55,6 +56,28 @@ impl Fleet {
 
     fn expect_installed(&self, device: &FolderDevice) -> Result<()> {
         device.expect_installed(&self.fixture, &self.bundle)
+    }
+
+    /// Checks that no byte of the root image's dm-verity tree was asked for.
+    fn expect_no_tree_fetched(&self, requests: &[Request]) -> Result<()> {
+        let keyring = Keyring::load(&self.fixture.key("keyring"))?;
+        let bundle = Bundle::open(FileDisk::open_read_only(&self.bundle)?, &keyring)?;
+        let root = bundle.manifest().image(ImageName::ROOT).context("no root image")?;
+        let verity = root.verity.context("no dm-verity tree")?;
+        let tree = root.offset + verity.size..root.offset + root.size;
+        let mut parts = 0;
+        for request in requests.iter().filter(|request| request.path.ends_with(".daruma")) {
+            let ranges = request.range.strip_prefix("bytes=").unwrap_or_default().split(',');
+            for (begin, end) in ranges.filter_map(|range| range.trim().split_once('-')) {
+                // A range without a beginning is the tail.
+                let Ok(begin) = begin.parse::<u64>() else { continue };
+                let end: u64 = end.parse()?;
+                parts += 1;
+                ensure!(end < tree.start || begin >= tree.end, "{begin}-{end} is in {tree:?}");
+            }
+        }
+        ensure!(parts > 0, "nothing was fetched instead of the delta: {requests:?}");
+        Ok(())
     }
 
     /// Returns the release 2.0.0 as the channel lists it.
@@ -280,6 +303,9 @@ fn a_delta_that_cannot_be_used_costs_one_line_and_the_update_comes_as_chunks() -
             "{what}: {line:?} is not the one line of {said}"
         );
         fleet.expect_installed(&device).with_context(|| format!("a delta that is {what}"))?;
+        if what == "damaged in the middle" {
+            fleet.expect_no_tree_fetched(&server.requests()?)?;
+        }
     }
     Ok(())
 }

@@ -32,8 +32,11 @@ pub(crate) struct ChunkReader<'a, D> {
     /// For reading blocks that are in their places. Made when it is needed.
     aligned: Option<Piece>,
     /// The tree of the data read so far, if the plan is to make the tree. `None` when that cannot
-    /// succeed any more, and with a delta, which makes its own tree.
+    /// succeed any more, and as long as a delta makes its own tree.
     growing: Option<VerityTree>,
+    /// True if the plan is to make the tree, and the delta makes it. False once the delta has
+    /// failed.
+    delta_makes_tree: bool,
     /// The tree, when all data has been read.
     tree: Vec<u8>,
 }
@@ -49,8 +52,8 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
     ) -> Self {
         let job = &jobs[number];
         let sources = plan.map_or(&[][..], |plan| plan.sources(number));
-        let makes_tree = delta.is_none() && sources.contains(&Source::Tree);
-        let image = bundle.manifest().image(job.image).filter(|_| makes_tree);
+        let makes_tree = sources.contains(&Source::Tree);
+        let image = bundle.manifest().image(job.image);
         Self {
             bundle,
             job,
@@ -62,18 +65,23 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
             is_loaded: false,
             chunk: Vec::new(),
             aligned: None,
-            growing: VerityTree::of(image),
+            growing: VerityTree::of(image.filter(|_| makes_tree && delta.is_none())),
+            delta_makes_tree: makes_tree && delta.is_some(),
             tree: Vec::new(),
         }
     }
 
     /// Fills `buf` with the bytes at `offset` of the image. Each call reads behind the call before.
+    /// Returns the number of bytes. Only if the delta ended before the tree that it would have
+    /// made, they are fewer than `buf` has. Then the caller calls [`ChunkReader::begin_tree`] and
+    /// goes on.
     ///
     /// # Errors
     /// The bundle cannot be read, or a chunk does not match its hash.
-    pub(crate) fn fill(&mut self, mut buf: &mut [u8], mut offset: u64) -> Result<(), Failure> {
+    pub(crate) fn fill(&mut self, mut buf: &mut [u8], mut offset: u64) -> Result<usize, Failure> {
+        let length = buf.len();
         while !buf.is_empty() {
-            let Some(chunk) = self.chunks.get(self.index) else { return Ok(()) };
+            let Some(chunk) = self.chunks.get(self.index) else { break };
             let Some(within) =
                 offset.checked_sub(chunk.offset).filter(|within| *within < u64::from(chunk.len))
             else {
@@ -82,8 +90,10 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
                 continue;
             };
             if !self.is_loaded {
-                self.load(*chunk)?;
-                self.is_loaded = true;
+                self.is_loaded = self.load(*chunk)?;
+                if !self.is_loaded {
+                    return Ok(length - buf.len());
+                }
             }
             let from = &self.chunk[within as usize..]; // less than 2^32
             let count = buf.len().min(from.len());
@@ -94,14 +104,26 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
             }
             (buf, offset) = (rest, offset + count as u64);
         }
-        Ok(())
+        Ok(length)
+    }
+
+    /// Begins the tree anew, with the first `end` bytes of the image, which are all in their place,
+    /// and with the `bytes` that follow them.
+    pub(crate) fn begin_tree(&mut self, end: u64, bytes: &[u8]) {
+        self.delta_makes_tree = false;
+        self.growing = VerityTree::of(self.bundle.manifest().image(self.job.image));
+        self.pass_over(&(0..end));
+        if let Some(growing) = &mut self.growing {
+            growing.update(bytes);
+        }
     }
 
     /// Skips the bytes `range` of the image, which are in their place. If the tree is to be made,
     /// they are read, because the tree covers them too.
     pub(crate) fn pass_over(&mut self, range: &Range<u64>) {
         let Some(growing) = &mut self.growing else { return };
-        let mut piece = Piece::new();
+        let piece = self.aligned.take().filter(|piece| piece.len() >= PIECE);
+        let piece = self.aligned.insert(piece.unwrap_or_else(Piece::new));
         for offset in range.clone().step_by(PIECE) {
             let length = usize::try_from(range.end - offset).map_or(PIECE, |left| left.min(PIECE));
             let bytes = &mut piece.bytes_mut()[..length];
@@ -113,12 +135,18 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
         }
     }
 
-    fn load(&mut self, chunk: Chunk) -> Result<(), Failure> {
+    /// Loads chunk number `index`. False: the delta has ended, and the tree must be begun anew
+    /// first.
+    fn load(&mut self, chunk: Chunk) -> Result<bool, Failure> {
         let source = self.sources.get(self.index);
-        if let Some(delta) = self.delta.filter(|_| source != Some(&Source::Here))
-            && (delta.take)(self.job.image, self.index, &mut self.chunk)
-        {
-            return Ok(());
+        if let Some(delta) = self.delta.filter(|_| source != Some(&Source::Here)) {
+            if (delta.take)(self.job.image, self.index, &mut self.chunk) {
+                return Ok(true);
+            }
+            self.delta = None;
+            if self.delta_makes_tree {
+                return Ok(false);
+            }
         }
         let is_had = match source {
             Some(Source::Here) => self.load_in_place(&chunk),
@@ -127,9 +155,10 @@ impl<'a, D: Disk> ChunkReader<'a, D> {
             Some(Source::Fetch) | None => false,
         };
         if is_had && Sha256::of(&self.chunk) == chunk.sha256 {
-            return Ok(());
+            return Ok(true);
         }
-        self.bundle.read_chunk(self.job.image, self.index, &mut self.chunk).map_err(|error| {
+        let read = self.bundle.read_chunk(self.job.image, self.index, &mut self.chunk);
+        read.map(|()| true).map_err(|error| {
             Failure::from_bundle("reading the bundle again while installing it", &error)
         })
     }

@@ -83,6 +83,7 @@ fn read<D: Disk>(
     to_fill: &Receiver<Piece>,
     next: &SyncSender<Next>,
 ) -> Result<(), Failure> {
+    let mut spare = Vec::new();
     for (job, Job { image, .. }) in jobs.iter().enumerate() {
         let mut chunks = ChunkReader::new(bundle, plan, delta, jobs, job);
         let most_fetched = if delta.is_some() { u64::MAX } else { FETCHED };
@@ -93,9 +94,21 @@ fn read<D: Disk>(
                 chunks.pass_over(&span.range);
             } else {
                 // No free piece comes if the writer has given up. The writer says why.
-                let Ok(mut free) = to_fill.recv() else { return Ok(()) };
+                let Some(mut free) = spare.pop().or_else(|| to_fill.recv().ok()) else {
+                    return Ok(());
+                };
                 let length = (span.range.end - span.range.start) as usize; // at most `PIECE`
-                chunks.fill(&mut free.bytes_mut()[..length], span.range.start)?;
+                let bytes = &mut free.bytes_mut()[..length];
+                let filled = chunks.fill(bytes, span.range.start)?;
+                if filled < length {
+                    // When all other pieces are free, everything before this span is written.
+                    spare.extend(to_fill.iter().take(PIECES - 1 - spare.len()));
+                    if spare.len() < PIECES - 1 {
+                        return Ok(());
+                    }
+                    chunks.begin_tree(span.range.start, &bytes[..filled]);
+                    chunks.fill(&mut bytes[filled..], span.range.start + filled as u64)?;
+                }
                 piece = Some(free);
             }
             if next.send(Next { job, span, piece }).is_err() {

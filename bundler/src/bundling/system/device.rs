@@ -15,6 +15,8 @@ const ROOT: &str = "etc/daruma/root.json";
 /// Files of the agent: path, content. A file that the recipe's overlay has put there stays.
 const FILES: &[(&str, &str)] =
     &[("etc/daruma/daruma.toml", include_str!("../../../../agent/dist/daruma.toml"))];
+/// For a mount that is daruma-init's, from the first process to the last.
+const INITRAMFS_MOUNT: &str = include_str!("../../../../agent/dist/initramfs-mount.conf");
 /// More files, for systems with systemd.
 const SYSTEMD_FILES: &[(&str, &str)] = &[
     (
@@ -37,6 +39,8 @@ const SYSTEMD_FILES: &[(&str, &str)] = &[
         "usr/lib/systemd/system.conf.d/daruma.conf",
         include_str!("../../../../agent/dist/system.conf.d/daruma.conf"),
     ),
+    ("usr/lib/systemd/system/var.mount.d/daruma.conf", INITRAMFS_MOUNT),
+    ("usr/lib/systemd/system/etc.mount.d/daruma.conf", INITRAMFS_MOUNT),
 ];
 /// Links that enable the units. They lie in the image and not in /etc, whose content belongs to the
 /// device.

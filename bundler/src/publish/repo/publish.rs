@@ -17,7 +17,7 @@ use semver::Version;
 
 use crate::publish::repo::place::{partial, replace, take_place};
 use crate::publish::repo::repository::{BUNDLES, Repository, days, now};
-use crate::release::delta;
+use crate::release::delta::{self, Outputs};
 use crate::release::image::open_verified;
 use image_layout::Amount;
 
@@ -196,30 +196,44 @@ impl Repository {
             else {
                 continue;
             };
-            let is_from_old = |delta: &Delta| delta.from == old.manifest_sha256;
-            let needs_more = |delta: &Delta| delta.memory_mib > limits::MEMORY;
-            let mut there = release.deltas.iter().filter(|delta| is_from_old(delta)).peekable();
-            if there.peek().is_some() && (!offer.with_kernel || there.any(needs_more)) {
+            let (mut there, others): (Vec<Delta>, Vec<Delta>) =
+                release.deltas.iter().cloned().partition(|d| d.from == old.manifest_sha256);
+            there.retain(|delta| self.is_there(delta));
+            let (kernel, small): (Vec<Delta>, Vec<Delta>) =
+                there.into_iter().partition(|delta| delta.memory_mib > limits::MEMORY);
+            let missing = [small.is_empty(), offer.with_kernel && kernel.is_empty()];
+            if missing == [false, false] {
                 continue;
             }
-            // If the small delta is there already, this call makes the same bytes again.
-            let made = self.make_deltas(&old, new, offer.with_kernel, keyring)?;
-            release.deltas.retain(|delta| !is_from_old(delta));
-            release.deltas.extend(made);
+            let most = small.iter().map(|delta| delta.size).min();
+            let [new_small, new_kernel] = self.make_deltas(&old, new, missing, most, keyring)?;
+            if new_small.is_empty() && new_kernel.is_empty() {
+                continue;
+            }
+            // The delta that every device can use comes first: a device that knows nothing of
+            // memory takes the first one.
+            release.deltas = [others, small, new_small, kernel, new_kernel].concat();
         }
         Ok(())
     }
 
-    /// Makes the deltas between two bundles of the repository and puts them beside the bundles. The
-    /// delta that every device can use comes first: a device that knows nothing of memory takes the
-    /// first one.
+    /// True if the file of `delta` is in the repository, as long as the channel says.
+    fn is_there(&self, delta: &Delta) -> bool {
+        fs::metadata(self.path(delta.url.as_str())).is_ok_and(|file| file.len() == delta.size)
+    }
+
+    /// Makes the `missing` deltas between two bundles of the repository, and puts them beside the
+    /// bundles: the delta that every device can use, and the delta with the kernel. A delta with
+    /// the kernel must have fewer bytes than the other one. The other one has `most` bytes if it is
+    /// there already.
     fn make_deltas(
         &self,
         old: &Release,
         new: &Release,
-        with_kernel: bool,
+        missing: [bool; 2],
+        most: Option<u64>,
         keyring: &Keyring,
-    ) -> Result<Vec<Delta>> {
+    ) -> Result<[Vec<Delta>; 2]> {
         let (from, to) = (old.manifest_sha256.to_string(), new.manifest_sha256.to_string());
         let stem = format!(
             "{BUNDLES}/{}-{}-{}-{from:.12}-{to:.12}",
@@ -230,33 +244,32 @@ impl Repository {
         let making = || format!("making {}", paths[0].display());
         fs::create_dir_all(self.path(BUNDLES)).with_context(making)?;
         let (old_path, new_path) = (self.path(old.url.as_str()), self.path(new.url.as_str()));
-        let (small, kernel) = delta::write(
-            &old_path,
-            &new_path,
-            keyring,
-            &paths[0],
-            with_kernel.then_some(paths[1].as_path()),
-        )?;
-        eprint!("{}{}", small.to_text(), kernel.as_ref().map_or(String::new(), delta::kernel_text));
-        let kernel = kernel.and_then(Result::ok);
-        if kernel.as_ref().is_some_and(|kernel| kernel.bytes >= small.bytes) {
+        let outputs = Outputs {
+            small: missing[0].then_some(paths[0].as_path()),
+            kernel: missing[1].then_some(paths[1].as_path()),
+        };
+        let written = delta::write(&old_path, &new_path, keyring, outputs)?;
+        eprint!("{}", written.to_text());
+        let most = written.small.map(|small| small.bytes).or(most).unwrap_or(u64::MAX);
+        let kernel = written.kernel.and_then(Result::ok);
+        if kernel.as_ref().is_some_and(|kernel| kernel.bytes >= most) {
             fs::remove_file(&paths[1]).with_context(making)?;
         }
-        let shorter = kernel.filter(|kernel| kernel.bytes < small.bytes);
-        let made = names.iter().zip(&paths).zip([Some(small), shorter]);
-        let made = made.filter_map(|(place, summary)| Some((place, summary?.memory)));
-        made.map(|((name, path), memory_mib)| {
-            let bytes = fs::read(path).with_context(making)?;
-            Ok(Delta {
+        let shorter = kernel.filter(|kernel| kernel.bytes < most);
+        let delta = |number: usize, made: Option<delta::Summary>| -> Result<Vec<Delta>> {
+            let Some(summary) = made else { return Ok(Vec::new()) };
+            let bytes = fs::read(&paths[number]).with_context(making)?;
+            let url = names[number].parse().map_err(anyhow::Error::msg).with_context(making)?;
+            Ok(vec![Delta {
                 from: old.manifest_sha256,
-                url: name.parse().map_err(anyhow::Error::msg).with_context(making)?,
+                url,
                 size: bytes.len() as u64,
                 sha256: Sha256::of(&bytes),
-                memory_mib,
+                memory_mib: summary.memory,
                 later: Later::default(),
-            })
-        })
-        .collect()
+            }])
+        };
+        Ok([delta(0, written.small)?, delta(1, shorter)?])
     }
 
     /// Marks a release so that no more devices take it.

@@ -61,21 +61,29 @@ struct Pair<'a> {
 /// A delta without its header: the records of the boot image, then those of the root image.
 struct Records<'a>([&'a [u8]; 2]);
 
-/// Writes the delta from the bundle `old` to the bundle `new` to `out`, and proves it.
-///
-/// With `kernel_out`, this function also writes a delta for devices that grant more memory. That
-/// delta makes the kernel from its unpacked payload. The second summary belongs to it. If there is
-/// no such delta, the summary says why and `kernel_out` is not written.
+/// The deltas to make. `None`: not this one.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs<'a> {
+    /// The delta that every device can use.
+    pub small: Option<&'a Path>,
+    /// The delta for devices that grant more memory. It makes the kernel from its unpacked payload.
+    pub kernel: Option<&'a Path>,
+}
+
+/// The deltas that were made.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// The summary of [`Outputs::small`].
+    pub small: Option<Summary>,
+    /// The summary of [`Outputs::kernel`], or the reason why there is no such delta.
+    pub kernel: Option<Result<Summary, String>>,
+}
+
+/// Writes the deltas from the bundle `old` to the bundle `new`, and proves each.
 ///
 /// # Errors
 /// A bundle cannot be read or is refused, or a delta cannot be written.
-pub fn write(
-    old: &Path,
-    new: &Path,
-    keyring: &Keyring,
-    out: &Path,
-    kernel_out: Option<&Path>,
-) -> Result<(Summary, Option<Result<Summary, String>>)> {
+pub fn write(old: &Path, new: &Path, keyring: &Keyring, outputs: Outputs<'_>) -> Result<Written> {
     let (old_bundle, new_bundle) = (open_verified(old, keyring)?, open_verified(new, keyring)?);
     let (old_sha256, new_sha256) = (old_bundle.manifest_sha256(), new_bundle.manifest_sha256());
     ensure!(
@@ -102,19 +110,27 @@ pub fn write(
     let full = new.metadata().with_context(doing)?.len();
     let new_summary = Summary { full, memory: limits::MEMORY, ..Summary::default() };
     let place = new_kernel.map(|kernel| kernel.place.clone());
-    let (mut root_summary, mut boot_summary) = (new_summary, Summary::default());
+    let mut root_summary = new_summary;
     let root =
         pair.records(1, &old_blocks, None, &mut root_summary, |_| true).with_context(doing)?;
-    let boot = pair
-        .records(0, &old_blocks, place.as_ref(), &mut boot_summary, |_| true)
-        .with_context(doing)?;
-    let summary = pair.finish(out, Records([&boot, &root]), root_summary.with(&boot_summary))?;
+    let mut written = Written::default();
+    if let Some(out) = outputs.small {
+        let mut boot_summary = Summary::default();
+        let boot = pair
+            .records(0, &old_blocks, place.as_ref(), &mut boot_summary, |_| true)
+            .with_context(doing)?;
+        let summary = root_summary.with(&boot_summary);
+        written.small = Some(pair.finish(out, Records([&boot, &root]), summary)?);
+    }
 
-    let Some(kernel_out) = kernel_out else { return Ok((summary, None)) };
+    let Some(out) = outputs.kernel else { return Ok(written) };
     let (place, (record, memory)) =
         match (place, kernel::record(old_kernel, new_kernel).with_context(doing)?) {
             (Some(place), Ok(made)) => (place, made),
-            (_, why) => return Ok((summary, Some(Err(why.err().unwrap_or_default())))),
+            (_, why) => {
+                written.kernel = Some(Err(why.err().unwrap_or_default()));
+                return Ok(written);
+            }
         };
     let mut boot_summary = Summary { memory, ..Summary::default() };
     let mut boot = pair
@@ -132,9 +148,9 @@ pub fn write(
         .with_context(doing)?,
     );
     let pair = Pair { header: Header { memory, ..pair.header }, ..pair };
-    let with_kernel =
-        pair.finish(kernel_out, Records([&boot, &root]), root_summary.with(&boot_summary))?;
-    Ok((summary, Some(Ok(with_kernel))))
+    let summary = root_summary.with(&boot_summary);
+    written.kernel = Some(Ok(pair.finish(out, Records([&boot, &root]), summary)?));
+    Ok(written)
 }
 
 impl Pair<'_> {
@@ -231,12 +247,17 @@ fn part(bundle: &Verified<FileDisk>, path: &Path, name: &str) -> Result<Part> {
     Ok(Part::new(disk, image.offset, image.size))
 }
 
-/// Describes the delta with the kernel's payload for people, or says why there is none.
-#[must_use]
-pub fn kernel_text(kernel: &Result<Summary, String>) -> String {
-    match kernel {
-        Ok(summary) => format!("with the kernel's payload:\n{}", summary.to_text()),
-        Err(why) => format!("no delta with the kernel's payload: {why}\n"),
+impl Written {
+    /// Describes the deltas for people, or says why there is no delta with the kernel's payload.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let small = self.small.as_ref().map_or(String::new(), Summary::to_text);
+        let kernel = match &self.kernel {
+            Some(Ok(summary)) => format!("with the kernel's payload:\n{}", summary.to_text()),
+            Some(Err(why)) => format!("no delta with the kernel's payload: {why}\n"),
+            None => String::new(),
+        };
+        small + &kernel
     }
 }
 

@@ -10,4 +10,4 @@ mod make;
 mod mix;
 mod similar;
 
-pub use make::{Summary, kernel_text, write};
+pub use make::{Outputs, Summary, Written, write};

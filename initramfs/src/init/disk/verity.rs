@@ -12,6 +12,7 @@ use crate::cmdline::Verity;
 use crate::kernel::sys;
 
 const DEV_CREATE: u8 = 3;
+const DEV_REMOVE: u8 = 4;
 const DEV_SUSPEND: u8 = 6;
 const TABLE_LOAD: u8 = 9;
 const READ_ONLY: u32 = 1;
@@ -40,9 +41,7 @@ pub(crate) struct VerityDevice {
 impl VerityDevice {
     /// Maps the partition. The kernel checks nothing yet: it checks each block when it reads it.
     pub(crate) fn open(partition: &Path, verity: &Verity) -> Result<Self> {
-        let control = Path::new("/dev/mapper/control");
-        let control = File::options().read(true).write(true).open(control);
-        let control = control.context("opening /dev/mapper/control")?;
+        let control = open_control()?;
         let mut create = header(READ_ONLY);
         sys::device_mapper(&control, DEV_CREATE, &mut create)
             .context("creating the device-mapper device")?;
@@ -68,6 +67,20 @@ impl VerityDevice {
         // Without DM_SUSPEND_FLAG this means resume, and the kernel puts the loaded table in place.
         sys::device_mapper(&self.control, DEV_SUSPEND, &mut header(0)).context("starting dm-verity")
     }
+}
+
+/// Removes the device. Nothing may be mounted from it.
+///
+/// # Errors
+/// The device is in use.
+pub(crate) fn remove() -> Result<()> {
+    let removed = sys::device_mapper(&open_control()?, DEV_REMOVE, &mut header(0));
+    removed.context("removing the dm-verity device")
+}
+
+fn open_control() -> Result<File> {
+    let control = File::options().read(true).write(true).open("/dev/mapper/control");
+    control.context("opening /dev/mapper/control")
 }
 
 /// Returns the table's line, without start and length.
