@@ -17,7 +17,7 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build check lint deny test test-all sweep demo bench bench-download book clean
+.PHONY: help setup build tools check lint deny test test-all sweep demo bench bench-download book clean
 .PHONY: fuzz fuzz-build fuzz-seeds fuzz-keep
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
@@ -37,15 +37,21 @@ setup:
 
 # The agent is linked dynamically (2 libraries) for the system, and statically, like daruma-init,
 # for recovery. An initramfs has no libraries and no network, so the static agent is built without
-# the feature `pull`.
+# the feature `pull`. `cargo rustc` gives the flags to the last step only, so all three programs are
+# linked from the same compiled crates.
+STATIC := -- -C target-feature=+crt-static -C relocation-model=static
 build:
 	@mkdir -p $(OUT)
-	$(CARGO) build --locked --release -p bundler -p tests --bins
-	$(CARGO) build --locked --profile device -p agent
-	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
-	    $(CARGO) build --locked --profile device --target $(HOST) --no-default-features -p initramfs -p agent --bins
-	@install -m 755 target/release/daruma-bundler target/device/daruma target/$(HOST)/device/daruma-init $(OUT)/
-	@install -m 755 target/$(HOST)/device/daruma $(OUT)/daruma-static
+	$(CARGO) build --locked --release -p bundler --bins
+	$(CARGO) rustc --locked --profile device --no-default-features -p initramfs --bin daruma-init $(STATIC)
+	$(CARGO) rustc --locked --profile device --no-default-features -p agent --bin daruma $(STATIC)
+	@install -m 755 target/device/daruma $(OUT)/daruma-static
+	$(CARGO) build --locked --profile device -p agent --bin daruma
+	@install -m 755 target/release/daruma-bundler target/device/daruma target/device/daruma-init $(OUT)/
+
+# What runs a demo or a measurement, not what is tested.
+tools:
+	$(CARGO) build --locked --release -p tests --bins
 
 lint:
 	$(CARGO) fmt --all --check
@@ -73,15 +79,15 @@ sweep: setup build
 	@$(CARGO) run --locked --quiet -p tests --bin sweep
 	DARUMA_SWEEP=all $(CARGO) test --locked --release -p tests --test machines machine_sweep -- --nocapture --test-threads=1
 
-demo: setup build
+demo: setup build tools
 	@target/release/demo
 
-bench: setup build
+bench: setup build tools
 	@tests/setup bench
 	@target/release/bench
 
 # Only what is fetched for an update: bytes, which need neither root nor a quiet machine.
-bench-download: setup build
+bench-download: setup build tools
 	@tests/setup bench
 	@target/release/bench download
 
