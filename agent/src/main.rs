@@ -1,7 +1,6 @@
 //! The program `daruma`: a table from verb to function.
 //!
-//! The library does the work.
-//! Errors are printed here and nowhere else.
+//! The library does the work. Only this file prints the error of a command.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,11 +11,11 @@ use agent::{Config, Device, Exit, Failure, InstallOptions, Interrupt, Mark, Stat
 use clap::{Parser, Subcommand};
 use image_layout::Slot;
 
-/// Keeps a device with two copies of its system, A and B, up to date and on its feet.
+/// Updates a device that has two copies of its system, the slots A and B.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
-    /// Work on the device laid out in this folder instead of on this machine
+    /// Work on the device laid out in this folder [default: this machine]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -25,54 +24,53 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Say what runs, what lies in the slots, what boots next and what happened
+    /// Show the running system, both slots, the next boot and past events; changes nothing
     Status {
-        /// As JSON
+        /// Print JSON for programs
         #[arg(long)]
         json: bool,
     },
-    /// Install a bundle into the slot that does not run; it is on trial from the next boot
+    /// Install a bundle into the idle slot; the slot is on trial from the next boot
     Install {
-        /// The bundle: a file, or its address (http://..., https://..., or in a registry
-        /// oci://HOST/NAME:TAG)
+        /// The bundle: a file, http://..., https://..., or oci://HOST/NAME:TAG in a registry
         #[arg(value_name = "FILE|URL")]
         file: PathBuf,
-        /// Install it even though this very bundle failed on this device before
+        /// Install the bundle even if it failed on this device before
         #[arg(long)]
         allow_quarantined: bool,
     },
-    /// Ask the channel whether there is something to install, and say what and why
+    /// Ask the channel for a release; show which one, its size, and why or why not
     #[cfg(feature = "pull")]
     Check {
-        /// As JSON
+        /// Print JSON for programs
         #[arg(long)]
         json: bool,
     },
-    /// Install what the channel says, at once; it is on trial from the next boot
+    /// Install the release that `check` shows, now; the slot is on trial from the next boot
     #[cfg(feature = "pull")]
     Update {
-        /// Reboot into it
+        /// Reboot into the new system after the install
         #[arg(long)]
         reboot: bool,
     },
-    /// Say what is trusted and why: root document, keys, channel (asks nobody)
+    /// Show what the device trusts: root document, keys, channel; uses no network
     #[cfg(feature = "pull")]
     Channel {
-        /// As JSON
+        /// Print JSON for programs
         #[arg(long)]
         json: bool,
     },
-    /// Mark a slot good (boot it; commit it if it is on trial) or bad (do not boot it again)
+    /// Mark a slot good or bad: good commits a trial, bad keeps the slot from booting
     Mark {
-        /// The verdict
+        /// good: boot this slot, and commit it if it is on trial. bad: do not boot this slot again
         #[arg(value_enum)]
         verdict: Verdict,
-        /// A or B; the running one if none is given
+        /// A or B [default: the running slot]
         slot: Option<Slot>,
     },
-    /// Put the other slot on trial again, like an update
+    /// Put the idle slot on trial again, like an update; reboot to start it
     Rollback,
-    /// Check this boot's health, then commit the system or reboot; runs as a service
+    /// Check the health of this boot, then commit the system or reboot; runs as daruma.service
     Daemon,
     /// Install a bundle from a USB stick; started by daruma-init in recovery
     #[command(hide = true)]

@@ -24,7 +24,7 @@ use semver::Version;
 
 use verbs::{fleet, repo};
 
-/// Builds Debian-based system images and signs them as updates for Daruma devices.
+/// Builds Debian system images, and signs them as updates for Daruma devices.
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -34,24 +34,24 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// Make a key pair for signing: NAME.key.pem stays secret, NAME.pub.pem goes onto devices
+    /// Make a key pair: NAME.key.pem signs and stays secret, NAME.pub.pem goes onto devices
     Keygen {
-        /// Folder for the two files
+        /// Folder for the two files; it is made if it is missing
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Name of the key
+        /// Name of the two files; existing files are not overwritten
         #[arg(long, default_value = "daruma")]
         name: String,
     },
-    /// Build the root filesystem of a recipe as a tar file
+    /// Build the root filesystem of a recipe as a tar file, with mmdebstrap
     Build {
         /// The recipe (YAML)
         recipe: PathBuf,
         /// The tar file to write
         #[arg(short, value_name = "ROOTFS.tar")]
         output: PathBuf,
-        /// Folder that keeps built root filesystems. One is used again if nothing that it depends
-        /// on has changed
+        /// Folder that keeps built root filesystems. A build is skipped if none of its inputs
+        /// changed [default: no cache]
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
     },
@@ -62,100 +62,97 @@ enum Verb {
         /// The tar file that `build` wrote
         #[arg(long, value_name = "ROOTFS.tar")]
         rootfs: PathBuf,
-        /// Secret key of the release role; repeat it until the threshold of the role is met
+        /// Secret key of the release role; repeat the option until the threshold is met
         #[arg(long = "key", value_name = "KEY.pem", required = true)]
         keys: Vec<PathBuf>,
-        /// Folder of the public keys that the device will accept. If it holds a root.json, that
-        /// file goes into the image and its release keys count instead
+        /// Folder of the public keys that devices will trust. A root.json in it goes into the
+        /// image, and its release keys then count instead
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
-        /// Version of the system, for instance 1.2.3
+        /// Version of the system, such as 1.2.3
         #[arg(long, value_name = "X.Y.Z")]
         version: Version,
         /// The bundle to write
         #[arg(short, value_name = "OUT.daruma")]
         output: PathBuf,
-        /// Folder with the programs daruma and daruma-init; the default is beside this program
+        /// Folder with daruma, daruma-static and daruma-init [default: this program's folder]
         #[arg(long, value_name = "DIR")]
         device_programs: Option<PathBuf>,
     },
-    /// Make a bootable disk image of a bundle; the output's name decides: .raw or .qcow2
+    /// Make a disk image that boots a bundle
     Image {
         /// The bundle
         bundle: PathBuf,
-        /// Folder of public keys; one of them must have signed the bundle
+        /// Folder of the trusted public keys; enough of them must have signed the bundle
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
-        /// Recipe whose image action gives the sizes of the partitions; else the bundle's own count
+        /// Take the sizes of the partitions from this recipe [default: from the bundle]
         #[arg(long, value_name = "RECIPE")]
         recipe: Option<PathBuf>,
-        /// The disk image to write
+        /// The disk image to write; the ending .raw or .qcow2 chooses the format
         #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
         output: PathBuf,
     },
-    /// Make the delta from one bundle to another, for devices that run the first one
+    /// Make a delta: a short way from one bundle to another, for devices that run the old one
     Delta {
-        /// The bundle that devices hold
+        /// The bundle that devices run now
         old: PathBuf,
         /// The bundle that devices will get
         new: PathBuf,
-        /// Folder of public keys; one of them must have signed both bundles
+        /// Folder of the trusted public keys; enough of them must have signed both bundles
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
         /// The delta to write
         #[arg(short, value_name = "OUT.delta")]
         output: PathBuf,
-        /// Also write a shorter delta to this file. It holds a difference of the kernel's payload.
-        /// Devices take it if `delta-memory-mib` grants the memory
+        /// Also write a shorter delta, which unpacks the kernel too. Only devices whose
+        /// `delta-memory-mib` grants enough memory take it
         #[arg(long, value_name = "OUT.delta")]
         with_kernel: Option<PathBuf>,
     },
-    /// Show what a bundle says about itself; this verifies nothing
+    /// Show what a bundle says about itself; verifies nothing
     Inspect {
         /// The bundle
         bundle: PathBuf,
-        /// As JSON
+        /// Print JSON for programs
         #[arg(long)]
         json: bool,
     },
-    /// Check the signature and every byte of a bundle
+    /// Verify the signatures and every byte of a bundle
     Verify {
         /// The bundle
         bundle: PathBuf,
-        /// Folder of public keys
+        /// Folder of the trusted public keys; enough of them must have signed the bundle
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
     },
-    /// Make or change the root document, which names the keys whose signatures count
+    /// Make or change the root document, which says which keys devices trust
     #[command(subcommand)]
     Root(repo::RootVerb),
-    /// Put a bundle into a channel and print what devices will see
+    /// Put a bundle into a channel, and print what devices will see
     Publish(repo::Publish),
-    /// Mark a release in a channel, so that no more devices take it
+    /// Withdraw a release: devices that do not have it will not take it
     Withdraw(repo::Withdraw),
-    /// Sign a channel again before it expires, or under a new root document
+    /// Sign a channel again, before it expires or after the root document changed
     Renew(repo::Renew),
-    /// Send a repository, or one bundle, to an OCI registry. What the registry already has is not
-    /// sent again
+    /// Send a repository or one bundle to an OCI registry; skips what the registry has
     Push {
         /// The repository's folder, or one bundle
         what: PathBuf,
-        /// oci://HOST[:PORT]/NAME. One bundle can also have a :TAG. Use oci+http:// for a registry
-        /// without TLS
+        /// oci://HOST[:PORT]/NAME. A single bundle may have a :TAG. oci+http:// is without TLS
         to: Reference,
     },
-    /// Fetch a repository from an OCI registry; with a tag, fetch one file of the repository
+    /// Fetch a repository, or one file of it, from an OCI registry
     Pull {
-        /// oci://HOST[:PORT]/NAME[:TAG]
+        /// oci://HOST[:PORT]/NAME[:TAG]; a tag names one file
         from: Reference,
-        /// The folder to write; with a tag, the file to write
+        /// The folder to write; for one file, the file
         #[arg(short, value_name = "DIR|FILE")]
         output: PathBuf,
     },
-    /// Serve a repository over HTTP, to try it out
+    /// Serve a repository over HTTP, for tests; a fleet needs a real web server
     Serve(repo::Serve),
-    /// Count in a server's access log how a channel's releases ended on devices, and withdraw the
-    /// releases that fail
+    /// Read from a server's access log how releases ended, and withdraw those that fail
     Watch(fleet::Watch),
     /// Simulate a fleet that polls a channel during a roll-out
     Simulate(fleet::Simulate),

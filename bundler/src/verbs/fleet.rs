@@ -23,18 +23,18 @@ pub(crate) struct Watch {
     /// The channel's name
     #[arg(long, default_value = "stable")]
     channel: ChannelName,
-    /// The server's access log, with the User-Agent of each request; - is standard input. Several
-    /// logs are counted together
+    /// The server's access log, with the User-Agent of each request; - is standard input. Repeat
+    /// the option to count several logs together
     #[arg(long = "log", value_name = "FILE", required = true)]
     logs: Vec<PathBuf>,
-    /// Withdraw a release if surely more than this share of the devices that tried it fell back
+    /// Withdraw a release if surely more than this share of its devices fell back
     #[arg(long, value_name = "PERCENT")]
     stop_above: Share,
-    /// Secret key of the channel role; repeat it until the threshold is met. Without a key nothing
-    /// is withdrawn, and a release that should be withdrawn is an error
+    /// Secret key of the channel role; repeat the option until the threshold is met. Without a key
+    /// this verb withdraws nothing: a release that fails is then an error
     #[arg(long = "key", value_name = "KEY.pem")]
     keys: Vec<PathBuf>,
-    /// Days until the channel expires, if this run signs it again
+    /// Days until the channel expires, if this verb signs the channel
     #[arg(
         long,
         value_name = "N",
@@ -84,7 +84,7 @@ pub(crate) fn watch(arguments: Watch) -> Result<()> {
 
 #[derive(Args, Debug)]
 pub(crate) struct Simulate {
-    /// Simulate the newest release of this repository's channel; the default invents a release
+    /// Simulate the newest release of this repository [default: an invented release]
     #[arg(
         long,
         value_name = "DIR",
@@ -94,10 +94,10 @@ pub(crate) struct Simulate {
     /// The channel's name
     #[arg(long, default_value = "stable", requires = "repo")]
     channel: ChannelName,
-    /// The kind of device, if the channel serves several kinds
+    /// The kind of device; needed if the channel serves several kinds
     #[arg(long, requires = "repo")]
     compatible: Option<Compatible>,
-    /// The version that the fleet runs at first; the default is the second newest
+    /// The version that the fleet runs at first [default: the second newest]
     #[arg(long, value_name = "X.Y.Z", requires = "repo")]
     from: Option<Version>,
     /// Version of the invented release; the fleet runs 1.0.0
@@ -106,7 +106,7 @@ pub(crate) struct Simulate {
     /// Hours until all devices may take the invented release
     #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(0..=8784))]
     hours: u32,
-    /// Size of the invented release
+    /// Size of the invented release in MB
     #[arg(
         long,
         value_name = "MB",
@@ -114,7 +114,7 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u64).range(1..=1_000_000),
     )]
     size_mb: u64,
-    /// Size of a delta to the invented release, if there is one
+    /// Size of a delta to the invented release in MB [default: no delta]
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     delta_mb: Option<u64>,
     /// Number of devices
@@ -125,7 +125,7 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(DEVICES_MAX)),
     )]
     devices: u32,
-    /// Number of days
+    /// Number of days to simulate
     #[arg(
         long,
         value_name = "N",
@@ -141,7 +141,7 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u32).range(1..=720),
     )]
     poll_hours: u32,
-    /// Minutes that a device adds to that at random, at most
+    /// A device waits up to this many minutes longer between polls, at random
     #[arg(
         long,
         value_name = "N",
@@ -149,22 +149,23 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u32).range(0..=44_640),
     )]
     jitter_minutes: u32,
-    /// Hours of the day, UTC, in which devices install and restart; the default is always
+    /// Hours of the day, UTC, in which devices install and reboot, such as 2-5 [default: always]
     #[arg(long, value_name = "FROM-TO")]
     window: Option<Window>,
-    /// Share of devices that are offline at any one time
+    /// Share of devices that are offline at any time, in percent
     #[arg(long, value_name = "PERCENT", default_value = "5")]
     offline: Share,
-    /// Share of devices on which the release fails
+    /// Share of devices on which the release fails, in percent
     #[arg(long, value_name = "PERCENT", default_value = "0.1")]
     failing: Share,
-    /// Share of the bundle that a device without a delta fetches; it copies the rest locally
+    /// Share of the bundle that a device without a delta fetches, in percent
     #[arg(long, value_name = "PERCENT", default_value = "50")]
     fetched: Share,
-    /// Withdraw the release if surely more than this share of devices that tried it fell back
+    /// Withdraw the release if surely more than this share of its devices fell back, in percent
+    /// [default: never]
     #[arg(long, value_name = "PERCENT")]
     stop_above: Option<Share>,
-    /// Minutes from one look at the server's log to the next
+    /// Minutes between two looks at the server's log
     #[arg(
         long,
         value_name = "N",
@@ -172,10 +173,10 @@ pub(crate) struct Simulate {
         value_parser = clap::value_parser!(u32).range(1..=10_080),
     )]
     watch_minutes: u32,
-    /// Seed of all random numbers; one seed gives one result
+    /// Seed of all random numbers; the same seed gives the same result
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Draw the result as a picture
+    /// Draw the result into this file [default: no picture]
     #[arg(long, value_name = "FILE.svg")]
     svg: Option<PathBuf>,
 }

@@ -23,11 +23,11 @@ pub(crate) struct Place {
     /// The channel's name
     #[arg(long, default_value = "stable")]
     channel: ChannelName,
-    /// Secret key of the channel role; repeat it until the threshold of the role is met
+    /// Secret key of the channel role; repeat the option until the threshold is met
     #[arg(long = "key", value_name = "KEY.pem", required = true)]
     keys: Vec<PathBuf>,
-    /// Days until the channel expires. An attacker can hold a newer channel back from a device for
-    /// no longer than that
+    /// Days until the channel expires. An attacker cannot hide a newer channel from a device for
+    /// longer than this
     #[arg(
         long,
         value_name = "N",
@@ -43,17 +43,18 @@ pub(crate) struct Publish {
     bundle: PathBuf,
     #[command(flatten)]
     place: Place,
-    /// Share of devices that may take the release in the end, in percent
+    /// Share of devices that may take the release in the end, in percent [default: 100]. Without
+    /// --percent and --over, a release that is published already keeps its roll-out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: Option<u8>,
-    /// Hours in which the share rises from nothing to `percent`
+    /// Hours in which the share rises from 0 to --percent [default: 0]
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(0..=8784))]
     over: Option<u32>,
-    /// Only devices that run at least this version may take the release directly
+    /// Oldest version from which a device may go to this release directly [default: any]
     #[arg(long, value_name = "X.Y.Z")]
     from_version: Option<Version>,
-    /// Make deltas from this many of the newest older releases. A delta has a fifth of the bytes
-    /// and takes a minute or more
+    /// Number of older releases, newest first, from which to make a delta. A delta saves about four
+    /// fifths of the bytes, and takes a minute or more to make
     #[arg(
         long,
         value_name = "N",
@@ -61,23 +62,23 @@ pub(crate) struct Publish {
         value_parser = clap::value_parser!(u8).range(0..=20),
     )]
     deltas: u8,
-    /// Make a second delta with each, which holds a difference of the kernel's payload. It has an
-    /// eighth of the bytes, for devices whose `delta-memory-mib` grants it. It takes some minutes
-    /// and 1.2 GB of memory
+    /// Make a second, shorter delta with each, which unpacks the kernel too. Only devices whose
+    /// `delta-memory-mib` grants enough memory take it. Making it takes minutes and 1.2 GB of
+    /// memory
     #[arg(long, requires = "deltas")]
     with_kernel: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Withdraw {
-    /// The version
+    /// The version to withdraw
     version: Version,
     #[command(flatten)]
     place: Place,
-    /// The kind of device, if the channel has that version for several kinds
+    /// The kind of device; needed if the channel has this version for several kinds
     #[arg(long)]
     compatible: Option<Compatible>,
-    /// The reason, in one line that devices show
+    /// The reason, one line; devices show it
     #[arg(long)]
     reason: String,
 }
@@ -86,8 +87,8 @@ pub(crate) struct Withdraw {
 pub(crate) struct Renew {
     #[command(flatten)]
     place: Place,
-    /// Accept the channel's content although its signatures no longer count. Use this after you
-    /// replaced the channel's key, and look at the content first
+    /// Sign the channel although its old signatures no longer count, after you replaced the
+    /// channel's key. Look at the content first
     #[arg(long)]
     trust_content: bool,
 }
@@ -96,7 +97,7 @@ pub(crate) struct Renew {
 pub(crate) struct Serve {
     /// The repository's folder
     dir: PathBuf,
-    /// Address and port to listen on; port 0 takes a free port
+    /// Address and port to listen on; port 0 means any free port
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 }
@@ -105,9 +106,9 @@ pub(crate) struct Serve {
 pub(crate) enum RootVerb {
     /// Draft the first root document
     New(ChangeArguments),
-    /// Draft the next root document: other keys, other thresholds, or only a later expiry
+    /// Draft the next root document, with other keys, other thresholds or a later expiry
     Change(ChangeArguments),
-    /// Sign a draft; key holders may pass it from one to the next
+    /// Sign a draft; each key holder does this in turn
     Sign {
         /// The draft, next.root.json
         file: PathBuf,
@@ -115,13 +116,13 @@ pub(crate) enum RootVerb {
         #[arg(long, value_name = "KEY.pem")]
         key: PathBuf,
     },
-    /// Put the draft in its place; enough key holders must have signed it
+    /// Publish the draft as root.json; enough key holders must have signed it
     Finish {
         /// The repository's folder
         #[arg(long, value_name = "DIR")]
         repo: PathBuf,
     },
-    /// Show a root document; this verifies nothing
+    /// Show a root document; verifies nothing
     Show {
         /// The document
         file: PathBuf,
@@ -133,13 +134,13 @@ pub(crate) struct ChangeArguments {
     /// The repository's folder
     #[arg(long, value_name = "DIR")]
     repo: PathBuf,
-    /// Add a key; ROLE is root, channel or release
+    /// Add a key to a role; ROLE is root, channel or release
     #[arg(long, value_name = "ROLE=KEY.pub.pem")]
     add: Vec<RoleKey>,
-    /// Remove a key, by its id
+    /// Remove a key from a role, by the key's id
     #[arg(long, value_name = "ROLE=KEYID")]
     remove: Vec<RoleKeyId>,
-    /// How many keys of a role must sign
+    /// Number of keys of a role that must sign [default: as before; 1 for a new role]
     #[arg(long, value_name = "ROLE=N")]
     threshold: Vec<RoleThreshold>,
     /// Days until the root document expires
