@@ -166,6 +166,7 @@ fn status(device: &Device, json: bool) -> Result<String, Failure> {
 }
 
 fn as_json(what: &impl serde::Serialize) -> Result<String, Failure> {
-    serde_json::to_string_pretty(what)
-        .map_err(|error| Failure::new(Exit::Unexpected, format!("writing it as JSON: {error}")))
+    serde_json::to_string_pretty(what).map_err(|error| {
+        Failure::new(Exit::Unexpected, format!("writing the answer as JSON: {error}"))
+    })
 }

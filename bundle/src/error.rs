@@ -33,8 +33,8 @@ pub enum BundleError {
     },
     /// The file does not end in a footer.
     #[error(
-        "not a Daruma bundle, or cut short or over-long: it does not end in a footer; get the \
-            file again"
+        "not a Daruma bundle, or cut short or over-long: the file does not end in a footer; get \
+            the file again"
     )]
     NotABundle,
     /// The footer contradicts the file.
@@ -46,7 +46,7 @@ pub enum BundleError {
     )]
     Format(u32),
     /// There is no signature.
-    #[error("the bundle is not signed; get one that its maker has signed")]
+    #[error("the bundle is not signed; get a bundle that its maker has signed")]
     NotSigned,
     /// No key of the keyring has signed the bundle.
     #[error("signed by a stranger: key {} is not in the keyring; use a bundle signed by a trusted \
@@ -73,7 +73,7 @@ pub enum BundleError {
     #[error("damaged bundle: {0} does not match its hash; get the file again")]
     Content(String),
     /// The manifest is invalid, or contradicts the rest of the bundle.
-    #[error("invalid manifest: {0}; the bundle was made wrongly, make it anew")]
+    #[error("invalid manifest: {0}; the bundle was made wrongly, make the bundle anew")]
     Manifest(#[from] ManifestError),
     /// The bundle is for another kind of device.
     #[error("the bundle is for {bundle:?} and this device is {device:?}; use a bundle made for \

@@ -101,7 +101,7 @@ fn what_cannot_be_bundled_is_refused_and_leaves_the_old_file() {
     refused(fit, "1 to 16 keys");
     let mut twice = writer(&["boot", "root"], &keys);
     twice.images[1].verity = Some(verity);
-    refused(twice, "sign twice");
+    refused(twice, "named twice");
     let mut above = writer(&["boot", "root"], &keys[..1]);
     above.images[1].verity = Some(verity);
     above.update.min_version = "1.0.1".parse().unwrap();

@@ -185,7 +185,7 @@ fn run(verb: Verb) -> Result<()> {
             let mut ids: Vec<_> = keys.iter().map(|key| key.public().id()).collect();
             ids.sort();
             if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-                bail!("key {} is to sign twice; name each key once", twice[0]);
+                bail!("key {} is named twice; name each key once", twice[0]);
             }
             let trusted = Trusted::load(&keyring)?;
             let programs = DevicePrograms::find(device_programs.as_deref())?;
@@ -268,7 +268,7 @@ fn keygen(out: &Path, name: &str) -> Result<()> {
     for path in [&secret_path, &public_path] {
         if path.symlink_metadata().is_ok() {
             bail!(
-                "{} is there already and is not overwritten; choose another --name",
+                "{} exists already and is not overwritten; choose another --name",
                 path.display()
             );
         }

@@ -156,7 +156,7 @@ fn what_is_no_such_squashfs_is_refused() {
         let error = format!("{:#}", blocks::boundaries(&image).unwrap_err());
         assert!(error.contains(why), "{error}");
     };
-    refused(&|bytes| bytes[0] = 0, "no SquashFS");
+    refused(&|bytes| bytes[0] = 0, "not a SquashFS");
     let count = u32::from_le_bytes(good[4..8].try_into().unwrap());
     refused(
         &|bytes| bytes[4..8].copy_from_slice(&(count + 1).to_le_bytes()),

@@ -44,7 +44,7 @@ fn a_secret_key_is_its_owners_alone_and_is_never_overwritten() {
         (code, err.as_str()),
         (
             1,
-            "daruma-bundler: keys/release.key.pem is there already and is not overwritten; choose \
+            "daruma-bundler: keys/release.key.pem exists already and is not overwritten; choose \
                 another --name\n"
         )
     );

@@ -150,7 +150,7 @@ fn a_root_document_is_in_place_once_enough_keys_have_signed_on_whatever_machine(
         fs::read(this.path("repo/1.root.json")).unwrap(),
         fs::read(this.path("repo/root.json")).unwrap()
     );
-    this.fails("root new --repo repo --add root=root1.pub.pem", 1, "is there already");
+    this.fails("root new --repo repo --add root=root1.pub.pem", 1, "exists already");
 
     // The release key was stolen. The next root document has another one.
     let stolen = this.key_id("release1");

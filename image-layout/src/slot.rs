@@ -70,7 +70,7 @@ pub struct UnknownSlot(pub String);
 
 impl fmt::Display for UnknownSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is no slot {:?}: slots are A and B", self.0)
+        write!(f, "{:?} is not a slot: slots are A and B", self.0)
     }
 }
 

@@ -77,7 +77,7 @@ fn remarks(decision: &Decision<'_>, own: &Own) -> Vec<String> {
     if own.now < decision.now {
         lines.push(format!(
             "the clock says {}, and the channel was made on {}: the clock is wrong, and the \
-                latter counts",
+                channel's date counts",
             own.now, decision.now
         ));
     }
@@ -89,8 +89,7 @@ fn remarks(decision: &Decision<'_>, own: &Own) -> Vec<String> {
     }
     if own.id.is_empty() {
         lines.push(
-            "this device has no id, and comes last in every roll-out; give it one (device-id of \
-                [channel])"
+            "this device has no id, and comes last in every roll-out; set device-id of [channel]"
                 .to_owned(),
         );
     }

@@ -25,7 +25,7 @@ pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
     // Writing to a String cannot fail.
     let Some(Trust { root, anchor }) = Trust::load(device)? else {
         let text = format!(
-            "there is no {}: bundles are believed by the keyring {}, and no channel can be \
+            "{} is missing: the keyring {} says whose bundles are trusted, and no channel can be \
                 followed",
             ANCHOR,
             config.keyring.display()
@@ -34,11 +34,11 @@ pub fn show(device: &Device, config: &Config) -> Result<Trusted, Failure> {
     };
     let now = Timestamp::from_seconds(now_s());
     let origin = if root.version == anchor {
-        "it is in the image".to_owned()
+        "from the image".to_owned()
     } else {
         format!(
-            "version {anchor} is in the image, and each one since was signed by the keys of the \
-                one before"
+            "version {anchor} is in the image, and the keys of each version have signed the next \
+                one"
         )
     };
     let _ = writeln!(

@@ -46,8 +46,8 @@ impl Step {
             }
             Some(false) => {
                 let line = format!(
-                    "nothing to install: {compatible} {version} lies in the other slot, and \
-                        somebody went back from it; `daruma rollback` starts it again"
+                    "nothing to install: the other slot holds {compatible} {version}, and a person \
+                        went back from that version; `daruma rollback` starts that version again"
                 );
                 (Self::Nothing, line)
             }

@@ -58,8 +58,8 @@ impl Withdrawal {
     pub(crate) fn announced(&self) -> String {
         let Self { slot, version, reason } = self;
         format!(
-            "{version} waits in slot {slot} for its first boot and was withdrawn by its \
-                publisher: {reason}; the daemon or `daruma update` takes it back"
+            "{version} waits in slot {slot} for its first boot and was withdrawn by its publisher: \
+                {reason}; the daemon or `daruma update` cancels the trial"
         )
     }
 
@@ -80,8 +80,9 @@ impl Withdrawal {
         let mut boot = environment.state();
         boot.mark_bad(*slot).map_err(|error| {
             let line = format!(
-                "taking back {version} in slot {slot}, which was withdrawn by its publisher \
-                    ({reason}): {error}; say 'daruma mark good' if the running system is"
+                "cancelling the trial of {version} in slot {slot}, which its publisher has \
+                    withdrawn ({reason}): {error}; run 'daruma mark good' if the running system is \
+                    good"
             );
             Failure::new(Exit::OnTrial, line)
         })?;

@@ -75,7 +75,9 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     if is_oci(&url) {
         return match url.parse::<Reference>() {
             Ok(Reference { tag: None, .. }) => Ok(Some(url)),
-            Ok(_) => Err(de::Error::custom("the repository in a registry is named without a tag")),
+            Ok(_) => {
+                Err(de::Error::custom("the address of a repository has no tag; remove the tag"))
+            }
             Err(error) => Err(de::Error::custom(error)),
         };
     }

@@ -133,7 +133,8 @@ fn did_you_mean(message: &str) -> Option<String> {
 /// The line about a configuration that cannot be used, for the daemon and for `daruma status`.
 pub(crate) fn makeshift_line(failure: &Failure) -> String {
     format!(
-        "{failure}; the daemon works with the defaults until that is mended and it is started again"
+        "{failure}; the daemon works with the defaults until a person corrects the file and \
+            restarts the daemon"
     )
 }
 

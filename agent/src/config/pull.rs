@@ -95,7 +95,7 @@ fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error
     match u32::deserialize(deserializer)? {
         mib @ bundle::delta::limits::MEMORY.. => Ok(mib),
         other => Err(de::Error::custom(format!(
-            "{other} MiB are less than the {} that every delta takes",
+            "{other} MiB is less than {} MiB, which every delta needs",
             bundle::delta::limits::MEMORY
         ))),
     }
@@ -113,15 +113,15 @@ fn headers<'de, D: Deserializer<'de>>(
         let is_token =
             |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || name.len() > 64 || !name.bytes().all(is_token) {
-            return Err(de::Error::custom(format!("{name:?} is no name of a header")));
+            return Err(de::Error::custom(format!("{name:?} is not the name of a header")));
         }
         if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             return Err(de::Error::custom(format!("the header {name} is set by daruma itself")));
         }
         if value.len() > HEADER_VALUE || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             return Err(de::Error::custom(format!(
-                "the value of the header {name} is not of at most {HEADER_VALUE} printable ASCII \
-                    characters"
+                "the value of the header {name} is longer than {HEADER_VALUE} characters, or not \
+                    printable ASCII"
             )));
         }
     }

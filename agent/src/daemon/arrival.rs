@@ -79,7 +79,7 @@ fn report_fall_back(device: &Device, state: &mut State, boot: &BootState, runnin
         }
         Some(last) => last.reason.clone(),
         None if tries < limit => "GRUB could not load its boot image".to_owned(),
-        None => "it never reached its health checks".to_owned(),
+        None => "the system never reached its health checks".to_owned(),
     };
     let boots = if tries == 1 { "1 boot".to_owned() } else { format!("{tries} boots") };
     let reason = format!("not healthy after {boots}: {cause}");
@@ -92,7 +92,10 @@ fn report_fall_back(device: &Device, state: &mut State, boot: &BootState, runnin
     let reason = if quarantined {
         reason
     } else {
-        format!("{reason}; its manifest is not known, so it cannot be quarantined")
+        format!(
+            "{reason}; the manifest of the failed system is not known, so no bundle is put \
+            into quarantine"
+        )
     };
     state.record(Kind::FellBack, failed, version.as_ref(), reason.clone());
     format!("fell back from {what} to slot {running}: {reason}")

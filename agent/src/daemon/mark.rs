@@ -36,7 +36,7 @@ pub fn mark(device: &Device, mark: Mark, slot: Option<Slot>) -> Result<String, F
             device.slot_config(slot).map_err(|cause| {
                 Failure::new(
                     Exit::Content,
-                    format!("marking slot {slot} good: there is no system in it: {cause}"),
+                    format!("marking slot {slot} good: the slot holds no system: {cause}"),
                 )
             })?;
             boot.mark_good(slot);
@@ -85,18 +85,18 @@ pub fn roll_back(device: &Device) -> Result<String, Failure> {
     };
     if boot.trial == Some(running) {
         return Err(refuse(format!(
-            "slot {running} is on trial; give it up with 'daruma mark bad' and reboot, or commit \
-                it with 'daruma mark good'"
+            "slot {running} is on trial; end the trial with 'daruma mark bad' and a reboot, or \
+                commit the slot with 'daruma mark good'"
         )));
     }
     boot.roll_back(running).map_err(|error: TransitionError| {
         refuse(format!(
-            "{error}; install a bundle, or say 'daruma mark good {target}' if you know better"
+            "{error}; install a bundle, or run 'daruma mark good {target}' if that slot is good"
         ))
     })?;
     let version = device
         .slot_config(target)
-        .map_err(|cause| refuse(format!("there is no system in it: {cause}")))?
+        .map_err(|cause| refuse(format!("the slot holds no system: {cause}")))?
         .version;
     environment.write(&boot)?;
     StateFile::of(device)

@@ -118,11 +118,13 @@ fn look(
         Step::Nothing => Ok(Look::Nothing(line)),
         Step::Reboot => Ok(Look::Installed(line)),
         Step::Install(..) if is_metered(config) => {
-            Ok(Look::Nothing(format!("{line}; not now: the link is metered")))
+            Ok(Look::Nothing(format!("{line}; the install waits, because the link is metered")))
         }
         Step::Install(release, deltas) => match seconds_to_window(config) {
             0 => install(&source, &release, &deltas, &interrupt).map(Look::Installed),
-            seconds => Ok(Look::Later(format!("{line}; it waits for the window"), seconds)),
+            seconds => {
+                Ok(Look::Later(format!("{line}; the install waits for the window"), seconds))
+            }
         },
     }
 }
@@ -151,7 +153,7 @@ fn is_metered(config: &Config) -> bool {
         Ok(status) => status.success(),
         Err(error) => {
             warn(format_args!(
-                "running metered-command {program}: {error}; the link is taken for metered"
+                "running metered-command {program}: {error}; the link counts as metered"
             ));
             true
         }

@@ -44,7 +44,9 @@ pub fn refresh(device: &Device) -> Result<Option<String>, Failure> {
     let target = FileDisk::open(to).map_err(io)?;
     let capacity = target.size().map_err(io)?;
     if length > capacity {
-        let line = format!("{doing}: it has {length} bytes and the partition holds {capacity}");
+        let line = format!(
+            "{doing}: the boot image has {length} bytes and the partition holds {capacity}"
+        );
         return Err(Failure::new(Exit::TooLarge, line));
     }
     copy(from, &target, length).map_err(io)?;
@@ -52,7 +54,7 @@ pub fn refresh(device: &Device) -> Result<Option<String>, Failure> {
     let _ = posix_fadvise(target.file().as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     if differs(from, to, length).map_err(io)? {
         let line =
-            format!("{doing}: what was written is not what is read back; is the disk failing?");
+            format!("{doing}: the disk does not give back what was written; is the disk failing?");
         return Err(Failure::new(Exit::SlotIo, line));
     }
     Ok(Some(format!("recovery is now that of slot {running}")))

@@ -140,7 +140,7 @@ impl Device {
             let at = self.root.display();
             Failure::new(
                 Exit::NotADevice,
-                format!("looking for the partition {label:?} of {at}: there is none"),
+                format!("looking for the partition {label:?} of {at}: the partition is missing"),
             )
         })
     }
@@ -223,8 +223,7 @@ fn read_command_line(path: &Path) -> Result<CommandLine, Failure> {
         .map_err(|error| failure(format!("reading {}: {error}", path.display())))?;
     CommandLine::parse(&text).ok_or_else(|| {
         failure(format!(
-            "reading {}: there is no daruma.slot= in it; this machine was not booted by Daruma's \
-                GRUB script",
+            "reading {}: daruma.slot= is missing; Daruma's GRUB script did not boot this machine",
             path.display()
         ))
     })

@@ -21,7 +21,9 @@ pub(crate) fn ask(device: &Device, reboot_command: &[String]) -> Result<(), Fail
     let command: Vec<&str> = match reboot_command.iter().map(String::as_str).collect::<Vec<_>>() {
         words if !words.is_empty() => words,
         _ if !device.is_real() => {
-            return Err(failure("this is not the machine that the program runs on".to_owned()));
+            return Err(failure(
+                "the device is a folder, not the machine that this program runs on".to_owned(),
+            ));
         }
         _ if device.path("/run/systemd/system").is_dir() => vec!["systemctl", "reboot"],
         _ => return now(),

@@ -61,7 +61,7 @@ impl SlotConfig {
         };
         let version = |name: &str| {
             let parsed = value(name)?.parse::<Version>();
-            parsed.map_err(|error| one_line(&format!("{name} is no version: {error}")))
+            parsed.map_err(|error| one_line(&format!("{name} is not a version: {error}")))
         };
         let compatible: Compatible = value("daruma_compatible")?
             .parse()
@@ -107,7 +107,7 @@ mod tests {
             "daruma_compatible is missing"
         );
         let error = SlotConfig::parse(&TEXT.replace("1.2.3", "one")).unwrap_err();
-        assert!(error.starts_with("daruma_version is no version"), "{error}");
+        assert!(error.starts_with("daruma_version is not a version"), "{error}");
         let error =
             SlotConfig::parse(&TEXT.replace("=router", "=\"\"\"\u{c}router\"")).unwrap_err();
         assert!(error.starts_with("daruma_compatible: "), "{error}");

@@ -78,5 +78,5 @@ impl<'a> DeltaSource<'a> {
 
 /// The warning for a delta that cannot be used. The update comes another way, so it is no failure.
 pub(crate) fn unusable(cause: &Failure) -> String {
-    format!("{cause}; the update comes another way")
+    format!("{cause}; the update goes on without this delta")
 }

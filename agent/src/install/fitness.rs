@@ -80,8 +80,8 @@ pub(crate) fn quarantined(doing: &str, entry: &Quarantined) -> Failure {
     Failure::new(
         Exit::Quarantined,
         format!(
-            "{doing}: this very bundle failed on this device before ({}); build a new one, or say \
-                --allow-quarantined to try again",
+            "{doing}: this very bundle failed on this device before ({}); build a new bundle, or \
+                try again with --allow-quarantined",
             entry.reason
         ),
     )

@@ -185,11 +185,11 @@ fn refusal(doing: &str, error: TransitionError) -> Failure {
     let line = match error {
         TransitionError::OnTrial(running) => format!(
             "{doing}: slot {running} is on trial and the other slot holds the only proven system; \
-                wait until it is committed, or say 'daruma mark good'"
+                wait until slot {running} is committed, or run 'daruma mark good'"
         ),
         TransitionError::OnlyGood(target) => format!(
-            "{doing}: slot {target} is the only one that may be booted, because the running one \
-                is marked bad; say 'daruma mark good' if it is not"
+            "{doing}: slot {target} is the only slot that may be booted, because the running slot \
+                is marked bad; run 'daruma mark good' if the running slot is good"
         ),
         other => format!("{doing}: {other}"),
     };

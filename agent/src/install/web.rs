@@ -112,7 +112,7 @@ fn open_delta<'i>(
     let size = remote.size().unwrap_or(0);
     if size != delta.size {
         let line = format!(
-            "fetching {}: it has {size} bytes, and the channel says {}",
+            "fetching {}: the file has {size} bytes, and the channel says {}",
             remote.address(),
             delta.size
         );
@@ -153,13 +153,13 @@ pub(crate) fn must_be<D>(
     let update = &verified.manifest().update;
     let line = if verified.manifest_sha256() != release.manifest_sha256 {
         format!(
-            "{doing}: it is another bundle than the one that the channel names for this address; \
-                its publisher or somebody between has mixed them up"
+            "{doing}: this is not the bundle that the channel names for this address; the \
+                publisher, or somebody on the way, has mixed up bundles"
         )
     } else if update.version != release.version || update.compatible != release.compatible {
         format!(
-            "{doing}: it is {} {} and the channel calls it {} {}; whoever signs the channel has \
-                made a mistake, or is not its publisher",
+            "{doing}: the bundle is {} {} and the channel calls it {} {}; the signer of the \
+                channel has made a mistake, or is not its publisher",
             update.compatible, update.version, release.compatible, release.version
         )
     } else {

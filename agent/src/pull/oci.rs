@@ -53,7 +53,7 @@ pub(crate) async fn bundle(client: &mut Client<'_>, pull: &Pull) -> Result<Optio
         Resolved::Is(..) => {
             Err(Trouble::server("the tag stands for no bundle; is the address right?"))
         }
-        _ => Err(Trouble::server("there is no such tag in the registry; is the address right?")),
+        _ => Err(Trouble::server("the registry has no such tag; is the address right?")),
     }
 }
 
@@ -72,8 +72,8 @@ pub(crate) async fn document(
     };
     if !artifact.kind.is_document() || artifact.size > limit as u64 {
         return Err(Trouble::server(format!(
-            "the tag stands for something else than a document of at most {limit} bytes; is the \
-                repository right?"
+            "the tag does not stand for a document of at most {limit} bytes; is the repository \
+                right?"
         )));
     }
     match get(client, pull, limit, None, &[]).await? {
@@ -81,12 +81,13 @@ pub(crate) async fn document(
         // called damaged.
         Document::Is { bytes, .. } if Sha256::of(&bytes) != artifact.digest => {
             Err(Trouble::server(
-                "the registry's blob is not what its manifest's digest says; push it again",
+                "the registry's blob does not match the digest in its manifest; push the file \
+                    again",
             ))
         }
         Document::Is { bytes, .. } => Ok(Document::Is { bytes, etag }),
-        Document::Unchanged | Document::Missing => {
-            Err(Trouble::server("the registry has a manifest and not its blob; push it again"))
-        }
+        Document::Unchanged | Document::Missing => Err(Trouble::server(
+            "the registry has a manifest and not its blob; push the file again",
+        )),
     }
 }

@@ -73,8 +73,8 @@ fn lasting(error: &TlsError) -> Option<String> {
         TlsError::InvalidCertificate(why) => match why {
             // Its authority has the name of a trusted one, but not its key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "the server's certificate is of no trusted authority; if it is yours, name it in \
-                    ca-file of [pull]"
+                "the server's certificate is of no trusted authority; if the authority is yours, \
+                    name it in ca-file of [pull]"
                     .to_owned()
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

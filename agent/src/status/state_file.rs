@@ -43,7 +43,7 @@ impl StateFile {
             Ok(state) => (state, None),
             Err(error) => {
                 let line = format!(
-                    "{}; going on without what it remembered",
+                    "{}; going on without the events and the quarantine in that file",
                     self.complaint("reading", &error)
                 );
                 (State::default(), Some(line))

@@ -71,7 +71,8 @@ pub(crate) fn install_best(
         let name = offers[index].name();
         if offers[index].failed_before {
             say(format_args!(
-                "{name} failed on this device before; it is tried again, as there is no other"
+                "{name} failed on this device before; the device tries it again, because no other \
+                    bundle can be installed"
             ));
         }
         say(format_args!("checking {name}; do not pull the stick out"));

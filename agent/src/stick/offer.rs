@@ -114,8 +114,8 @@ fn is_wanted(
     }
     if wanted == Wanted::Newer && !update.version.cmp_precedence(&here.version).is_gt() {
         let line = format!(
-            "{doing}: version {} is not newer than the running {}; say 'daruma install' if it is \
-                to be installed all the same",
+            "{doing}: version {} is not newer than the running {}; run 'daruma install' to install \
+                it all the same",
             update.version, here.version
         );
         return Err(Failure::new(Exit::Floor, line));

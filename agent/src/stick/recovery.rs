@@ -58,13 +58,13 @@ pub fn run(device: &Device, config: &Config, wait: Duration) -> Result<String, F
                 sticks.start_over();
                 sticks.led.show(Pattern::Searching);
                 say("THE STICK WAS PULLED OUT before the end. Nothing is lost: plug it in again, \
-                        and it starts over");
+                    and the install starts over");
             }
             Ok(Outcome::Nothing) => {
                 sticks.led.show(Pattern::Failed);
                 say(format_args!(
-                    "NOTHING on this stick can be installed; why is above and in \
-                        daruma-result.txt on it. Waiting {} s for another one",
+                    "NOTHING on this stick can be installed; the reason is above and in \
+                        daruma-result.txt on the stick. Waiting {} s for another stick",
                     wait.as_secs()
                 ));
             }
@@ -103,8 +103,10 @@ pub fn install_from(
     match outcome? {
         Outcome::Installed(version) => Ok((version, purpose.target)),
         Outcome::Nothing | Outcome::Pulled => {
-            let line =
-                format!("nothing in {} can be installed; why is in {RESULT}", folder.display());
+            let line = format!(
+                "nothing in {} can be installed; the reason is in {RESULT}",
+                folder.display()
+            );
             Err(Failure::new(Exit::NotABundle, line))
         }
     }

@@ -37,7 +37,7 @@ pub(crate) fn result_text(
     }
     text += "\n";
     if offers.is_empty() {
-        text += "There is no *.daruma in the root folder of the stick.\n";
+        text += "The root folder of the stick holds no *.daruma.\n";
     }
     for offer in offers {
         let verdict = match &offer.refused {

@@ -56,7 +56,8 @@ pub(crate) fn watch(device: &Device, config: &Config, wanted: Wanted) -> Result<
                 continue;
             }
             Ok(Outcome::Nothing) => {
-                say("nothing on the stick is installed; why is in daruma-result.txt on it")
+                say("nothing on the stick is installed; the reason is in daruma-result.txt on the \
+                    stick")
             }
             Err(failure) => warn(&failure),
         }

@@ -135,7 +135,7 @@ impl<'a> Sticks<'a> {
                         continue;
                     }
                     say(format_args!(
-                        "{}: no FAT, exFAT or ext4 on it; it is left alone",
+                        "{}: the volume holds no FAT, exFAT or ext4; the volume is left alone",
                         volume.name
                     ))
                 }
@@ -178,7 +178,7 @@ impl<'a> Sticks<'a> {
                 Vec::new()
             });
             if bundles.is_empty() {
-                say(format_args!("{}: there is no *.daruma in its root folder", stick.volume.name));
+                say(format_args!("{}: the root folder holds no *.daruma", stick.volume.name));
             }
             offers.extend(judge(self.device, self.config, &bundles, purpose));
         }

@@ -62,7 +62,8 @@ impl Trust {
                 Ok(next) => root = next,
                 Err(cause) => {
                     warn(format_args!(
-                        "reading the root document {}: {cause}; it is dropped, and got again",
+                        "reading the root document {}: {cause}; the file does not count, and the \
+                            channel brings it again",
                         path.display()
                     ));
                     let _ = fs::remove_file(&path);
@@ -126,5 +127,9 @@ fn kept_versions(folder: &Path) -> Vec<u64> {
 fn successor(root: &Root, path: &Path, version: u64) -> Result<Root, String> {
     let bytes = read(path, limits::ROOT).map_err(|error| error.to_string())?;
     let next = root.successor(&bytes).map_err(|error| error.to_string())?;
-    if next.version == version { Ok(next) } else { Err(format!("it is version {}", next.version)) }
+    if next.version == version {
+        Ok(next)
+    } else {
+        Err(format!("the file holds version {}", next.version))
+    }
 }

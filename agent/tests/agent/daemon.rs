@@ -232,7 +232,7 @@ fn a_trial_that_dies_silently_is_reported_as_never_checked() {
     bench.boot();
     assert_eq!(bench.boot(), Some(Slot::A));
     let mut daemon = Daemon::start(&bench);
-    daemon.says("it never reached its health checks");
+    daemon.says("the system never reached its health checks");
     daemon.says("slot A is healthy");
     daemon.stop().succeeded();
 }

@@ -263,13 +263,13 @@ fn a_head_without_an_end_is_cut_off() {
         }
     };
     let server = Server::start_with("http", endless, |_| Answer::of("200 OK"));
-    install(&bench, &server).refused(26, "is no HTTP");
+    install(&bench, &server).refused(26, "is not HTTP");
     let talker = |mut tcp: TcpStream| -> io::Result<Box<dyn ReadWrite>> {
         tcp.write_all(b"SSH-2.0-OpenSSH_10.0\r\n")?;
         Ok(Box::new(tcp))
     };
     let server = Server::start_with("http", talker, |_| Answer::of("200 OK"));
-    install(&bench, &server).refused(26, "is no HTTP");
+    install(&bench, &server).refused(26, "is not HTTP");
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn a_lie_about_the_range_is_refused() {
     let lies: [(Lie, &str); 4] = [
         (
             |file, length| format!("bytes 0-{}/{}", length - 1, file.len()),
-            "was asked for the bytes",
+            "the request was for the bytes",
         ),
         (
             |file, length| {

@@ -61,7 +61,7 @@ fn a_certificate_that_proves_nothing_is_refused() {
     for (issued, part) in [
         (
             Authority::new().issue("127.0.0.1", 2099),
-            "of no trusted authority; if it is yours, name it in ca-file",
+            "of no trusted authority; if the authority is yours, name it in ca-file",
         ),
         (authority.issue("127.0.0.1", 2020), "has expired; or is this device's clock wrong?"),
         (authority.issue("other.example.org", 2099), "is for another name"),
@@ -111,7 +111,7 @@ fn a_key_without_a_certificate_and_files_that_are_none_are_refused() {
     trust(&bench, &authority, KNOWN);
     install(&bench, &server).refused(23, "device.key");
     bench.config(&format!("{QUICK}ca-file = \"/etc/daruma/daruma.toml\"\n"));
-    install(&bench, &server).refused(23, "there is no certificate in it");
+    install(&bench, &server).refused(23, "the file holds no certificate");
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn a_folder_without_anything_acceptable_changes_nothing() {
     let before = bench.untouchables();
     let failure = recover(&bench, stick.path()).unwrap_err();
     assert_eq!(failure.exit, Exit::NotABundle);
-    assert!(result(stick.path()).contains("There is no *.daruma"), "{}", result(stick.path()));
+    assert!(result(stick.path()).contains("holds no *.daruma"), "{}", result(stick.path()));
     put(&bench, stick.path(), "x.daruma", &Spec { keys: &[9], ..Spec::default() });
     assert_eq!(recover(&bench, stick.path()).unwrap_err().exit, Exit::NotABundle);
     assert!(result(stick.path()).contains("NOTHING WAS INSTALLED"));

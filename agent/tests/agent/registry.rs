@@ -241,7 +241,7 @@ fn a_registry_that_lies_about_a_bundle_is_refused_before_the_slot_is_touched() {
     );
     refused(says(|text| text.replace("\"sha256:", "\"sha257:")), 26, "no SHA-256");
     refused(says(|text| text.replace("sha256:", "sha256:00")), 26, "no SHA-256");
-    refused(says(|_| "<html>".to_owned()), 26, "its manifest is none of Daruma's");
+    refused(says(|_| "<html>".to_owned()), 26, "the manifest is not one of Daruma's");
     refused(says(|text| text + &" ".repeat(64 << 10)), 26, "longer than 65536 bytes");
     refused(
         |_, answer| answer.without("Content-Length").cut(0, Then::Endless),
@@ -249,7 +249,7 @@ fn a_registry_that_lies_about_a_bundle_is_refused_before_the_slot_is_touched() {
         "longer than 65536 bytes",
     );
     refused(|asked, _| Answer::to(&asked.target), 26, "redirects more than 5 times");
-    refused(|_, _| Answer::of("404 Not Found"), 26, "there is no such tag");
+    refused(|_, _| Answer::of("404 Not Found"), 26, "the registry has no such tag");
     let strange = "Bearer realm=\"ftp://x/\"";
     refused(
         move |_, _| Answer::of("401 Unauthorized").with("WWW-Authenticate", strange),
@@ -268,7 +268,7 @@ fn a_registry_that_lies_about_a_channel_is_refused() {
                 }
                 answer
             },
-            "not what its manifest's digest says",
+            "does not match the digest in its manifest",
         ),
         (
             |asked, answer| {
@@ -278,7 +278,7 @@ fn a_registry_that_lies_about_a_channel_is_refused() {
                 let other = text(&answer).replace("daruma.channel.v1+json", "daruma.bundle.v1");
                 Answer::honest(asked, other.as_bytes())
             },
-            "something else than a document",
+            "does not stand for a document",
         ),
     ];
     for (lie, part) in lies {
@@ -296,7 +296,7 @@ fn a_registry_that_lies_about_a_channel_is_refused() {
 fn an_address_that_is_none_in_a_registry_is_refused() {
     let bench = Bench::new();
     bench.run(&["install", "oci://example.org/a"]).refused(2, "a tag is missing");
-    bench.run(&["install", "oci://example.org/A:x"]).refused(2, "no address in a registry");
+    bench.run(&["install", "oci://example.org/A:x"]).refused(2, "not an address in a registry");
     for url in ["oci://example.org/a:x", "oci://example.org", "oci://me@x/a"] {
         bench.config(&format!("[channel]\nurl = \"{url}\"\n"));
         bench.run(&["check"]).refused(23, "reading the configuration");

@@ -37,7 +37,7 @@ fn marking_the_running_slot_bad_makes_the_other_one_boot() {
 fn marking_the_last_slot_bad_is_refused() {
     let bench = Bench::new();
     let before = bench.bytes("esp");
-    bench.run(&["mark", "bad", "A"]).refused(17, "the only one");
+    bench.run(&["mark", "bad", "A"]).refused(17, "the only slot");
     assert!(before == bench.bytes("esp"));
 }
 
@@ -45,7 +45,7 @@ fn marking_the_last_slot_bad_is_refused() {
 fn an_empty_slot_cannot_be_marked_good() {
     let bench = Bench::new();
     let before = bench.bytes("esp");
-    bench.run(&["mark", "good", "B"]).refused(12, "there is no system in it");
+    bench.run(&["mark", "good", "B"]).refused(12, "the slot holds no system");
     assert!(before == bench.bytes("esp"));
 }
 

@@ -6,12 +6,12 @@
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OciError {
     /// The text is no address in a registry.
-    #[error("this is no address in a registry, oci://HOST[:PORT]/NAME[:TAG]: {0}")]
+    #[error("not an address in a registry, oci://HOST[:PORT]/NAME[:TAG]: {0}")]
     Reference(&'static str),
     /// The text is no tag.
     #[error(
-        "this is no tag of a registry: 1 to 128 of A-Z a-z 0-9 . _ - that begin with a letter, \
-            digit or underscore"
+        "not a tag of a registry: a tag has 1 to 128 of A-Z a-z 0-9 . _ - and begins with a \
+            letter, digit or underscore"
     )]
     Tag,
     /// A file's path makes a tag that is too long.
@@ -21,6 +21,6 @@ pub enum OciError {
     )]
     LongPath(String),
     /// The manifest is not one of Daruma's artifacts.
-    #[error("its manifest is none of Daruma's: {0}; push it with `daruma-bundler push`")]
+    #[error("the manifest is not one of Daruma's: {0}; push the file with `daruma-bundler push`")]
     Manifest(String),
 }

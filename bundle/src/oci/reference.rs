@@ -90,17 +90,17 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, OciError> {
         let wrong = OciError::Reference;
         if text.len() > LENGTH {
-            return Err(wrong("it is longer than 1024 characters"));
+            return Err(wrong("the address is longer than 1024 characters"));
         }
         let (is_tls, rest) = if let Some(rest) = text.strip_prefix("oci://") {
             (true, rest)
         } else if let Some(rest) = text.strip_prefix("oci+http://") {
             (false, rest)
         } else {
-            return Err(wrong("it begins neither with oci:// nor with oci+http://"));
+            return Err(wrong("the address begins neither with oci:// nor with oci+http://"));
         };
         let (authority, path) =
-            rest.split_once('/').ok_or(wrong("it names no repository behind the host"))?;
+            rest.split_once('/').ok_or(wrong("the address names no repository behind the host"))?;
         let (login, host) = match authority.rsplit_once('@') {
             Some((login, host)) => (Some(login), host),
             None => (None, authority),
@@ -109,10 +109,10 @@ impl FromStr for Reference {
             !login.contains(':') || !login.bytes().all(|c| c.is_ascii_graphic())
         }) {
             return Err(wrong(
-                "what stands in front of the @ is not USER:PASSWORD, escaped as in a URL",
+                "the text in front of the @ is not USER:PASSWORD, escaped as in a URL",
             ));
         }
-        let name_of_host = host_name(host).ok_or(wrong("its host or port is none"))?;
+        let name_of_host = host_name(host).ok_or(wrong("the host or the port is not valid"))?;
         // The tag begins at the last colon, because a repository's name has no colon.
         let (name, tag) = match path.rsplit_once(':') {
             Some((name, tag)) => (name, Some(tag.parse()?)),

@@ -32,7 +32,7 @@ pub(crate) fn encode(signatures: &[Signature]) -> Result<Vec<u8>, BundleError> {
     signatures.sort_by_key(|s| s.key);
     if let Some(twice) = signatures.windows(2).find(|pair| pair[0].key == pair[1].key) {
         return Err(BundleError::Input(format!(
-            "key {} is to sign twice; name each key once",
+            "key {} is named twice; name each key once",
             twice[0].key
         )));
     }

@@ -34,8 +34,8 @@ pub(crate) fn of_meta(meta: &Meta) -> Result<Option<Layout>> {
         match text.parse() {
             Ok(bytes) => Ok(bytes),
             Err(_) => bail!(
-                "the bundle's [meta.{SECTION}] says {name}={text:?}, which is no number of bytes; \
-                 name the recipe with --recipe"
+                "the bundle's [meta.{SECTION}] says {name}={text:?}, which is not a number of \
+                    bytes; name the recipe with --recipe"
             ),
         }
     };

@@ -218,8 +218,8 @@ pub(crate) fn root(verb: RootVerb) -> Result<()> {
         RootVerb::Finish { repo } => {
             let root = repo::finish(&Repository::open(&repo)?)?;
             println!(
-                "root version {} is in place, until {}; new channels are made under it, \
-                    `daruma-bundler renew` tells those that are there",
+                "root version {} is in place, until {}; new channels use it; run `daruma-bundler \
+                    renew` for each channel that exists",
                 root.version, root.expires
             );
         }

@@ -62,12 +62,16 @@ fn what_a_registry_sends_is_what_its_manifest_says_or_nothing() {
         ),
         (registry(artifact(), short), 25, "broke off"),
         (registry(endless, chunked), 12, "sends more than the manifest says"),
-        (registry(artifact(), |stream| say(stream, 404, "", b"")), 26, "there is no such artifact"),
-        (registry(artifact(), |stream| say(stream, 500, "", b"")), 25, "it answered 500"),
+        (
+            registry(artifact(), |stream| say(stream, 404, "", b"")),
+            26,
+            "the registry has no such artifact",
+        ),
+        (registry(artifact(), |stream| say(stream, 500, "", b"")), 25, "the registry answered 500"),
         (
             registry(artifact(), |stream| write!(stream, "SSH-2.0-x\r\n\r\n")),
             26,
-            "its answer cannot be used",
+            "the registry's answer cannot be used",
         ),
     ] {
         publisher.fails(&format!("pull oci://{}/a:x -o bad", web.address), code, part);
@@ -87,7 +91,7 @@ fn a_manifest_is_strict_and_has_an_end() {
         (text.replace(&size, "\"size\": 1152921504606846976"), "larger than any such file"),
         (text.replace("daruma.bundle", "other.thing"), "media type that Daruma does not know"),
         (text.replace("\"layers\": [", "\"layers\": [], \"x\": ["), "not exactly one layer"),
-        ("\u{1b}[2J{".to_owned(), "its manifest is none of Daruma's"),
+        ("\u{1b}[2J{".to_owned(), "the manifest is not one of Daruma's"),
         (format!("{text}{}", " ".repeat(64 << 10)), "more than 65536 bytes"),
     ] {
         let web = Web::new(move |_, stream| say(stream, 200, "", manifest.as_bytes()));
@@ -145,7 +149,7 @@ fn a_registry_that_wants_to_know_who_asks_is_told_or_the_remedy_is() {
     publisher.fails(
         &format!("pull oci://{}/a:x -o bad", strange.address),
         26,
-        "none of Basic and Bearer",
+        "neither Basic nor Bearer",
     );
     let basic =
         Web::new(|_, stream| say(stream, 401, "WWW-Authenticate: Basic realm=\"x\"\r\n", b""));
@@ -157,7 +161,7 @@ fn a_registry_that_wants_to_know_who_asks_is_told_or_the_remedy_is() {
     publisher.fails(
         &format!("pull oci://me:secret@{}/a:x -o bad", basic.address),
         23,
-        "can be seen by everybody",
+        "everybody on this machine can see a password",
     );
 }
 
@@ -190,7 +194,7 @@ fn tags_lead_to_the_files_of_a_repository_only_and_their_list_has_an_end() {
     publisher.fails(
         &format!("pull oci://{}/a -o mirror", none.address),
         26,
-        "its list of tags is none",
+        "the registry's list of tags cannot be read",
     );
 }
 
@@ -198,8 +202,16 @@ fn tags_lead_to_the_files_of_a_repository_only_and_their_list_has_an_end() {
 fn without_a_registry_it_is_said_in_one_line() {
     let publisher = Publisher::with_release();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    publisher.fails(&format!("push repo oci://{closed}/a"), 25, "it cannot be reached");
-    publisher.fails(&format!("pull oci://{closed}/a:x -o bad"), 25, "it cannot be reached");
+    publisher.fails(&format!("push repo oci://{closed}/a"), 25, "the registry cannot be reached");
+    publisher.fails(
+        &format!("pull oci://{closed}/a:x -o bad"),
+        25,
+        "the registry cannot be reached",
+    );
     let (code, _, err) = publisher.run("pull http://example.org/a -o bad");
-    assert_eq!((code, err.contains("it begins neither with oci:// nor")), (2, true), "{err}");
+    assert_eq!(
+        (code, err.contains("the address begins neither with oci:// nor")),
+        (2, true),
+        "{err}"
+    );
 }

@@ -150,16 +150,20 @@ fn one_bundle_has_the_tag_that_it_is_given() {
             .runs(&format!("push 1.0.0.daruma {to}"))
             .contains(":bundles__1.0.0.daruma: sent (0 B)")
     );
-    publisher.fails(&format!("pull {to}:two -o bad"), 26, "there is no such artifact");
+    publisher.fails(&format!("pull {to}:two -o bad"), 26, "the registry has no such artifact");
     publisher.fails(
         &format!("pull {}:one -o bad", registry.at("b")),
         26,
-        "there is no such artifact",
+        "the registry has no such artifact",
     );
-    publisher.fails(&format!("pull {} -o bad", registry.at("b")), 26, "there is no such artifact");
+    publisher.fails(
+        &format!("pull {} -o bad", registry.at("b")),
+        26,
+        "the registry has no such artifact",
+    );
     fs::write(publisher.path("x.txt"), "x").unwrap();
     let (code, _, err) = publisher.run(&format!("push x.txt {to}:x"));
-    assert_eq!((code, err.contains("by its name it is no bundle")), (1, true), "{err}");
+    assert_eq!((code, err.contains("the name is not that of a bundle")), (1, true), "{err}");
 }
 
 /// Checks what devices rely on, and asks as devices ask. The agent's own tests have a registry of
@@ -233,10 +237,14 @@ fn a_password_that_the_registry_checks_is_needed_and_enough() {
     publisher.fails(
         &format!("push repo {to}"),
         23,
-        "it wants to know who asks; set $DARUMA_REGISTRY_AUTH",
+        "the registry wants a login; set $DARUMA_REGISTRY_AUTH",
     );
     publisher.log_in("me:wrong");
-    publisher.fails(&format!("push repo {to}"), 23, "user and password are not right for it");
+    publisher.fails(
+        &format!("push repo {to}"),
+        23,
+        "user and password are not right for this registry",
+    );
     publisher.log_in("me:s:cret");
     assert!(publisher.runs(&format!("push repo {to}")).contains("4 files sent"));
     assert!(publisher.runs(&format!("pull {to} -o mirror")).contains("4 files fetched"));
@@ -257,7 +265,7 @@ fn a_registry_that_wants_a_token_gets_one_of_its_token_server() {
         format!("auth:\n  silly:\n    realm: http://{}/token\n    service: reg\n", tokens.address);
     let (registry, mut publisher) = (Registry::start(&auth), Publisher::with_release());
     let to = registry.at("fleet/routers");
-    publisher.fails(&format!("push repo {to}"), 23, "it wants to know who asks");
+    publisher.fails(&format!("push repo {to}"), 23, "the registry wants a login");
     publisher.log_in("me:secret");
     assert!(publisher.runs(&format!("push repo {to}")).contains("4 files sent"));
     let asked: Vec<_> = tokens.seen().into_iter().map(|request| request.line).collect();

@@ -18,7 +18,7 @@ pub enum TransitionError {
     )]
     OnTrial(Slot),
     /// The other slot would be the only one left, and GRUB cannot boot it.
-    #[error("slot {0} is the only one that may be booted")]
+    #[error("slot {0} is the only slot that may be booted")]
     OnlyGood(Slot),
     /// The slot was not prepared with [`BootState::begin_install`].
     #[error("slot {0} may be booted already: it was not prepared for an install")]

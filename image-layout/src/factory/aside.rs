@@ -23,7 +23,8 @@ impl Aside {
     pub(crate) fn new(out: &Path) -> Result<Self, ImageError> {
         if fs::symlink_metadata(out).is_ok_and(|metadata| !metadata.is_file()) {
             let source = io::Error::other(
-                "it exists and is not a plain file; write the image to a file, then copy it",
+                "the path exists and is not a plain file; write the image to a file, then copy \
+                    that file",
             );
             return Err(ImageError::Io { doing: "write the image", path: out.to_owned(), source });
         }

@@ -154,7 +154,9 @@ impl OverlayMode {
             "etc" => Self::Etc,
             "root" => Self::Root,
             "tmpfs" => Self::Tmpfs,
-            other => bail!("reading daruma.overlay={other:?}: it is none, etc, root or tmpfs"),
+            other => bail!(
+                "reading daruma.overlay={other:?}: the value is not one of none, etc, root or tmpfs"
+            ),
         })
     }
 }
@@ -164,7 +166,7 @@ impl Verity {
     fn parse(value: &str) -> Result<Self> {
         let fields: Vec<&str> = value.split(':').collect();
         let [root_hash, salt, data_blocks] = fields[..] else {
-            bail!("it is ROOTHASH:SALT:DATABLOCKS")
+            bail!("the form is not ROOTHASH:SALT:DATABLOCKS")
         };
         let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         ensure!(

@@ -54,8 +54,10 @@ impl Boot {
                     verity = Some(device);
                 }
                 Step::MountRoot { label, at } => {
-                    let device =
-                        &verity.as_ref().context("mounting the root: it is not open")?.path;
+                    let device = &verity
+                        .as_ref()
+                        .context("mounting the root: the root image is not open")?
+                        .path;
                     mounts::mount("squashfs", device, at, MountFlags::RDONLY, "").with_context(
                         || format!("mounting {label}, or its content does not match daruma.verity"),
                     )?;
@@ -66,7 +68,7 @@ impl Boot {
                     let from = Path::new(image).join("var");
                     if let Err(error) = fill::fill(&from, Path::new(VAR), &plan.root_hash, &tick) {
                         console::warn(&format!(
-                            "filling /var: {error:#}; what is new in the image's /var is missing"
+                            "filling /var: {error:#}; new files of the image's /var are missing"
                         ));
                     }
                 }
@@ -84,7 +86,8 @@ impl Boot {
                     self.var = self.var.take().map(|_| place);
                 }
                 Step::Guard => {
-                    let verity = verity.as_ref().context("guarding the root: it is not open")?;
+                    let verity =
+                        verity.as_ref().context("guarding the root: the root image is not open")?;
                     verity.restart_on_corruption()?;
                 }
                 Step::Start { init } => {

@@ -41,7 +41,8 @@ use crate::prepare::{SYS, arm_watchdog, load_for_root, load_for_var, mount_kerne
 fn main() -> ExitCode {
     if std::process::id() != 1 {
         eprintln!(
-            "daruma-init: started as process {}; it is the first process of a boot",
+            "daruma-init: started as process {}; daruma-init runs only as the first process of a \
+                boot",
             std::process::id()
         );
         return ExitCode::from(2);

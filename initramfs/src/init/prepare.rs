@@ -65,7 +65,7 @@ pub(crate) fn arm_watchdog(drivers: &mut Drivers, timeout_s: u32) -> Watchdog {
         wanted::WATCHDOG.iter().any(|name| drivers.load_if_asked(name, &now));
     }
     Watchdog::arm(device, timeout_s).unwrap_or_else(|| {
-        console::say("there is no watchdog");
+        console::say("no watchdog was found");
         Watchdog::none()
     })
 }

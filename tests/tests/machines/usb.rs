@@ -239,7 +239,7 @@ fn under_uefi_a_key_starts_recovery_which_takes_the_highest_bundle_of_several_st
     vm.expect("ESC within 2 s starts recovery", BOOT)?;
     vm.type_text("\x1b")?;
     vm.expect("RECOVERY", BOOT)?;
-    vm.expect("there is no *.daruma in its root folder", BOOT)?;
+    vm.expect("the root folder holds no *.daruma", BOOT)?;
     vm.expect("DONE: version 2.0.0 is installed", BOOT)?;
     vm.expect("try 1 of 3 (on trial)", BOOT)?;
     committed(&mut vm, "2.0.0")?;

@@ -195,7 +195,7 @@ fn a_disk_without_var() -> Result<()> {
         ensure!(output.status.success(), "sfdisk: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     };
-    boots_and_updates(removed, &[], Some("there is no partition var"), as_it_is)
+    boots_and_updates(removed, &[], Some("the partition var is missing"), as_it_is)
 }
 
 /// Updates a router whose clock says `time`. A router without a battery may have any time.

@@ -38,8 +38,8 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
     let mut trust = Trust::load(source.device)?.ok_or_else(|| {
         let path = source.device.path(ANCHOR);
         let line = format!(
-            "following a channel: there is no {}, which says whose signatures count; build the \
-                image with root.json in its keyring folder",
+            "following a channel: {} is missing, and only that file says whose signatures count; \
+                build the image with root.json in its keyring folder",
             path.display()
         );
         Failure::new(Exit::Config, line)
@@ -75,7 +75,7 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
         }
         (Document::Missing | Document::Unchanged, _) => {
             let line = format!(
-                "following the channel: there is no {}; is its name right?",
+                "following the channel: {} is missing; are url and name of [channel] right?",
                 source.shown(&name)
             );
             return Err(Failure::new(Exit::Channel, line));

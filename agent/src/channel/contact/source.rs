@@ -99,7 +99,7 @@ impl<'a> Source<'a> {
         };
         match read(Path::new(&address), limit) {
             Ok(bytes) if bytes.len() > limit => {
-                Err(failure(&format!("it is longer than {limit} bytes")))
+                Err(failure(&format!("the document is longer than {limit} bytes")))
             }
             Ok(bytes) => Ok(Document::Is { bytes, etag: None }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Document::Missing),

@@ -70,9 +70,7 @@ pub(crate) fn recorded(sys: &Path, record: &DiskRecord, dev: &Path) -> Result<Pa
     let folder = sys.join("class/block").join(disk);
     let now = fs::read_to_string(folder.join("diskseq")).unwrap_or_default();
     if now.trim() != sequence {
-        return Err(format!(
-            "the disk {disk}, from which this system was started, is not there any more"
-        ));
+        return Err(format!("the disk {disk}, from which this system was started, is missing"));
     }
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
     let labelled = entries.filter_map(|entry| {

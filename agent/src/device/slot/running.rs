@@ -54,8 +54,8 @@ impl Reading {
             Ok(running) => {
                 if running.chunks.root.is_none() {
                     say(format_args!(
-                        "slot {slot} does not say what its root image consists of (it was made by \
-                            an older daruma-bundler): nothing of it can be used again"
+                        "slot {slot} has no chunk table of its root image (an older daruma-bundler \
+                            made the slot): nothing of the slot can be used again"
                     ));
                 }
                 Some(running)

@@ -90,7 +90,7 @@ fn hash(
                     let (path, offset) = (jobs[job].target.path().display(), chunk.offset);
                     let line = format!(
                         "reading back {path} at byte {offset}: the disk does not give back what \
-                            was written; it is failing, replace it"
+                            was written; the disk is failing, replace it"
                     );
                     return Err(Failure::new(Exit::SlotIo, line));
                 }

@@ -190,7 +190,7 @@ impl<'i> Client<'i> {
                     // server again.
                     self.found = self.named.clone();
                     let cause = format!(
-                        "the place that it redirected to, {address}, answered {}",
+                        "the server redirected to {address}, which answered {}",
                         status.as_u16()
                     );
                     return Err(Trouble::passing(cause));
@@ -220,7 +220,8 @@ impl<'i> Client<'i> {
             address = next;
         }
         Err(Trouble::server(format!(
-            "the server redirects more than {REDIRECTS} times; it seems to lead in a circle"
+            "the server redirects more than {REDIRECTS} times; the redirects seem to lead in a \
+                circle"
         )))
     }
 
@@ -251,7 +252,7 @@ impl<'i> Client<'i> {
         let response =
             self.waiting.wait(self.answer_time, connection.send(request)).await?.map_err(
                 |error| match error.is_parse() || is_unasked(&error) {
-                    true => Trouble::server(format!("what the server answers is no HTTP: {error}")),
+                    true => Trouble::server(format!("the server's answer is not HTTP: {error}")),
                     false => Trouble::of_connection("asking the server", &error),
                 },
             )?;

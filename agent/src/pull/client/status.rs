@@ -16,7 +16,7 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> Result<(), Trouble> {
         if !value.as_bytes().eq_ignore_ascii_case(b"identity") {
             let how: String = String::from_utf8_lossy(value.as_bytes()).chars().take(20).collect();
             return Err(Trouble::server(format!(
-                "the server sends the file packed ({how}), though asked not to; switch that off \
+                "the server sends the file packed ({how}), though asked not to; switch packing off \
                     for *.daruma"
             )));
         }

@@ -29,23 +29,23 @@ impl Address {
     /// Parses `text`. The error says what is wrong without repeating the text.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         if text.len() > LENGTH {
-            return Err("it is longer than 4096 bytes");
+            return Err("the address is longer than 4096 bytes");
         }
         // The part behind a # is for browsers.
         let text = text.split('#').next().unwrap_or_default();
-        let uri: Uri = text
-            .parse()
-            .map_err(|_| "it is not a URL (other characters than ASCII must be escaped)")?;
+        let uri: Uri = text.parse().map_err(
+            |_| "the address is not a URL (other characters than ASCII must be escaped)",
+        )?;
         let is_tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            _ => return Err("it begins neither with http:// nor with https://"),
+            _ => return Err("the address begins neither with http:// nor with https://"),
         };
-        let authority = uri.authority().ok_or("it has no host")?;
+        let authority = uri.authority().ok_or("the address has no host")?;
         let host =
             authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if host.is_empty() {
-            return Err("it has no host");
+            return Err("the address has no host");
         }
         let server =
             authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, server)| server);
@@ -55,7 +55,7 @@ impl Address {
                 .parse()
                 .ok()
                 .filter(|port| *port > 0)
-                .ok_or("its port is no number from 1 to 65535")?,
+                .ok_or("the port is not a number from 1 to 65535")?,
             None if is_tls => 443,
             None => 80,
         };

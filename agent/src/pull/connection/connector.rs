@@ -203,7 +203,7 @@ async fn tcp(host: &str, port: u16, what: &str) -> Result<(TcpStream, u32), Trou
             tcp_to(address).await
         });
     }
-    let mut trouble = Trouble::passing(format!("looking up {what}{host}: it has no address"));
+    let mut trouble = Trouble::passing(format!("looking up {what}{host}: the name has no address"));
     while let Some(joined) = tries.join_next().await {
         match joined {
             Ok(Ok(stream)) => return Ok(stream),
@@ -267,6 +267,6 @@ async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, address: &Address) -> Res
         )),
         Some(403..=405) => Err(Trouble::server(format!("the proxy refuses to connect: {said}"))),
         Some(_) => Err(Trouble::passing(format!("the proxy cannot connect: {said}"))),
-        None => Err(Trouble::server("what is configured as a proxy does not answer like one")),
+        None => Err(Trouble::server("the configured proxy does not answer like a proxy")),
     }
 }

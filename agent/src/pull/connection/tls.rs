@@ -82,7 +82,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Trouble> {
         .map_err(|error| wrong(path, &error))?;
     if certificates.is_empty() {
         return Err(Trouble::config(format!(
-            "reading {}: there is no certificate in it",
+            "reading {}: the file holds no certificate",
             path.display()
         )));
     }

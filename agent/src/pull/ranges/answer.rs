@@ -84,8 +84,8 @@ pub(crate) fn check(
         StatusCode::RANGE_NOT_SATISFIABLE if known.is_some() => return Err(changed()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
             return Err(Trouble::server(
-                "the server has no such range (416): the file is empty, or it cannot serve the \
-                    end of a file",
+                "the server has no such range (416): the file is empty, or the server cannot serve \
+                    the end of a file",
             ));
         }
         other => return Err(refused(other, headers)),
@@ -111,7 +111,9 @@ pub(crate) fn check(
     if range != wanted {
         let (start, last) = (wanted.start, wanted.end.saturating_sub(1));
         let got = format!("{}-{}", range.start, range.end - 1);
-        return Err(lies(format!("it was asked for the bytes {start}-{last} and sends {got}")));
+        return Err(lies(format!(
+            "the request was for the bytes {start}-{last} and the answer has {got}"
+        )));
     }
     let length = range.end - range.start;
     match headers
@@ -128,7 +130,9 @@ pub(crate) fn check(
 }
 
 fn changed() -> Trouble {
-    Trouble::server("the file on the server has changed since this install began; start it again")
+    Trouble::server(
+        "the file on the server has changed since this install began; start the install again",
+    )
 }
 
 /// Parses `bytes 0-99/1000`: the range and the size of the file.

@@ -78,7 +78,7 @@ impl<'i> Remote<'i> {
             let (size, tail) = transfer.open(wanted).await?;
             if said.is_some_and(|said| said != size) {
                 return Err(Trouble::server(
-                    "the registry's blob is not as long as its manifest says; push it again",
+                    "the registry's blob is not as long as its manifest says; push the file again",
                 ));
             }
             Ok((size, tail))

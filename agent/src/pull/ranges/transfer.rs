@@ -158,7 +158,7 @@ impl<'i> Transfer<'i> {
             Some(budget) if self.fetched.saturating_add(bytes) > budget => {
                 let cause = format!(
                     "{} are still to be fetched after {}, and byte-budget of [pull] allows {} in \
-                        all; raise it, or install from a file",
+                        all; raise byte-budget, or install from a file",
                     Amount(bytes),
                     Amount(self.fetched),
                     Amount(budget)

@@ -13,8 +13,8 @@ use crate::{KeyId, Unsigned};
 pub enum ChannelError {
     /// The document is larger than a document of its kind may be.
     #[error(
-        "the {kind} is larger than {limit} bytes, which is more than any is; whoever sent it is \
-            not its publisher"
+        "the {kind} is larger than {limit} bytes, the limit of the format; the sender is not its \
+            publisher"
     )]
     TooLarge {
         /// Which document.
@@ -23,7 +23,7 @@ pub enum ChannelError {
         limit: usize,
     },
     /// The document is not JSON with a last line of signatures.
-    #[error("this is no signed {kind}: {why}; get it again")]
+    #[error("this is not a signed {kind}: {why}; get the file again")]
     Form {
         /// Which document.
         kind: Kind,
@@ -59,8 +59,8 @@ pub enum ChannelError {
     },
     /// The document has expired. Somebody may hold back a newer one.
     #[error(
-        "the {kind} has expired on {expires}, and it is {now}; if the clock is right, its \
-            publisher must renew it, or somebody holds the new one back"
+        "the {kind} has expired on {expires}, and now is {now}; if the clock is right, the \
+            publisher must renew the {kind}, or somebody holds a newer one back"
     )]
     Expired {
         /// Which document.
@@ -73,7 +73,7 @@ pub enum ChannelError {
     /// The channel is older than one that the device has seen before.
     #[error(
         "the channel has serial {got}, and serial {seen} was seen before; somebody offers an old \
-            one, or its publisher must raise the serial"
+            channel, or the publisher must raise the serial"
     )]
     RolledBack {
         /// The highest serial seen.
@@ -83,13 +83,13 @@ pub enum ChannelError {
     },
     /// Two different channels have one serial.
     #[error(
-        "the channel of serial {0} is another than the one of that serial that was seen before; \
-            its publisher must raise the serial with every change"
+        "the channel differs from the channel with the same serial {0} that was seen before; the \
+            publisher must raise the serial with every change"
     )]
     TwoFaced(u64),
     /// The document has another name than the one that was asked for.
     #[error(
-        "this is the channel {got:?} and {wanted:?} was asked for; its publisher or the \
+        "this is the channel {got:?} and {wanted:?} was asked for; the publisher or the \
             configuration is wrong"
     )]
     OtherName {
@@ -100,8 +100,8 @@ pub enum ChannelError {
     },
     /// The channel needs a newer root than the device could get.
     #[error(
-        "the channel wants root version {wanted} and version {trusted} is trusted; its publisher \
-            must put {wanted}.root.json beside it"
+        "the channel wants root version {wanted} and version {trusted} is trusted; the publisher \
+            must put {wanted}.root.json beside the channel"
     )]
     RootTooOld {
         /// The version that the channel wants.
@@ -129,7 +129,7 @@ impl ChannelError {
 fn unsigned(cause: &Unsigned) -> String {
     let list = |keys: &[KeyId]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match cause {
-        Unsigned::None => "is not signed; get one that its publisher has signed".to_owned(),
+        Unsigned::None => "is not signed; get a copy that its publisher has signed".to_owned(),
         Unsigned::Stranger(keys) => {
             format!(
                 "is signed by {}, and the trusted root knows no such key for it; get it from its \
@@ -139,8 +139,8 @@ fn unsigned(cause: &Unsigned) -> String {
         }
         Unsigned::Wrong(key) => {
             format!(
-                "has a wrong signature by key {key}: it is not what was signed; get it again, \
-                    from its publisher"
+                "has a wrong signature by key {key}: the content is not what was signed; get it \
+                    again, from its publisher"
             )
         }
         Unsigned::Threshold { have, need } => {

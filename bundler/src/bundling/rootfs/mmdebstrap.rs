@@ -32,9 +32,9 @@ pub const DEFAULT_EPOCH: u64 = 1_754_697_600;
 pub fn source_date_epoch() -> Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Err(_) => Ok(DEFAULT_EPOCH),
-        Ok(text) => text
-            .parse()
-            .with_context(|| format!("SOURCE_DATE_EPOCH={text}: it is seconds since 1970")),
+        Ok(text) => text.parse().with_context(|| {
+            format!("SOURCE_DATE_EPOCH={text}: the value is not a number of seconds since 1970")
+        }),
     }
 }
 

@@ -46,7 +46,7 @@ pub fn read(disk: &impl Disk) -> Result<BTreeSet<u64>> {
     let mut superblock = [0; 96];
     disk.read_at(&mut superblock, 0)?;
     let mut fields = Fields(&superblock);
-    ensure!(fields.u32()? == u32::from_le_bytes(*b"hsqs"), "it is no SquashFS");
+    ensure!(fields.u32()? == u32::from_le_bytes(*b"hsqs"), "the file is not a SquashFS");
     let inode_count = fields.u32()?;
     let _time = fields.u32()?;
     let block_size = fields.u32()?;

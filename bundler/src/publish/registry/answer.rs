@@ -17,7 +17,7 @@ pub(crate) fn read_small(response: Response<Body>, limit: usize) -> Result<Vec<u
     body.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| broke_off(&error))?;
     if bytes.len() > limit {
         return Err(RegistryError::Server(format!(
-            "it sends more than {limit} bytes, which is more than that may have"
+            "the registry sends more than {limit} bytes, the limit for this answer"
         )));
     }
     Ok(bytes)
@@ -30,7 +30,8 @@ pub(crate) fn broke_off(error: &std::io::Error) -> RegistryError {
 
 /// Returns the address that a redirect or an upload leads to.
 pub(crate) fn location(url: &str, headers: &HeaderMap) -> Result<String, RegistryError> {
-    let wrong = || RegistryError::Server("it leads to an address that cannot be used".to_owned());
+    let wrong =
+        || RegistryError::Server("the registry leads to an address that cannot be used".to_owned());
     let text = headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(wrong)?;
     if text.starts_with('/') && !text.starts_with("//") {
         return Ok(format!("{}{text}", origin(url).ok_or_else(wrong)?));
@@ -50,16 +51,18 @@ pub(crate) fn origin(url: &str) -> Option<&str> {
 pub(crate) fn broken(error: &ureq::Error) -> RegistryError {
     match error {
         ureq::Error::Timeout(what) => {
-            RegistryError::Network(format!("it does not get on in time ({what})"))
+            RegistryError::Network(format!("the registry does not answer in time ({what})"))
         }
         ureq::Error::RequireHttpsOnly(_) => RegistryError::Server(
-            "it leads from https to http, which anybody on the way could change".to_owned(),
+            "the registry leads from https to http, which anybody on the way could change"
+                .to_owned(),
         ),
         ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..) => RegistryError::Server(
-            format!("its answer cannot be used: {}", quoted(&error.to_string())),
+            format!("the registry's answer cannot be used: {}", quoted(&error.to_string())),
         ),
-        other => {
-            RegistryError::Network(format!("it cannot be reached: {}", quoted(&other.to_string())))
-        }
+        other => RegistryError::Network(format!(
+            "the registry cannot be reached: {}",
+            quoted(&other.to_string())
+        )),
     }
 }

@@ -65,7 +65,7 @@ impl Registry {
     pub fn open(at: &Reference, rights: Rights) -> Result<Self, RegistryError> {
         if at.login.is_some() {
             return Err(RegistryError::Login(format!(
-                "a password in a command can be seen by everybody on this machine; put it into \
+                "everybody on this machine can see a password in a command; put the password into \
                     ${VARIABLE}"
             )));
         }
@@ -118,7 +118,8 @@ impl Registry {
                 redirects += 1;
                 if redirects > REDIRECTS {
                     let line = format!(
-                        "it redirects more than {REDIRECTS} times; it seems to lead in a circle"
+                        "the registry redirects more than {REDIRECTS} times; the redirects seem to \
+                            lead in a circle"
                     );
                     return Err(RegistryError::Server(line));
                 }
@@ -192,7 +193,7 @@ impl Registry {
         let challenge = challenges.iter().find(is_bearer).or_else(|| challenges.first());
         self.authorization = Some(match challenge {
             None => {
-                let line = "it wants to know who asks in a way that is none of Basic and Bearer";
+                let line = "the registry wants a login that is neither Basic nor Bearer";
                 return Err(RegistryError::Server(line.to_owned()));
             }
             Some(Challenge::Basic) => match &self.credentials {
@@ -212,8 +213,8 @@ impl Registry {
         let scope = format!("repository:{}:{rights}", self.at.name);
         let url = bearer.token_url(&scope).unwrap_or_default();
         if origin(&url).is_none() || self.at.is_tls && !url.starts_with("https://") {
-            let line = "it names a token server whose address cannot be used; a password is sent \
-                by https only";
+            let line = "the registry names a token server whose address cannot be used; a password \
+                is sent by https only";
             return Err(RegistryError::Server(line.to_owned()));
         }
         let basic = self.credentials.as_ref().map(Credentials::basic);
@@ -229,18 +230,21 @@ impl Registry {
             200 => {}
             401 | 403 => return Err(self.unknown()),
             status => {
-                return Err(RegistryError::Server(format!("its token server answered {status}")));
+                return Err(RegistryError::Server(format!(
+                    "the registry's token server answered {status}"
+                )));
             }
         }
-        token(&read_small(response, SMALL)?)
-            .ok_or_else(|| RegistryError::Server("its token server gives no token".to_owned()))
+        token(&read_small(response, SMALL)?).ok_or_else(|| {
+            RegistryError::Server("the registry's token server gives no token".to_owned())
+        })
     }
 
     fn unknown(&self) -> RegistryError {
         RegistryError::Login(match self.credentials {
-            Some(_) => "user and password are not right for it".to_owned(),
+            Some(_) => "user and password are not right for this registry".to_owned(),
             None => format!(
-                "it wants to know who asks; set ${VARIABLE}=user:password, or run `docker login` \
+                "the registry wants a login; set ${VARIABLE}=user:password, or run `docker login` \
                     without a credential helper"
             ),
         })
@@ -262,7 +266,7 @@ impl Registry {
                 quoted(error.get("message")?.as_str()?)
             ))
         });
-        let line = format!("it answered {}{}", status.as_u16(), said.unwrap_or_default());
+        let line = format!("the registry answered {}{}", status.as_u16(), said.unwrap_or_default());
         match status.as_u16() {
             408 | 429 | 500..=599 => RegistryError::Network(line),
             _ => RegistryError::Server(line),

@@ -9,16 +9,16 @@ use bundle::oci::OciError;
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The registry does not answer, or the transfer broke off.
-    #[error("{0}; what was sent or fetched whole is not sent or fetched again by the next run")]
+    #[error("{0}; run the command again: files that were sent or fetched whole are skipped")]
     Network(String),
     /// The registry refuses, or its answers cannot be used.
     #[error("{0}")]
     Server(String),
     /// The registry has no such thing.
-    #[error("there is no such artifact; is the address right?")]
+    #[error("the registry has no such artifact; is the address right?")]
     Missing,
     /// The bytes are not what their manifest says.
-    #[error("{0}; what came of it was thrown away")]
+    #[error("{0}; the bytes that came were thrown away")]
     Content(String),
     /// The registry wants a login.
     #[error("{0}")]

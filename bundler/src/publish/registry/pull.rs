@@ -64,7 +64,7 @@ pub fn pull_repository(from: &Reference, output: &Path) -> Result<String> {
     files.sort();
     if files.is_empty() {
         bail!(
-            "{}: none of its {} tags is a repository's file; name one to pull it alone",
+            "{}: none of its {} tags is a repository's file; name a tag to pull one file",
             pulling(),
             tags.len()
         );
@@ -76,7 +76,7 @@ pub fn pull_repository(from: &Reference, output: &Path) -> Result<String> {
         let artifact = registry.artifact(tag).with_context(pulling)?;
         if artifact.kind != *kind {
             bail!(RegistryError::Server(format!(
-                "{}: it is another kind of file than its tag says",
+                "{}: the file is of another kind than its tag says",
                 pulling()
             )));
         }
@@ -130,7 +130,9 @@ impl Registry {
                 response.headers().get(LINK).and_then(|link| link.to_str().ok()).map(str::to_owned);
             let list: List =
                 serde_json::from_slice(&read_small(response, PAGE)?).map_err(|error| {
-                    RegistryError::Server(format!("its list of tags is none: {error}"))
+                    RegistryError::Server(format!(
+                        "the registry's list of tags cannot be read: {error}"
+                    ))
                 })?;
             // A text that is no tag cannot be requested.
             tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()));
@@ -153,7 +155,7 @@ impl Registry {
             }
         }
         Err(RegistryError::Server(format!(
-            "it has more than {TAGS} tags, or its list of them never ends"
+            "the repository has more than {TAGS} tags, or the list of tags never ends"
         )))
     }
 }

@@ -45,7 +45,7 @@ pub fn push_repository(dir: &Path, to: &Reference) -> Result<String> {
     let (files, passed_over) = files(&repo)?;
     if files.is_empty() {
         bail!(
-            "pushing {}: there is nothing that devices ask for; is it a repository?",
+            "pushing {}: the folder holds no file that devices ask for; is it a repository?",
             dir.display()
         );
     }
@@ -78,7 +78,7 @@ pub fn push_file(path: &Path, to: &Reference) -> Result<String> {
         .find_map(|place| Some((place.to_owned(), ArtifactKind::of_path(place)?)));
     let Some((place, kind)) = known else {
         bail!(
-            "pushing {}: by its name it is no bundle (*.daruma), delta, root or channel",
+            "pushing {}: the name is not that of a bundle (*.daruma), delta, root or channel",
             path.display()
         );
     };
@@ -102,7 +102,10 @@ fn push(registry: &mut Registry, file: &Outgoing<'_>) -> Result<Option<u64>> {
     let (digest, length) = measure(file.path).with_context(pushing)?;
     let artifact = Artifact { kind: file.kind, digest, size: length };
     if length == 0 || length > file.kind.limit() {
-        bail!("{}: no such file has {length} bytes", pushing());
+        bail!(
+            "{}: the file has {length} bytes, which is outside the limits of its kind",
+            pushing()
+        );
     }
     let title = file.path.file_name().unwrap_or_default().to_string_lossy();
     let manifest = artifact.to_manifest(&title);
@@ -116,7 +119,7 @@ fn push(registry: &mut Registry, file: &Outgoing<'_>) -> Result<Option<u64>> {
     {
         let ours = fs::read(file.path).with_context(pushing)?;
         must_not_be_older(file.kind, &theirs, &ours)
-            .with_context(|| format!("{}: there is another one", pushing()))?;
+            .with_context(|| format!("{}: the registry has another one", pushing()))?;
     }
     let mut body = File::open(file.path).with_context(pushing)?;
     let progress = Progress::bytes(&format!("sending {title}"), length);

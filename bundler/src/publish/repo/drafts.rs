@@ -29,9 +29,9 @@ fn split(text: &str) -> Result<(Role, &str), String> {
     let names = Role::ALL.map(Role::name).join(", ");
     let (name, value) = text
         .split_once('=')
-        .ok_or_else(|| format!("it is written ROLE=…, with ROLE one of {names}"))?;
+        .ok_or_else(|| format!("the form is ROLE=…, with ROLE one of {names}"))?;
     let role = Role::ALL.into_iter().find(|role| role.name() == name);
-    Ok((role.ok_or_else(|| format!("{name:?} is no role; there are {names}"))?, value))
+    Ok((role.ok_or_else(|| format!("{name:?} is not a role; the roles are {names}"))?, value))
 }
 
 impl FromStr for RoleKey {
@@ -52,7 +52,7 @@ impl FromStr for RoleThreshold {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (role, number) = split(text)?;
-        Ok(Self(role, number.parse().map_err(|_| format!("{number:?} is no number"))?))
+        Ok(Self(role, number.parse().map_err(|_| format!("{number:?} is not a number"))?))
     }
 }
 
@@ -77,7 +77,7 @@ impl Change {
     pub fn first(&self, repo: &Repository) -> Result<PathBuf> {
         if repo.read(ROOT)?.is_some() {
             bail!(
-                "{} is there already; change it with `daruma-bundler root change`",
+                "{} exists already; change it with `daruma-bundler root change`",
                 repo.path(ROOT).display()
             );
         }
@@ -178,10 +178,7 @@ pub fn sign(path: &Path, key: &SecretKey) -> Result<String> {
 pub fn finish(repo: &Repository) -> Result<Root> {
     let path = repo.path(DRAFT);
     let Some(bytes) = repo.read(DRAFT)? else {
-        bail!(
-            "there is no {}; make one with `daruma-bundler root new` or `change`",
-            path.display()
-        );
+        bail!("{} is missing; make it with `daruma-bundler root new` or `change`", path.display());
     };
     let checking = || format!("{} is not finished", path.display());
     let next = Root::anchor(&bytes).with_context(checking)?;
@@ -190,7 +187,7 @@ pub fn finish(repo: &Repository) -> Result<Root> {
         old.successor(&bytes).with_context(checking)?;
         if next.version != old.version + 1 {
             bail!(
-                "{} is version {} and {} is what comes next",
+                "{} is version {}, and the next version is {}",
                 path.display(),
                 next.version,
                 old.version + 1
@@ -198,7 +195,7 @@ pub fn finish(repo: &Repository) -> Result<Root> {
         }
     } else if next.version != 1 {
         bail!(
-            "{} is version {}, and there is no root.json in front of it",
+            "{} is version {}, and the root.json of the version before is missing",
             path.display(),
             next.version
         );

@@ -321,7 +321,7 @@ impl Repository {
     ) -> Result<Published> {
         let edit = Edit::open(self, name, trust)?;
         if edit.before.is_none() {
-            bail!("there is no {}; publish a bundle first", edit.path.display());
+            bail!("{} is missing; publish a bundle first", edit.path.display());
         }
         edit.close(keys, expires_days, true)
     }

@@ -76,7 +76,7 @@ impl Repository {
     pub fn channel(&self, name: &ChannelName) -> Result<Channel> {
         let path = self.channel_path(name);
         let Some(bytes) = self.read(&format!("{name}.channel.json"))? else {
-            bail!("there is no {}; publish a bundle first", path.display());
+            bail!("{} is missing; publish a bundle first", path.display());
         };
         Channel::open(&bytes, name, &self.root()?)
             .with_context(|| format!("reading {}", path.display()))

@@ -25,7 +25,7 @@ pub(crate) fn check(root: &Path, init: &Path) -> Result<()> {
     let metadata = fs::metadata(&program).with_context(context)?;
     ensure!(
         metadata.is_file() && metadata.mode() & 0o111 != 0,
-        "{}: it is not an executable file",
+        "{}: the path is not an executable file",
         context()
     );
     Ok(())

@@ -35,7 +35,7 @@ pub(crate) const MEMORY: &str = "/daruma/var-memory";
 pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     let Some(device) = device else {
         console::warn(
-            "there is no partition var: /var is in memory, nothing is kept after this boot",
+            "the partition var is missing: /var is in memory, nothing is kept after this boot",
         );
         mounts::tmpfs(at)?;
         return Ok(VarState::Memory);
