@@ -1,7 +1,6 @@
-//! Lines for the person at the console, and the bar below them while something takes its time.
+//! Prints lines for the person at the console, and a progress bar below them.
 //!
-//! `progress` decides what the bar shows.
-//! A line and the bar never mix, because one lock guards the terminal.
+//! `progress` decides what the bar shows. One lock guards the terminal, so lines and bar never mix.
 
 use std::fmt;
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
-//! How `daruma` ends: one table of exit codes, and the error that carries one.
+//! The exit codes of `daruma`, and the error that carries one.
 //!
-//! `main` prints the error and exits.
-//! An exit code never changes its meaning, because scripts go by it.
+//! `main` prints the error and exits. Scripts rely on exit codes, so a code never changes its
+//! meaning.
 
 use std::fmt;
 
@@ -72,12 +72,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure whose message is `message`, forced into one line.
+    /// Returns a failure whose message is `message`, forced into one line.
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self { exit, message: one_line(&message.to_string()) }
     }
 
-    /// The failure for a bundle's error while `doing` something.
+    /// Returns the failure for a bundle's error while `doing` something.
     ///
     /// A web server knows why it could not be read and puts a failure of its own into the error.
     /// That failure is returned as it is.
@@ -102,7 +102,7 @@ impl Failure {
     }
 }
 
-/// `text` as one line without control characters. Whoever wrote a quoted part cannot move a
+/// Returns `text` as one line without control characters. Whoever wrote a quoted part cannot move a
 /// terminal's cursor.
 pub(crate) fn one_line(text: &str) -> String {
     let line = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");

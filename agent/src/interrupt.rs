@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM during an install.
 //!
-//! Each long task asks between two pieces of its work whether to stop.
-//! A signal does not kill the process, so every end is a clean one.
+//! Each long task asks between two pieces of its work if it must stop. The signal does not kill the
+//! process, so every install ends in order.
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
@@ -34,12 +34,14 @@ impl Interrupt {
         Ok(Self { pending: Some(fd) })
     }
 
-    /// An interrupt that never comes.
+    /// Returns an interrupt that never comes.
     #[must_use]
     pub fn never() -> Self {
         Self { pending: None }
     }
 
+    /// Returns an error if a person asked to stop.
+    ///
     /// # Errors
     /// [`Exit::Interrupted`] or [`Exit::Terminated`] once a signal has come.
     pub fn check(&self) -> Result<(), Failure> {

@@ -1,9 +1,9 @@
-//! The device side of Daruma. It installs bundles into the idle slot and checks health after the
-//! reboot. Then it commits or falls back, and tells what happened.
+//! The device side of Daruma. It installs bundles into the idle slot and checks the health of each
+//! boot. Then it commits the system or goes back to the old one, and says why.
 //!
-//! [`Device`] says where everything is. The verbs are [`install()`], [`mark`], [`roll_back`],
-//! [`Status::gather`] and [`daemon::run`]; [`channel`] has those that follow a channel.
-//! `grub-env` alone decides which slot boots, and `bundle` what a bundle is.
+//! `grub-env` alone decides which slot boots, and `bundle` what a bundle is. [`Device`] says where
+//! everything is. The verbs are [`install()`], [`mark`], [`roll_back`], [`Status::gather`] and
+//! [`daemon::run`]. [`channel`] has the verbs that follow a channel.
 //!
 //! Read from the bottom: `device`, `config`, then `trust`, `status`, `health` and `pull`, then
 //! `install`, then `channel` and `stick`, then `daemon`.

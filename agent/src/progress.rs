@@ -1,7 +1,6 @@
 //! The progress of an install: a bar on a terminal, a few plain lines elsewhere.
 //!
-//! `console` prints both.
-//! Stderr decides whether there is a terminal, because the bar goes there.
+//! `console` prints both. The bar goes to stderr, so stderr decides if there is a terminal.
 
 use image_layout::Amount;
 use std::io::IsTerminal;
@@ -34,7 +33,7 @@ impl Progress {
         Self { step, total, shown, told: 0, last_line: Instant::now() }
     }
 
-    /// `done` bytes are written.
+    /// Shows that `done` bytes are written.
     pub(crate) fn at(&mut self, done: u64) {
         let percent = done * 100 / self.total.max(1);
         match &mut self.shown {

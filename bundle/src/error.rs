@@ -1,4 +1,4 @@
-//! Why a bundle, a key or an image is refused.
+//! The errors for a bundle, a key or an image that is refused.
 //!
 //! The programs print the error. Each variant has an exit code, which docs/operating.md lists.
 

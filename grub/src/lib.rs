@@ -1,14 +1,14 @@
-//! How a device chooses the slot that it boots.
+//! The boot state of a device, and the choice of the slot that GRUB boots.
 //!
-//! The agent and daruma-init decide when to change the state. The moves that are allowed are
-//! methods of [`BootState`].
+//! The agent and daruma-init decide when to change the state. The allowed moves are methods of
+//! [`BootState`].
 //!
-//! GRUB runs `grub.cfg` ([`GRUB_CFG`]). [`BootState::select`] is its twin and says for every state
-//! what the script does. The state lives in an environment block ([`Env`]). The EFI system
+//! GRUB runs `grub.cfg` ([`GRUB_CFG`]). [`BootState::select`] is its twin: it computes what the
+//! script does in every state. The state lives in an environment block ([`Env`]). The EFI system
 //! partition has two copies of the block. [`EnvStore`] reads and writes them in place, without
-//! mounting the partition. A machine may have several disks with Daruma's partitions:
-//! [`choose_disk`] finds the one that GRUB started from. `docs/boot-protocol.md` tells the whole
-//! story.
+//! mounting the partition. A machine may have several disks with Daruma's partitions.
+//! [`choose_disk`] finds the disk that GRUB started from. `docs/boot-protocol.md` describes all of
+//! it.
 
 mod env;
 mod script;

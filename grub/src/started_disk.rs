@@ -1,13 +1,12 @@
-//! Finds the disk that GRUB started from among several.
+//! Finds the disk that GRUB started from, among several disks with Daruma's partitions.
 //!
-//! daruma-init finds the disks that have the partitions.
+//! daruma-init lists the disks and calls [`choose`]. The agent uses the recorded result
+//! ([`DiskRecord`]), in recovery too.
 //!
-//! A machine may hold more than one disk with Daruma's partitions: a spare, a clone, an old eMMC
-//! beside a new NVMe. GRUB tells the kernel what it knows of its disk ([`Told`]).
-//! [`Evidence::gather`] compares that with the bytes of one disk, and [`choose`] compares the
-//! disks. daruma-init calls it. The disk that it found ([`DiskRecord`]) holds for the agent, in
-//! recovery too. The kernel's names and their order decide nothing. `docs/boot-protocol.md`, "The
-//! device's disk".
+//! Such a machine may have a spare disk, a clone, or an old eMMC beside a new NVMe. GRUB tells the
+//! kernel what it knows of its disk ([`Told`]). [`Evidence::gather`] compares this with the bytes
+//! of one disk. The kernel's names of disks and their order decide nothing. See
+//! `docs/boot-protocol.md`, "The device's disk".
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Why an image could not be made.
+//! The errors of making a disk image.
 //!
 //! The bundler gives each error an exit code. A message names the path or the program.
 

@@ -1,11 +1,11 @@
-//! What the disk of a Daruma device looks like, and the factory image that gives it that look.
+//! The disk of a Daruma device: its partitions, and the factory image with them.
 //!
 //! The crate `grub-env` chooses a slot. This crate knows nothing of boot states or bundles.
 //!
 //! [`Slot`] names the two copies of the system, [`label`] the partitions, [`Layout`] their sizes.
-//! [`Disk`] is the one seam between the code and the bytes of a device. [`PartitionTable`] reads
-//! the GPT back and [`settle_table`] makes it the disk's own. Both run on the device, so they use
-//! no more than a CRC. [`FactoryImage`] runs on the build host, as an ordinary user.
+//! [`Disk`] is the only interface between the code and the bytes of a device. [`PartitionTable`]
+//! reads the GPT, and [`settle_table`] adapts it to the disk. Both run on the device, so they need
+//! nothing but a CRC. [`FactoryImage`] runs on the build host, as an ordinary user.
 
 mod amount;
 mod disk;

@@ -1,12 +1,12 @@
-//! Mends a torn superblock, the one block of ext4 that its journal cannot mend.
+//! Repairs a torn superblock, the only block of ext4 that its journal cannot repair.
 //!
-//! daruma-init decides when to mend it.
+//! daruma-init decides when to repair it.
 //!
-//! Every mount writes the superblock in place. It has two sectors, and its checksum stands at the
-//! end of the second one. A disk can tear a write between the sectors. A power cut then leaves new
-//! fields with an old checksum, or the other way round. Such a file system cannot be mounted any
-//! more, with nothing else wrong. All that changes in use lies in the first sector, except for the
-//! checksum. (`Documentation/filesystems/ext4/super.rst`.)
+//! Every mount writes the superblock in place. It has two sectors, and its checksum is at the end
+//! of the second sector. A disk can tear a write between the sectors. A power cut then leaves new
+//! fields with an old checksum, or old fields with a new one. Such a file system cannot be mounted,
+//! although nothing else is wrong. All fields that change in use lie in the first sector, except
+//! for the checksum. (See `Documentation/filesystems/ext4/super.rst`.)
 
 use std::io;
 

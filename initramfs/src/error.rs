@@ -1,6 +1,6 @@
-//! Why an initramfs cannot be made.
+//! The errors of making an initramfs.
 //!
-//! Each message says what to do about it. The caller adds nothing but the kernel's version.
+//! Each message has its remedy. The caller adds only the kernel's version.
 
 /// Why an initramfs cannot be made.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,10 @@
-//! The recovery file of a boot image. GRUB loads it behind the initramfs only when it starts
-//! recovery.
+//! Makes the recovery file of a boot image, which GRUB loads only when it starts recovery.
 //!
 //! The agent in the file installs a bundle.
 //!
-//! The kernel unpacks both into one root. If a file is in both, such as the modules' index, the
-//! second one counts. So recovery costs the boot of a slot nothing. A slot's boot image has
-//! everything that installs a bundle from a USB stick.
+//! GRUB loads the file after the initramfs, and the kernel unpacks both into one root. If both have
+//! a file, such as the index of modules, the recovery file's counts. So recovery costs the boot of
+//! a slot nothing, and a slot's boot image has everything that installs from a USB stick.
 
 use crate::archive::{self, Archive};
 use crate::build::{Module, add_modules};

@@ -1,4 +1,4 @@
-//! Other programs read the archive.
+//! Checks that other programs read the archive.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,5 +1,6 @@
-//! Selection of modules from depmod's files, and matching of aliases. The lines are Debian 13's
-//! (kernel 6.12).
+//! Checks the selection of modules from depmod's files, and the matching of aliases.
+//!
+//! The lines are from Debian 13 (kernel 6.12).
 
 use initramfs::index::{Entry, Index};
 use initramfs::modules::{ModuleTree, SelectError, Selected, alias_matches, select};

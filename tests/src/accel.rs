@@ -1,8 +1,8 @@
 //! Decides how QEMU runs a guest: emulated (TCG), or by the processor (KVM) where that works.
 //!
-//! A `/dev/kvm` that can be opened proves little: inside some virtual machines an ordinary kernel
-//! crashes under KVM. So this file boots a whole guest once, and keeps the answer for this machine.
-//! `DARUMA_ACCEL=tcg` or `kvm` overrides the answer.
+//! `vm` passes the decision to QEMU. A `/dev/kvm` that can be opened proves little: inside some
+//! virtual machines an ordinary kernel crashes under KVM. So this file boots a whole guest once,
+//! and keeps the answer for this machine. `DARUMA_ACCEL=tcg` or `kvm` overrides the answer.
 
 use std::fmt;
 use std::fs::{self, File};

@@ -1,8 +1,8 @@
-//! A disk after a power cut at any point of a recording: some writes happened, and others did not.
+//! Computes the disks that a power cut can leave: some recorded writes happened, others did not.
 //!
-//! All states share the disk from before the recording and the recorded writes. A state is only the
-//! list of what is left out. A [`View`] is one real, sparse file that moves from state to state
-//! sector by sector.
+//! `recording` makes the recording, and `machine_judge` judges the disks. All states share the disk
+//! from before the recording and the recorded writes. A state is only the list of what is left out.
+//! A [`View`] is one real, sparse file that moves from state to state sector by sector.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;

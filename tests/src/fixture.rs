@@ -1,8 +1,8 @@
 //! Builds real bundles and disks for the tests once, and keeps them by content.
 //!
-//! Everything lies in `$DARUMA_CACHE` (default `~/.cache/daruma`), outside the repo. The name of a
-//! kept file is the hash of its inputs: root filesystem, recipes, programs, keys, version. So no
-//! test can find a stale file.
+//! The tests choose recipe and version. Everything lies in `$DARUMA_CACHE` (default
+//! `~/.cache/daruma`), outside the repo. The name of a kept file is the hash of its inputs: root
+//! filesystem, recipes, programs, keys, version. So no test can find a stale file.
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -1,4 +1,6 @@
 //! A device in a folder: the partitions of a factory disk as files, and the real agent.
+//!
+//! `Fixture` makes the disk. No machine runs, so such a test is fast.
 
 use std::fs::{self, File};
 use std::io::Read;

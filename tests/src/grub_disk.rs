@@ -1,5 +1,7 @@
-//! A disk with a device's partitions under `grub-emu`. [`crate::grub_emu`] is similar. This disk
-//! takes any bytes for everything that GRUB reads, and boots many times in a row.
+//! Boots `grub-emu` many times in a row on a disk with a device's partitions.
+//!
+//! [`crate::grub_emu`] runs one start with many states. This disk instead takes any bytes for
+//! everything that GRUB reads.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

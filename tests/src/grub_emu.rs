@@ -1,16 +1,18 @@
 //! Runs the real `grub.cfg` under Debian's `grub-emu`, with many states of the environment in one
 //! start.
 //!
-//! `grub-emu` is GRUB built as a program. It has the same script interpreter, `load_env`,
-//! `save_env`, FAT, SquashFS and hashes, on disk images instead of disks. It cannot start a kernel,
-//! and a start of it would be needed for each state that ends it. So six words of `grub.cfg` are
-//! replaced, see [`REPLACED`]. The commands that load, boot, wait and restart become functions that
-//! print their arguments and fail if the file does not exist. (In GRUB 2.06, grub-emu has no
-//! `linux`, so a function of that name would do. In 2.12 it has one, which means the host's files.)
-//! Everything else is the file that ships, to the letter.
+//! The tests make the states and judge what GRUB did.
 //!
-//! Every state has an EFI system partition of its own: a GPT has room for 125 next to the three
-//! boot images. `grub.cfg` takes its partition from `root`.
+//! `grub-emu` is GRUB built as a program. It has the same script interpreter, `load_env`,
+//! `save_env`, FAT, SquashFS and hashes, but works on disk images. It cannot start a kernel, and
+//! each state that ends in a kernel would need a start of its own. So six words of `grub.cfg` are
+//! replaced ([`REPLACED`]). The commands that load, boot, wait and restart become functions. These
+//! print their arguments, and fail if the file does not exist. (In GRUB 2.06, grub-emu has no
+//! `linux`, so a function of that name would be enough. In 2.12 it has one, which uses the host's
+//! files.) All other bytes are those of the file that ships.
+//!
+//! Every state has an EFI system partition of its own: a GPT has room for 125 of them next to the
+//! three boot images. `grub.cfg` takes its partition from `root`.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

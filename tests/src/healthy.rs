@@ -1,10 +1,11 @@
 //! Machines that go on from a healthy state instead of booting.
 //!
-//! A boot takes 20 s to 60 s without KVM, and going on takes half a second. So this file boots a
-//! machine once per bundle, and keeps its memory and its disk as a snapshot in a qcow2. Only tests
-//! that begin in a healthy system use it: a test about a boot must see that boot itself.
+//! The tests choose the bundle. A boot takes 20 s to 60 s without KVM, and going on takes half a
+//! second. So this file boots a machine once per bundle, and keeps its memory and its disk as a
+//! snapshot in a qcow2. Only tests that begin in a healthy system use the snapshot. A test about a
+//! boot must see that boot itself.
 //!
-//! It works only under BIOS, because UEFI's variable store is a drive that cannot be in a snapshot.
+//! Snapshots work only under BIOS: UEFI's variable store is a drive that cannot be in a snapshot.
 
 use std::fs::{self, File};
 use std::path::Path;

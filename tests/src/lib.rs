@@ -1,4 +1,6 @@
-//! What the end-to-end tests, the demo and the benchmarks share: real images, real machines.
+//! The parts that the end-to-end tests, the demo and the benchmarks share.
+//!
+//! The tests choose what to check. All parts are real: images, GRUB, machines and servers.
 
 pub mod accel;
 pub mod cut_disk;

@@ -1,4 +1,7 @@
-//! Judges a disk after a power cut: what GRUB takes, if that is whole, and if /var is whole.
+//! Judges a disk after a power cut: what GRUB boots, if that system is whole, and if /var is whole.
+//!
+//! `cut_disk` makes the disks, and `grub_emu` runs the real GRUB. Each part of the disk is judged
+//! apart, and each different content only once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;

@@ -1,4 +1,6 @@
-//! A publisher: keys, and a repository to put on a server.
+//! A publisher: its keys, and a repository for a server.
+//!
+//! `daruma-bundler` does the work. The release key is that of the fixture.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,6 @@
-//! QEMU's control channel (QMP): reports events of a machine, and changes the machine from outside.
+//! QEMU's control channel (QMP): sends commands to a machine, and waits for its events.
+//!
+//! `vm` starts the machine. The commands work from outside, so the guest need not cooperate.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};

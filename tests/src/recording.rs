@@ -1,4 +1,6 @@
 //! Records every write to the disk of a machine while the machine goes through an update.
+//!
+//! `write_log` reads the recording, and `cut_disk` cuts it. GRUB's writes are in it too.
 
 use std::fs;
 use std::path::{Path, PathBuf};

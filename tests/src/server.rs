@@ -1,5 +1,7 @@
-//! Real servers: Debian's nginx and docker-registry. They are unpacked from their packages and not
-//! installed, so no service stays on the machine that runs the tests.
+//! Real servers: Debian's nginx and docker-registry.
+//!
+//! `Fixture` unpacks their packages. They are not installed, so no service stays on the machine
+//! that runs the tests.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,8 @@
-//! How much of the long sweeps a run does.
+//! Chooses how much of the long sweeps a run does.
 //!
-//! `make sweep` and `make test-all` do all of them (`DARUMA_SWEEP=all`). `make test` does a seeded
-//! share, in which every step of the protocol happens at least once. `DARUMA_SEED` chooses another
-//! share.
+//! The sweeps ask for their share. `make sweep` and `make test-all` do everything
+//! (`DARUMA_SWEEP=all`). `make test` does a seeded share, in which every step of the protocol
+//! happens at least once. `DARUMA_SEED` chooses another share.
 
 use anyhow::{Context, Result, bail};
 

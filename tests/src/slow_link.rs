@@ -1,5 +1,6 @@
-//! A link to a server of this machine. The link can be slow, and counts the bytes that it brings to
-//! the client.
+//! A link to a server of this machine, which can be slow, and which counts bytes.
+//!
+//! The tests set the speed. Only the bytes that go to the client count.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

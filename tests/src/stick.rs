@@ -1,4 +1,6 @@
-//! Makes images of USB sticks as an ordinary user, and reads what a device has written on them.
+//! Makes images of USB sticks as an ordinary user, and reads the results that a device wrote.
+//!
+//! `usb` plugs an image into a machine. No image is ever mounted on the host.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

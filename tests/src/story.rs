@@ -1,8 +1,8 @@
-//! The life of an update on a real Debian router, told step by step. The demo prints it, and a test
-//! runs it.
+//! The life of an update on a real Debian router, step by step.
 //!
-//! 1.0.0 (trixie) → 2.0.0 (with updates and security: commits) → 3.0.0 (init is broken: falls back)
-//! → 4.0.0 (a health check fails: falls back).
+//! The demo prints the steps, and a test runs them. 1.0.0 is trixie. 2.0.0 has Debian's updates,
+//! and is committed. 3.0.0 has a broken init, and falls back. 4.0.0 fails a health check, and falls
+//! back.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
-//! Runs programs that end with the test that started them, even if the test is killed. Otherwise
-//! QEMU and servers would stay for ever.
+//! Starts programs that end with the test that started them, even if the test is killed.
+//!
+//! The callers choose the program. Otherwise QEMU and servers of a killed test would run for ever.
 
 use std::ffi::OsStr;
 use std::io;

@@ -1,4 +1,6 @@
-//! Makes disks on the host that are in the middle of something: an update on trial, a damaged /var.
+//! Changes disks on the host: puts an update on trial, or damages a partition.
+//!
+//! `Fixture` makes the disk, and `vm` boots it. The change happens before the machine starts.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -1,5 +1,6 @@
-//! A machine's USB port. A test plugs sticks in and pulls them out while the machine runs, through
-//! QEMU's monitor (QMP).
+//! A machine's USB port: plugs sticks in and pulls them out while the machine runs.
+//!
+//! `stick` makes the sticks, and `qmp` talks to QEMU's monitor. The guest is not asked.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! A QEMU machine with a serial console that a test reads and types on.
 //!
-//! Guests are emulated where KVM does not work ([`crate::accel`]). A test that drops the [`Vm`]
-//! pulls the power. Nothing is shut down in order unless the test asks the guest for it.
+//! `accel` decides if QEMU emulates. A test that drops the [`Vm`] pulls the power. Nothing is shut
+//! down in order unless the test asks the guest for it.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! Reads every write and flush of a machine's disk, as QEMU's `blklogwrites` records them.
 //!
+//! `recording` makes the log, and `cut_disk` cuts it.
+//!
 //! The format is that of dm-log-writes (`drivers/md/dm-log-writes.c`), little-endian, in sectors of
 //! 512 bytes. The first sector is the superblock (magic, version, number of entries, sector size).
 //! Each entry has a header in a sector of its own (first sector, number of sectors, flags, length

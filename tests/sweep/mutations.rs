@@ -1,7 +1,7 @@
-//! Shows that the sweep can fail.
+//! Shows that the sweep can fail, by mutations of a right log.
 //!
-//! It changes the log of a right install: a wrong order of the steps, or a disk that lies. `judge`
-//! must notice each change.
+//! `judge` must notice each mutation. A mutation is a wrong order of the steps, or a disk that
+//! lies.
 
 use std::io::Write;
 

@@ -1,6 +1,6 @@
 //! Random numbers that are the same for the same seed.
 //!
-//! Each user of them takes a stream of its own.
+//! The callers decide what the numbers are for. Each caller has a stream of its own.
 
 /// The random numbers of SplitMix64.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! Runs all scenarios with all cuts, on all processors.
 //!
-//! `scenario` has the scenarios, `cut` makes the cuts, and `judge` judges them. A run that finished
-//! the job is cut again.
+//! `scenario` has the scenarios, `cut` makes the cuts, and `judge` judges them. If a cut run goes
+//! on and finishes the job, that run is cut too.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;

@@ -1,7 +1,7 @@
-//! The answer of `daruma check`, for programs (`--json`) and for a person.
+//! The answer of `daruma check`, as JSON for programs and as lines for a person.
 //!
-//! `plan` decides; this file only puts it into fields.
-//! Fields may be added; none changes its meaning.
+//! `plan` decides. This file only puts the decision into fields. A field may be added, but a field
+//! never changes its meaning.
 
 use std::fmt;
 
@@ -82,7 +82,7 @@ pub struct Waiting {
 }
 
 impl Asked {
-    /// The answer, after the `step` is known and all `lines` for a person are.
+    /// Returns the answer. The `step` and all `lines` for a person must be known.
     pub(crate) fn of(
         decision: &Decision<'_>,
         own: &Own,

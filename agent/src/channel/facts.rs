@@ -1,7 +1,6 @@
 //! The facts about this device that decide which release it takes.
 //!
-//! `bundle::channel` decides.
-//! The clock is one of them; it may be wrong.
+//! `bundle::channel` decides. The device's clock is one of the facts, and it may be wrong.
 
 use bundle::channel::{Facts, Timestamp};
 use bundle::{Compatible, Sha256};
@@ -82,8 +81,8 @@ impl Own {
     }
 }
 
-/// The id of the configuration, or systemd's machine id. Empty if there is none: then this device
-/// comes last in every roll-out.
+/// Returns the id of the configuration, or systemd's machine id. Empty if there is none: then this
+/// device comes last in every roll-out.
 fn device_id(device: &Device, config: &Config) -> String {
     if let Some(id) = &config.channel.device_id {
         return id.clone();

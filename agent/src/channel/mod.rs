@@ -1,5 +1,5 @@
-//! A channel: what is published, whether it is believed, and what to do about it.
-//! Leaves to `bundle::channel` what a channel means for a device, to `install` the writing.
+//! A channel: which releases are published, if their list is trusted, and what the device does.
+//! `bundle::channel` decides what a channel means for a device, and `install` writes the slot.
 //! Read: `contact/`, `facts`, `withdrawal`, `step`, `asked`, `plan`, `update`, `trusted`, `show`.
 
 mod asked;

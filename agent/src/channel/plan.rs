@@ -1,8 +1,7 @@
-//! The plan of a look at the channel: the next step and the reasons, for a person and for the
-//! daemon.
+//! Polls the channel and plans: the next step and its reasons, for a person and for the daemon.
 //!
-//! `contact/` gets the channel, `step` says what is next.
-//! A plan changes nothing, except that a newer channel is kept.
+//! `contact/` fetches the channel, and `step` chooses the step. Planning changes nothing on the
+//! device, except that it keeps a newer channel.
 
 use bundle::Sha256;
 use bundle::channel::{Channel, Decision, Verdict, decide};
@@ -65,8 +64,8 @@ pub(crate) fn plan(source: &Source<'_>, interrupt: &Interrupt) -> Result<Plan, F
     Ok(Plan { step, withdrawal, lines, asked })
 }
 
-/// The manifest of the running release, if nothing was installed yet: the channel lists it by its
-/// build.
+/// Returns the manifest of the running release, if nothing was installed yet: the channel lists it
+/// by its build.
 fn listed(channel: &Channel, own: &Own) -> Option<Sha256> {
     let release = channel.release(&own.compatible, &own.version)?;
     (release.build.as_str() == own.build).then_some(release.manifest_sha256)
@@ -96,7 +95,7 @@ fn remarks(decision: &Decision<'_>, own: &Own) -> Vec<String> {
     lines
 }
 
-/// `daruma check`: whether there is something to install, what, and why not.
+/// `daruma check`: says if there is a release to install, which one, and why or why not.
 ///
 /// # Errors
 /// The channel cannot be fetched, is not believed, or is not fresh.

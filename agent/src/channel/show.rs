@@ -1,7 +1,6 @@
-//! `daruma channel`: what is trusted and why.
+//! `daruma channel`: shows what the device trusts, and why.
 //!
-//! `trust::root` and `contact::remembered` know it.
-//! It asks no server.
+//! `trust::root` and `contact::remembered` have the facts. This file asks no server.
 
 use std::fmt::Write as _;
 

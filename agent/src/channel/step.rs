@@ -1,7 +1,7 @@
-//! The next step that a channel's decision leads to, once the idle slot was looked at.
+//! The next step that follows from a channel's decision and from the idle slot.
 //!
-//! `bundle::channel` decides which release this device takes; `plan` adds what else is to be said.
-//! A release that lies in the idle slot already is not installed again.
+//! `bundle::channel` chooses the release, and `plan` adds remarks. A release that the idle slot
+//! already holds is not installed again.
 
 use bundle::channel::{Decision, Delta, Release, Verdict};
 
@@ -25,7 +25,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// The step, and the line that says it to a person. A refused channel leads to no step.
+    /// Returns the step, and the line that says it to a person. A refused channel leads to no step.
     ///
     /// # Errors
     /// The boot environment cannot be read.
@@ -64,7 +64,7 @@ impl Step {
         })
     }
 
-    /// The word for programs.
+    /// Returns the word for programs.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -83,8 +83,8 @@ fn nothing_line(decision: &Decision<'_>, own: &Own) -> String {
     }
 }
 
-/// True if the idle slot holds all of `release` and will boot it on trial; false if a person went
-/// back from it. `None`: the slot does not hold it, or it is marked bad.
+/// Returns true if the idle slot holds all of `release` and will boot it on trial; false if a
+/// person went back from it. `None`: the slot does not hold it, or it is marked bad.
 fn idle_slot_holds(device: &Device, release: &Release) -> Result<Option<bool>, Failure> {
     let other = !device.running()?;
     let (state, _) = StateFile::of(device).load();

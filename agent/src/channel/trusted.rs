@@ -1,7 +1,6 @@
-//! The answer of `daruma channel`, for programs (`--json`) and for a person.
+//! The answer of `daruma channel`, as JSON for programs and as text for a person.
 //!
-//! `show` fills it.
-//! Fields may be added; none changes its meaning.
+//! `show` fills the fields. A field may be added, but a field never changes its meaning.
 
 use std::collections::BTreeMap;
 use std::fmt;

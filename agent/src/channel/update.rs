@@ -1,7 +1,7 @@
-//! Installs at once what `daruma check` says. Reboots into it if `and_reboot` is true.
+//! `daruma update`: installs the release that `daruma check` names, and reboots if asked to.
 //!
-//! `plan` says what; `install` does it.
-//! A bundle must be the very one that the channel names.
+//! `plan` chooses the release, and `install` writes the slot. The bundle must be exactly the one
+//! that the channel names.
 
 use std::path::Path;
 
@@ -79,7 +79,8 @@ pub(crate) fn install(
     ))
 }
 
-/// True if `address` is on a server. A channel in a folder may name bundles on a server too.
+/// Returns true if `address` is on a server. A channel in a folder may name bundles on a server
+/// too.
 fn is_web(address: &str) -> bool {
     address.starts_with("http://") || address.starts_with("https://") || is_oci(address)
 }

@@ -1,7 +1,7 @@
-//! A release that was withdrawn while it waits for its first boot.
+//! Cancels the trial of a release that its publisher withdrew before the first boot.
 //!
-//! `plan` says so; `daruma update` and the daemon cancel the trial.
-//! Only a trial that was never booted is cancelled.
+//! `plan` finds such a release. `daruma update` and the daemon call this file. A trial that has
+//! booted once is never cancelled here.
 
 use bundle::channel::Channel;
 use image_layout::Slot;
@@ -25,9 +25,9 @@ pub(crate) struct Withdrawal {
 }
 
 impl Withdrawal {
-    /// The release in the idle slot, if `channel` says that it was withdrawn, it is the next trial
-    /// and was not booted yet. It must be newer than the running system: an older release is there
-    /// because a person went back to it.
+    /// Returns the release in the idle slot, if `channel` says that it was withdrawn, it is the
+    /// next trial and was not booted yet. It must be newer than the running system: an older
+    /// release is there because a person went back to it.
     ///
     /// # Errors
     /// The environment cannot be read.
@@ -54,7 +54,7 @@ impl Withdrawal {
         Ok(Some(Self { slot, version: release.version.clone(), reason }))
     }
 
-    /// The line of `check`, which changes nothing.
+    /// Returns the line of `check`, which changes nothing.
     pub(crate) fn announced(&self) -> String {
         let Self { slot, version, reason } = self;
         format!(
@@ -96,7 +96,7 @@ impl Withdrawal {
     }
 }
 
-/// True if the next boot will be the first try of `slot`.
+/// Returns true if the next boot will be the first try of `slot`.
 fn waits(environment: &Environment, slot: Slot) -> bool {
     let boot = environment.state();
     boot.trial == Some(slot) && boot.slot(slot).ok && boot.slot(slot).tries == 0

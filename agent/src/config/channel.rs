@@ -1,7 +1,7 @@
-//! Section `[channel]`: where updates come from, and when they may come.
+//! Section `[channel]`: where updates come from, and when the daemon may install them.
 //!
-//! `channel` and `daemon::poll` act on it; `window` is the maintenance window.
-//! Without a `url` the device follows no channel.
+//! `channel` and `daemon::poll` act on the values, and `window` has the maintenance window. Without
+//! a `url` the device follows no channel.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! `/etc/daruma/daruma.toml`: the file as a whole.
+//! `/etc/daruma/daruma.toml` as a whole.
 //!
-//! Each section has a type of its own, in `sections`, `channel` and `pull`.
-//! A key that is not known is refused, with its line and the key that was probably meant.
+//! `sections`, `channel` and `pull` define the sections. An unknown key is refused: the error names
+//! the line and the most similar known key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -83,9 +83,9 @@ impl Config {
         })
     }
 
-    /// The configuration of the daemon when the file cannot be used: the defaults. Without systemd
-    /// the daemon must also feed the hardware watchdog that daruma-init armed. Otherwise one typing
-    /// error would cause one reset after the other.
+    /// Returns the configuration of the daemon when the file cannot be used: the defaults. Without
+    /// systemd the daemon must also feed the hardware watchdog that daruma-init armed. Otherwise
+    /// one typing error would cause one reset after the other.
     #[must_use]
     pub fn makeshift(device: &Device) -> Self {
         let mut config = Self::default();
@@ -118,8 +118,8 @@ impl Config {
     }
 }
 
-/// The known key that is most like the unknown one. `message` is serde's: "unknown field `x`,
-/// expected one of ...".
+/// Returns the known key that is most like the unknown one. `message` is serde's: "unknown field
+/// `x`, expected one of ...".
 fn did_you_mean(message: &str) -> Option<String> {
     let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = names.next()?;
@@ -130,7 +130,8 @@ fn did_you_mean(message: &str) -> Option<String> {
         .map(|(_, name)| name.to_owned())
 }
 
-/// The line about a configuration that cannot be used, for the daemon and for `daruma status`.
+/// Returns the line about a configuration that cannot be used, for the daemon and for `daruma
+/// status`.
 pub(crate) fn makeshift_line(failure: &Failure) -> String {
     format!(
         "{failure}; the daemon works with the defaults until a person corrects the file and \

@@ -1,5 +1,5 @@
-//! `/etc/daruma/daruma.toml`: what an administrator may set.
-//! Leaves to each user what a value means there.
+//! `/etc/daruma/daruma.toml`: what an administrator can set. The users of a value decide what it
+//! means for them.
 //! Read: `file`, `sections`, `channel`, `window`, `pull`, `numbers`.
 
 mod channel;

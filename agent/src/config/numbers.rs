@@ -1,13 +1,14 @@
-//! Numbers with bounds that more than one section uses.
+//! Numbers with bounds that several sections use.
 //!
-//! A section says which of its keys has which bounds.
-//! A number out of bounds is refused; the error says the bounds.
+//! Each section chooses the bounds of its keys. A number out of bounds is refused, and the error
+//! names the bounds.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// From one second to one day. More would be a typing error, and zero would mean "never".
+/// Parses a time from one second to one day. A longer time would be a typing error, and zero would
+/// mean "never".
 pub(crate) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     match u64::deserialize(deserializer)? {
         seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),

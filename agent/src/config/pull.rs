@@ -1,7 +1,7 @@
-//! Section `[pull]`: how bundles are fetched from web servers.
+//! Section `[pull]`: how the agent fetches bundles from web servers.
 //!
-//! `pull` acts on it.
-//! Headers and values are checked here, so none can become a second header or request.
+//! `pull` acts on the values. This file checks header names and values, so that none can smuggle in
+//! a second header or request.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -101,7 +101,7 @@ fn mebibytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error
     }
 }
 
-/// Names must have only letters that HTTP allows, and values only one line.
+/// Parses headers. A name may have only letters that HTTP allows, and a value only one line.
 fn headers<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {

@@ -1,7 +1,6 @@
 //! The short sections: `[health]`, `[watchdog]`, `[usb]` and `[recovery]`.
 //!
-//! `channel` and `pull` have a file each.
-//! A section that is absent means its defaults.
+//! `channel` and `pull` have the long sections. A missing section means its defaults.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,7 +1,6 @@
-//! A maintenance window: a time of the day, UTC.
+//! A maintenance window: a time of the day in UTC.
 //!
-//! `daemon::poll` waits for it.
-//! The device's clock counts, even if it is wrong.
+//! `daemon::poll` waits for the window. The device's clock decides, even if it is wrong.
 
 use std::str::FromStr;
 
@@ -20,14 +19,14 @@ pub struct Window {
 }
 
 impl Window {
-    /// Seconds from `now_s` (since 1970) until the window opens. 0: it is open.
+    /// Returns the seconds from `now_s` (since 1970) until the window opens. 0: it is open.
     #[must_use]
     pub fn wait_s(&self, now_s: u64) -> u64 {
         let since = (now_s % DAY_S + DAY_S - self.from_s) % DAY_S;
         if since < self.length_s { 0 } else { DAY_S - since }
     }
 
-    /// Length of the window, seconds.
+    /// Returns the length of the window in seconds.
     #[must_use]
     pub fn length_s(&self) -> u64 {
         self.length_s

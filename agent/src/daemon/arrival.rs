@@ -1,7 +1,7 @@
-//! The start of a boot: what the agent settles before any health check.
+//! Settles the state at the start of a boot, before any health check.
 //!
-//! `verdict` judges the boot that has arrived.
-//! A damaged environment is healed. A fall-back is recognised, reported and closed.
+//! `verdict` judges the boot afterwards. This file heals a damaged environment. It also recognises
+//! a fall-back, reports it and marks the failed slot bad.
 
 use grub_env::{BootState, COMMITTED_TRIES, TRIAL_TRIES};
 use image_layout::Slot;
@@ -14,7 +14,7 @@ use crate::status::init_report;
 use crate::status::state::{Kind, State};
 use crate::status::state_file::StateFile;
 
-/// True if the other slot should have booted and did not.
+/// Returns true if the other slot should have booted and did not.
 ///
 /// GRUB counts a try *before* it loads anything. So the other slot was given up if it is first in
 /// the order and has a try. Its tries are used up, or its kernel could not be loaded. Without a try

@@ -1,7 +1,7 @@
-//! The end of a trial: the slot has become healthy.
+//! Commits the running slot after its health checks have passed.
 //!
-//! `verdict` runs the checks and holds the lock.
-//! A commit also starts the count of boots anew, for a slot that was not on trial too.
+//! `verdict` runs the checks and holds the lock. A commit also resets the count of boots, on a slot
+//! that was not on trial too.
 
 use image_layout::Slot;
 

@@ -1,7 +1,6 @@
-//! A person's commands about the slots: good, bad, back.
+//! A person's commands about the slots: `mark good`, `mark bad` and `rollback`.
 //!
-//! `grub-env` knows which of it is allowed.
-//! Each command is one write of the boot environment.
+//! `grub-env` knows which moves are allowed. Each command is one write of the boot environment.
 
 use grub_env::TransitionError;
 use image_layout::Slot;

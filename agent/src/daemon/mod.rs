@@ -1,6 +1,6 @@
-//! One boot's verdict: check the system, commit it or give it up, then wait for updates.
-//! Leaves the checks to `health`, installing to `stick` and `channel`.
-//! Read: `service`, `verdict`, `arrival`, `commit`, `updates`, `alive/`; `mark` is a person's.
+//! The daemon: checks a boot, commits the system or gives it up, then waits for updates. `health`
+//! runs the checks, and `stick` and `channel` install updates.
+//! Read: `service`, `verdict`, `arrival`, `commit`, `updates`, `alive/`; `mark` is for a person.
 
 mod alive;
 pub(crate) mod arrival;

@@ -1,7 +1,7 @@
-//! The daemon looks at the channel by itself: when, and what it does then.
+//! Polls the channel for the daemon, and installs when the configuration allows it.
 //!
-//! `channel` decides and installs.
-//! A thread of its own does the work, so that the watchdog is fed meanwhile.
+//! `channel` decides and installs. A thread of its own does this work, so that the daemon goes on
+//! feeding the watchdog.
 
 use std::hash::{BuildHasher, RandomState};
 use std::process::{Command, Stdio};
@@ -133,7 +133,7 @@ fn seconds_to_window(config: &Config) -> u64 {
     config.channel.window.map_or(0, |window| window.wait_s(now_s()))
 }
 
-/// A time in the first half of the window, at random, because a fleet has one window.
+/// Returns a time in the first half of the window, at random, because a fleet has one window.
 fn until_the_window(config: &Config, seconds: u64) -> Duration {
     if seconds > LONGEST_WAIT_S {
         return Duration::from_secs(LONGEST_WAIT_S);
@@ -143,8 +143,8 @@ fn until_the_window(config: &Config, seconds: u64) -> Duration {
     Duration::from_secs(seconds) + at_random(Duration::ZERO, spread)
 }
 
-/// True if the link is metered. A command that cannot be run counts as metered: that costs time and
-/// no money.
+/// Returns true if the link is metered. A command that cannot be run counts as metered: that costs
+/// time and no money.
 fn is_metered(config: &Config) -> bool {
     let [program, arguments @ ..] = config.channel.metered_command.as_slice() else { return false };
     let status =
@@ -160,8 +160,8 @@ fn is_metered(config: &Config) -> bool {
     }
 }
 
-/// A random time between `from` and `to`. The standard library's hasher has a random key; that is
-/// random enough here.
+/// Returns a random time between `from` and `to`. The standard library's hasher has a random key;
+/// that is random enough here.
 fn at_random(from: Duration, to: Duration) -> Duration {
     let part = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
     from + to.saturating_sub(from).mul_f64(part)

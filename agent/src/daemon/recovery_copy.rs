@@ -1,8 +1,8 @@
 //! Keeps the recovery partition a copy of the committed system's boot image.
 //!
-//! Nothing else writes to that partition, so no lock is needed.
-//! A copy that is cut off does no harm: its hashes do not match, and GRUB starts recovery from a
-//! slot.
+//! `boot_image` checks the source. Nothing else writes to the partition, so no lock is needed. A
+//! copy that breaks off does no harm: GRUB checks its hashes, and starts recovery from a slot
+//! instead.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
-//! `daruma daemon` as a service: its runtime, its signals, and its end.
+//! `daruma daemon` as a service: its runtime, its signals and its end.
 //!
-//! `verdict` judges the boot; `alive/` shows that the daemon lives.
-//! Everything runs on one thread, so a daemon that hangs falls silent.
+//! `verdict` judges the boot, and `alive/` sends signs of life. The runtime has one thread, so a
+//! daemon that hangs falls silent.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

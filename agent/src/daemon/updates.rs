@@ -1,7 +1,7 @@
-//! Waiting for updates, from a stick or a channel, and the reboot into one.
+//! Waits for an update from a stick or the channel, and for the reboot into it.
 //!
-//! `stick` and `poll` install; this file returns when the machine is to go down.
-//! Work that blocks runs on a thread of its own, so that the watchdog is fed meanwhile.
+//! `stick` and `poll` install. Work that blocks runs on a thread of its own, so that the daemon
+//! goes on feeding the watchdog.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! The verdict on one boot: its health is checked, then it is committed or given up.
+//! Judges one boot: runs the health checks, then commits the system or gives it up.
 //!
-//! See `docs/operating.md`, "What the daemon does at every boot". `health` runs the checks.
-//! The daemon takes the lock for each change and is without it while it waits.
+//! `health` runs the checks. The daemon takes the lock for each change and does not hold it while
+//! it waits. See `docs/operating.md`, "What the daemon does at every boot".
 
 use std::fs;
 use std::time::Duration;

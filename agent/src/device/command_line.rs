@@ -1,7 +1,7 @@
-//! The kernel command line that grub.cfg made: it says which slot runs.
+//! Parses Daruma's words of the kernel command line, which say what booted.
 //!
-//! Leaves the words of others to their owners.
-//! daruma-init splits the line in the same way, so both take the same slot for the running one.
+//! Other words belong to other programs. daruma-init splits the line in the same way, so both
+//! programs agree which slot runs.
 
 use image_layout::Slot;
 

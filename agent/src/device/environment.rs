@@ -1,7 +1,7 @@
-//! The boot environment as the agent uses it: loaded once, changed in memory, written once.
+//! The boot environment, as the agent uses it: loads it once, changes it in memory, writes it once.
 //!
-//! `grub-env` knows the format, the place on the disk and the moves that are allowed.
-//! Whoever writes it holds the lock of the device.
+//! `grub-env` knows the format, the place on the disk and the allowed moves. Whoever writes holds
+//! the device's lock.
 
 use grub_env::{BootState, Env, EnvError, EnvStore, PLACE};
 use image_layout::label;
@@ -37,12 +37,12 @@ impl Environment {
         Ok(Self { store, env: loaded.env, place: None, damage: loaded.damage, partition })
     }
 
-    /// The boot state that the environment holds.
+    /// Returns the boot state that the environment holds.
     pub(crate) fn state(&self) -> BootState {
         BootState::from_env(&self.env)
     }
 
-    /// Damage of the environment, one line each.
+    /// Returns the damage of the environment, one line each.
     pub(crate) fn damage(&self) -> &[String] {
         &self.damage
     }

@@ -1,7 +1,7 @@
-//! The identity of this device: its kind, and the oldest version that may be installed on it.
+//! Says what this device is: its kind, and the oldest version that may be installed.
 //!
-//! `slot_config` reads the file that says so.
-//! Recovery has no running slot: it asks its own archive, and both slots for their floors.
+//! `slot_config` parses the file with these facts. In recovery no slot runs. There the recovery
+//! archive has the facts, and the floor of each committed slot counts too.
 
 use std::fs;
 
@@ -15,9 +15,9 @@ use crate::device::slot_config::SlotConfig;
 /// Tells recovery what the device is. The bundler puts it into the recovery archive.
 const RECOVERY_CFG: &str = "/etc/daruma/recovery.cfg";
 
-/// The identity of the running system. In recovery, it is that of the recovery archive, with the
-/// highest floor of the committed slots. So an older release cannot come in while both kernels are
-/// dead.
+/// Returns the identity of the running system. In recovery, it is that of the recovery archive,
+/// with the highest floor of the committed slots. So an older release cannot come in while both
+/// kernels are dead.
 ///
 /// # Errors
 /// The cause, for one line.

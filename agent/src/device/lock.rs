@@ -1,7 +1,7 @@
-//! The lock: one process at a time changes the device.
+//! The lock that lets only one process at a time change the device.
 //!
-//! Who takes it decides how long to hold it, and whether to try again.
-//! The kernel frees it when the process ends, however it ends.
+//! The callers decide how long they hold it, and if they try again. The kernel frees the lock when
+//! the process ends, in whatever way.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};

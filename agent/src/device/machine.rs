@@ -1,7 +1,7 @@
 //! The device: where its partitions, its files and its runtime folder are.
 //!
-//! `disk/` finds and opens the partitions, `environment` changes what boots.
-//! Nothing else looks at the running system; a test gives a folder instead.
+//! `disk/` finds and opens the partitions, and `environment` changes what boots. Only this file
+//! looks at the running system. Tests give a folder instead.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -30,8 +30,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// The machine that this program runs on, in recovery too. In recovery no slot runs, and
-    /// partitions may be missing.
+    /// Returns the machine that this program runs on, in recovery too. In recovery no slot runs,
+    /// and partitions may be missing.
     ///
     /// # Errors
     /// [`Exit::NotADevice`] when Daruma's grub.cfg did not boot it, or when it lacks partitions.
@@ -73,8 +73,8 @@ impl Device {
         })
     }
 
-    /// A device laid out in `folder`. The folder holds files named like the partitions, the folders
-    /// `etc`, `var` and `run`, and the file `cmdline`. Health checks also need `proc`.
+    /// Returns a device laid out in `folder`. The folder holds files named like the partitions, the
+    /// folders `etc`, `var` and `run`, and the file `cmdline`. Health checks also need `proc`.
     ///
     /// # Errors
     /// [`Exit::NotADevice`] when one of them is missing.
@@ -98,25 +98,26 @@ impl Device {
         Ok(device)
     }
 
-    /// The same device with another opener of its partitions. The power-cut sweep comes in here.
+    /// Returns the same device with another opener of its partitions. The power-cut sweep uses
+    /// this.
     #[must_use]
     pub fn with_opener(self, opener: Opener) -> Self {
         Self { opener, ..self }
     }
 
-    /// True if the program runs on this machine. Only this machine can be rebooted.
+    /// Returns true if the program runs on this machine. Only this machine can be rebooted.
     #[must_use]
     pub fn is_real(&self) -> bool {
         self.is_real
     }
 
-    /// The words that grub.cfg gave the kernel.
+    /// Returns the words that grub.cfg gave the kernel.
     #[must_use]
     pub fn command_line(&self) -> &CommandLine {
         &self.command_line
     }
 
-    /// The slot that runs.
+    /// Returns the slot that runs.
     ///
     /// # Errors
     /// [`Exit::NotADevice`] in the recovery image, where no slot runs.
@@ -131,7 +132,7 @@ impl Device {
         }
     }
 
-    /// The block device or file of the partition `label`.
+    /// Returns the block device or file of the partition `label`.
     ///
     /// # Errors
     /// [`Exit::NotADevice`] when there is none.
@@ -145,17 +146,17 @@ impl Device {
         })
     }
 
-    /// The disk that GRUB started from, as daruma-init recorded it.
+    /// Returns the disk that GRUB started from, as daruma-init recorded it.
     pub(crate) fn disk_record(&self) -> Option<&DiskRecord> {
         self.record.as_ref()
     }
 
-    /// Paths of all partitions that the device has.
+    /// Returns the paths of all partitions that the device has.
     pub(crate) fn partition_paths(&self) -> impl Iterator<Item = &Path> {
         self.partitions.values().map(PathBuf::as_path)
     }
 
-    /// An absolute path of the device, such as `/etc/daruma/daruma.toml`, as a path of this
+    /// Returns an absolute path of the device, such as `/etc/daruma/daruma.toml`, as a path of this
     /// process.
     #[must_use]
     pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
@@ -171,7 +172,7 @@ impl Device {
         Lock::take(&self.path("/run/daruma/lock"))
     }
 
-    /// The boot environment, for reading and writing.
+    /// Returns the boot environment, for reading and writing.
     ///
     /// # Errors
     /// [`Exit::Environment`] when the ESP cannot be opened or is not the FAT that it should be.
@@ -179,7 +180,7 @@ impl Device {
         self.open_environment(Access::Write)
     }
 
-    /// The boot environment, for reading only.
+    /// Returns the boot environment, for reading only.
     ///
     /// # Errors
     /// Like [`Device::environment`].
@@ -204,7 +205,7 @@ impl Device {
         self.opener.open(path, access)
     }
 
-    /// The content of a slot, by the `slot.cfg` of its boot image.
+    /// Returns the content of a slot, by the `slot.cfg` of its boot image.
     ///
     /// # Errors
     /// The cause, for one line: the slot is empty, or its boot image is damaged.

@@ -1,5 +1,5 @@
-//! This machine: its partitions and slots, what booted, and the one way to change what boots next.
-//! Leaves to `install` what is written to a slot, and to `grub-env` which slot boots.
+//! This machine: its partitions and slots, what booted, and the only way to change the next boot.
+//! `install` decides what a slot gets, and `grub-env` which slot boots.
 //! Read: `command_line`, `slot_config`, `disk/`, `machine`, `environment`, `identity`, `slot/`.
 
 pub(crate) mod command_line;

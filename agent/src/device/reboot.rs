@@ -1,7 +1,7 @@
-//! Rebooting: by the configured command, by systemd, or by the kernel.
+//! Reboots the machine: by the configured command, by systemd, or by the kernel.
 //!
-//! Leaves to the daemon and to `daruma update` when to reboot.
-//! A device laid out in a folder is not the machine that this program runs on.
+//! The daemon and `daruma update` decide when. A device laid out in a folder is never rebooted
+//! without a configured command.
 
 use std::process::Command;
 

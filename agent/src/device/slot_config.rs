@@ -1,7 +1,7 @@
-//! `slot.cfg`, the file in a boot image that says what a slot holds.
+//! Parses `slot.cfg`, the file of a boot image that says what the slot holds.
 //!
-//! `bundler` writes it, GRUB reads it too, `bundle` reads files out of a boot image.
-//! The file only sets variables, so that GRUB can source it.
+//! The bundler writes the file, GRUB sources it, and `bundle` reads files from a boot image. The
+//! file has only `set` lines.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! One check: what it is called, and running it with a time limit.
+//! One health check: its name, and a run with a time limit.
 //!
-//! `command` runs programs, `probes` looks at the system without one.
-//! A check fails with one line, which `daruma status` shows.
+//! `command` runs programs, and `probes` looks at the system without a program. A failed check
+//! gives one line, which `daruma status` shows.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// The failure of a configuration that cannot be used: nobody knows what to check.
+    /// Returns the failure of a configuration that cannot be used: nobody knows what to check.
     pub(crate) fn of_configuration(failure: &Failure) -> Self {
         Self { check: "configuration".to_owned(), cause: format!("is impossible: {failure}") }
     }
@@ -58,7 +58,7 @@ impl fmt::Display for Failed {
 }
 
 impl Check {
-    /// The name that messages use.
+    /// Returns the name that messages use.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Executable(path) => {

@@ -1,8 +1,7 @@
-//! The checks of a device, in rounds.
+//! Runs the health checks of a device in rounds.
 //!
-//! `check` runs one of them.
-//! A round runs the built-in checks first, then the executables of `/etc/daruma/health.d` by name.
-//! It passes when every check passes.
+//! `check` runs one check. A round runs the built-in checks first, then the executables of
+//! `/etc/daruma/health.d` by name. A round ends at its first failed check.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +27,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// The checks that the configuration and the folder ask for.
+    /// Returns the checks that the configuration and the folder ask for.
     ///
     /// A folder or file that cannot be read becomes a check that fails. A system whose checks
     /// cannot run has not proved anything.
@@ -51,7 +50,7 @@ impl Checks {
         }
     }
 
-    /// How many checks there are.
+    /// Returns the number of checks.
     #[must_use]
     pub fn count(&self) -> usize {
         self.checks.len()
@@ -94,7 +93,7 @@ impl Checks {
     }
 }
 
-/// The built-in checks that the configuration asks for.
+/// Returns the built-in checks that the configuration asks for.
 fn builtin(device: &Device, config: &config::Health) -> Vec<Check> {
     let proc = device.path("/proc");
     let mut checks: Vec<_> = config.units_active.iter().cloned().map(Check::UnitActive).collect();
@@ -106,8 +105,8 @@ fn builtin(device: &Device, config: &config::Health) -> Vec<Check> {
     checks
 }
 
-/// The executables of `folder` by name. A missing folder holds none. Hidden files and files that
-/// are not executable are not checks (README, editor backups).
+/// Returns the executables of `folder` by name. A missing folder holds none. Hidden files and files
+/// that are not executable are not checks (README, editor backups).
 fn executables(folder: &std::path::Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -1,7 +1,7 @@
-//! A program that is run as a check: its time limit, its end, and the end of its output.
+//! Runs a program as a health check, with a time limit, and keeps the end of its output.
 //!
-//! `check` says which program, and what its failure is called.
-//! A check that is given up is killed with all processes of its group.
+//! `check` chooses the program and names the failure. At the limit the whole process group is
+//! killed.
 
 use std::fmt;
 use std::io;

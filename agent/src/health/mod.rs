@@ -1,5 +1,5 @@
-//! Health: what must hold before a system is committed.
-//! Leaves to `daemon` what follows when it does not hold.
+//! Health: the checks that must pass before a system is committed. `daemon` decides what follows
+//! when they do not pass.
 //! Read: `checks`, `check`, `command`, `probes`.
 
 mod check;

@@ -1,7 +1,7 @@
-//! Probes that need no program: a default route, a name, a process.
+//! Checks that need no program: a default route, a host name, a process.
 //!
-//! `check` says which of them is asked, and how long it may take.
-//! Each returns the cause of its failure as the end of a sentence.
+//! `check` chooses the check and its time limit. The error of a check is the end of a sentence that
+//! begins with its name.
 
 use std::fs;
 use std::path::Path;

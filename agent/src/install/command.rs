@@ -1,7 +1,7 @@
-//! `daruma install`: from a file at hand, or from a server.
+//! `daruma install`: installs a bundle from a file or a server.
 //!
-//! `fitness` judges the bundle, `flip` writes the slot, `web` reads from a server.
-//! Everything that can be refused is refused before the first byte of the idle slot is touched.
+//! `fitness` judges the bundle, `flip` writes the slot, and `web` reads from a server. Everything
+//! that can be refused is refused before the first write to the idle slot.
 
 use std::path::Path;
 use std::time::Instant;
@@ -53,7 +53,7 @@ pub fn install(
     ))
 }
 
-/// `file` as text if it is an address. `None`: it is a path.
+/// Returns `file` as text if it is an address. `None`: it is a path.
 fn web_address(file: &Path) -> Option<&str> {
     let is_web = |text: &&str| {
         if bundle::oci::is_oci(text) {

@@ -1,7 +1,7 @@
-//! The chunks of a bundle, made from a delta and the running slot.
+//! Makes the chunks of a bundle from a delta and the running slot.
 //!
-//! `bundle::delta` applies the delta; `chunks::reader` hashes each chunk and asks for the next.
-//! A delta that fails is no error: the rest comes as chunks of the bundle.
+//! `bundle::delta` applies the delta. `chunks::reader` asks for each chunk and hashes it. A delta
+//! that fails is no error: the other chunks come from the bundle.
 
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -76,7 +76,8 @@ impl<'a> DeltaSource<'a> {
     }
 }
 
-/// The warning for a delta that cannot be used. The update comes another way, so it is no failure.
+/// Returns the warning for a delta that cannot be used. The update goes on without this delta, so
+/// this is no failure.
 pub(crate) fn unusable(cause: &Failure) -> String {
     format!("{cause}; the update goes on without this delta")
 }

@@ -1,7 +1,7 @@
-//! The fitness of a bundle for this device: signature, policy, quarantine, content.
+//! Judges if a bundle fits this device: signature, policy, quarantine, content.
 //!
-//! `bundle` verifies and applies the policy; this file tells it what the device is.
-//! Nothing here touches a slot.
+//! `bundle` verifies and applies the policy. This file gives it the facts about the device. Nothing
+//! here writes to a slot.
 
 use std::path::Path;
 
@@ -70,12 +70,12 @@ pub(crate) fn check_fitness<D>(
     verified.check(&policy).map_err(|error| Failure::from_bundle(doing, &error))
 }
 
-/// The quarantine entry of the bundle. `None`: it did not fail on this device.
+/// Returns the quarantine entry of the bundle. `None`: it did not fail on this device.
 pub(crate) fn quarantine_of<D>(device: &Device, verified: &Verified<D>) -> Option<Quarantined> {
     StateFile::of(device).load().0.quarantined(&verified.manifest_sha256().to_string()).cloned()
 }
 
-/// The refusal of a bundle that is in quarantine.
+/// Returns the refusal of a bundle that is in quarantine.
 pub(crate) fn quarantined(doing: &str, entry: &Quarantined) -> Failure {
     Failure::new(
         Exit::Quarantined,

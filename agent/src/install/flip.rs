@@ -1,7 +1,7 @@
 //! The part of an install that changes the device, in the order of `docs/boot-protocol.md`.
 //!
-//! `chunks/` writes the slot; `fitness` has refused before what can be refused.
-//! One write of the boot environment, the last step, puts the new system on trial.
+//! `fitness` has judged the bundle, and `chunks/` writes the slot. The last step is one write of
+//! the boot environment. It puts the new system on trial.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! An install: from a bundle, in a file or on a server, to a slot on trial.
-//! Leaves to `bundle` what a valid bundle is, to `pull` how bytes come.
+//! Installs a bundle, from a file or a server, into the idle slot and puts the slot on trial.
+//! `bundle` decides what a valid bundle is, and `pull` fetches the bytes.
 //! Read: `command`, `fitness`, `origin`, `flip`, `chunks/`, then `web` and `delta`.
 
 mod chunks;

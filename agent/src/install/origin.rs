@@ -1,7 +1,7 @@
-//! The origin of a bundle, as far as the writing of a slot differs by it.
+//! The origin of a bundle: a local file, or a server.
 //!
-//! `command` and `web` choose it; `flip` acts on it.
-//! A file at hand is verified before the slot is touched, a bundle far away while it is written.
+//! `command` and `web` choose the origin, and `flip` acts on it. A file is verified before the slot
+//! is touched. A bundle from a server is verified chunk by chunk while it is written.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
-//! `daruma install URL`: the bundle is read by range requests while the slot is written.
+//! `daruma install URL`: reads the bundle by range requests while it writes the slot.
 //!
-//! `flip` writes by the same rules as from a file; `pull` reads the server.
-//! A bundle that a channel names must be exactly that one.
+//! `pull` reads from the server, and `flip` writes by the same rules as from a file. A bundle that
+//! a channel names must be exactly that one.
 
 use std::io::{self, BufReader, Read};
 use std::ops::Range;

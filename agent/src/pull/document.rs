@@ -1,7 +1,7 @@
-//! A small document, such as a channel, that a client fetches whole.
+//! Fetches a small document, such as a channel, in one piece.
 //!
-//! `fetch` chooses the client; `oci` asks for a registry's documents with this.
-//! A document that is longer than its limit is refused while it comes.
+//! `fetch` chooses the client, and `oci` uses this file for a registry's documents. A document
+//! above its limit is refused while it arrives.
 
 use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};

@@ -1,7 +1,6 @@
-//! A small document at an address: on a web server, or behind a tag of a registry.
+//! Fetches a small document from a web server, or from a registry by its tag.
 //!
-//! `document` and `oci` fetch it.
-//! The caller's thread waits for it.
+//! `document` and `oci` do the work. The caller's thread waits for the result.
 
 use bundle::channel::Report;
 use hyper::header::{HeaderValue, USER_AGENT};

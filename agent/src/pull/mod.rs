@@ -1,5 +1,5 @@
-//! Bytes over HTTP and from OCI registries: a bundle by ranges, a small document whole.
-//! Leaves to `bundle` whether they are believed; nothing is kept in a file.
+//! Fetches over HTTP and from OCI registries: a bundle by ranges, a small document in one piece.
+//! `bundle` verifies the bytes. Nothing is kept in a file.
 //! Read: `trouble`, `connection/`, `client/`, `document`, `oci`, `ranges/`, `fetch`.
 
 mod client;

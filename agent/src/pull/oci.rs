@@ -1,7 +1,7 @@
-//! Bundles and channels in an OCI registry: from a tag to the blob that it stands for.
+//! Finds the blob of a tag in an OCI registry, for bundles and channels.
 //!
-//! `client::registry` has the addresses and the token.
-//! The bytes of the blob are then fetched as from any web server.
+//! `client::registry` has the addresses and the token. `ranges/` or `document` fetches the blob
+//! then, as from any web server.
 
 use bundle::Sha256;
 use bundle::limits;
@@ -43,7 +43,8 @@ enum Resolved {
     Missing,
 }
 
-/// The size in bytes of the bundle that the tag of `client` stands for. `None`: it is no registry.
+/// Returns the size in bytes of the bundle that the tag of `client` stands for. `None`: it is no
+/// registry.
 pub(crate) async fn bundle(client: &mut Client<'_>, pull: &Pull) -> Result<Option<u64>, Trouble> {
     if client.registry.is_none() {
         return Ok(None);
@@ -57,7 +58,7 @@ pub(crate) async fn bundle(client: &mut Client<'_>, pull: &Pull) -> Result<Optio
     }
 }
 
-/// The document that the tag of `client` stands for, of at most `limit` bytes.
+/// Returns the document that the tag of `client` stands for, of at most `limit` bytes.
 pub(crate) async fn document(
     client: &mut Client<'_>,
     pull: &Pull,

@@ -1,7 +1,7 @@
-//! How fast bytes come: too slow is given up, too fast is held back.
+//! Gives up a transfer that is too slow, and holds back one that is too fast.
 //!
-//! `client::waiting` and `ranges::transfer` measure and wait.
-//! Only the time of waiting for the network counts, not the time of writing to the disk.
+//! `client::waiting` and `ranges::transfer` measure and wait. Only the time of waiting for the
+//! network counts, not the time of writing to the disk.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ impl LowSpeed {
         Self { bytes_per_s, over, waited: Duration::ZERO, brought: 0 }
     }
 
-    /// How long nothing at all may come from now on.
+    /// Returns how long nothing at all may come from now on.
     pub(crate) fn left(&self) -> Duration {
         self.over.saturating_sub(self.waited)
     }
@@ -47,12 +47,12 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// A limit of `bytes_per_s`. 0: no limit.
+    /// Returns a limit of `bytes_per_s`. 0: no limit.
     pub(crate) fn new(bytes_per_s: u64) -> Self {
         Self { bytes_per_s, due: Instant::now() }
     }
 
-    /// How long to wait after `bytes` came.
+    /// Returns how long to wait after `bytes` came.
     pub(crate) fn count(&mut self, bytes: u64) -> Duration {
         if self.bytes_per_s == 0 {
             return Duration::ZERO;

@@ -1,7 +1,7 @@
-//! How often and how long something is tried again.
+//! Decides how often, and after which pause, a failed request is tried again.
 //!
-//! `trouble` says which failures are worth another try.
-//! Only real progress gives new patience: a server could keep us busy for ever, a byte at a time.
+//! `trouble` says which failures are worth another try. Only 64 KiB of progress reset the count of
+//! tries. Otherwise a server could keep the device busy for ever, one byte at a time.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Patience {
         }
     }
 
-    /// After a failed try: how long to wait for the next one. The error is final.
+    /// Returns how long to wait for the next try, after a failed one. The error is final.
     pub(crate) fn after(&mut self, trouble: Trouble) -> Result<(Duration, String), Trouble> {
         let Trouble::Passing { cause, wait } = trouble else { return Err(trouble) };
         self.failed += 1;

@@ -1,7 +1,7 @@
-//! The ways in which a request fails, and whether another try may help.
+//! The ways in which a request fails, and which of them are worth another try.
 //!
-//! `patience` counts the tries; `client::http` makes the line that ends everything.
-//! TLS says precisely what is wrong, so its errors come with a remedy.
+//! `patience` counts the tries, and `client::http` writes the final line. TLS says exactly what is
+//! wrong, so its errors come with a remedy.
 
 use std::error::Error;
 use std::fmt;
@@ -32,7 +32,7 @@ impl Trouble {
         Self::Passing { cause: cause.to_string(), wait: None }
     }
 
-    /// A server whose answers cannot be used.
+    /// Returns the trouble of a server whose answers cannot be used.
     pub(crate) fn server(cause: impl fmt::Display) -> Self {
         Self::Lasting(Exit::Server, cause.to_string())
     }
@@ -41,7 +41,7 @@ impl Trouble {
         Self::Lasting(Exit::Config, cause.to_string())
     }
 
-    /// An error of the connection, while `doing` something.
+    /// Returns the trouble of an error of the connection, while `doing` something.
     pub(crate) fn of_connection(doing: impl fmt::Display, error: &(dyn Error + 'static)) -> Self {
         match tls_cause(error).and_then(lasting) {
             Some(cause) => Self::Lasting(Exit::Network, format!("{doing}: {cause}")),
@@ -50,7 +50,7 @@ impl Trouble {
     }
 }
 
-/// The error of TLS behind `error`, if there is one.
+/// Returns the error of TLS behind `error`, if there is one.
 fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -66,7 +66,7 @@ fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     None
 }
 
-/// The line for an error of TLS that stays the same at the next try, with its remedy.
+/// Returns the line for an error of TLS that stays the same at the next try, with its remedy.
 fn lasting(error: &TlsError) -> Option<String> {
     use AlertDescription as Alert;
     Some(match error {
@@ -110,7 +110,7 @@ fn lasting(error: &TlsError) -> Option<String> {
     })
 }
 
-/// An error with everything behind it, as one line.
+/// Returns an error with everything behind it, as one line.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut next = error.source();

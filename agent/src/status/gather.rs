@@ -1,7 +1,6 @@
-//! `daruma status`: what runs, what the slots hold, what boots next and what happened.
+//! `daruma status`: gathers what runs, what the slots hold, what boots next and what happened.
 //!
-//! `text` writes it for a person.
-//! Gathering changes nothing, and needs neither lock nor daemon.
+//! `text` writes it for a person. Gathering changes nothing, and needs neither lock nor daemon.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,7 @@
-//! The report of daruma-init: boots that it gave up, and warnings of this boot.
+//! Reads the report of daruma-init: boots that it gave up, and warnings of this boot.
 //!
-//! `daemon::arrival` moves the failures into the state; `gather` shows the warnings.
-//! A failure is a line `slot=B version=4.0.0 reason=...` in a file that outlives the reboot.
+//! `daemon::arrival` moves the failures into the state, and `gather` shows the warnings. A failure
+//! is a line `slot=B version=4.0.0 reason=...` of a file on /var.
 
 use std::fs;
 use std::path::Path;
@@ -55,7 +55,7 @@ pub(crate) fn forget_failures(device: &Device) {
     let _ = fs::remove_file(device.path(FAILURES));
 }
 
-/// The warnings of this boot.
+/// Returns the warnings of this boot.
 pub(crate) fn warnings(device: &Device) -> Vec<String> {
     let text = read(&device.path(WARNINGS));
     text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()

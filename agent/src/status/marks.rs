@@ -1,7 +1,7 @@
-//! Files in `/run` that tell how far the daemon is with this boot's health.
+//! The files in `/run` that say how far the daemon is with this boot's health.
 //!
-//! The daemon writes them, and `gather` and the systemd units read them.
-//! They are gone after a reboot, because `/run` lies in memory.
+//! The daemon writes them. `gather` and the systemd units read them. `/run` is in memory, so a
+//! reboot removes them.
 
 /// Exists once this boot's health checks have passed. The trial-deadline unit looks for it.
 pub const HEALTHY: &str = "/run/daruma/healthy";

@@ -1,5 +1,5 @@
-//! What a person or a program is told about the device, and what the agent remembers for it.
-//! Leaves every decision to others: nothing here chooses what boots.
+//! What the agent remembers of the device, and what it shows to a person or a program. Other
+//! modules decide: nothing here chooses what boots.
 //! Read: `state`, `state_file`, `init_report`, `marks`, `gather`, `text`.
 
 mod gather;

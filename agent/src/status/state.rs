@@ -1,7 +1,7 @@
 //! The agent's memory between boots: the content of `state.json`.
 //!
-//! `state_file` loads and stores it.
-//! The state explains what happened. It decides nothing about booting: the GRUB environment does.
+//! `state_file` loads and stores it. The state only explains what happened. The GRUB environment
+//! decides what boots.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -175,7 +175,7 @@ impl State {
         self.quarantined.last()
     }
 
-    /// The quarantine entry of a manifest.
+    /// Returns the quarantine entry of a manifest.
     #[must_use]
     pub fn quarantined(&self, manifest_sha256: &str) -> Option<&Quarantined> {
         self.quarantined.iter().find(|entry| entry.manifest_sha256 == manifest_sha256)
@@ -188,8 +188,8 @@ impl State {
         }
     }
 
-    /// The failures of `slot`, oldest first, since the last install into it or since it was last
-    /// healthy.
+    /// Returns the failures of `slot`, oldest first, since the last install into it or since it was
+    /// last healthy.
     #[must_use]
     pub fn failures(&self, slot: Slot) -> Vec<&Event> {
         let of_slot = self.events.iter().filter(|event| event.slot == slot.name());
@@ -211,7 +211,7 @@ impl State {
     }
 }
 
-/// Seconds since 1970. 0 if the clock stands before 1970.
+/// Returns seconds since 1970. 0 if the clock stands before 1970.
 #[must_use]
 pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())

@@ -1,8 +1,7 @@
-//! `/var/lib/daruma/state.json`: the file that holds the state. Both slots share it.
+//! `/var/lib/daruma/state.json`, the file with the state. Both slots share it.
 //!
-//! `state` says what is in it.
-//! A missing, damaged or unwritable file never stops an install, a commit or a fall-back. The
-//! device then loses only the story, and the quarantine of bundles that failed before.
+//! `state` defines the content. A missing, damaged or unwritable file never stops an install, a
+//! commit or a fall-back. The device then loses its events and its quarantine, nothing else.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,7 +18,7 @@ pub(crate) struct StateFile {
 }
 
 impl StateFile {
-    /// The state file of `device`.
+    /// Returns the state file of `device`.
     #[must_use]
     pub(crate) fn of(device: &Device) -> Self {
         Self::in_folder(&device.path("/var/lib/daruma"))
@@ -29,7 +28,7 @@ impl StateFile {
         Self { path: folder.join("state.json") }
     }
 
-    /// The state, and a warning if the file exists but cannot be used.
+    /// Returns the state, and a warning if the file exists but cannot be used.
     #[must_use]
     pub(crate) fn load(&self) -> (State, Option<String>) {
         let bytes = match fs::read(&self.path) {

@@ -1,7 +1,6 @@
-//! The status as text, for a person.
+//! Writes the status as text for a person.
 //!
-//! `gather` knows the facts.
-//! The text may change from release to release; a program reads `--json`.
+//! `gather` has the facts. The text may change from release to release, so programs read `--json`.
 
 use std::fmt;
 
@@ -143,7 +142,7 @@ fn event_line(event: &Event) -> String {
     format!("{}  {} {version}  {what}{reason}", utc(event.time_s), event.slot)
 }
 
-/// `2026-11-21 12:34:56` for seconds since 1970, UTC.
+/// Returns `2026-11-21 12:34:56` for seconds since 1970, UTC.
 fn utc(time_s: u64) -> String {
     let (days, second) = (time_s / 86_400, time_s % 86_400);
     // Howard Hinnant's days-from-civil algorithm, backwards: eras of 400 years that begin on 1

@@ -1,7 +1,7 @@
-//! The best bundle of those that sticks offer: judged, chosen and installed.
+//! Judges the bundles on the sticks, chooses the best one and installs it.
 //!
-//! `offer` judges one bundle; `sticks` says which bundles there are.
-//! Recovery and the running system differ only in the [`Purpose`].
+//! `offer` judges one bundle, and `sticks` lists the bundles. Recovery and the running system
+//! differ only in their [`Purpose`].
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
-//! The light that tells a person without a screen what is done with a stick (`recovery.led`).
+//! The light that shows a person without a screen what happens with a stick (`recovery.led`).
 //!
-//! Its users decide what it shows.
-//! The kernel blinks by itself; a light that does not work stops nothing.
+//! The callers choose what it shows. The kernel makes it blink. A light that does not work stops
+//! nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub(crate) struct Led {
 }
 
 impl Led {
-    /// The light of a folder such as `/sys/class/leds/green:status`.
+    /// Returns the light of a folder such as `/sys/class/leds/green:status`.
     pub(crate) fn of(folder: Option<&Path>) -> Self {
         Self { folder: folder.map(Path::to_owned) }
     }

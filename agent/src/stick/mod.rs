@@ -1,5 +1,5 @@
-//! USB sticks: found, judged and installed from, in the running system and in recovery.
-//! Leaves the rules and the writing of an install to `install`.
+//! USB sticks: finds them, judges their bundles and installs, in the running system and in
+//! recovery. `install` has the rules and writes the slot.
 //! Read: `volume/`, `offer`, `choice`, `result`, `led`, `sticks`, then `running` and `recovery`.
 
 mod choice;

@@ -1,7 +1,7 @@
-//! A bundle that a stick offers, and the best of several.
+//! Judges one bundle on a stick, and compares several.
 //!
-//! `install::fitness` has the rules; `choice` installs.
-//! An offer is judged by its signed manifest first; its payload is verified only when it is taken.
+//! `install::fitness` has the rules, and `choice` installs. The signed manifest is judged first.
+//! The payload is verified only for the bundle that is taken.
 
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ impl Offer {
         offer
     }
 
-    /// The file's name, for a person.
+    /// Returns the file's name, for a person.
     pub(crate) fn name(&self) -> String {
         self.path
             .file_name()
@@ -123,8 +123,8 @@ fn is_wanted(
     Ok(())
 }
 
-/// Index of the offer to take: the highest version. One that failed here before is taken only if
-/// there is no other.
+/// Returns the index of the offer to take: the highest version. One that failed here before is
+/// taken only if there is no other.
 pub(crate) fn best(offers: &[Offer]) -> Option<usize> {
     let rank = |offer: &Offer| (!offer.failed_before, offer.version.clone());
     let acceptable = offers.iter().enumerate().filter(|(_, offer)| offer.refused.is_none());

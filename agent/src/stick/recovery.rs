@@ -1,8 +1,8 @@
-//! `daruma recovery`: what the initramfs starts when GRUB found no slot to boot.
+//! `daruma recovery`: the initramfs starts it when GRUB found no slot to boot.
 //!
-//! `sticks` and `choice` do the work; the caller restarts the machine.
-//! It asks nothing and needs neither network nor clock. daruma-init shows its lines on all consoles
-//! and takes each as a sign of life, an empty one too.
+//! `sticks` and `choice` do the work, and the caller restarts the machine. Recovery asks nothing,
+//! and needs neither a network nor a clock. daruma-init shows every line on all consoles. It takes
+//! every line, even an empty one, as a sign of life.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -121,7 +121,7 @@ fn purpose(device: &Device) -> Result<Purpose, Failure> {
     Ok(Purpose { target, wanted: Wanted::Any, begin, how: "from a USB stick, in recovery" })
 }
 
-/// The slot to overwrite: never the better of the two.
+/// Returns the slot to overwrite: never the better of the two.
 fn target(device: &Device) -> Result<Slot, Failure> {
     let boot: BootState = Environment::load(device)?.state();
     let is_whole = |slot: Slot| match boot_image::is_whole(device, slot) {

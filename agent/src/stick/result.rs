@@ -1,7 +1,7 @@
-//! The text of the result file on the stick.
+//! Writes the text of the result file on the stick.
 //!
-//! `volume::mount` writes it.
-//! A person reads it at a desk, without the device. It has no date, because the clock may be wrong.
+//! `volume::mount` writes the file. A person reads it later, without the device. It has no date,
+//! because the clock may be wrong.
 
 use std::fs;
 

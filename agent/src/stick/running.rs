@@ -1,7 +1,7 @@
-//! Sticks in the running system (`usb.policy`).
+//! Installs from sticks in the running system, as `usb.policy` allows.
 //!
-//! `sticks` and `choice` do the work; the daemon reboots.
-//! The idle slot is overwritten, by the rules of an install.
+//! `sticks` and `choice` do the work, and the daemon reboots. The bundle goes into the idle slot,
+//! by the rules of `daruma install`.
 
 use grub_env::BootState;
 
@@ -15,7 +15,7 @@ use crate::stick::led::Pattern;
 use crate::stick::offer::Wanted;
 use crate::stick::sticks::Sticks;
 
-/// Which bundles the policy wants. `None`: none, and no stick is mounted.
+/// Returns the bundles that the policy wants. `None`: none, and no stick is mounted.
 pub(crate) fn wanted(policy: UsbPolicy) -> Option<Wanted> {
     match policy {
         UsbPolicy::Off => None,

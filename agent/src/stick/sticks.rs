@@ -1,7 +1,7 @@
-//! The sticks that are plugged in: found, mounted, installed from, told the result.
+//! Finds the plugged-in sticks, mounts them, installs from them and writes the results.
 //!
-//! `volume/` finds and mounts one; `choice` takes the best bundle.
-//! A stick is looked at once. It is looked at again only when it was pulled out and comes back.
+//! `volume/` finds and mounts one stick, and `choice` takes the best bundle. Each stick is looked
+//! at once, until a person pulls it out and plugs it in again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -149,8 +149,8 @@ impl<'a> Sticks<'a> {
         is_new
     }
 
-    /// True if one of the mounted sticks has gone. Asked after a failure: reads fail a moment
-    /// before the kernel lets go of the device.
+    /// Returns true if one of the mounted sticks has gone. Asked after a failure: reads fail a
+    /// moment before the kernel lets go of the device.
     fn is_one_gone(&self) -> bool {
         let asked = Instant::now();
         loop {

@@ -1,7 +1,7 @@
-//! Documents that channels brought, kept in `/var/lib/daruma/trust`.
+//! Reads and writes documents that channels brought, in `/var/lib/daruma/trust`.
 //!
-//! Its users verify what they read: a file in `/var` is believed for its signatures only.
-//! Losing a file does no harm: the next contact with the channel brings it again.
+//! The readers verify the signatures, because a file in `/var` proves nothing. A lost file does no
+//! harm: the next poll brings it again.
 
 use std::fs::File;
 #[cfg(feature = "pull")]

@@ -1,7 +1,7 @@
 //! The keys that may sign bundles on this device.
 //!
-//! `root` loads the root document; `bundle::Keyring` counts signatures.
-//! A device without a root document goes by its keyring.
+//! `root` loads the root document, and `bundle::Keyring` counts signatures. Without a root document
+//! the keyring folder counts.
 
 use bundle::Keyring;
 
@@ -10,8 +10,8 @@ use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::trust::root::Trust;
 
-/// The keys that may sign bundles: those of the root document, or else those of the keyring. The
-/// threshold is the higher one of theirs and the configuration's.
+/// Returns the keys that may sign bundles: those of the root document, or else those of the
+/// keyring. The threshold is the higher one of theirs and the configuration's.
 ///
 /// # Errors
 /// [`Exit::Config`]: the root document or the keyring cannot be used.

@@ -1,5 +1,5 @@
-//! Whose signatures count on this device: the root document, or else the keyring.
-//! Leaves to `bundle` how a signature is verified, and to `channel` how newer roots come.
+//! Whose signatures count on this device: those of the root document, or else of the keyring.
+//! `bundle` verifies signatures, and `channel` fetches newer root documents.
 //! Read: `root`, `kept`, `keys`.
 
 pub(crate) mod kept;

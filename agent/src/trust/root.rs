@@ -1,7 +1,7 @@
-//! The root document: the image's own, and those that have followed it.
+//! Loads the root document of the image, and the newer ones that follow it.
 //!
-//! `bundle` verifies that one follows the other; `kept` stores those that a channel brought.
-//! The image's document is the anchor: the chain is verified from it whenever it is loaded.
+//! `bundle` verifies each step, and `kept` stores the documents of channels. The image's document
+//! is the anchor: every load verifies the chain from it.
 
 use std::fs;
 use std::io;
@@ -111,7 +111,7 @@ fn file(version: u64) -> String {
     format!("{version}.root.json")
 }
 
-/// The versions in the folder, ascending.
+/// Returns the versions in the folder, ascending.
 fn kept_versions(folder: &Path) -> Vec<u64> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let version = |entry: io::Result<fs::DirEntry>| -> Option<u64> {

@@ -1,7 +1,7 @@
-//! What a device does with a channel.
+//! Decides what a device does with a channel.
 //!
-//! The agent fetches the channel and acts on the decision. The simulator decides for its devices by
-//! the same function. The function takes plain data and gives plain data.
+//! The agent fetches the channel and acts on the decision. The simulator uses the same function for
+//! its devices. The function takes plain data and gives plain data.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a device says of a release that it tried.
+//! The report of a device about a release that it tried.
 //!
 //! The agent sends the report, and the bundler counts it. A report is a part of the `User-Agent` of
 //! a request, so a plain web server writes it into its log.

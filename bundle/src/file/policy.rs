@@ -1,7 +1,7 @@
-//! What a device asks of a bundle before its idle slot is touched.
+//! The conditions that a bundle must meet before a device touches its idle slot.
 //!
-//! The agent brings the facts of the device. A policy is asked only for a manifest whose signatures
-//! are good.
+//! The agent brings the facts of the device. A policy judges only a manifest whose signatures are
+//! good.
 
 use semver::Version;
 

@@ -1,4 +1,4 @@
-//! What lies in a slot: an image, its pieces, and the hashes over them.
+//! The images of a slot: their files, their chunks, and the hashes over them.
 //!
 //! `manifest` says which images a bundle has, and `file` reads them from a bundle. Read `squashfs`
 //! and `squashfs_read`, then `chunk`, `cut`, `slot_chunks`, then `verity_tree`.

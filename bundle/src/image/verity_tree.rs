@@ -1,4 +1,4 @@
-//! The dm-verity tree of data that goes by, as `veritysetup` writes it.
+//! Computes the dm-verity tree of data that goes by, as `veritysetup` writes it.
 //!
 //! The manifest has the salt and the hash of the root. The form is SHA-256, blocks of 4096 bytes,
 //! and no superblock.

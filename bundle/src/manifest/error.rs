@@ -1,4 +1,4 @@
-//! What is wrong with a manifest, and where.
+//! The errors of a manifest, with the place of each error.
 //!
 //! The caller adds which bundle it is. A message begins with the line or the section.
 

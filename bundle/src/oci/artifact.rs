@@ -1,4 +1,4 @@
-//! What a registry says of one file: an image manifest with one layer.
+//! The manifest of one file in a registry: an image manifest with one layer.
 //!
 //! The agent and the bundler fetch the layer. Nobody trusts anything in a manifest before Daruma's
 //! signatures are verified.

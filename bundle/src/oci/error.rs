@@ -1,4 +1,4 @@
-//! Why an address, a tag, or a manifest of a registry is refused.
+//! The errors for an address, a tag or a manifest of a registry that is refused.
 //!
 //! The clients add the address. An address is refused before anything is sent.
 

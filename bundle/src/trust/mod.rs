@@ -1,4 +1,4 @@
-//! Who has signed what, and whether that is enough.
+//! Signatures: who has signed what, and if the signatures are enough.
 //!
 //! The callers say which keys a device trusts, and which bytes are signed. Read `key`, `keyring`,
 //! `signature`, `verdict`.

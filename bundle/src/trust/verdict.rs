@@ -1,4 +1,4 @@
-//! Whether the signatures on some bytes are enough.
+//! Decides if the signatures on some bytes are enough.
 //!
 //! A caller brings the signed bytes and the keyring. A signature of a key that is not in the
 //! keyring counts for nothing. One wrong signature of a trusted key is fatal.

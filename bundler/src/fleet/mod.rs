@@ -1,4 +1,4 @@
-//! Fleets: what a release does to many devices, before and during its roll-out.
+//! Fleets: the results of a release on many devices, before and during its roll-out.
 //!
 //! `publish` publishes and withdraws releases.
 //! Read `watch`, `simulate`, then `share` and `random`.

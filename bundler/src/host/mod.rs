@@ -1,4 +1,4 @@
-//! What the build host gives: its programs, a terminal, and a folder for a cache.
+//! The build host: its programs, its terminal, and a folder for a cache.
 //!
 //! The callers decide what a program does.
 //! Read `tool`, `progress`, `cache`.

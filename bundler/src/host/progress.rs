@@ -1,4 +1,4 @@
-//! Shows a person how far a long step is.
+//! Shows a person the progress of a long step.
 //!
 //! The steps report what they do and how much is done. A terminal shows a bar. Anything else gets
 //! plain lines.

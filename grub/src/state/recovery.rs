@@ -1,7 +1,7 @@
-//! What recovery may do to the boot state.
+//! The changes of the boot state that recovery may make.
 //!
-//! `transition` has the usual moves. Recovery overwrites one slot, though the running system is in
-//! neither.
+//! `transition` has the usual moves. In recovery neither slot runs, so recovery may overwrite
+//! either of them.
 
 use image_layout::Slot;
 

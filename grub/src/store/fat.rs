@@ -1,11 +1,10 @@
-//! Where a file's bytes lie on a FAT12, FAT16 or FAT32, read-only and bounded.
+//! Finds the bytes of a file on a FAT12, FAT16 or FAT32, read-only and bounded.
 //!
 //! `copies` knows what is in the files.
 //!
 //! The layout follows Microsoft's "FAT: General Overview of On-Disk Format" 1.03. Nothing on the
-//! disk is trusted. Every number is checked before it is used, and every chain is given up at a
-//! certain length. This file looks only at short (8.3) names, because all names that Daruma uses
-//! are short.
+//! disk is trusted: every number is checked before it is used, and every chain has a maximum
+//! length. This file looks only at short (8.3) names, because all names that Daruma uses are short.
 
 use std::io;
 

@@ -1,7 +1,6 @@
-//! Makes a file anew on the FAT.
+//! Creates a damaged or missing file on the FAT anew.
 //!
-//! `copies` overwrites in place where it can. This file mends the one damage that overwriting
-//! cannot mend.
+//! `copies` overwrites files in place where it can, and calls this file where it cannot.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 

@@ -1,6 +1,7 @@
-//! A result that is built aside and appears under its name whole or not at all.
+//! Writes a result under a temporary name, so that it appears under its own name whole or not at
+//! all.
 //!
-//! The callers build it. A result that is given up goes away with its folder.
+//! The callers build the content. A result that is given up is removed with its folder.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

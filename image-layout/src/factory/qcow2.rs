@@ -1,6 +1,6 @@
-//! The image in the form that virtual machines take.
+//! Converts the factory image to qcow2, the form that virtual machines take.
 //!
-//! `qemu-img` converts it. The content is that of the raw image.
+//! `qemu-img` does the work. The content is that of the raw image.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Makes the partition table of the image that of the disk.
+//! Adapts the partition table of the factory image to the disk that holds it.
 //!
 //! `table` reads it, and daruma-init says when. Afterwards `var` fills the disk, and the disk has
 //! its own GUIDs.

@@ -1,6 +1,6 @@
-//! One boot, as far as it has come.
+//! The facts that a boot has found so far.
 //!
-//! `main` fills it in step by step. The end of a failed boot needs to know what was found before.
+//! `main` fills them in, step by step. If the boot fails, `ending` needs them.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
-//! Does what the plan says, step by step.
+//! Carries out the plan, step by step.
 //!
-//! `plan` says what a step is for. Each step feeds the watchdog, and the last step does not return.
+//! `plan` says what a step is for. Each step feeds the watchdog. The last step does not return.
 
 use std::convert::Infallible;
 use std::fs::DirBuilder;

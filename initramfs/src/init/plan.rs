@@ -1,4 +1,4 @@
-//! What a boot does, computed from the command line and the disk before anything is done.
+//! Computes what a boot will do, from the command line and the disk.
 //!
 //! `execute` does it. The plan is plain data, so the tests compare it.
 

@@ -1,7 +1,7 @@
-//! What a boot does before there is a plan: the kernel's file systems, drivers, the watchdog.
+//! Prepares a boot before there is a plan: the kernel's file systems, drivers, the watchdog.
 //!
-//! `partitions` finds the disk, and `drivers` knows how to load a module. A missing driver shows up
-//! later, in the step that needs it.
+//! `partitions` finds the disk, and `drivers` knows how to load a module. A missing driver is no
+//! error here: the step that needs it fails later.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;

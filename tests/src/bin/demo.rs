@@ -1,5 +1,6 @@
-//! `make demo`: shows the life of an update on a real Debian router in QEMU, and explains each
-//! step.
+//! `make demo`: shows the life of an update on a real Debian router in QEMU, step by step.
+//!
+//! `tests::story` has the steps. This file only prints them.
 
 use std::time::Instant;
 

@@ -1,6 +1,6 @@
-//! What the agent of a running machine says of itself.
+//! Asks the agent of a running machine for its status.
 //!
-//! The tests decide what must be so. The commands run in the root shell on the machine's console.
+//! The tests compare the answer. The commands run in the root shell on the machine's console.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;

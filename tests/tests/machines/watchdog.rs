@@ -1,10 +1,8 @@
 //! Lets parts of the system hang, and checks that the hardware watchdog resets the machine.
 //!
-//! `tests::trial_disk` makes the disks, and `tests::qmp` reports the reset. A slot on trial is left
-//! for the old system.
-//!
-//! The new system begins on its last try. So every case is one boot, one hang and the way back. The
-//! printed times are those of `docs/operating.md`; the watchdog is set to 10 s.
+//! `tests::trial_disk` makes the disks, and `tests::qmp` reports the reset. GRUB then takes the old
+//! system, because the new system begins on its last try. So every case is one boot, one hang and
+//! the way back. The printed times are those of `docs/operating.md`. The watchdog is set to 10 s.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! One contact with a channel's repository: get its documents, believe them or not, keep them.
-//! Leaves to `pull` how bytes come, and to `plan` what follows from the channel.
+//! One contact with a channel's repository: fetches its documents, verifies them and keeps them.
+//! `pull` transports the bytes, and `plan` decides what follows from the channel.
 //! Read: `source`, `remembered`, `report`, `refresh`.
 
 pub(crate) mod refresh;

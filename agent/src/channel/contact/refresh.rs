@@ -1,7 +1,7 @@
-//! Gets a channel: newer root documents first, then the channel itself.
+//! Fetches a channel: newer root documents first, then the channel document.
 //!
-//! `trust::root` and `bundle::channel` say whether they are believed.
-//! Whether a channel is still fresh is decided later, in `plan`.
+//! `trust::root` and `bundle::channel` verify the documents. `plan` decides later if the channel
+//! has expired.
 
 use std::fs::File;
 

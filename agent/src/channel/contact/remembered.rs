@@ -1,7 +1,7 @@
-//! The memory of a channel between two looks: its document, and when it came.
+//! What the device remembers of a channel between two polls: the document, and when it came.
 //!
-//! `trust::kept` writes the files.
-//! The document is believed for its signatures only. The rest decides only what is asked for.
+//! `trust::kept` writes the files. Only signatures make the remembered document count. The other
+//! facts only decide what the next poll asks for.
 
 use bundle::channel::{Channel, Root};
 use bundle::limits;
@@ -49,9 +49,9 @@ impl Contact {
     }
 }
 
-/// The channel document that was accepted last, if the root's keys still sign it. Its serial is the
-/// highest that was seen. New keys end that, because a thief of the old ones could have raised the
-/// serial for ever.
+/// Returns the channel document that was accepted last, if the root's keys still sign it. Its
+/// serial is the highest that was seen. New keys end that, because a thief of the old ones could
+/// have raised the serial for ever.
 pub(crate) fn kept(source: &Source<'_>, root: &Root) -> Option<(Vec<u8>, Channel)> {
     let path = source.device.path(FOLDER).join(file(source));
     let bytes = read(&path, limits::CHANNEL).ok()?;
@@ -65,7 +65,7 @@ pub(crate) fn kept(source: &Source<'_>, root: &Root) -> Option<(Vec<u8>, Channel
     }
 }
 
-/// The name of the channel's document, in the repository and on the device.
+/// Returns the name of the channel's document, in the repository and on the device.
 pub(crate) fn file(source: &Source<'_>) -> String {
     format!("{}.channel.json", source.config.channel.name)
 }

@@ -1,8 +1,7 @@
-//! Tells the channel's server once what became of a release.
+//! Tells the channel's server once how a release ended on this device.
 //!
-//! `bundle::channel::Report` says what is told; the log of the server is where the publisher finds
-//! it.
-//! No request is made for it: it goes along with the next look.
+//! `bundle::channel::Report` defines the text, and the publisher finds the text in the server's
+//! log. The report causes no request of its own: the next poll carries it.
 
 use bundle::Sha256;
 use bundle::channel::{Outcome, Report};
@@ -11,7 +10,7 @@ use crate::channel::contact::source::Source;
 use crate::status::state::Untold;
 use crate::status::state_file::StateFile;
 
-/// The report for the next request. `None`: there is nothing to tell.
+/// Returns the report for the next request. `None`: there is nothing to tell.
 pub(crate) fn untold(source: &Source<'_>) -> Option<Report> {
     if !source.config.channel.report {
         return None;

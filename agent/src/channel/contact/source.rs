@@ -1,7 +1,6 @@
-//! A repository: on a web server, in an OCI registry, or a folder (a mounted stick, NFS).
+//! A repository: on a web server, in an OCI registry, or in a folder (a mounted stick, NFS).
 //!
-//! `pull` fetches from a server.
-//! Whatever comes from here is not believed yet.
+//! `pull` fetches from servers. The callers verify what this file returns: nothing is trusted yet.
 
 use std::io;
 use std::path::Path;
@@ -26,7 +25,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The repository that the configuration names.
+    /// Returns the repository that the configuration names.
     ///
     /// # Errors
     /// [`Exit::Config`]: no channel is configured.
@@ -42,17 +41,18 @@ impl<'a> Source<'a> {
         Ok(Self { device, config, folder: folder.trim_end_matches('/') })
     }
 
-    /// The address of the file `name` in the repository.
+    /// Returns the address of the file `name` in the repository.
     pub(crate) fn address(&self, name: &str) -> String {
         beside(self.folder, name)
     }
 
-    /// The repository's own address.
+    /// Returns the repository's own address.
     pub(crate) fn folder(&self) -> &str {
         self.folder
     }
 
-    /// The same for people, without a login. With an empty `name`, the repository's own address.
+    /// Returns the same address for people, without a login. With an empty `name`, returns the
+    /// repository's own address.
     pub(crate) fn shown(&self, name: &str) -> String {
         let address = if name.is_empty() { self.folder.to_owned() } else { self.address(name) };
         let Some((scheme, rest)) = address.split_once("://") else { return address };
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// True if the repository is on a server.
+    /// Returns true if the repository is on a server.
     fn is_web(&self) -> bool {
         !self.folder.starts_with('/')
     }

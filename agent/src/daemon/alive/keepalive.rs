@@ -1,7 +1,7 @@
-//! Signs of life: to systemd's watchdog, and to the hardware's where there is no systemd.
+//! Sends signs of life to systemd's watchdog, or feeds the hardware watchdog without systemd.
 //!
-//! `notify` and `watchdog` know the two protocols.
-//! The signs come from the daemon's only thread, so a daemon that hangs falls silent.
+//! `notify` and `watchdog` know the two protocols. The signs come from the daemon's only thread, so
+//! a daemon that hangs falls silent.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Keepalive {
         }
     }
 
-    /// True if this program keeps the hardware's timer from running out.
+    /// Returns true if this program keeps the hardware's timer from running out.
     #[must_use]
     pub(crate) fn feeds_hardware(&self) -> bool {
         self.watchdog.is_some()

@@ -1,5 +1,5 @@
-//! The daemon's signs of life: to systemd, and to the hardware watchdog where systemd is not there.
-//! Leaves to the daemon when to stop them.
+//! The daemon's signs of life: to systemd, or to the hardware watchdog where systemd is missing.
+//! The daemon decides when the signs stop.
 //! Read: `notify`, `watchdog`, `sys`, `keepalive`.
 
 pub(crate) mod keepalive;

@@ -1,7 +1,6 @@
-//! Tells systemd how the daemon is: the sd_notify protocol, see sd_notify(3).
+//! Tells systemd the state of the daemon, by the sd_notify protocol (sd_notify(3)).
 //!
-//! `keepalive` says how often.
-//! Without systemd nothing happens.
+//! `keepalive` decides how often. Without systemd, these functions do nothing.
 
 use std::env;
 use std::ffi::OsStr;
@@ -30,7 +29,8 @@ impl Notify {
         Self { socket, watchdog }
     }
 
-    /// How often systemd wants to hear [`Notify::alive`]: half of the time after which it kills us.
+    /// Returns how often systemd wants to hear [`Notify::alive`]: half of the time after which it
+    /// kills this process.
     #[must_use]
     pub(crate) fn interval(&self) -> Option<Duration> {
         self.watchdog.map(|timeout| timeout / 2)

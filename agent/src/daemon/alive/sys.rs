@@ -1,7 +1,6 @@
-//! The system calls that no safe crate wraps: the ioctls of the watchdog.
+//! The ioctls of the watchdog, which no safe crate wraps.
 //!
-//! `watchdog` uses them.
-//! All unsafe code of the crate is here.
+//! `watchdog` calls them. All unsafe code of this crate is in this file.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! The hardware watchdog, for systems where systemd does not feed it.
 //!
-//! `keepalive` feeds it; `sys` has its system call.
-//! Dropping it leaves the timer running: whoever stops feeding it wants the reset.
+//! `keepalive` feeds it, and `sys` has the system call. Dropping the watchdog leaves its timer
+//! running: whoever stops feeding it wants the reset.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -29,7 +29,7 @@ impl Watchdog {
         Ok(Self { device, timeout })
     }
 
-    /// How often it must be fed: twice per timeout.
+    /// Returns how often the watchdog must be fed: twice per timeout.
     #[must_use]
     pub(crate) fn interval(&self) -> Duration {
         self.timeout / 2

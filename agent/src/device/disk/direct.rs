@@ -1,7 +1,7 @@
-//! A partition past the page cache: writes go to the disk, reads come from the disk.
+//! Reads and writes a partition past the page cache.
 //!
-//! `opener` decides which partitions are opened so.
-//! Where the filesystem has no `O_DIRECT`, the pages are dropped by hand.
+//! `opener` decides which partitions are opened so. Where the filesystem has no `O_DIRECT`, this
+//! file drops the cached pages itself.
 
 use std::fs::File;
 use std::io;

@@ -1,5 +1,5 @@
-//! The device's disk: which one it is, its partitions, and how a partition is opened.
-//! Leaves to `slot/` what lies in a partition.
+//! The device's disk: finds the right disk and its partitions, and opens them. `slot/` knows what a
+//! partition holds.
 //! Read: `partitions`, `direct`, `opener`.
 
 mod direct;

@@ -1,7 +1,7 @@
 //! Opens partitions. The agent reads and writes every slot and the ESP through this type.
 //!
-//! `direct` goes past the page cache.
-//! A test gives an opener of its own, which can cut the power.
+//! `direct` goes past the page cache. The power-cut sweep gives an opener of its own, which can cut
+//! the power.
 
 use std::fmt;
 use std::io;

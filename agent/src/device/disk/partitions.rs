@@ -1,7 +1,7 @@
-//! The device's partitions: found by GPT label, all on one disk, and on the right disk.
+//! Finds the device's partitions by GPT label, all on one disk, and on the right disk.
 //!
-//! daruma-init finds the disk that GRUB started from, and records it in [`DiskRecord::PATH`].
-//! A second disk may carry the same labels. Without a record the disk of the mounted /var counts.
+//! daruma-init finds the disk that GRUB started from, and records it in [`DiskRecord::PATH`]. A
+//! second disk may have the same labels. Without a record, the disk with the mounted /var counts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,8 +63,8 @@ pub(crate) fn find(sys: &Path, mountinfo: &str, dev: &Path) -> Result<Partitions
     }
 }
 
-/// The partitions of the disk that daruma-init recorded: as many as it has. The error is the cause,
-/// for one line.
+/// Returns the partitions of the disk that daruma-init recorded: as many as it has. The error is
+/// the cause, for one line.
 pub(crate) fn recorded(sys: &Path, record: &DiskRecord, dev: &Path) -> Result<Partitions, String> {
     let DiskRecord { disk, sequence, .. } = record;
     let folder = sys.join("class/block").join(disk);
@@ -83,12 +83,12 @@ pub(crate) fn recorded(sys: &Path, record: &DiskRecord, dev: &Path) -> Result<Pa
     Ok(labelled.collect())
 }
 
-/// The first needed label that `partitions` lacks.
+/// Returns the first needed label that `partitions` lacks.
 pub(crate) fn lacking(partitions: &Partitions) -> Option<&'static str> {
     NEEDED.into_iter().find(|label| !partitions.contains_key(*label))
 }
 
-/// Names of the disks other than `own` that have all needed partitions.
+/// Returns the names of the disks other than `own` that have all needed partitions.
 pub(crate) fn others(sys: &Path, own: &str) -> Vec<String> {
     let mut disks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in fs::read_dir(sys.join("class/block")).into_iter().flatten().flatten() {
@@ -112,8 +112,8 @@ pub(crate) fn others(sys: &Path, own: &str) -> Vec<String> {
         .collect()
 }
 
-/// `major:minor` of the device that is mounted at `point`. Of several mounts the last one is on
-/// top.
+/// Returns `major:minor` of the device that is mounted at `point`. Of several mounts the last one
+/// is on top.
 fn mounted_number(mountinfo: &str, point: &str) -> Option<String> {
     // proc(5): 36 35 98:0 /mnt1 /mnt2 rw,noatime ... - ext3 /dev/root rw
     mountinfo.lines().rev().find_map(|line| {

@@ -1,7 +1,7 @@
-//! A slot's boot image, checked as GRUB checks it.
+//! Checks the boot image of a slot as GRUB checks it.
 //!
-//! `bundle` reads the files of the image.
-//! The image carries two lists of hashes: for a boot of the slot, and for recovery.
+//! `bundle` reads the files of the image. The image has two lists of hashes: one for a boot of the
+//! slot, one for recovery.
 
 use std::path::Path;
 
@@ -67,7 +67,7 @@ pub(crate) fn check(disk: &impl Disk) -> Result<u64, String> {
     length(disk).map_err(|error| format!("reading the superblock: {error}"))
 }
 
-/// `bytes_used` of the superblock, in whole blocks of 4096 bytes.
+/// Returns `bytes_used` of the superblock, in whole blocks of 4096 bytes.
 fn length(disk: &impl Disk) -> std::io::Result<u64> {
     let mut used = [0; 8];
     disk.read_at(&mut used, 40)?;

@@ -1,5 +1,5 @@
-//! The partitions of a slot: to check a boot image, to read the running slot, to write the other.
-//! Leaves to `install` what is written, and from where.
+//! The partitions of a slot: checks boot images, reads the running slot, writes the idle slot.
+//! `install` decides what is written, and from where.
 //! Read: `boot_image`, `running`, `target`.
 
 pub(crate) mod boot_image;

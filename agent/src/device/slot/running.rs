@@ -1,7 +1,7 @@
-//! The running slot as a source of chunks: its partitions, and the chunks that it says it holds.
+//! The running slot as a source of chunks: its partitions, and the chunks that it claims to hold.
 //!
-//! `install` decides which chunks are taken from it, and hashes each of them.
-//! A slot is never written to while it runs, so a thread may read it during other work.
+//! `install` chooses chunks and hashes each of them. Nothing writes to a slot while it runs, so a
+//! thread may read it during other work.
 
 use std::fmt;
 use std::thread::{Builder, JoinHandle};
@@ -75,7 +75,7 @@ impl fmt::Debug for Reading {
 }
 
 impl RunningSlot {
-    /// The chunks that the slot says it holds of `image`.
+    /// Returns the chunks that the slot says it holds of `image`.
     pub(crate) fn chunks(&self, image: &str) -> &[Chunk] {
         match image {
             ImageName::BOOT => &self.chunks.boot,
@@ -83,7 +83,7 @@ impl RunningSlot {
         }
     }
 
-    /// The partition that holds `image`.
+    /// Returns the partition that holds `image`.
     pub(crate) fn disk(&self, image: &str) -> Option<&AnyDisk> {
         match image {
             ImageName::BOOT => Some(&self.boot),

@@ -1,7 +1,7 @@
-//! A partition that an image is written to and read back from, and the buffers for that.
+//! A partition that an install writes and reads back, and the buffers for this.
 //!
-//! `install` decides what is written, and in which order.
-//! All buffers lie at addresses that `O_DIRECT` takes.
+//! `install` decides what is written, and in which order. All buffers are aligned as `O_DIRECT`
+//! needs it.
 
 use std::io;
 use std::ops::Range;
@@ -31,7 +31,7 @@ impl Piece {
         Self::with_room(PIECE)
     }
 
-    /// A buffer of `length` bytes.
+    /// Returns a buffer of `length` bytes.
     pub(crate) fn with_room(length: usize) -> Self {
         let storage = vec![0; length + ALIGNMENT];
         let start = storage.as_ptr().align_offset(ALIGNMENT);
@@ -58,7 +58,7 @@ pub(crate) struct SlotTarget {
 }
 
 impl SlotTarget {
-    /// The partition `path`, which was opened as `disk`.
+    /// Returns the partition `path`, which was opened as `disk`.
     pub(crate) fn new(path: &Path, disk: AnyDisk) -> Self {
         Self { path: path.to_owned(), disk }
     }

@@ -1,7 +1,7 @@
-//! Reading back what was written, and comparing it with the signed hashes.
+//! Reads back what was written, and compares it with the signed hashes.
 //!
-//! `writer` says what is durable by now.
-//! Two threads work here, one that reads and one that hashes, so that the disk does not wait.
+//! `writer` says which bytes are durable. One thread reads and another hashes, so that the disk
+//! does not wait.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

@@ -1,7 +1,7 @@
-//! A delta, as the writing of a slot sees it: a second way to the chunks of a bundle.
+//! A delta as a second way to the chunks of a bundle.
 //!
-//! `install::delta` makes the chunks; `reader` asks for them.
-//! Its length is known before the first byte comes, so the shorter way can be chosen.
+//! `install::delta` makes the chunks, and `reader` asks for them. The size of a delta is known
+//! before its first byte is fetched, so `install` can take the shorter way.
 
 /// A way to a bundle's chunks that costs `size` bytes to fetch. It gives them in their order.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
-//! The chunks of a bundle that the idle slot holds already, because an install was cut off.
+//! Finds the chunks of a bundle that the idle slot already holds, after an install that broke off.
 //!
-//! `plan` decides what follows from it.
-//! The slot is its own journal: it is read and hashed, so no record of it can be lost or be wrong.
+//! `plan` decides what follows. This file reads and hashes the slot itself, because a record of its
+//! content could be lost or wrong.
 
 use bundle::Chunk;
 use sha2::{Digest, Sha256};
@@ -9,13 +9,14 @@ use sha2::{Digest, Sha256};
 use crate::device::slot::target::{PIECE, Piece, SlotTarget};
 use crate::exit::Failure;
 
-/// Bytes of an image.
+/// Returns the size of an image in bytes.
 pub(crate) fn end(chunks: &[Chunk]) -> u64 {
     chunks.last().map_or(0, |chunk| chunk.offset + u64::from(chunk.len))
 }
 
-/// Which of `chunks` the partition holds in their places. After `patience` bytes in a row that it
-/// does not hold, the rest counts as not held. `at` is told how many bytes were read.
+/// Returns which of `chunks` the partition holds in their places. After `patience` bytes in a row
+/// that it does not hold, the rest counts as not held. `at` gets the number of bytes that were
+/// read.
 pub(crate) fn held(
     target: &SlotTarget,
     chunks: &[Chunk],

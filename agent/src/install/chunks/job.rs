@@ -1,7 +1,7 @@
-//! One image of a bundle and the partition that it goes to.
+//! One image of a bundle, and the partition that it goes to.
 //!
-//! `plan` says where its chunks come from, `writer` writes them.
-//! A slot takes two jobs: its boot image and its root image.
+//! `plan` says where the chunks come from, and `writer` writes them. A slot takes two jobs: its
+//! boot image and its root image.
 
 use crate::device::slot::target::SlotTarget;
 use crate::exit::{Exit, Failure};
@@ -13,7 +13,8 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// The failure of a disk that returned `error` at `offset`, while `doing` something with it.
+    /// Returns the failure of a disk that returned `error` at `offset`, while `doing` something
+    /// with it.
     pub(crate) fn disk_failure(&self, doing: &str, offset: u64, error: &std::io::Error) -> Failure {
         let path = self.target.path().display();
         Failure::new(

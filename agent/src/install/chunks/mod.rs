@@ -1,5 +1,5 @@
-//! The chunks of a bundle on their way into a slot: plan, spans, reading, writing, comparing.
-//! Leaves to `install` whether the bundle may be written, and when it boots.
+//! Brings the chunks of a bundle into a slot: plans, reads, writes and compares them. `install`
+//! decides if the bundle may be written, and when the slot boots.
 //! Read: `job`, `held`, `plan`, `span`, `delta_way`, `reader`, `compare`, `writer`.
 
 mod compare;

@@ -1,7 +1,7 @@
-//! The source of each chunk of an update: idle slot, running slot, hash tree or bundle.
+//! Finds the source of each chunk of an update: idle slot, running slot, hash tree or bundle.
 //!
-//! `held` reads the idle slot; `reader` gets the chunks.
-//! A plan is advice: every chunk is hashed when it is used, and what is wrong is fetched.
+//! `held` reads the idle slot, and `reader` gets the chunks. A plan may be wrong: every chunk is
+//! hashed when it is used, and a wrong one is fetched.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -128,25 +128,25 @@ impl Plan {
         }
     }
 
-    /// The parts of the bundle, bytes, that will be read, in this order. More may follow if a slot
-    /// does not hold what it seemed to.
+    /// Returns the parts of the bundle, bytes, that will be read, in this order. More may follow if
+    /// a slot does not hold what it seemed to.
     pub(crate) fn missing(&self) -> &[Range<u64>] {
         &self.missing
     }
 
-    /// The sources of the chunks of job number `job`.
+    /// Returns the sources of the chunks of job number `job`.
     pub(crate) fn sources(&self, job: usize) -> &[Source] {
         self.sources.get(job).map_or(&[], Vec::as_slice)
     }
 
-    /// The partition of the running slot that holds `image`, if it gives anything.
+    /// Returns the partition of the running slot that holds `image`, if it gives anything.
     pub(crate) fn running(&self, image: &str) -> Option<&AnyDisk> {
         self.running.as_ref()?.disk(image)
     }
 }
 
-/// The place of the dm-verity tree in an image. Empty if no chunk begins with the tree (in older
-/// bundles), or if the tree is too large for memory.
+/// Returns the place of the dm-verity tree in an image. Empty if no chunk begins with the tree (in
+/// older bundles), or if the tree is too large for memory.
 fn tree(image: Option<&Image>, chunks: &[Chunk]) -> Range<u64> {
     let verity =
         image.filter(|image| VerityTree::of(Some(image)).is_some()).and_then(|image| image.verity);

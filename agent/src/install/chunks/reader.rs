@@ -1,7 +1,7 @@
-//! Reads the bytes of an image, each chunk from where the plan says.
+//! Reads the bytes of an image, each chunk from the source in the plan.
 //!
-//! `plan` may be wrong; then the chunk comes from the bundle.
-//! Every chunk is hashed before a byte of it is handed out.
+//! `plan` may be wrong, and then the chunk comes from the bundle. Every chunk is hashed before a
+//! byte of it leaves this file.
 
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ pub(crate) struct ChunkReader<'a, D> {
 }
 
 impl<'a, D: Disk> ChunkReader<'a, D> {
-    /// A reader of the image of `jobs[number]`.
+    /// Returns a reader of the image of `jobs[number]`.
     pub(crate) fn new(
         bundle: &'a Verified<D>,
         plan: Option<&'a Plan>,

@@ -1,7 +1,7 @@
-//! The pieces in which an image is written.
+//! Divides an image into the pieces in which it is written.
 //!
-//! `plan` says where the bytes come from; `writer` writes.
-//! Only the plan decides their order and lengths, so every run writes the same pieces.
+//! `plan` has the sources of the bytes, and `writer` writes them. Only the plan decides order and
+//! lengths, so every run writes the same pieces.
 
 use std::ops::Range;
 
@@ -37,9 +37,9 @@ pub(crate) struct Spans<'a> {
 }
 
 impl<'a> Spans<'a> {
-    /// The spans of the image of these `chunks`. Without `sources` the bundle is a file, and all
-    /// spans but the last are as long as possible. A span ends at `most_fetched` fetched bytes:
-    /// [`FETCHED`], or no bound for a delta, which fetches only a fraction of a span.
+    /// Returns the spans of the image of these `chunks`. Without `sources` the bundle is a file,
+    /// and all spans but the last are as long as possible. A span ends at `most_fetched` fetched
+    /// bytes: [`FETCHED`], or no bound for a delta, which fetches only a fraction of a span.
     pub(crate) fn new(chunks: &'a [Chunk], sources: &'a [Source], most_fetched: u64) -> Self {
         Self { chunks, sources, most_fetched, index: 0, offset: 0 }
     }

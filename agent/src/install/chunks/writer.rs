@@ -1,8 +1,8 @@
-//! Writes a slot's images: read and verify, write and sync, read back and compare.
+//! Writes a slot's images: reads and verifies, writes and syncs, reads back and compares.
 //!
-//! `reader` gets the bytes; `compare` reads back.
-//! Each stage is a thread, but all writes and syncs come from one. Their order depends on the
-//! images only, so the power-cut sweep can count them.
+//! `reader` gets the bytes, and `compare` reads them back. Each stage is a thread, but one thread
+//! makes all writes and syncs. Their order depends on the images only, so the power-cut sweep can
+//! count them.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

@@ -1,7 +1,7 @@
-//! A client that asks one address: the headers, redirects, kept connections, tokens.
+//! A client that sends requests: headers, redirects, kept connections, tokens.
 //!
-//! `waiting` waits, `connection` connects, `registry` knows tokens.
-//! Headers and certificates are for the named server only, never for one that it redirects to.
+//! `waiting` waits, `connection` connects, and `registry` knows tokens. Headers and certificates go
+//! only to the server that was named, never to one that it redirects to.
 
 use std::time::Duration;
 
@@ -110,12 +110,12 @@ impl<'i> Client<'i> {
         Ok(())
     }
 
-    /// The named address, for people.
+    /// Returns the named address, for people.
     pub(crate) fn address(&self) -> &str {
         &self.shown
     }
 
-    /// The line for `trouble` that ends everything.
+    /// Returns the line for `trouble` that ends everything.
     pub(crate) fn failure(&self, trouble: Trouble) -> Failure {
         match trouble {
             Trouble::Passing { cause, .. } => {
@@ -305,9 +305,9 @@ impl<'i> Client<'i> {
     }
 }
 
-/// Whether the server talked before it was asked. hyper has no question for that error: it has no
-/// cause, and is none of those that have a question. A request that was cut off by it names it as
-/// the cause.
+/// Returns true if the server talked before it was asked. hyper has no method for this error. The
+/// error has no cause, and none of hyper's methods knows it. A request that the error cut off names
+/// the error as its cause.
 fn is_unasked(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error);
     if let Some(cause) = cause.and_then(|cause| cause.downcast_ref::<hyper::Error>()) {

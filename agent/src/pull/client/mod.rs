@@ -1,5 +1,5 @@
-//! A client that asks one address, in a registry too.
-//! Leaves to its users what they ask for, and when they try again.
+//! A client that sends requests to one address, on a web server or in a registry. The users of the
+//! client choose the requests, and when to try again.
 //! Read: `waiting`, `status`, `registry`, `http`.
 
 pub(crate) mod http;

@@ -1,7 +1,7 @@
-//! The OCI registry that a client asks: its addresses, and the token that it wants to see.
+//! The addresses and the token that a request to an OCI registry needs.
 //!
-//! `bundle::oci` reads references, manifests and challenges; `oci` goes from a tag to a blob.
-//! A registry refuses the first request and says where a token can be had.
+//! `bundle::oci` parses references, manifests and challenges, and `oci` finds the blob of a tag. A
+//! registry refuses the first request and names the server that gives tokens.
 
 use bundle::oci::{Artifact, Challenge, Reference, token};
 use hyper::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
@@ -21,6 +21,8 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
+    /// Returns the registry of `url`.
+    ///
     /// # Errors
     /// [`Exit::Usage`]: `url` is no address of an artifact.
     pub(crate) fn of(url: &str) -> Result<Self, Failure> {
@@ -36,7 +38,7 @@ impl Registry {
         Ok(Self { reference, token: None })
     }
 
-    /// The address of the manifest, with the login.
+    /// Returns the address of the manifest, with the login.
     pub(crate) fn manifest_url(&self) -> String {
         let url = self.reference.tag.as_ref().map(|tag| self.reference.manifest_url(tag));
         self.with_login(url.unwrap_or_default())
@@ -53,12 +55,12 @@ impl Registry {
         }
     }
 
-    /// The reference for people, without the login.
+    /// Returns the reference for people, without the login.
     pub(crate) fn shown(&self) -> String {
         self.reference.to_string()
     }
 
-    /// The address that gives a token, after this refusal. `None`: no token is asked for.
+    /// Returns the address that gives a token, after this refusal. `None`: no token is asked for.
     pub(crate) fn token_url(&self, headers: &HeaderMap) -> Option<String> {
         let scope = format!("repository:{}:pull", self.reference.name);
         let values = headers.get_all(WWW_AUTHENTICATE).iter();

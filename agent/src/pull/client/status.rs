@@ -1,7 +1,7 @@
-//! A server's answer that cannot be used: refused, or packed on the way.
+//! Turns an answer that cannot be used into an error: a refusal, or a packed file.
 //!
-//! `ranges::answer` checks the answer to a range request.
-//! Which status is worth another try is decided here, in [`refused`].
+//! `ranges::answer` checks the answer to a range request. [`refused`] decides which status is worth
+//! another try.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The trouble of a status that is no answer.
+/// Returns the trouble of a status that is no answer.
 pub(crate) fn refused(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let code = status.as_u16();
     let said = match status.canonical_reason() {
@@ -45,7 +45,7 @@ pub(crate) fn refused(status: StatusCode, headers: &HeaderMap) -> Trouble {
     }
 }
 
-/// The value of a header, if it is text.
+/// Returns the value of a header, if it is text.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

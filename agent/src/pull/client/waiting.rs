@@ -1,7 +1,7 @@
-//! Waiting for the network: with a bound, and not when somebody asks to stop.
+//! Waits for the network, with a time limit, and stops when a person asks for it.
 //!
-//! `pace` measures how slow a server may be; `http` says what is waited for.
-//! Everything happens on the caller's thread, which drives the runtime only while it waits.
+//! `pace` measures how slow a server may be. The runtime runs on the caller's thread, and only
+//! while the caller waits.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::pull::trouble::Trouble;
 /// How often a wait looks if somebody wants to stop.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
-/// The runtime of the thread that asks. At most one more thread looks up names.
+/// Returns the runtime of the thread that asks. At most one more thread looks up names.
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread()
         .enable_all()
@@ -58,7 +58,7 @@ impl<'i> Waiting<'i> {
         }
     }
 
-    /// The next bytes of `body`. `None`: its end. A body that is too slow is an error.
+    /// Returns the next bytes of `body`. `None`: its end. A body that is too slow is an error.
     pub(crate) async fn receive(
         &self,
         body: &mut Incoming,
@@ -95,7 +95,7 @@ impl<'i> Waiting<'i> {
         Ok(())
     }
 
-    /// All of `body`, of at most `limit` bytes.
+    /// Returns all of `body`, of at most `limit` bytes.
     pub(crate) async fn receive_whole(
         &self,
         mut body: Incoming,

@@ -1,7 +1,7 @@
-//! The address of a bundle: what of a URL may be sent, shown and followed.
+//! The address of a bundle: which parts of a URL are sent, shown and followed.
 //!
-//! `client::http` sends it and follows redirects.
-//! Passwords and queries may be secret, so they are never shown.
+//! `client::http` sends it and follows redirects. Passwords and queries may be secret, so no
+//! message shows them.
 
 use std::fmt;
 
@@ -68,8 +68,8 @@ impl Address {
         Ok(Self { is_tls, host, port, path, authorization })
     }
 
-    /// The address that a `Location` header leads to from here (RFC 3986, section 5, without the
-    /// parts that no server sends).
+    /// Returns the address that a `Location` header leads to from here (RFC 3986, section 5,
+    /// without the parts that no server sends).
     pub(crate) fn join(&self, location: &str) -> Result<Self, &'static str> {
         let scheme = if self.is_tls { "https" } else { "http" };
         if location.contains("://")
@@ -99,7 +99,7 @@ impl Address {
         if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
-    /// True if `other` is on the same server. Then credentials may be shown again.
+    /// Returns true if `other` is on the same server. Then credentials may be shown again.
     pub(crate) fn is_same_server(&self, other: &Self) -> bool {
         let is_upgrade =
             (self.is_tls, self.port, other.is_tls, other.port) == (false, 80, true, 443);
@@ -108,7 +108,7 @@ impl Address {
     }
 }
 
-/// The value of an `Authorization: Basic` header for the `user:password` of a URL.
+/// Returns the value of an `Authorization: Basic` header for the `user:password` of a URL.
 fn basic(login: &str) -> Result<HeaderValue, &'static str> {
     const WRONG: &str = "user name or password is wrongly escaped";
     let mut bytes = Vec::new();

@@ -1,7 +1,7 @@
-//! One connection to a server: TCP, a proxy if there is one, TLS, HTTP/2 or HTTP/1.1.
+//! Makes one connection to a server: TCP, perhaps a proxy, TLS, HTTP/2 or HTTP/1.1.
 //!
-//! `proxy` chooses the proxy, `tls` has the certificates, `client::http` makes the requests.
-//! The receive window is small, so that a killed install has fetched little in vain.
+//! `proxy` chooses the proxy, `tls` has the certificates, and `client::http` sends the requests.
+//! The receive window is small, so that a killed install wastes few bytes.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -118,14 +118,14 @@ impl Connector {
 }
 
 impl Connection {
-    /// True if a request for `address` may use this connection.
+    /// Returns true if a request for `address` may use this connection.
     pub(crate) fn leads_to(&self, address: &Address) -> bool {
         (self.to.is_tls, &self.to.host, self.to.port)
             == (address.is_tls, &address.host, address.port)
     }
 
-    /// True if several answers may be on their way at once. Then an answer that is not read to its
-    /// end does no harm.
+    /// Returns true if several answers may be on their way at once. Then an answer that is not read
+    /// to its end does no harm.
     pub(crate) fn is_http_2(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))
     }

@@ -1,5 +1,5 @@
-//! One connection to a server: its address, the proxy in between, TLS.
-//! Leaves to `client/` what is asked.
+//! One connection to a server: its address, the proxy in between, TLS. `client/` chooses the
+//! requests.
 //! Read: `address`, `proxy`, `tls`, `connector`.
 
 pub(crate) mod address;

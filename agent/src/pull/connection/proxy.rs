@@ -1,7 +1,6 @@
-//! Which proxy an address is fetched through.
+//! Chooses the proxy for an address.
 //!
-//! `connector` connects to it.
-//! The configuration counts before the environment.
+//! `connector` connects to it. The configuration comes before the environment.
 
 use std::net::IpAddr;
 
@@ -26,8 +25,8 @@ pub(crate) enum Proxies {
 }
 
 impl Proxies {
-    /// The rule of the key `proxy`, `configured`, or else of the environment, which `variable`
-    /// reads.
+    /// Returns the rule of the key `proxy`, `configured`, or else of the environment, which
+    /// `variable` reads.
     pub(crate) fn new(
         configured: Option<&str>,
         variable: &dyn Fn(&str) -> Option<String>,
@@ -61,7 +60,7 @@ impl Proxies {
         Ok(Self::Environment { http, https, except })
     }
 
-    /// The proxy for `address`. `None`: it is asked directly.
+    /// Returns the proxy for `address`. `None`: it is asked directly.
     pub(crate) fn choose(&self, address: &Address) -> Option<&Proxy> {
         match self {
             Self::Direct => None,
@@ -78,8 +77,8 @@ impl Proxies {
     }
 }
 
-/// True if an entry of `no_proxy` covers `address`. An entry is `*`, a domain with all below it, an
-/// address, or a network (`10.0.0.0/8`).
+/// Returns true if an entry of `no_proxy` covers `address`. An entry is `*`, a domain with all
+/// below it, an address, or a network (`10.0.0.0/8`).
 fn is_covered(entry: &str, address: &Address) -> bool {
     if entry == "*" {
         return true;

@@ -1,7 +1,7 @@
-//! Whom we trust and who we are: the configurations of TLS.
+//! The configurations of TLS: whom the agent trusts, and which certificate it shows.
 //!
-//! `connector` chooses one of the two.
-//! Only the named server is shown who this device is, not a server that it redirects to.
+//! `connector` chooses one of the two. Only the named server sees the device's certificate, never a
+//! server that it redirects to.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,8 +1,7 @@
-//! The check of an answer to a range request, before a byte of it is taken.
+//! Checks the answer to a range request before any byte of it is taken.
 //!
-//! `client::status` knows answers that are refusals.
-//! Every answer must be about the very file that was opened: its size, ETag and date may not
-//! change.
+//! `client::status` knows answers that are refusals. Every answer must belong to the file that was
+//! opened: size, ETag and date may not change.
 
 use std::ops::Range;
 
@@ -22,7 +21,8 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// The value of an `If-Range` header. Only an exact one will do (RFC 9110, section 13.1.5).
+    /// Returns the value of an `If-Range` header. Only an exact one will do (RFC 9110, section
+    /// 13.1.5).
     pub(crate) fn if_range(&self) -> Option<&HeaderValue> {
         match &self.etag {
             Some(etag) if etag.as_bytes().starts_with(b"\"") => Some(etag),
@@ -54,7 +54,7 @@ pub(crate) enum Asked {
 }
 
 impl Asked {
-    /// The value of the header `Range`.
+    /// Returns the value of the header `Range`.
     pub(crate) fn header(&self) -> String {
         match self {
             Self::Last(count) => format!("bytes=-{count}"),

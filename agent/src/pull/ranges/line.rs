@@ -1,7 +1,7 @@
-//! A line to the server: a kept connection, and the answer that is being read from it.
+//! A kept connection to the server, and the answer that is being read from it.
 //!
-//! `transfer` opens answers on it.
-//! With HTTP/1.1 an unread answer blocks its connection, so the connection is given up.
+//! `transfer` opens answers on it. With HTTP/1.1 an unread answer blocks its connection, so the
+//! connection is closed.
 
 use std::ops::Range;
 
@@ -43,7 +43,8 @@ impl Line {
             Some(Coming { incoming: response.into_body(), rest: Bytes::new(), range, speed });
     }
 
-    /// True if the answer that is being read will bring the bytes from `at` on, and ends at `end`.
+    /// Returns true if the answer that is being read will bring the bytes from `at` on, and ends at
+    /// `end`.
     pub(crate) fn brings(&self, at: u64, end: u64) -> bool {
         self.coming
             .as_ref()
@@ -72,8 +73,8 @@ impl Line {
         (self.coming, self.connection) = (None, None);
     }
 
-    /// The next bytes from `at` on, at most `most`. Bytes in front of them are thrown away. Adds to
-    /// `arrived` how many bytes the network brought.
+    /// Returns the next bytes from `at` on, at most `most`. Bytes in front of them are thrown away.
+    /// Adds to `arrived` how many bytes the network brought.
     pub(crate) async fn take(
         &mut self,
         waiting: Waiting<'_>,
@@ -101,8 +102,8 @@ impl Line {
         }
     }
 
-    /// All bytes have come, and nothing may follow. A connection that does not say so in time is
-    /// not used again.
+    /// Ends an answer whose bytes have all come: nothing may follow. A connection that does not say
+    /// so in time is not used again.
     async fn finish(&mut self, waiting: Waiting<'_>) -> Result<(), Trouble> {
         let Some(mut coming) = self.coming.take() else { return Ok(()) };
         if coming.incoming.is_end_stream() {

@@ -1,5 +1,4 @@
-//! A file on a server that is read by range requests.
-//! Leaves to `client/` how one request is made.
+//! A file on a server, read by range requests. `client/` sends one request.
 //! Read: `answer`, `spans`, `line`, `transfer`, `remote`.
 
 pub(crate) mod answer;

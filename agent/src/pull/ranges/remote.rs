@@ -1,7 +1,7 @@
 //! A bundle on a web server, as a [`Disk`] that can be read.
 //!
-//! `transfer` fetches; `bundle` verifies what comes.
-//! Reading blocks, on the thread of the caller. Between two reads only the kernel receives.
+//! `transfer` fetches the bytes, and `bundle` verifies them. A read blocks the caller's thread.
+//! Between two reads only the kernel receives.
 
 use std::io;
 use std::ops::Range;
@@ -106,13 +106,13 @@ impl<'i> Remote<'i> {
         transfer.expect(expected).map_err(|trouble| transfer.client.failure(trouble))
     }
 
-    /// The bytes and requests so far.
+    /// Returns the number of bytes and of requests so far.
     pub(crate) fn fetched(&self) -> Fetched {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         Fetched { bytes: source.transfer.fetched, requests: source.transfer.client.requests }
     }
 
-    /// The address, for people.
+    /// Returns the address, for people.
     pub(crate) fn address(&self) -> String {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         source.transfer.client.address().to_owned()

@@ -1,7 +1,7 @@
-//! Which ranges are asked for with one request.
+//! Decides which ranges are fetched with one request.
 //!
-//! `transfer` asks for them.
-//! Neighbours become one request. Too many requests become fewer, and the gaps are fetched too.
+//! `transfer` sends the requests. Neighbouring ranges become one request. If there are too many
+//! requests, the smallest gaps are fetched too.
 
 use std::ops::Range;
 
@@ -40,7 +40,7 @@ pub(crate) fn spans(ranges: &[Range<u64>], most: usize) -> Vec<Range<u64>> {
     joined
 }
 
-/// Bytes in `spans`.
+/// Returns the number of bytes in `spans`.
 pub(crate) fn bytes(spans: &[Range<u64>]) -> u64 {
     spans.iter().map(|span| span.end - span.start).sum()
 }

@@ -1,7 +1,7 @@
-//! Bytes from a server into a buffer, tried again where that may help.
+//! Fetches bytes from a server into a buffer, and tries again where that may help.
 //!
-//! `line` reads one answer, `answer` checks it, `patience` counts the tries.
-//! Expected spans come as long answers, one after the other. All else is asked for separately.
+//! `line` reads one answer, `answer` checks it, and `patience` counts the tries. Spans that were
+//! announced come as long answers. Any other bytes are a request of their own.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -169,7 +169,7 @@ impl<'i> Transfer<'i> {
         }
     }
 
-    /// After a failure: waits for the next try, or gives up.
+    /// Waits for the next try after a failure, or gives up.
     async fn again(&mut self, is_main: bool, trouble: Trouble) -> Result<(), Trouble> {
         let line = if is_main { &mut self.main } else { &mut self.side };
         line.hang_up();

@@ -1,5 +1,5 @@
-//! A volume that a person plugged in: the kernel announces it, it is found, it is mounted.
-//! Leaves to `stick` what is done with the bundles on it.
+//! A volume that a person plugged in: waits for the kernel's announcement, finds and mounts it.
+//! `stick` decides what happens with its bundles.
 //! Read: `uevents`, `scan`, `mount`.
 
 pub(crate) mod mount;

@@ -1,8 +1,8 @@
-//! A USB stick: a mounted volume, its bundles, and the result that is written on it.
+//! A mounted USB stick, its bundles, and the result that is written on it.
 //!
-//! `scan` finds the volume; what a bundle is worth is judged elsewhere.
-//! Nothing on a stick is trusted. It is mounted read-only, without programs, devices or
-//! set-user-id, and is writable only while the result is written.
+//! `scan` finds the volume, and `offer` judges bundles. Nothing on a stick is trusted. The stick is
+//! mounted read-only, without programs, devices or set-user-id. It is writable only while the
+//! result is written.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -46,12 +46,12 @@ impl Stick {
         Ok(Some(Self { volume: volume.clone(), kind, folder }))
     }
 
-    /// The kind of its file system.
+    /// Returns the kind of the stick's file system.
     pub(crate) fn kind(&self) -> &'static str {
         self.kind
     }
 
-    /// The bundles in its root folder, by name, at most [`BUNDLES`].
+    /// Returns the bundles in its root folder, by name, at most [`BUNDLES`].
     pub(crate) fn bundles(&self) -> io::Result<Vec<PathBuf>> {
         bundles_in(&self.folder)
     }
@@ -83,7 +83,7 @@ impl Stick {
     }
 }
 
-/// The new result, followed by the earlier ones. Lines end as Windows needs them.
+/// Returns the new result, followed by the earlier ones. Lines end as Windows needs them.
 fn result_bytes(text: &str, earlier: &[u8]) -> Vec<u8> {
     let mut bytes = text.replace('\n', "\r\n").into_bytes();
     if !earlier.is_empty() {
@@ -102,8 +102,8 @@ impl Drop for Stick {
     }
 }
 
-/// Regular files called `*.daruma`. Hidden files do not count, because macOS leaves `._name` beside
-/// each file.
+/// Lists regular files called `*.daruma`. Hidden files do not count, because macOS leaves `._name`
+/// beside each file.
 pub(crate) fn bundles_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = fs::read_dir(folder)?
         .take(ENTRIES)
@@ -124,7 +124,7 @@ pub(crate) fn bundles_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The kind of file system, by its superblock: FAT (12, 16 or 32), exFAT, or ext2 to ext4.
+/// Returns the kind of file system, by its superblock: FAT (12, 16 or 32), exFAT, or ext2 to ext4.
 fn kind_of(device: &File) -> io::Result<Option<&'static str>> {
     let mut first = [0; 2048];
     match device.read_exact_at(&mut first, 0) {

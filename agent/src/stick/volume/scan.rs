@@ -1,7 +1,7 @@
-//! The volumes that a person may have plugged in.
+//! Lists the volumes that a person may have plugged in.
 //!
-//! `mount` finds out if there is a file system on one.
-//! These are partitions of removable disks, and removable disks without partitions.
+//! `mount` finds out if there is a file system on one. A volume is a partition of a removable disk,
+//! or a removable disk without partitions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// The device node.
+    /// Returns the device node.
     pub(crate) fn path(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)
     }
 }
 
-/// All volumes that are there now. `sys` is where sysfs is mounted. The disk that the device itself
-/// runs from is never among them.
+/// Returns all volumes that are there now. `sys` is where sysfs is mounted. The disk that the
+/// device itself runs from is never among them.
 pub(crate) fn scan(sys: &Path, device: &Device) -> Vec<Volume> {
     let own: Vec<&str> =
         device.partition_paths().filter_map(|path| path.file_name()?.to_str()).collect();
@@ -57,7 +57,8 @@ pub(crate) fn scan(sys: &Path, device: &Device) -> Vec<Volume> {
     found
 }
 
-/// A disk behind USB may call itself fixed. A card reader calls its card removable.
+/// Returns true for a removable disk, and for every disk behind USB. A disk behind USB may call
+/// itself fixed. A card reader calls its card removable.
 fn is_removable(disk: &Path) -> bool {
     number(&disk.join("removable")) == 1
         || disk.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"usb"))

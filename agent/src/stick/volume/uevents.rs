@@ -1,7 +1,7 @@
-//! The kernel's announcements of devices (netlink).
+//! Waits for the kernel's announcements of devices (netlink).
 //!
-//! `sticks` waits for them, and then looks for volumes.
-//! An announcement says only that something may have changed. udev takes no part in it.
+//! `sticks` looks for volumes after each one. An announcement says only that something may have
+//! changed. udev is not needed.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

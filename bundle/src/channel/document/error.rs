@@ -1,4 +1,4 @@
-//! Why a root or channel document is refused.
+//! The errors for a root or channel document that is refused.
 //!
 //! The caller adds the path or address. Each kind of refusal has an exit code, which
 //! docs/operating.md lists.

@@ -1,6 +1,6 @@
-//! What a server's log says about the releases of a channel.
+//! The results of each release of a channel, by a server's log.
 //!
-//! `tally` counts and `rule` decides. The list does not have releases that nobody has tried.
+//! `tally` counts and `rule` decides. A release that no device has tried is not in the list.
 
 use bundle::channel::{Channel, Release};
 

@@ -1,7 +1,7 @@
-//! The GRUB environment, as far as `daruma-init` changes it.
+//! Reads and writes the GRUB environment for `daruma-init`.
 //!
-//! The crate `grub-env` reads and writes it. `daruma-init` writes it only when a boot failed or in
-//! recovery.
+//! The crate `grub-env` does the work. `daruma-init` writes the environment only after a failed
+//! boot, or in recovery.
 
 use std::path::Path;
 

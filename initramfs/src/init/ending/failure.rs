@@ -1,6 +1,7 @@
-//! The end of a boot that failed: say why, write it down, count it, start anew.
+//! Ends a failed boot: reports the reason, writes it to /var, and restarts the machine.
 //!
-//! GRUB tries the other slot. Nothing here may fail in a way that keeps the machine from
+//! GRUB then uses the slot's next try, or the other slot. GRUB has counted the try already. Only if
+//! the environment is damaged, this file counts it. No error here may keep the machine from
 //! restarting.
 
 use std::fs;

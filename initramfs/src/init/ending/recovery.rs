@@ -1,10 +1,10 @@
-//! Recovery: GRUB found no slot to try, or a person asked for it.
+//! Recovery: GRUB found no slot to try, or a person asked for recovery.
 //!
-//! The agent waits for a USB stick and installs from it. It is in the archive that GRUB loads only
-//! for recovery. This program loads the drivers that appear, and shows on all consoles what the
-//! agent says. It feeds the watchdog as long as the agent says something. If nothing was installed,
-//! both slots get their tries back and the device starts anew. So power that failed many times in a
-//! row does not leave the device dead.
+//! The agent waits for a USB stick and installs from it. GRUB loads the agent's archive only for
+//! recovery. This file loads drivers for new devices, and shows the agent's lines on all consoles.
+//! It feeds the watchdog as long as the agent prints lines. If nothing was installed, both slots
+//! get their tries back and the device restarts. So a device survives power that failed many times
+//! in a row.
 
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, PipeReader};

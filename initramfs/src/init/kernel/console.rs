@@ -1,6 +1,6 @@
-//! What `daruma-init` says.
+//! Prints the lines of `daruma-init`.
 //!
-//! The callers choose the words. All lines go through the kernel's log, so they reach every
+//! The callers choose the words. All lines go through the kernel's log. So they reach every
 //! console, and later the log of the real init.
 
 use std::fs::{self, File};

@@ -1,7 +1,7 @@
-//! What `daruma-init` tells and asks the kernel: its log, its modules, its devices, its watchdog.
+//! The kernel's services that `daruma-init` uses: its log, modules, devices and watchdog.
 //!
-//! The callers know what a boot needs of it. Read `console`, `drivers`, `uevents`, `watchdog`,
-//! `sys`.
+//! The callers know what a boot needs.
+//! Read `console`, `drivers`, `uevents`, `watchdog`, `sys`.
 
 pub(crate) mod console;
 pub(crate) mod drivers;

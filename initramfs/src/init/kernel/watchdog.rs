@@ -1,8 +1,7 @@
-//! The hardware watchdog. It resets a machine that hangs in early boot.
+//! The hardware watchdog, which resets a machine that hangs in early boot.
 //!
-//! `prepare` loads its driver.
-//!
-//! The steps themselves feed it, not a thread. A thread would go on feeding it when a step hangs.
+//! `prepare` loads its driver. The boot's own steps feed the watchdog, not a thread: a thread would
+//! go on feeding it while a step hangs.
 
 use std::cell::Cell;
 use std::fs::File;

@@ -1,9 +1,9 @@
-//! The first content of /var: what the image has below /var and the partition has not.
+//! Fills /var with the files that the image has below /var and the partition lacks.
 //!
-//! `tree` copies.
+//! `tree` copies them.
 //!
-//! It is done once per system, and `lib/daruma/var-filled` holds that system's root hash. So a file
-//! that someone deleted stays deleted until an update brings a new image.
+//! This happens once per system: `lib/daruma/var-filled` holds the root hash of that system. So a
+//! file that a person deleted stays deleted until an update brings a new image.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;

@@ -1,4 +1,4 @@
-//! From the initramfs to the real init.
+//! Hands over from the initramfs to the real init.
 //!
 //! The earlier steps fill the new root. After the switch nothing of the initramfs is left in
 //! memory.

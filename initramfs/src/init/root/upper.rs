@@ -1,11 +1,11 @@
-//! Uppers of overlays: one per slot, each belonging to one system.
+//! The upper folders of the overlays: one per slot, and each belongs to one system.
 //!
 //! `mounts` mounts them.
 //!
 //! On disk, below `/var/lib/daruma/etc` (or `root`), each slot `A` and `B` has three entries.
-//! `upper` has the changed files, `work` is overlayfs's own, and `identity` has the root hash of
-//! the system whose upper it is. `A.new` or `B.new` is one that is being made, or an old one that
-//! is to go. The next boot removes it.
+//! `upper` has the changed files. `work` belongs to overlayfs. `identity` has the root hash of the
+//! system that the upper belongs to. `A.new` or `B.new` is an upper that is being made, or an old
+//! one. The next boot removes it.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;

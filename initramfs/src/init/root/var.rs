@@ -1,6 +1,6 @@
-//! Mounts the persistent partition, and goes on without it when it cannot be used.
+//! Mounts the persistent partition. If that fails, mounts memory instead.
 //!
-//! The callers know what it holds. A device that cannot keep anything still boots, and says so.
+//! The callers know what it holds. A device that cannot keep anything still boots, and reports it.
 
 use std::fs::{self, File};
 use std::io::Read as _;
