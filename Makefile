@@ -17,7 +17,8 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build tools check lint deny test test-all sweep demo bench bench-download book clean
+.PHONY: help setup build tools check lint deny test test-all sweep demo bench bench-download book
+.PHONY: clean
 .PHONY: fuzz fuzz-build fuzz-seeds fuzz-keep
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
