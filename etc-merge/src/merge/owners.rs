@@ -1,0 +1,36 @@
+//! Owners of files after a change of account numbers.
+//!
+//! `accounts` says which accounts have another number now. Files of the old image and of the device
+//! carry the old numbers, and files of the new image carry the new ones.
+
+use std::collections::HashMap;
+
+use crate::accounts::renumbered::{AccountKind, Renumbered};
+use crate::tree::entry::Meta;
+
+/// The new number of each old one that changed.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Owners {
+    users: HashMap<u32, u32>,
+    groups: HashMap<u32, u32>,
+}
+
+impl Owners {
+    pub(crate) fn new(renumbered: &[Renumbered]) -> Self {
+        let mut owners = Self::default();
+        for account in renumbered {
+            let numbers = match account.kind {
+                AccountKind::User => &mut owners.users,
+                AccountKind::Group => &mut owners.groups,
+            };
+            numbers.insert(account.old, account.new);
+        }
+        owners
+    }
+
+    /// Gives old metadata the new numbers.
+    pub(crate) fn translate(&self, meta: &mut Meta) {
+        meta.uid = self.users.get(&meta.uid).copied().unwrap_or(meta.uid);
+        meta.gid = self.groups.get(&meta.gid).copied().unwrap_or(meta.gid);
+    }
+}
