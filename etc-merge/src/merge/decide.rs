@@ -131,12 +131,16 @@ fn merge(base: Option<&Entry>, mine: &Entry, theirs: &Entry, rule: &Rule) -> Dec
             From::Theirs => mine.kind == theirs.kind,
             From::Merged(bytes) => is_content(mine, bytes),
         };
+    let merged_lines = matches!((&from, rule), (From::Merged(_), Rule::Lines));
     let from = if is_mine { From::Mine } else { from };
     let result = if is_theirs { Result::Theirs } else { Result::Entry { from, meta } };
     if !conflicts.is_empty() {
         return Decision::new(result, Outcome::Conflict, conflicts.join("; "));
     }
     let note = match (is_mine, is_theirs) {
+        (_, true) if merged_lines => {
+            Some((Outcome::Merged, "the image has the change of here too".to_owned()))
+        }
         (_, true) => None,
         (true, false) => Some((Outcome::Mine, String::new())),
         (false, false) => Some((Outcome::Merged, String::new())),

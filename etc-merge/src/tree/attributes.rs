@@ -6,32 +6,24 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
+use rustix::fs::{XattrFlags, lgetxattr, lgetxattr_query, llistxattr, llistxattr_query, lsetxattr};
 use rustix::io::Errno;
-
-/// Linux lets a list of names and a value have at most this many bytes (`linux/limits.h`).
-const MAX_BYTES: usize = 65_536;
 
 /// Returns names and values.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut none: [u8; 0] = [];
-    match llistxattr(path, &mut none[..]) {
+    let length = match llistxattr_query(path) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        Ok(_) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut names = vec![0; MAX_BYTES];
+        other => other?,
+    };
+    let mut names = vec![0; length];
     let length = llistxattr(path, &mut names[..])?;
-    let mut value = vec![0; MAX_BYTES];
     let mut all = Vec::new();
     for name in names[..length].split_inclusive(|byte| *byte == 0) {
-        let name = CStr::from_bytes_with_nul(name).map_err(io::Error::other)?;
-        match lgetxattr(path, name, &mut value[..]) {
-            Ok(length) => all.push((name.to_bytes().to_vec(), value[..length].to_vec())),
-            // It was removed in between.
-            Err(Errno::NODATA) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let c_name = CStr::from_bytes_with_nul(name).map_err(io::Error::other)?;
+        let mut value = vec![0; lgetxattr_query(path, c_name)?];
+        let length = if value.is_empty() { 0 } else { lgetxattr(path, c_name, &mut value[..])? };
+        value.truncate(length);
+        all.push((c_name.to_bytes().to_vec(), value));
     }
     Ok(all)
 }
