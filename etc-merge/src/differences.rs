@@ -52,7 +52,7 @@ pub fn differences(
         if lower.meta != upper.meta {
             compare.say(Path::new(""), Change::Metadata);
         }
-        compare.folder(Path::new(""), Some(&lower), &upper, 0)?;
+        compare.folder(Path::new(""), Some(&lower), &upper, false, 0)?;
     }
     Ok(compare.found)
 }
@@ -74,14 +74,17 @@ impl Compare<'_> {
         path: &Path,
         lower: Option<&Node>,
         upper: &Node,
+        covered: bool,
         depth: usize,
     ) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(Error::Limit { what: "folders in each other", most: MAX_DEPTH as u64 });
         }
         let lower = lower.filter(|lower| lower.is_folder());
+        // The folders in an opaque folder need no mark of their own.
+        let covered = covered || upper.marked.opaque;
         let mut names = node::names(&upper.path)?;
-        if let Some(lower) = lower.filter(|_| upper.marked.opaque) {
+        if let Some(lower) = lower.filter(|_| covered) {
             names.extend(node::names(&lower.path)?);
             names.sort();
             names.dedup();
@@ -102,7 +105,7 @@ impl Compare<'_> {
                 self.say(&path, change);
             }
             if let Some(new) = new.filter(Node::is_folder) {
-                self.folder(&path, old.as_ref(), &new, depth + 1)?;
+                self.folder(&path, old.as_ref(), &new, covered, depth + 1)?;
             }
         }
         Ok(())

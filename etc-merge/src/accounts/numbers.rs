@@ -77,16 +77,21 @@ fn is_used(result: &Table, number: u32, theirs: &Table) -> bool {
 
 /// The accounts with a number of theirs that an account of mine has, each with that account.
 fn guests(result: &Table, mine: &Table, theirs: &Table) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let (mine, theirs) = (mine.numbers(), theirs.numbers());
+    // A damaged file may give a name several numbers.
+    let pairs = |table: &'_ Table| -> HashSet<(Vec<u8>, u32)> {
+        let pair = |entry: &Record| Some((entry.name().to_vec(), entry.number()?));
+        table.entries().filter_map(pair).collect()
+    };
+    let (mine, theirs) = (pairs(mine), pairs(theirs));
     let mut owners: HashMap<u32, &[u8]> = HashMap::new();
     let mut guests = Vec::new();
     for entry in result.entries() {
         let Some(number) = entry.number() else { continue };
-        let (my, their) = (mine.get(entry.name()), theirs.get(entry.name()));
-        if my == Some(&number) && their != Some(&number) {
-            owners.entry(number).or_insert(entry.name());
-        } else if their == Some(&number) && my != Some(&number) {
-            guests.push((entry.name(), number));
+        let pair = (entry.name().to_vec(), number);
+        match (mine.contains(&pair), theirs.contains(&pair)) {
+            (true, false) => drop(owners.entry(number).or_insert(entry.name())),
+            (false, true) => guests.push((entry.name(), number)),
+            _ => {}
         }
     }
     let owner = |(name, number): (&[u8], u32)| {

@@ -54,14 +54,9 @@ struct Place<'p> {
     base: Option<&'p Node>,
     /// The image's folder
     theirs: Option<&'p Node>,
+    /// The device did not see the base's folder, because this one or one above it is opaque.
+    covered: bool,
     depth: usize,
-}
-
-impl Place<'_> {
-    /// True if the device saw the base's folder through the upper's.
-    fn shows_base(&self) -> bool {
-        !self.upper.marked.opaque
-    }
 }
 
 impl<'a> Walk<'a> {
@@ -122,7 +117,8 @@ impl<'a> Walk<'a> {
             self.report.say(path, outcome, reason);
         }
         self.actions.push(Action::Put { path: path.to_owned(), body: Body::Folder, meta });
-        let place = Place { path, upper, base: Some(base), theirs: Some(theirs), depth: 0 };
+        let (base, theirs, covered) = (Some(base), Some(theirs), upper.marked.opaque);
+        let place = Place { path, upper, base, theirs, covered, depth: 0 };
         self.children(&place)
     }
 
@@ -144,7 +140,7 @@ impl<'a> Walk<'a> {
             return Err(Error::Limit { what: "folders in each other", most: MAX_DEPTH as u64 });
         }
         let mut names = node::names(&place.upper.path)?;
-        if let Some(base) = place.base.filter(|_| !place.shows_base()) {
+        if let Some(base) = place.base.filter(|_| place.covered) {
             names.extend(node::names(&base.path)?);
         }
         if place.depth == 0 && self.accounts.changed {
@@ -194,7 +190,7 @@ impl<'a> Walk<'a> {
         let named = upper.is_some();
         let mine = match upper {
             Some(node) if node.is_whiteout(place.upper.marked.has_whiteouts) => None,
-            None if place.shows_base() => base.clone(),
+            None if !place.covered => base.clone(),
             upper => upper,
         };
         let winner = self.sides.policy.winner(path);
@@ -225,6 +221,7 @@ impl<'a> Walk<'a> {
                     upper: folder,
                     base: base.as_ref().filter(|base| base.is_folder()),
                     theirs: theirs.as_ref().filter(|theirs| theirs.is_folder()),
+                    covered: place.covered || folder.marked.opaque,
                     depth: place.depth + 1,
                 };
                 self.folder(&place, mine, new.as_ref(), decision)

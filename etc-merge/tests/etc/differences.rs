@@ -19,6 +19,7 @@ fn only_what_differs_is_listed() {
     bench.sides("d/same", [None, Some("1"), Some("1")]);
     bench.sides("opaque/mine", [None, Some("1"), None]);
     bench.sides("opaque/theirs", [None, None, Some("1")]);
+    bench.sides("opaque/in/theirs", [None, None, Some("1")]).folder("upper/opaque/in");
     bench.attribute("upper/opaque", "user.overlay.opaque", "y");
     let found =
         differences(&bench.at("theirs"), &bench.at("upper"), Marks::User, &mut || true).unwrap();
@@ -29,6 +30,7 @@ fn only_what_differs_is_listed() {
         ("changed", Changed),
         ("gone", Deleted),
         ("mode", Metadata),
+        ("opaque/in/theirs", Deleted),
         ("opaque/mine", Added),
         ("opaque/theirs", Deleted),
     ];

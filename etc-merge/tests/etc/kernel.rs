@@ -200,11 +200,11 @@ fn is_lost(base: Option<&str>, mine: Option<&str>, is: Option<&str>) -> bool {
 
 #[test]
 fn random_lives_keep_the_promises() {
-    let mut random = Random::new(20_261_129);
+    let mut random = Random::new(5);
     let start = "mkdir -p d/e f/e; for i in a b d/a d/e/a f/a f/e/a; do printf '%s\\n' a b c d \
         e f g >$i; done\n";
     let mut cases = Vec::new();
-    for number in 0..100 {
+    for number in 0..80 {
         let base = start.to_owned() + &changes(&mut random, 4);
         let mine = if number % 10 == 0 { String::new() } else { changes(&mut random, 12) };
         let more = if number % 10 == 1 { String::new() } else { changes(&mut random, 12) };

@@ -212,6 +212,15 @@ fn an_opaque_folder_hides_what_the_base_has_and_not_what_is_new() {
 }
 
 #[test]
+fn a_folder_in_an_opaque_folder_hides_the_base_without_a_mark() {
+    let bench = Bench::new();
+    bench.sides("d/e/old", [Some("1"), None, Some("1")]).folder("upper/d/e");
+    bench.attribute("upper/d", "user.overlay.opaque", "y");
+    assert_eq!(outcomes(&bench.merge()), [("d/e/old", Deleted)]);
+    assert_eq!(bench.new_upper()["d/e/old"], "whiteout");
+}
+
+#[test]
 fn a_whiteout_may_be_an_attribute_and_only_in_a_marked_folder() {
     let bench = Bench::new();
     for path in ["d/a", "e/a"] {
