@@ -12,8 +12,9 @@ pub const MAX_ENTRIES: usize = 20_000;
 /// Largest file that is read into memory, in bytes. Larger files are only compared.
 pub const MAX_FILE: u64 = 1 << 20;
 
-/// Most lines of a file that is merged by lines. The time of a diff grows with the square of the
-/// lines that differ.
+/// Most lines of a file that is merged by lines. The time grows with the square of the lines that
+/// differ, and nothing feeds the watchdog meanwhile. Three wholly different files of this length
+/// took 0.4 s here.
 pub const MAX_LINES: usize = 8_000;
 
 /// Most bytes of merged files that wait in memory to be written.

@@ -43,8 +43,7 @@ const BUILT_IN: [(Winner, &str); 14] = [
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
     rules: Vec<(Winner, Vec<u8>)>,
-    /// Number and fault of each line that means nothing.
-    pub(crate) faults: Vec<(usize, &'static str)>,
+    faults: Vec<(usize, &'static str)>,
 }
 
 impl Default for Policy {
@@ -74,6 +73,16 @@ impl Policy {
         let built_in = BUILT_IN.iter().map(|(winner, path)| (*winner, path.as_bytes().to_vec()));
         policy.rules.extend(built_in);
         policy
+    }
+
+    /// Number and fault of each line that means nothing.
+    pub fn faults(&self) -> &[(usize, &'static str)] {
+        &self.faults
+    }
+
+    /// How many rules there are, with the built-in ones.
+    pub fn rules(&self) -> usize {
+        self.rules.len()
     }
 
     /// Who wins the path, if a rule fits it. The account files always merge.

@@ -2,7 +2,7 @@
 //!
 //! `together` looks at all six afterwards, because accounts are spread over several files.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::accounts::fields;
 use crate::accounts::file::AccountFile;
@@ -66,7 +66,7 @@ pub(crate) fn merge(
 /// Adds the accounts that only the image has to a file that stays as it is.
 pub(crate) fn append(mut mine: Table, base: &Table, theirs: &Table) -> Table {
     let known = [mine.first_fields(), base.first_fields()].concat();
-    let mut known: std::collections::HashSet<Vec<u8>> = known.into_iter().collect();
+    let mut known: HashSet<Vec<u8>> = known.into_iter().collect();
     for entry in theirs.entries() {
         if known.insert(entry.name().to_vec()) {
             mine.push(entry.clone());
@@ -119,18 +119,20 @@ fn by_entries(base: &Table, mine: &Table, theirs: &Table, lines: &mut Vec<Line>)
 
 /// Merges the lines that are no entries: those before the first entry, and the rest.
 fn others(base: &Table, mine: &Table, theirs: &Table) -> (Vec<Row>, Vec<Row>) {
-    let stays = |row: &Row| {
-        let both = mine.rows.contains(row) && theirs.rows.contains(row);
-        both || !base.rows.contains(row)
+    let others = |table: &Table| -> HashSet<Vec<u8>> { table.others().cloned().collect() };
+    let (before, in_mine, in_theirs) = (others(base), others(mine), others(theirs));
+    let stays = |line: &Vec<u8>| {
+        (in_mine.contains(line) && in_theirs.contains(line)) || !before.contains(line)
     };
-    let (mut head, mut tail): (Vec<Row>, Vec<Row>) = Default::default();
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::new();
     for table in [theirs, mine] {
-        let mut in_head = true;
+        let mut place = &mut head;
         for row in &table.rows {
-            in_head &= matches!(row, Row::Other(_));
-            let is_new = matches!(row, Row::Other(_)) && !head.contains(row) && !tail.contains(row);
-            if is_new && stays(row) {
-                if in_head { head.push(row.clone()) } else { tail.push(row.clone()) }
+            match row {
+                Row::Record(_) => place = &mut tail,
+                Row::Other(line) if stays(line) && seen.insert(line) => place.push(row.clone()),
+                Row::Other(_) => {}
             }
         }
     }

@@ -115,6 +115,14 @@ impl Table {
         })
     }
 
+    /// The lines that are no entries.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.rows.iter().filter_map(|row| match row {
+            Row::Record(_) => None,
+            Row::Other(line) => Some(line),
+        })
+    }
+
     pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = &mut Record> {
         self.rows.iter_mut().filter_map(|row| match row {
             Row::Record(record) => Some(record),
@@ -147,11 +155,6 @@ impl Table {
             }
         };
         self.rows.iter().map(first).collect()
-    }
-
-    /// True if a line starts with this name, even one that is no entry.
-    pub(crate) fn mentions(&self, name: &[u8]) -> bool {
-        self.first_fields().iter().any(|first| first == name)
     }
 
     /// Adds an entry at the end, but before the lines that stand there and are no entries. NIS

@@ -4,6 +4,8 @@
 //! then have a user without a password line or without a group. `numbers` looks for two accounts
 //! with one number.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::accounts::file::{AccountFile, AccountFiles};
 use crate::accounts::merge::{append, line, merge};
 use crate::accounts::table::{Record, Table, Tables};
@@ -89,17 +91,24 @@ fn complete_pairs(result: &mut Tables, [base, mine, theirs]: [&Tables; 3]) {
         (AccountFile::Passwd as usize, AccountFile::Shadow as usize),
         (AccountFile::Group as usize, AccountFile::Gshadow as usize),
     ] {
-        let there: std::collections::HashSet<Vec<u8>> =
-            result[pair].first_fields().into_iter().collect();
-        let accounts: Vec<Record> = result[of].entries().cloned().collect();
-        for account in accounts.iter().filter(|account| !there.contains(account.name())) {
+        let there: HashSet<Vec<u8>> = result[pair].first_fields().into_iter().collect();
+        let before: HashSet<Vec<u8>> = base[of].first_fields().into_iter().collect();
+        let (of_mine, of_theirs) = (by_name(&mine[pair]), by_name(&theirs[pair]));
+        let mut missing = Vec::new();
+        for account in result[of].entries().filter(|account| !there.contains(account.name())) {
             let name = account.name();
-            let is_new = !base[of].mentions(name);
-            let theirs = || theirs[pair].named(name).filter(|_| is_new);
-            if let Some(missing) = mine[pair].named(name).or_else(theirs) {
-                let missing = missing.clone();
-                result[pair].push(missing);
-            }
+            let theirs = || of_theirs.get(name).filter(|_| !before.contains(name));
+            missing.extend(of_mine.get(name).or_else(theirs).map(|record| (*record).clone()));
         }
+        missing.into_iter().for_each(|record| result[pair].push(record));
     }
+}
+
+/// The first entry of each name.
+fn by_name(table: &Table) -> HashMap<&[u8], &Record> {
+    let mut all = HashMap::new();
+    for entry in table.entries() {
+        all.entry(entry.name()).or_insert(entry);
+    }
+    all
 }

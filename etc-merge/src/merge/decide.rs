@@ -207,3 +207,59 @@ fn metadata(base: Option<&Meta>, mine: &Meta, theirs: &Meta, conflicts: &mut Vec
     }
     Meta { mode, uid, gid, xattrs }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &str, uid: u32, gid: u32, attribute: Option<&str>) -> Entry {
+        let xattrs = attribute.map(|value| (b"security.x".to_vec(), value.as_bytes().to_vec()));
+        let meta = Meta { mode: 0o644, uid, gid, xattrs: xattrs.into_iter().collect() };
+        Entry { kind: Kind::File(Content::Bytes(content.as_bytes().to_vec())), meta }
+    }
+
+    fn decided(base: &Entry, mine: &Entry, theirs: &Entry) -> Decision {
+        decide(Some(base), Some(mine), Some(theirs), &Rule::Lines)
+    }
+
+    #[test]
+    fn owner_group_and_attributes_merge_each_by_itself() {
+        let base = file("1", 0, 0, None);
+        let mine = file("1", 5, 0, Some("mine"));
+        let decision = decided(&base, &mine, &file("2", 0, 6, None));
+        let Result::Entry { from, meta } = decision.result else { panic!() };
+        assert_eq!((from, (meta.uid, meta.gid)), (From::Theirs, (5, 6)));
+        assert_eq!(meta.xattrs, mine.meta.xattrs);
+        assert_eq!(decision.note, Some((Outcome::Merged, String::new())));
+    }
+
+    #[test]
+    fn an_owner_that_both_changed_is_mine_and_reported() {
+        let base = file("1", 0, 0, Some("old"));
+        let mine = file("1", 5, 0, Some("mine"));
+        let decision = decided(&base, &mine, &file("1", 6, 0, Some("theirs")));
+        let meta = mine.meta.clone();
+        assert_eq!(decision.result, Result::Entry { from: From::Mine, meta });
+        let (outcome, reason) = decision.note.unwrap();
+        assert_eq!(outcome, Outcome::Conflict);
+        assert!(reason.contains("owner") && reason.contains("security.x"), "{reason}");
+    }
+
+    #[test]
+    fn an_attribute_that_was_removed_here_stays_removed() {
+        let base = file("1", 0, 0, Some("old"));
+        let mine = file("1", 0, 0, None);
+        let decision = decided(&base, &mine, &file("2", 0, 0, Some("old")));
+        let Result::Entry { from: From::Theirs, meta } = decision.result else { panic!() };
+        assert!(meta.xattrs.is_empty());
+    }
+
+    #[test]
+    fn a_merge_by_lines_that_gives_the_images_file_needs_no_entry() {
+        let base = file("a\nb\nc\nd\n", 0, 0, None);
+        let mine = file("A\nb\nc\nd\n", 0, 0, None);
+        let decision = decided(&base, &mine, &file("A\nb\nc\nD\n", 0, 0, None));
+        assert_eq!(decision.result, Result::Theirs);
+        assert_eq!(decision.note.unwrap().0, Outcome::Merged);
+    }
+}

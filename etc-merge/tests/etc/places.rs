@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
 use etc_merge::Outcome::{Mine, Skipped};
-use etc_merge::limits::{MAX_DEPTH, MAX_FILE};
+use etc_merge::build;
+use etc_merge::limits::MAX_FILE;
 
-use crate::bench::{Bench, outcomes};
+use crate::bench::{Bench, outcomes, sides};
 
 #[test]
 fn a_name_need_not_be_utf_8() {
@@ -39,12 +40,26 @@ fn a_large_file_is_compared_and_not_merged() {
 }
 
 #[test]
-fn a_base_that_cannot_be_compared_leaves_the_file_as_it_is() {
+fn what_cannot_be_read_is_reported_and_the_rest_goes_on() {
     let bench = Bench::new();
-    // A link in the place of a folder is no error; a name that is too long is one.
-    let deep = "d/".repeat(MAX_DEPTH - 1);
-    bench.sides(&format!("{deep}a"), [Some("1"), Some("2"), Some("1")]);
-    let report = bench.merge();
-    assert_eq!(outcomes(&report), [(format!("{deep}a").as_str(), Mine)]);
-    assert!(report.lines.iter().all(|line| line.outcome != Skipped));
+    let long = "a-name-that-makes-the-path-of-the-base-too-long";
+    bench.sides(&format!("d/{long}"), [Some("1"), Some("2"), Some("3")]);
+    bench.sides("d/b", [Some("1"), Some("2"), Some("1")]);
+    fs::hard_link(bench.at(&format!("upper/d/{long}")), bench.at("upper/linked")).unwrap();
+    // A path has at most 4,095 bytes. Only the long name does not fit behind this one.
+    let mut base = bench.at("base").into_os_string();
+    while base.len() < 4060 {
+        base.push("/.");
+    }
+    let (base, upper, theirs) = (base.into(), bench.at("upper"), bench.at("theirs"));
+    let base: std::path::PathBuf = base;
+    let sides = sides(Some(&base), &upper, &theirs, &bench.policy);
+    let report = build(&sides, &bench.at("new"), &mut || true).unwrap();
+    let expected =
+        [(format!("d/{long}"), Skipped), ("d/b".to_owned(), Mine), ("linked".to_owned(), Mine)];
+    let found = outcomes(&report).into_iter().map(|(path, outcome)| (path.to_owned(), outcome));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    let new = bench.new_upper();
+    assert_eq!(new[&format!("d/{long}")], "file 644 \"2\"");
+    assert_eq!(new["linked"], "file 644 \"2\"");
 }

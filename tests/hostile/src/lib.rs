@@ -12,6 +12,7 @@ mod boot;
 mod bundles;
 mod channel;
 mod delta;
+mod etc;
 /// daruma-init's own parser, from the program's own file. A program has no public interface that
 /// could be widened.
 #[allow(dead_code, missing_docs)]
@@ -63,6 +64,8 @@ pub const TARGETS: &[Target] = &[
     target("root_document", channel::root_document, 16 << 10),
     target("channel", channel::channel, 16 << 10),
     target("oci", oci::oci, 8 << 10),
+    target("accounts", etc::accounts, 8 << 10),
+    target("etc_policy", etc::policy, 4 << 10),
     // For a block of 1 MiB at level 19, zstd takes its memory in one allocation.
     Target { malloc_mb: 32, ..target("delta", delta::delta, 8 << 10) },
 ];

@@ -34,6 +34,7 @@ pub fn write(dir: &Path) {
     of_channels(&put);
     of_registries(&put);
     of_deltas(&put);
+    of_etc(&put);
     let table = Sparse::encode(&partition_table());
     put("gpt", "disk", &[&[3], &table[..]].concat());
     put("gpt", "larger-disk", &[&[0, 0, 0, 3, 0], &table[4..]].concat());
@@ -341,4 +342,35 @@ fn of_deltas(put: &dyn Fn(&str, &str, &[u8])) {
     put("delta", "whole", &[&[0], &pair.header.encode()[..], &records.concat()].concat());
     // The records in front of the patches are left out. So a reader meets the patches first.
     put("delta", "patches", &[&[1], &records[4..].concat()[..]].concat());
+}
+
+fn of_etc(put: &dyn Fn(&str, &str, &[u8])) {
+    // The files of the three sides, in the order of `AccountFile::ALL`.
+    let sides = |sides: [[&str; 6]; 3]| {
+        let files: Vec<&[u8]> = sides.iter().flatten().map(|text| text.as_bytes()).collect();
+        files.join(&0xff)
+    };
+    let (root, group) = ("root:x:0:0:root:/root:/bin/bash\n", "root:x:0:\nadm:x:4:a\n");
+    let shadow = "root:*:20000:0:99999:7:::\n";
+    let me = format!("{root}me:x:999:999:,,,:/home/me:/bin/sh\n");
+    let new = format!("{root}new:x:999:999::/:/usr/sbin/nologin\n");
+    let collide = sides([
+        [root, group, shadow, "root:*::\nadm:*::a\n", "", ""],
+        [
+            &me,
+            "root:x:0:\nadm:x:4:a,me\nme:x:999:\n",
+            "root:$y$x:1:0:99999:7:::\nme:!:1::::::\n",
+            "root:*::\nadm:*::a,me\n",
+            "me:100000:65536\n",
+            "me:100000:65536\n",
+        ],
+        [&new, "root:x:0:\nadm:x:4:a,new\nnew:x:999:\n", shadow, "", "new:100000:9\n", ""],
+    ]);
+    put("accounts", "collide", &collide);
+    let damaged = format!("# mine\n{me}nonsense\r\n+::::::");
+    let nothing = ["", "", "", "", ""];
+    let alone = |text| [&[text][..], &nothing].concat().try_into().unwrap();
+    put("accounts", "damaged", &sides([alone(root), alone(&damaged), alone(&new)]));
+    put("etc_policy", "documented", b"# ours\nimage = ld.so.cache\ndevice = foo.d/**\n");
+    put("etc_policy", "faults", b"image\nx = y\ndevice = /a\nimage = a**\nimage = passwd\n*");
 }
