@@ -9,13 +9,14 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+mod actions;
 mod build;
 mod differences;
 mod error;
 mod escaped;
 pub mod limits;
 mod merge;
-mod plan;
+
 mod policy;
 mod report;
 mod sides;
@@ -24,13 +25,13 @@ mod tree;
 mod write;
 
 pub use accounts::renumbered::{AccountKind, Renumbered, renumbered};
+pub use actions::{Action, Body, Plan};
 pub use build::build;
 pub use differences::{Change, Difference, differences, hiding};
 pub use error::Error;
 pub use escaped::escaped;
 pub use limits::Beat;
 pub use merge::plan;
-pub use plan::{Action, Body, Plan};
 pub use policy::Policy;
 pub use report::{Counts, Line, Method, Outcome, Report};
 pub use sides::Sides;

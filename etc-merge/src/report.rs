@@ -83,6 +83,7 @@ pub struct Counts {
 
 /// What a merge did.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "kebab-case")]
 pub struct Report {
     /// How the new upper came about
     pub method: Method,

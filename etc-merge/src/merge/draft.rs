@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::actions::{Action, Body};
 use crate::error::Error;
 use crate::escaped::escaped;
 use crate::limits::MAX_MERGED;
 use crate::merge::decide::{Decision, From, Result as Becomes};
-use crate::plan::{Action, Body};
 use crate::report::{Outcome, Report};
 use crate::tree::entry::{Entry, Kind, Meta};
 use crate::tree::node::Node;

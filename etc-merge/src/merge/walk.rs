@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::accounts::AccountFile;
+use crate::actions::Plan;
 use crate::error::Error;
 use crate::limits::{Beat, MAX_DEPTH};
 use crate::merge::account_files::{self, Merged};
@@ -15,7 +16,6 @@ use crate::merge::decide::{Decision, Result as Becomes, Rule, decide};
 use crate::merge::draft::Draft;
 use crate::merge::owners::Owners;
 use crate::merge::reader::Reader;
-use crate::plan::Plan;
 use crate::policy::Winner;
 use crate::report::Outcome;
 use crate::sides::Sides;

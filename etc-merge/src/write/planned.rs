@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use crate::actions::{Action, Body, Plan};
 use crate::error::Error;
 use crate::escaped::escaped;
 use crate::limits::{Beat, beat};
-use crate::plan::{Action, Body, Plan};
 use crate::report::{Outcome, Report};
 use crate::tree::entry::Meta;
 use crate::write::copy::{Copy, join};

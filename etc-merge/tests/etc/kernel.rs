@@ -159,7 +159,7 @@ fn change(random: &mut Random) -> String {
         0 => format!("rm -rf {path}"),
         1 => format!("rm -rf {path}; mkdir {path}; echo {line} >{path}/a"),
         2 => format!("rm -rf {path}; ln -s {line} {path}"),
-        3 => format!("chmod {} {path}", random.pick(&["600", "700", "755"])),
+        3 => format!("chmod {} {path}", random.pick(&["711", "700", "755"])),
         4 => format!("touch {path}"),
         7 => format!("mv -T {path} {other}"),
         8 => format!("ln -f {path} {other}"),

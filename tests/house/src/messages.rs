@@ -1,13 +1,14 @@
 //! The check that messages of the device are plain ASCII.
 //!
-//! The agent and daruma-init print to serial consoles, which may not show anything else. The scan
-//! of `imports` finds the string literals. Comments and tests may hold any character.
+//! The agent and daruma-init print to serial consoles, which may not show anything else. They print
+//! the report of etc-merge too. The scan of `imports` finds the string literals. Comments and tests
+//! may hold any character.
 
 use crate::imports::Target;
 use crate::violation::{Check, Violation};
 
 /// The crates whose messages go to a console.
-pub(crate) const CRATES: [&str; 2] = ["agent", "initramfs"];
+pub(crate) const CRATES: [&str; 3] = ["agent", "initramfs", "etc-merge"];
 
 /// One violation for each string literal with a character outside ASCII.
 pub(crate) fn check(targets: &[Target]) -> Vec<Violation> {
