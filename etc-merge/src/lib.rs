@@ -16,7 +16,6 @@ mod error;
 mod escaped;
 pub mod limits;
 mod merge;
-
 mod policy;
 mod report;
 mod sides;
