@@ -163,7 +163,7 @@ impl OverlayMode {
 
 impl Verity {
     /// Reads `ROOTHASH:SALT:DATABLOCKS`.
-    fn parse(value: &str) -> Result<Self> {
+    pub(crate) fn parse(value: &str) -> Result<Self> {
         let fields: Vec<&str> = value.split(':').collect();
         let [root_hash, salt, data_blocks] = fields[..] else {
             bail!("the form is not ROOTHASH:SALT:DATABLOCKS")

@@ -12,13 +12,14 @@ use image_layout::Slot;
 use sys_mount::MountFlags;
 
 use crate::boot::Boot;
-use crate::disk::verity::VerityDevice;
+use crate::disk::verity::{self, VerityDevice};
 use crate::ending::shutdown;
 use crate::kernel::console;
 use crate::plan::{self, NEW_ROOT, Plan, Step, VAR};
 use crate::root::mounts::{self, Overlay};
+use crate::root::upper::{self, Make, Source};
 use crate::root::var::{self, VarState};
-use crate::root::{fill, handover, upper};
+use crate::root::{fill, handover, merge};
 
 impl Boot {
     /// Does the steps of the plan. Returns only when a step fails.
@@ -49,7 +50,7 @@ impl Boot {
                     }
                 }
                 Step::OpenRoot { label, partition, verity: figures } => {
-                    let device = VerityDevice::open(partition, figures)
+                    let device = VerityDevice::open(verity::ROOT, partition, figures)
                         .with_context(|| format!("opening {label}"))?;
                     verity = Some(device);
                 }
@@ -73,12 +74,18 @@ impl Boot {
                     }
                 }
                 Step::CoverRoot { slot } => {
-                    self.cover("root", Path::new(plan::IMAGE), root, *slot, plan, var_state)?;
+                    let make =
+                        |source: &Source<'_>, aside: &Path| upper::copy(source, aside, &tick);
+                    let image = Path::new(plan::IMAGE);
+                    self.cover("root", image, root, *slot, plan, var_state, &make)?;
                 }
                 Step::CoverRootWithMemory => cover_with_memory(Path::new(plan::IMAGE), root)?,
-                Step::CoverEtc { slot } => {
+                Step::CoverEtc { slot, old } => {
                     let etc = root.join("etc");
-                    self.cover("etc", &etc, &etc, *slot, plan, var_state)?;
+                    let make = |source: &Source<'_>, aside: &Path| {
+                        merge::make(old.as_ref(), source, &etc, aside, &tick)
+                    };
+                    self.cover("etc", &etc, &etc, *slot, plan, var_state, &make)?;
                 }
                 Step::PlaceVar => {
                     let place = root.join("var");
@@ -104,7 +111,8 @@ impl Boot {
     }
 
     /// Covers `lower` with the slot's upper, at `target`. `kind` is the folder below
-    /// /var/lib/daruma.
+    /// /var/lib/daruma. `make` makes a new upper from an older one.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing")]
     fn cover(
         &self,
         kind: &str,
@@ -113,8 +121,8 @@ impl Boot {
         slot: Slot,
         plan: &Plan,
         state: VarState,
+        make: Make<'_>,
     ) -> Result<()> {
-        let tick = || self.watchdog.ping();
         let base = |var: &str| Path::new(var).join("lib/daruma").join(kind);
         let mut lowers = vec![lower.to_owned()];
         // An upper cannot lie on an overlay. When /var is read-only, /var is an overlay.
@@ -125,7 +133,7 @@ impl Boot {
             base(VAR)
         };
         let prepare = |place: &Path| {
-            upper::prepare(place, slot, &plan.root_hash, lower, &tick)
+            upper::prepare(place, slot, &plan.root_hash, lower, make)
                 .with_context(|| format!("preparing the changes of {kind} for slot {slot}"))
         };
         let upper = match prepare(&place) {

@@ -9,6 +9,7 @@ use image_layout::{Slot, label};
 
 use crate::cmdline::{Cmdline, OverlayMode, Verity};
 use crate::disk::partitions::LabelledDisk;
+use crate::root::old_image::OldSlot;
 
 /// The file system that becomes `/`.
 pub(crate) const NEW_ROOT: &str = "/sysroot";
@@ -38,8 +39,9 @@ pub(crate) enum Step {
     CoverRootWithMemory,
     /// Moves /var to its place.
     PlaceVar,
-    /// Covers /etc with the slot's upper.
-    CoverEtc { slot: Slot },
+    /// Covers /etc with the slot's upper. A new upper is merged with the image of the other slot,
+    /// if that has its partitions.
+    CoverEtc { slot: Slot, old: Option<OldSlot> },
     /// From here on a corrupt block restarts the machine.
     Guard,
     /// Hands over to the real init.
@@ -83,7 +85,10 @@ impl Plan {
             OverlayMode::Etc | OverlayMode::None => {}
         }
         if line.overlay == OverlayMode::Etc {
-            steps.push(Step::CoverEtc { slot });
+            let (boot, root) =
+                (disk.device((!slot).boot_label()), disk.device((!slot).root_label()));
+            let old = boot.zip(root).map(|(boot, root)| OldSlot { boot, root });
+            steps.push(Step::CoverEtc { slot, old });
         }
         steps.extend([Step::PlaceVar, Step::Guard, Step::Start { init: line.init.clone() }]);
         Ok(Self { slot, root_hash, steps })
@@ -127,7 +132,10 @@ mod tests {
             Step::CoverRoot { slot } => format!("root over {slot}"),
             Step::CoverRootWithMemory => "root over memory".to_owned(),
             Step::PlaceVar => "place var".to_owned(),
-            Step::CoverEtc { slot } => format!("etc over {slot}"),
+            Step::CoverEtc { slot, old: Some(old) } => {
+                format!("etc over {slot}, from {} and {}", old.boot.display(), old.root.display())
+            }
+            Step::CoverEtc { slot, old: None } => format!("etc over {slot}"),
             Step::Guard => "guard".to_owned(),
             Step::Start { init } => format!("start {}", init.display()),
         };
@@ -139,7 +147,7 @@ mod tests {
         let disk = disk(&label::ALL);
         for (mode, image, cover) in [
             ("none", "/sysroot", None),
-            ("etc", "/sysroot", Some("etc over B")),
+            ("etc", "/sysroot", Some("etc over B, from /dev/vda3 and /dev/vda5")),
             ("root", "/daruma/image", Some("root over B")),
             ("tmpfs", "/daruma/image", Some("root over memory")),
         ] {

@@ -18,7 +18,8 @@ const TABLE_LOAD: u8 = 9;
 const READ_ONLY: u32 = 1;
 /// Bytes of `struct dm_target_spec`.
 const TARGET: usize = 40;
-const NAME: &str = "daruma-root";
+/// The name of the device that holds the running system.
+pub(crate) const ROOT: &str = "daruma-root";
 
 /// What the kernel does when it reads a block that does not match its hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,7 @@ pub(crate) enum OnCorruption {
 
 /// The open device.
 pub(crate) struct VerityDevice {
+    name: &'static str,
     control: File,
     /// `/dev/dm-N`
     pub path: PathBuf,
@@ -40,15 +42,15 @@ pub(crate) struct VerityDevice {
 
 impl VerityDevice {
     /// Maps the partition. The kernel checks nothing yet: it checks each block when it reads it.
-    pub(crate) fn open(partition: &Path, verity: &Verity) -> Result<Self> {
+    pub(crate) fn open(name: &'static str, partition: &Path, verity: &Verity) -> Result<Self> {
         let control = open_control()?;
-        let mut create = header(READ_ONLY);
+        let mut create = header(name, READ_ONLY);
         sys::device_mapper(&control, DEV_CREATE, &mut create)
             .context("creating the device-mapper device")?;
         let minor = minor_of(&create);
         let path = PathBuf::from(format!("/dev/dm-{minor}"));
         let device =
-            Self { control, path, partition: partition.to_owned(), verity: verity.clone() };
+            Self { name, control, path, partition: partition.to_owned(), verity: verity.clone() };
         device.load(OnCorruption::Fail)?;
         Ok(device)
     }
@@ -58,14 +60,20 @@ impl VerityDevice {
         self.load(OnCorruption::Restart)
     }
 
+    /// Removes the device. Nothing may be mounted from it.
+    pub(crate) fn remove(&self) -> Result<()> {
+        remove(self.name)
+    }
+
     fn load(&self, on_corruption: OnCorruption) -> Result<()> {
         let parameters = parameters(&self.partition, &self.verity, on_corruption);
-        let mut buffer = table(self.verity.data_blocks * 8, &parameters);
+        let mut buffer = table(self.name, self.verity.data_blocks * 8, &parameters);
         sys::device_mapper(&self.control, TABLE_LOAD, &mut buffer).with_context(|| {
             format!("loading the dm-verity table of {}", self.partition.display())
         })?;
         // Without DM_SUSPEND_FLAG this means resume, and the kernel puts the loaded table in place.
-        sys::device_mapper(&self.control, DEV_SUSPEND, &mut header(0)).context("starting dm-verity")
+        sys::device_mapper(&self.control, DEV_SUSPEND, &mut header(self.name, 0))
+            .context("starting dm-verity")
     }
 }
 
@@ -73,8 +81,8 @@ impl VerityDevice {
 ///
 /// # Errors
 /// The device is in use.
-pub(crate) fn remove() -> Result<()> {
-    let removed = sys::device_mapper(&open_control()?, DEV_REMOVE, &mut header(0));
+pub(crate) fn remove(name: &str) -> Result<()> {
+    let removed = sys::device_mapper(&open_control()?, DEV_REMOVE, &mut header(name, 0));
     removed.context("removing the dm-verity device")
 }
 
@@ -100,18 +108,18 @@ fn parameters(partition: &Path, verity: &Verity, on_corruption: OnCorruption) ->
 }
 
 /// Returns a `struct dm_ioctl` with the device's name. The call fills in the length.
-fn header(flags: u32) -> Vec<u8> {
+fn header(name: &str, flags: u32) -> Vec<u8> {
     let mut bytes = vec![0; sys::DM_HEADER];
     for (at, value) in [(0, 4), (16, sys::DM_HEADER as u32), (28, flags)] {
         bytes[at..at + 4].copy_from_slice(&u32::to_ne_bytes(value));
     }
-    bytes[48..48 + NAME.len()].copy_from_slice(NAME.as_bytes());
+    bytes[48..48 + name.len()].copy_from_slice(name.as_bytes());
     bytes
 }
 
 /// Returns a header, followed by one `struct dm_target_spec` and its parameters.
-fn table(sectors: u64, parameters: &str) -> Vec<u8> {
-    let mut bytes = header(READ_ONLY);
+fn table(name: &str, sectors: u64, parameters: &str) -> Vec<u8> {
+    let mut bytes = header(name, READ_ONLY);
     bytes[20..24].copy_from_slice(&1_u32.to_ne_bytes()); // target_count
     let mut target = [0; TARGET];
     target[8..16].copy_from_slice(&sectors.to_ne_bytes());
@@ -151,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_request_is_laid_out_as_the_kernel_reads_it() {
-        let bytes = table(8000, "abc");
+        let bytes = table(ROOT, 8000, "abc");
         assert_eq!(bytes.len(), 312 + 40 + 8);
         assert_eq!(bytes[..4], 4_u32.to_ne_bytes());
         assert_eq!(bytes[16..20], 312_u32.to_ne_bytes());
@@ -163,7 +171,7 @@ mod tests {
 
     #[test]
     fn minors_beyond_255_are_decoded() {
-        let mut bytes = header(0);
+        let mut bytes = header(ROOT, 0);
         bytes[40..48].copy_from_slice(&0x0010_fe03_u64.to_ne_bytes());
         assert_eq!(minor_of(&bytes), 0x103);
     }

@@ -69,7 +69,7 @@ fn close_root() -> Result<()> {
             .with_context(|| format!("unmounting {}", mount.display()))?;
     }
     umount2(OLD_ROOT, MntFlags::MNT_DETACH).context("leaving the old root")?;
-    verity::remove()
+    verity::remove(verity::ROOT)
 }
 
 /// Returns the mounts below the old root that hold data, the last mounted first.

@@ -23,11 +23,26 @@ pub(crate) struct Upper {
     pub work: PathBuf,
 }
 
+/// The upper that a new one is made from.
+pub(crate) struct Source<'a> {
+    pub upper: &'a Path,
+    /// The root hash of the image under it, if it is the other slot's.
+    pub identity: Option<&'a str>,
+}
+
+/// Makes `aside/upper` from an older upper.
+pub(crate) type Make<'a> = &'a dyn Fn(&Source<'_>, &Path) -> Result<()>;
+
+/// Makes a new upper as a copy of the older one.
+pub(crate) fn copy(source: &Source<'_>, aside: &Path, tick: &dyn Fn()) -> Result<()> {
+    TreeCopy::new(tick).copy(source.upper, &aside.join("upper"))
+}
+
 /// Returns the slot's upper. Makes it anew if the slot holds another system than the upper belongs
 /// to.
 ///
-/// The new upper is a copy of the other slot's, because an update was installed from there. If the
-/// other slot has none, it is a copy of the slot's own old upper, and without that it is empty.
+/// `make` makes the new upper from the other slot's, because an update was installed from there. If
+/// the other slot has none, it is made from the slot's own old upper, and without that it is empty.
 ///
 /// `base` is the folder of both slots, and `lower` is what the upper will cover.
 pub(crate) fn prepare(
@@ -35,7 +50,7 @@ pub(crate) fn prepare(
     slot: Slot,
     root_hash: &str,
     lower: &Path,
-    tick: &dyn Fn(),
+    make: Make<'_>,
 ) -> Result<Upper> {
     DirBuilder::new().recursive(true).mode(0o700).create(base)?;
     let own = base.join(slot.name());
@@ -52,12 +67,14 @@ pub(crate) fn prepare(
         .create(&aside)
         .with_context(|| format!("creating {}", aside.display()))?;
     fs::create_dir(aside.join("work"))?;
-    let source = [&base.join((!slot).name()), &own]
-        .map(|dir| dir.join("upper"))
-        .into_iter()
-        .find(|dir| dir.is_dir());
+    let other = base.join((!slot).name());
+    let source = [&other, &own].into_iter().find(|dir| dir.join("upper").is_dir());
     match source {
-        Some(source) => TreeCopy::new(tick).copy(&source, &aside.join("upper"))?,
+        Some(source) => {
+            let identity = identity(source).filter(|_| *source == other);
+            let upper = source.join("upper");
+            make(&Source { upper: &upper, identity: identity.as_deref() }, &aside)?;
+        }
         None => {
             // An overlay's top folder looks like its upper.
             fs::create_dir(aside.join("upper"))?;
@@ -110,7 +127,8 @@ mod tests {
         }
 
         fn boot(&self, slot: Slot, root_hash: &str) -> Upper {
-            prepare(&self.base(), slot, root_hash, &self.dir.path().join("etc"), &|| {}).unwrap()
+            let make = |source: &Source<'_>, aside: &Path| copy(source, aside, &|| {});
+            prepare(&self.base(), slot, root_hash, &self.dir.path().join("etc"), &make).unwrap()
         }
     }
 
