@@ -86,8 +86,6 @@ impl Compare<'_> {
         let mut names = node::names(&upper.path)?;
         if let Some(lower) = lower.filter(|_| covered) {
             names.extend(node::names(&lower.path)?);
-            names.sort();
-            names.dedup();
         }
         for name in names {
             beat(self.tick)?;

@@ -12,6 +12,10 @@ pub const MAX_ENTRIES: usize = 20_000;
 /// Largest file that is read into memory, in bytes. Larger files are only compared.
 pub const MAX_FILE: u64 = 1 << 20;
 
+/// Largest account file that is merged by entries, in bytes: about 4,000 users. Some steps look
+/// through a whole file for one account, so the time grows with the square.
+pub const MAX_ACCOUNTS: u64 = 256 << 10;
+
 /// Most lines of a file that is merged by lines. The time grows with the square of the lines that
 /// differ, and nothing feeds the watchdog meanwhile. Three wholly different files of this length
 /// took 0.4 s here.

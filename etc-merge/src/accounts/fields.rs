@@ -56,7 +56,8 @@ fn members(base: Option<&[u8]>, mine: &[u8], theirs: &[u8]) -> Vec<u8> {
         let both = in_mine.contains(*name) && in_theirs.contains(*name);
         both || !before.contains(*name)
     };
-    let merged = theirs.iter().chain(&mine).filter(stays).filter(|name| seen.insert(*name));
+    let merged = theirs.iter().chain(&mine).filter(stays);
+    let merged = merged.filter(|name| seen.insert((*name).clone()));
     merged.map(Vec::as_slice).collect::<Vec<_>>().join(&b',')
 }
 

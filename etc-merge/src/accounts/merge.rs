@@ -16,7 +16,7 @@ pub(crate) fn line(file: AccountFile, outcome: Outcome, reason: String) -> Line 
 }
 
 /// The entries by their keys.
-fn index(table: &Table) -> HashMap<Vec<u8>, &Record> {
+pub(crate) fn index(table: &Table) -> HashMap<Vec<u8>, &Record> {
     let mut all = HashMap::new();
     for entry in table.entries() {
         all.entry(entry.key()).or_insert(entry);
@@ -131,7 +131,9 @@ fn others(base: &Table, mine: &Table, theirs: &Table) -> (Vec<Row>, Vec<Row>) {
         for row in &table.rows {
             match row {
                 Row::Record(_) => place = &mut tail,
-                Row::Other(line) if stays(line) && seen.insert(line) => place.push(row.clone()),
+                Row::Other(line) if stays(line) && seen.insert(line.clone()) => {
+                    place.push(row.clone())
+                }
                 Row::Other(_) => {}
             }
         }

@@ -77,26 +77,22 @@ fn is_used(result: &Table, number: u32, theirs: &Table) -> bool {
 
 /// The accounts with a number of theirs that an account of mine has, each with that account.
 fn guests(result: &Table, mine: &Table, theirs: &Table) -> Vec<(Vec<u8>, Vec<u8>)> {
-    // A damaged file may give a name several numbers.
-    let pairs = |table: &'_ Table| -> HashSet<(Vec<u8>, u32)> {
-        let pair = |entry: &Record| Some((entry.name().to_vec(), entry.number()?));
-        table.entries().filter_map(pair).collect()
-    };
+    // A damaged file may give a name several numbers, so both together are looked up.
+    let pair = |entry: &Record| [entry.name(), b":", &entry.fields[2]].concat();
+    let pairs = |table: &Table| table.entries().map(pair).collect::<HashSet<Vec<u8>>>();
     let (mine, theirs) = (pairs(mine), pairs(theirs));
-    let mut owners: HashMap<u32, &[u8]> = HashMap::new();
+    let mut owners: HashMap<u32, Vec<u8>> = HashMap::new();
     let mut guests = Vec::new();
     for entry in result.entries() {
         let Some(number) = entry.number() else { continue };
-        let pair = (entry.name().to_vec(), number);
+        let pair = pair(entry);
         match (mine.contains(&pair), theirs.contains(&pair)) {
-            (true, false) => drop(owners.entry(number).or_insert(entry.name())),
+            (true, false) => drop(owners.entry(number).or_insert_with(|| entry.name().to_vec())),
             (false, true) => guests.push((entry.name(), number)),
             _ => {}
         }
     }
-    let owner = |(name, number): (&[u8], u32)| {
-        owners.get(&number).map(|owner| (name.to_vec(), owner.to_vec()))
-    };
+    let owner = |(name, number): (&[u8], u32)| Some((name.to_vec(), owners.get(&number)?.clone()));
     guests.into_iter().filter_map(owner).collect()
 }
 
@@ -107,7 +103,7 @@ fn separate_ranges(result: &mut Table, mine: &Table, theirs: &Table, lines: &mut
         let start = u64::from(entry.number_in(1)?);
         Some((start, start + u64::from(entry.number_in(2)?)))
     };
-    let keys = |table: &Table| table.entries().map(Record::key).collect::<HashSet<_>>();
+    let keys = |table: &Table| table.entries().map(Record::key).collect::<HashSet<Vec<u8>>>();
     let (in_mine, in_theirs) = (keys(mine), keys(theirs));
     let of_mine = result.entries().filter(|entry| in_mine.contains(&entry.key()));
     let of_mine: Vec<Record> =

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::accounts::file::AccountFile;
 use crate::accounts::merge::line;
-use crate::accounts::table::{Record, Tables};
+use crate::accounts::table::{Table, Tables};
 use crate::escaped::escaped;
 use crate::report::{Line, Outcome};
 
@@ -16,32 +16,33 @@ const FIELD: usize = 3;
 const PASSWD: usize = AccountFile::Passwd as usize;
 const GROUP: usize = AccountFile::Group as usize;
 
-/// The groups that users are in: their numbers by user, and their entries by number.
+/// The groups that users are in: their numbers by user, and their names by number.
 struct Side<'a> {
-    of_user: HashMap<&'a [u8], u32>,
-    by_number: HashMap<u32, &'a Record>,
+    groups: &'a Table,
+    of_user: HashMap<Vec<u8>, u32>,
+    by_number: HashMap<u32, Vec<u8>>,
 }
 
 impl<'a> Side<'a> {
     fn new(tables: &'a Tables) -> Self {
-        let mut side = Self { of_user: HashMap::new(), by_number: HashMap::new() };
+        let (mut of_user, mut by_number) = (HashMap::new(), HashMap::new());
         for user in tables[PASSWD].entries() {
             if let Some(number) = user.number_in(FIELD) {
-                side.of_user.entry(user.name()).or_insert(number);
+                of_user.entry(user.name().to_vec()).or_insert(number);
             }
         }
         for group in tables[GROUP].entries() {
             if let Some(number) = group.number() {
-                side.by_number.entry(number).or_insert(group);
+                by_number.entry(number).or_insert_with(|| group.name().to_vec());
             }
         }
-        side
+        Self { groups: &tables[GROUP], of_user, by_number }
     }
 
     /// The group that this side means by the number, if this side gives it to the user.
-    fn group(&self, user: &[u8], number: u32) -> Option<&'a Record> {
+    fn group(&self, user: &[u8], number: u32) -> Option<&Vec<u8>> {
         let number = self.of_user.get(user).filter(|mine| **mine == number)?;
-        self.by_number.get(number).copied()
+        self.by_number.get(number)
     }
 }
 
@@ -52,12 +53,14 @@ pub(crate) fn complete(result: &mut Tables, mine: &Tables, theirs: &Tables, line
     let mut missing = Vec::new();
     for user in result[PASSWD].entries() {
         let Some(number) = user.number_in(FIELD) else { continue };
-        let group = sides.iter().find_map(|side| side.group(user.name(), number));
-        if let Some(group) = group.filter(|group| there.insert(group.name().to_vec())) {
-            let (name, user) = (escaped(group.name()), escaped(user.name()));
+        let found = |side| Side::group(side, user.name(), number).map(|group| (side, group));
+        let Some((side, group)) = sides.iter().find_map(found) else { continue };
+        if there.insert(group.clone()) {
+            let (name, user) = (escaped(group), escaped(user.name()));
             let reason = format!("{name}: it stays, because it is the group of the user {user}");
             lines.push(line(AccountFile::Group, Outcome::Kept, reason));
-            missing.push(group.clone());
+            let group = side.groups.entries().find(|entry| entry.name() == group.as_slice());
+            missing.extend(group.cloned());
         }
     }
     missing.into_iter().for_each(|group| result[GROUP].push(group));
@@ -70,7 +73,7 @@ pub(crate) fn follow(result: &mut Tables, mine: &Tables, theirs: &Tables) {
     for user in result[PASSWD].entries_mut() {
         let Some(number) = user.number_in(FIELD) else { continue };
         let group = sides.iter().find_map(|side| side.group(user.name(), number));
-        if let Some(now) = group.and_then(|group| now.get(group.name()))
+        if let Some(now) = group.and_then(|group| now.get(group))
             && *now != number
         {
             user.set_number(FIELD, *now);

@@ -3,7 +3,7 @@
 //! The image gives system users their numbers, and another set of packages gives other numbers.
 //! Files on /var keep the old number. Whoever knows /var changes their owners with this list.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,12 +52,7 @@ pub fn renumbered(
     ];
     for (kind, file, old, new) in files {
         let (old, new) = (Table::parse(file, old), Table::parse(file, new));
-        let mut now: HashMap<&[u8], u32> = HashMap::new();
-        for entry in new.entries() {
-            if let Some(number) = entry.number() {
-                now.entry(entry.name()).or_insert(number);
-            }
-        }
+        let now = new.numbers();
         let mut seen = HashSet::new();
         for entry in old.entries() {
             let Some(old) = entry.number().filter(|number| seen.insert(*number)) else { continue };

@@ -4,11 +4,11 @@
 //! then have a user without a password line or without a group. `numbers` looks for two accounts
 //! with one number.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::accounts::file::{AccountFile, AccountFiles};
-use crate::accounts::merge::{append, line, merge};
-use crate::accounts::table::{Record, Table, Tables};
+use crate::accounts::merge::{append, index, line, merge};
+use crate::accounts::table::{Table, Tables};
 use crate::accounts::{numbers, primary};
 use crate::report::{Line, Outcome};
 
@@ -93,7 +93,7 @@ fn complete_pairs(result: &mut Tables, [base, mine, theirs]: [&Tables; 3]) {
     ] {
         let there: HashSet<Vec<u8>> = result[pair].first_fields().into_iter().collect();
         let before: HashSet<Vec<u8>> = base[of].first_fields().into_iter().collect();
-        let (of_mine, of_theirs) = (by_name(&mine[pair]), by_name(&theirs[pair]));
+        let (of_mine, of_theirs) = (index(&mine[pair]), index(&theirs[pair]));
         let mut missing = Vec::new();
         for account in result[of].entries().filter(|account| !there.contains(account.name())) {
             let name = account.name();
@@ -102,13 +102,4 @@ fn complete_pairs(result: &mut Tables, [base, mine, theirs]: [&Tables; 3]) {
         }
         missing.into_iter().for_each(|record| result[pair].push(record));
     }
-}
-
-/// The first entry of each name.
-fn by_name(table: &Table) -> HashMap<&[u8], &Record> {
-    let mut all = HashMap::new();
-    for entry in table.entries() {
-        all.entry(entry.name()).or_insert(entry);
-    }
-    all
 }

@@ -39,7 +39,7 @@ fn find(folder: &Path, file: AccountFile, marks: Marks) -> Result<Found, Error> 
     Ok(match Node::look(&folder.join(file.name()), marks)? {
         None => Found::Nothing,
         Some(node) if node.is_whiteout(false) => Found::Hidden,
-        Some(node) => node.bytes()?.map_or(Found::Other, Found::Bytes),
+        Some(node) => node.accounts()?.map_or(Found::Other, Found::Bytes),
     })
 }
 

@@ -3,7 +3,7 @@
 //! It is pure: `walk` reads the entries and turns the decision into actions. The table of DESIGN
 //! stands in `docs/etc.md`, and each of its rows is a test below.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::merge::text;
 use crate::report::Outcome;
@@ -190,11 +190,13 @@ fn metadata(base: Option<&Meta>, mine: &Meta, theirs: &Meta, conflicts: &mut Vec
     let mode = number("mode", base.map(|base| base.mode), mine.mode, theirs.mode);
     let uid = number("owner", base.map(|base| base.uid), mine.uid, theirs.uid);
     let gid = number("group", base.map(|base| base.gid), mine.gid, theirs.gid);
-    let sides = [base, Some(mine), Some(theirs)];
-    let names: BTreeSet<&Vec<u8>> =
-        sides.into_iter().flatten().flat_map(|meta| meta.xattrs.keys()).collect();
-    let mut xattrs = std::collections::BTreeMap::new();
-    for name in names {
+    let mut xattrs = BTreeMap::new();
+    let none = BTreeMap::new();
+    let old = base.map_or(&none, |base| &base.xattrs);
+    let of_mine = mine.xattrs.keys().filter(|name| !old.contains_key(*name));
+    let seen = |name: &&Vec<u8>| old.contains_key(*name) || mine.xattrs.contains_key(*name);
+    let of_theirs = theirs.xattrs.keys().filter(|name| !seen(name));
+    for name in old.keys().chain(of_mine).chain(of_theirs) {
         let base = base.map(|base| base.xattrs.get(name));
         let merged = three(base, mine.xattrs.get(name), theirs.xattrs.get(name));
         if merged.conflict {

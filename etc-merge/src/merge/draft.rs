@@ -2,7 +2,6 @@
 //!
 //! `walk` adds one decision after the other. Hard links and the limit of memory are kept here.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::actions::{Action, Body};
@@ -21,7 +20,7 @@ pub(super) struct Draft {
     pub(super) report: Report,
     merged_bytes: usize,
     /// The action of the first name of each file with several names.
-    links: HashMap<(u64, u64), usize>,
+    links: Vec<((u64, u64), usize)>,
 }
 
 impl Draft {
@@ -82,7 +81,8 @@ impl Draft {
             _ => return Ok(()),
         };
         if let Some(file) = node.and_then(Node::linked).filter(|_| is_mine) {
-            let first = self.links.get(&file).map(|first| &self.actions[*first]);
+            let first = self.links.iter().find(|(is, _)| *is == file);
+            let first = first.map(|(_, first)| &self.actions[*first]);
             if let Some(Action::Put { path: first, body: same, meta: equal }) = first
                 && *same == body
                 && *equal == meta
@@ -90,7 +90,8 @@ impl Draft {
                 self.actions.push(Action::Link { path, first: first.clone() });
                 return Ok(());
             }
-            self.links.insert(file, self.actions.len());
+            self.links.retain(|(is, _)| *is != file);
+            self.links.push((file, self.actions.len()));
         }
         self.actions.push(Action::Put { path, body, meta });
         Ok(())

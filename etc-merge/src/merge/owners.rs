@@ -3,16 +3,14 @@
 //! `accounts` says which accounts have another number now. Files of the old image and of the device
 //! carry the old numbers, and files of the new image carry the new ones.
 
-use std::collections::HashMap;
-
 use crate::accounts::renumbered::{AccountKind, Renumbered};
 use crate::tree::entry::Meta;
 
 /// The new number of each old one that changed.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Owners {
-    users: HashMap<u32, u32>,
-    groups: HashMap<u32, u32>,
+    users: Vec<(u32, u32)>,
+    groups: Vec<(u32, u32)>,
 }
 
 impl Owners {
@@ -23,14 +21,17 @@ impl Owners {
                 AccountKind::User => &mut owners.users,
                 AccountKind::Group => &mut owners.groups,
             };
-            numbers.insert(account.old, account.new);
+            numbers.push((account.old, account.new));
         }
         owners
     }
 
     /// Gives old metadata the new numbers.
     pub(crate) fn translate(&self, meta: &mut Meta) {
-        meta.uid = self.users.get(&meta.uid).copied().unwrap_or(meta.uid);
-        meta.gid = self.groups.get(&meta.gid).copied().unwrap_or(meta.gid);
+        for (numbers, number) in [(&self.users, &mut meta.uid), (&self.groups, &mut meta.gid)] {
+            if let Some((_, new)) = numbers.iter().find(|(old, _)| old == number) {
+                *number = *new;
+            }
+        }
     }
 }

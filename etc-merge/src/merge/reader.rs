@@ -2,6 +2,7 @@
 //!
 //! `walk` asks for each path. The owners of the old sides come with their new numbers.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -58,7 +59,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The names in a folder.
-    pub(super) fn names(&self, folder: &Node) -> Result<Vec<OsString>, Error> {
+    pub(super) fn names(&self, folder: &Node) -> Result<BTreeSet<OsString>, Error> {
         node::names(&folder.path)
     }
 

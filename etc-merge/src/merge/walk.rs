@@ -111,10 +111,10 @@ impl<'a> Walk<'a> {
             names.extend(self.reader.names(base)?);
         }
         if place.depth == 0 && self.accounts.changed {
-            names.extend(AccountFile::ALL.map(|file| file.name().into()));
+            for file in AccountFile::ALL {
+                names.insert(file.name().into());
+            }
         }
-        names.sort();
-        names.dedup();
         for name in names {
             self.reader.step()?;
             let path = place.path.join(&name);

@@ -2,6 +2,8 @@
 //!
 //! A file's content is read only when its path is compared, and never when it is large.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
@@ -9,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::limits::{Beat, MAX_FILE, beat};
+use crate::limits::{Beat, MAX_ACCOUNTS, MAX_FILE, beat};
 use crate::tree::attributes;
 use crate::tree::entry::{Content, Entry, Kind, Meta};
 use crate::tree::marks::{Marked, Marks};
@@ -88,6 +90,11 @@ impl Node {
         };
         let bytes = read().map_err(Error::at("reading", &self.path))?;
         Ok((bytes.len() as u64 <= MAX_FILE).then_some(bytes))
+    }
+
+    /// The content of an account file of at most [`MAX_ACCOUNTS`] bytes.
+    pub(crate) fn accounts(&self) -> Result<Option<Vec<u8>>, Error> {
+        if self.stat.size() > MAX_ACCOUNTS { Ok(None) } else { self.bytes() }
     }
 
     /// Reads the entry. A file is compared with the others that were read before, which come with
@@ -176,15 +183,13 @@ pub(crate) fn entries(
 }
 
 /// The names in a folder, sorted.
-pub(crate) fn names(folder: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
-    let read = || -> io::Result<Vec<_>> {
-        let mut names = Vec::new();
+pub(crate) fn names(folder: &Path) -> Result<BTreeSet<OsString>, Error> {
+    let read = || -> io::Result<_> {
+        let mut names = BTreeSet::new();
         for entry in fs::read_dir(folder)? {
-            names.push(entry?.file_name());
+            names.insert(entry?.file_name());
         }
         Ok(names)
     };
-    let mut names = read().map_err(Error::at("reading", folder))?;
-    names.sort();
-    Ok(names)
+    read().map_err(Error::at("reading", folder))
 }

@@ -3,7 +3,7 @@
 //! A source that cannot be read is left out and reported. A target that cannot be written is an
 //! error.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -22,7 +22,7 @@ pub(super) struct Copy<'a> {
     pub(super) upper: &'a Path,
     pub(super) target: &'a Path,
     pub(super) marks: Marks,
-    pub(super) links: HashMap<(u64, u64), PathBuf>,
+    pub(super) links: Vec<((u64, u64), PathBuf)>,
 }
 
 /// An entry of the source.
@@ -55,10 +55,10 @@ impl Copy<'_> {
         let stat = &source.stat;
         let file = (stat.dev(), stat.ino());
         if !stat.is_dir() && stat.nlink() > 1 {
-            if let Some(first) = self.links.get(&file) {
+            if let Some((_, first)) = self.links.iter().find(|(is, _)| *is == file) {
                 return fs::hard_link(first, &to).map_err(wrong);
             }
-            self.links.insert(file, to.clone());
+            self.links.push((file, to.clone()));
         }
         if stat.is_dir() {
             let made = if to == self.target { entry::top(&to) } else { entry::folder(&to) };
@@ -71,7 +71,7 @@ impl Copy<'_> {
                 Err(Error::Io { doing: "reading", source, .. }) => {
                     let reason = format!("left out, it cannot be read: {source}");
                     report.say(path, Outcome::Skipped, reason);
-                    self.links.remove(&file);
+                    self.links.retain(|(is, _)| *is != file);
                     return Ok(());
                 }
                 result => result?,
@@ -87,11 +87,14 @@ impl Copy<'_> {
 
     fn read(&self, from: &Path) -> io::Result<Source> {
         let stat = fs::symlink_metadata(from)?;
-        let mut xattrs = attributes::read(from)?;
-        xattrs.retain(|(name, _)| !self.marks.is_of_its_lower(name));
+        let mut xattrs = BTreeMap::new();
+        for (name, value) in attributes::read(from)? {
+            if !self.marks.is_of_its_lower(&name) {
+                xattrs.insert(name, value);
+            }
+        }
         let mode = stat.mode() & 0o7777;
-        let meta =
-            Meta { mode, uid: stat.uid(), gid: stat.gid(), xattrs: xattrs.into_iter().collect() };
+        let meta = Meta { mode, uid: stat.uid(), gid: stat.gid(), xattrs };
         let link = stat.is_symlink().then(|| fs::read_link(from)).transpose()?;
         let mut names = Vec::new();
         if stat.is_dir() {

@@ -3,7 +3,6 @@
 //! It is a plain copy of the old upper. The image's new accounts are added, because its services do
 //! not start without them.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -32,7 +31,7 @@ pub fn mine_wins(sides: &Sides<'_>, target: &Path, beat: Beat<'_>) -> Result<Rep
         beat();
         true
     };
-    let mut copy = Copy { upper: sides.upper, target, marks: sides.marks, links: HashMap::new() };
+    let mut copy = Copy { upper: sides.upper, target, marks: sides.marks, links: Vec::new() };
     copy.copy(Path::new(""), &mut report, &mut tick)?;
     add_accounts(sides, target, &mut report)?;
     Ok(report)
@@ -48,7 +47,7 @@ fn add_accounts(sides: &Sides<'_>, target: &Path, report: &mut Report) -> Result
     let (mut mine, mut theirs) = (AccountFiles::default(), AccountFiles::default());
     for file in AccountFile::ALL {
         let (path, image) = (target.join(file.name()), sides.theirs.join(file.name()));
-        let bytes = |node: Option<Node>| node.and_then(|node| node.bytes().ok().flatten());
+        let bytes = |node: Option<Node>| node.and_then(|node| node.accounts().ok().flatten());
         *mine.get_mut(file) = bytes(shown(&path, &image, sides.marks));
         *theirs.get_mut(file) = bytes(Node::look(&image, sides.marks).ok().flatten());
     }

@@ -1,6 +1,5 @@
 //! Writes a plan.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -24,8 +23,7 @@ impl Plan {
     /// A file cannot be read or written, or the time is over. What was written so far stays.
     pub fn write(&self, target: &Path, tick: Beat<'_>) -> Result<Report, Error> {
         let mut report = self.report.clone();
-        let mut copy =
-            Copy { upper: &self.upper, target, marks: self.marks, links: HashMap::new() };
+        let mut copy = Copy { upper: &self.upper, target, marks: self.marks, links: Vec::new() };
         let mut folders: Vec<(&Path, &Meta)> = Vec::new();
         for action in &self.actions {
             beat(tick)?;
