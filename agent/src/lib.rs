@@ -14,6 +14,8 @@ pub mod config;
 pub mod console;
 pub mod daemon;
 mod device;
+#[cfg(feature = "etc")]
+pub mod etc;
 mod exit;
 pub mod health;
 mod install;

@@ -60,6 +60,10 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Show what differs from the image in /etc, and what the next update will do with it
+    #[cfg(feature = "etc")]
+    #[command(subcommand)]
+    Etc(Etc),
     /// Mark a slot good or bad: good commits a trial, bad keeps the slot from booting
     Mark {
         /// good: boot this slot, and commit it if it is on trial. bad: do not boot this slot again
@@ -78,6 +82,40 @@ enum Verb {
         /// Seconds to wait for a stick
         #[arg(long, default_value_t = 60)]
         wait_s: u32,
+    },
+}
+
+#[cfg(feature = "etc")]
+#[derive(clap::Subcommand)]
+enum Etc {
+    /// List the paths that differ from the image, and how the last merge went
+    Status {
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the lines that differ from the image
+    Diff {
+        /// A file or folder below /etc [default: all of /etc]
+        path: Option<PathBuf>,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the first boot of the system in the other slot will do with /etc; changes nothing
+    Plan {
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give paths back to the image
+    Reset {
+        /// Files or folders below /etc
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -145,6 +183,8 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
             let trusted = agent::channel::show(&device, &config()?)?;
             if json { as_json(&trusted) } else { Ok(trusted.to_string()) }
         }
+        #[cfg(feature = "etc")]
+        Verb::Etc(verb) => etc(&device, verb),
         Verb::Mark { verdict: Verdict::Good, slot } => agent::mark(&device, Mark::Good, slot),
         Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
         Verb::Rollback => agent::roll_back(&device),
@@ -163,6 +203,26 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
 fn status(device: &Device, json: bool) -> Result<String, Failure> {
     let status = Status::gather(device)?;
     if json { as_json(&status) } else { Ok(status.to_string()) }
+}
+
+#[cfg(feature = "etc")]
+fn etc(device: &Device, verb: Etc) -> Result<String, Failure> {
+    use agent::etc;
+    let lines = |text: String, json: bool| {
+        if json { as_json(&text.lines().collect::<Vec<_>>()) } else { Ok(text) }
+    };
+    match verb {
+        Etc::Status { json } => {
+            let changes = etc::Changes::gather(device)?;
+            if json { as_json(&changes) } else { Ok(changes.to_string()) }
+        }
+        Etc::Diff { path, json } => lines(etc::difference(device, path.as_deref())?, json),
+        Etc::Plan { json } => {
+            let report = etc::plan(device)?;
+            if json { as_json(&report) } else { Ok(etc::text(&report, false)) }
+        }
+        Etc::Reset { paths, json } => lines(etc::reset(device, &paths)?, json),
+    }
 }
 
 fn as_json(what: &impl serde::Serialize) -> Result<String, Failure> {

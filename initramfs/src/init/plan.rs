@@ -147,7 +147,7 @@ mod tests {
         let disk = disk(&label::ALL);
         for (mode, image, cover) in [
             ("none", "/sysroot", None),
-            ("etc", "/sysroot", Some("etc over B, from /dev/vda3 and /dev/vda5")),
+            ("etc", "/sysroot", Some("etc over B, from /dev/vda3 and /dev/vda4")),
             ("root", "/daruma/image", Some("root over B")),
             ("tmpfs", "/daruma/image", Some("root over memory")),
         ] {

@@ -3,6 +3,7 @@
 //! They are one program, so that two machines always run side by side. One emulated machine keeps
 //! little more than one processor busy.
 
+mod etc;
 mod machine_sweep;
 mod pull;
 mod router;

@@ -1,7 +1,7 @@
 //! The root of the new system: its image, its /var, what covers it, and the way into it.
 //!
-//! `plan` decides the order. Read `mounts`, `var`, `fill`, `upper`, `merge`, `old_image`, `handover`, and `tree` below
-//! them.
+//! `plan` decides the order. Read `mounts`, `var`, `fill`, `upper`, `merge`, `old_image`,
+//! `handover`, and `tree` below them.
 
 pub(crate) mod fill;
 pub(crate) mod handover;

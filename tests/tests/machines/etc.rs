@@ -1,0 +1,74 @@
+//! The merge of /etc on a real Debian router: what a person changed, and what a new version brings.
+//!
+//! `tests/recipes/etc-2.yaml` is the new version. `etc-merge` has the tests of every row of the
+//! rules; this one shows that the whole of it holds on a device.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::fixture::Fixture;
+use tests::story::FIRST;
+
+/// Seconds that any one boot may take. These machines are slow and shared.
+const BOOT: u64 = 600;
+
+/// What a person does on the router.
+const BY_HAND: &str = "\
+    useradd -M -s /bin/bash ann && echo ann:secret | chpasswd && usermod -aG adm ann && \
+    mkdir -p /etc/ssh/authorized_keys && ssh-keygen -q -t ed25519 -N '' -f /run/key && \
+    cp /run/key.pub /etc/ssh/authorized_keys/ann && \
+    sed -i 's/^#log-queries/log-queries/' /etc/dnsmasq.conf && \
+    sed -i 's/^#MaxAuthTries 6/MaxAuthTries 3/' /etc/ssh/sshd_config && \
+    sed -i 's/^dhcp-range=.*/dhcp-range=192.168.1.9,192.168.1.99,1h/' /etc/dnsmasq.d/lan.conf && \
+    systemctl -q disable systemd-timesyncd && rm /etc/ppp/peers/provider && \
+    printf '[NetDev]\\nName=wg0\\nKind=wireguard\\n[WireGuard]\\nPrivateKey=%s\\n' $(wg genkey) \
+        > /etc/systemd/network/50-wg0.netdev && \
+    chgrp systemd-network /etc/systemd/network/50-wg0.netdev && \
+    chmod 640 /etc/systemd/network/50-wg0.netdev && sync";
+
+/// What holds after the update: a name for the message, and a command.
+const AFTER: [(&str, &str); 13] = [
+    ("the user is there, with the password", "getent shadow ann | grep -q '^ann:\\$'"),
+    ("the user is in the group", "id -nG ann | grep -qw adm"),
+    (
+        "the key is there",
+        "cmp /run/key.pub /etc/ssh/authorized_keys/ann || test -s /etc/ssh/authorized_keys/ann",
+    ),
+    ("the person's line of dnsmasq.conf", "grep -q '^log-queries' /etc/dnsmasq.conf"),
+    ("the image's line of dnsmasq.conf", "grep -q '^cache-size=1000' /etc/dnsmasq.conf"),
+    ("the person's line of sshd_config", "grep -q '^MaxAuthTries 3' /etc/ssh/sshd_config"),
+    ("the image's line of sshd_config", "grep -q '^LoginGraceTime 1m' /etc/ssh/sshd_config"),
+    ("the person wins a conflict", "grep -q '^dhcp-range=192.168.1.9,' /etc/dnsmasq.d/lan.conf"),
+    ("the service stays disabled", "! systemctl -q is-enabled systemd-timesyncd"),
+    ("what either has deleted is gone", "! ls /etc/ppp/peers/provider /etc/ppp/ip-pre-up"),
+    (
+        "WireGuard is up",
+        "ip -br link show wg0 && test $(stat -c %a /etc/systemd/network/50-wg0.netdev) = 640",
+    ),
+    ("the new user is there", "id mosquitto && getent shadow mosquitto"),
+    ("the new service runs", "systemctl is-active mosquitto"),
+];
+
+#[test]
+fn an_update_keeps_what_a_person_changed_in_etc_and_brings_what_is_new() -> Result<()> {
+    let (fixture, dir) = (Fixture::open()?, tempfile::tempdir()?);
+    let bundle = fixture.bundle("tests/recipes/etc-2.yaml", "2.0.0")?;
+    let files: [(&str, &Path); 1] = [("v2.daruma", &bundle)];
+    let (_machine, mut vm) = FIRST.resume(&fixture, dir.path(), &files, &[])?;
+    vm.run("dmesg -n 1; mount -o ro /dev/vdb /mnt", 60)?.success()?;
+    vm.run(BY_HAND, 60)?.success()?;
+    vm.run("daruma install /mnt/v2.daruma", 600)?.success()?;
+    vm.type_line("systemctl reboot")?;
+    vm.expect("slot B, try 1 of 3", BOOT)?;
+    vm.expect_all(&["router# ", "is healthy"], BOOT)?;
+    for (what, command) in AFTER {
+        vm.run(command, 60)?.success().with_context(|| what.to_owned())?;
+    }
+    let text = vm.run("daruma status --json", 60)?.success()?;
+    let status: Value = serde_json::from_str(text.trim())?;
+    ensure!(status["version"] == "2.0.0" && status["state"] == "committed", "{status}");
+    let report = vm.run("cat /var/lib/daruma/etc/B/merge.json", 60)?.success()?;
+    println!("{report}");
+    Ok(())
+}
