@@ -38,17 +38,22 @@ setup:
 
 # The agent is linked dynamically (2 libraries) for the system, and statically, like daruma-init,
 # for recovery. An initramfs has no libraries and no network, so the static agent is built without
-# the feature `pull`. `cargo rustc` gives the flags to the last step only, so all three programs are
-# linked from the same compiled crates.
+# the features of a running system. `cargo rustc` gives its flags to the last step only, so all
+# three programs are linked from the same compiled crates.
+#
+# Packed relocations (glibc 2.36, Debian 12) and one copy of equal functions take 150 kB less.
+DEVICE := --locked --profile device
 STATIC := -- -C target-feature=+crt-static -C relocation-model=static
+PACKED := -- -C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all
 build:
 	@mkdir -p $(OUT)
-	$(CARGO) build --locked --release -p bundler --bins
-	$(CARGO) rustc --locked --profile device --no-default-features -p initramfs --bin daruma-init $(STATIC)
-	$(CARGO) rustc --locked --profile device --no-default-features -p agent --bin daruma $(STATIC)
+	$(CARGO) rustc $(DEVICE) --no-default-features -p initramfs --bin daruma-init $(STATIC)
+	$(CARGO) rustc $(DEVICE) --no-default-features -p agent --bin daruma $(STATIC)
 	@install -m 755 target/device/daruma $(OUT)/daruma-static
-	$(CARGO) build --locked --profile device -p agent --bin daruma
-	@install -m 755 target/release/daruma-bundler target/device/daruma target/device/daruma-init $(OUT)/
+	$(CARGO) rustc $(DEVICE) -p agent --bin daruma $(PACKED)
+	@install -m 755 target/device/daruma target/device/daruma-init $(OUT)/
+	$(CARGO) build --locked --release -p bundler --bins
+	@install -m 755 target/release/daruma-bundler $(OUT)/
 
 # What runs a demo or a measurement, not what is tested.
 tools:
