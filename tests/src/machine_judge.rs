@@ -364,10 +364,37 @@ fn check_ext4(image: &Path) -> Result<Option<String>> {
     }
     let (_, state) = run("debugfs", &["-R", "cat /lib/daruma/state.json"], image)?;
     let json = state.find('{').map(|at| serde_json::from_str::<serde_json::Value>(&state[at..]));
-    Ok(match json {
-        Some(Err(error)) => Some(format!("state.json: {error}")),
-        _ => None,
-    })
+    match json {
+        Some(Err(error)) => Ok(Some(format!("state.json: {error}"))),
+        _ => check_etc(image),
+    }
+}
+
+/// An upper of slot B that has its name, `identity`, is what the merge of the whole upper of slot A
+/// gives (`recording::SETTINGS`). An upper without the name is made anew by the next boot.
+fn check_etc(image: &Path) -> Result<Option<String>> {
+    let read = |path: &str| -> Result<String> {
+        let request = format!("cat /lib/daruma/etc/{path}");
+        Ok(run("debugfs", &["-R", &request], image)?.1)
+    };
+    if read("B/identity")?.len() < 64 {
+        return Ok(None);
+    }
+    for slot in ["A", "B"] {
+        let wanted = [("setting", "mine"), ("passwd", "ann:x:1000:1000::/:/bin/sh")];
+        for (file, line) in wanted {
+            let text = read(&format!("{slot}/upper/{file}"))?;
+            if !text.lines().any(|found| found == line) {
+                return Ok(Some(format!("/etc/{file} of slot {slot} is {text:?}")));
+            }
+        }
+        let request = format!("stat /lib/daruma/etc/{slot}/upper/issue.net");
+        if !run("debugfs", &["-R", &request], image)?.1.contains("Type: character special") {
+            return Ok(Some(format!("/etc/issue.net is not deleted in slot {slot}")));
+        }
+    }
+    let report = read("B/merge.json")?;
+    Ok((!report.contains("\"method\":\"merged\"")).then(|| format!("merge.json: {report:?}")))
 }
 
 fn run(program: &str, arguments: &[&str], image: &Path) -> Result<(i32, String)> {

@@ -163,6 +163,11 @@ impl Recording {
     }
 }
 
+/// What a person changes in /etc before the update: a new file, a user, and a file less. The merge
+/// must carry all of it over.
+const SETTINGS: &str = "echo mine > /etc/setting && \
+    echo 'ann:x:1000:1000::/:/bin/sh' >> /etc/passwd && rm /etc/issue.net && sync";
+
 impl Recorder {
     /// Records into `dir`. Returns where each phase begins.
     fn record(
@@ -175,6 +180,7 @@ impl Recorder {
         let mut recorder = Self::start(base, size, update, dir)?;
         recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
         recorder.vm.run("mount -t ext4 -o ro /dev/vdb /mnt", 60)?.success()?;
+        recorder.vm.run(SETTINGS, 60)?.success()?;
         recorder.next_phase()?;
         recorder.vm.run("daruma install /mnt/update.daruma", 300)?.success()?;
         recorder.next_phase()?;

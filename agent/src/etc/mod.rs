@@ -6,10 +6,11 @@ mod changes;
 mod difference;
 mod images;
 mod place;
-pub(crate) mod report;
+mod report;
 mod reset;
 
 pub use changes::{Changed, Changes};
 pub use difference::difference;
+pub(crate) use report::{last, summary};
 pub use report::{plan, text};
 pub use reset::reset;

@@ -41,6 +41,8 @@ pub struct Status {
     pub slots: BTreeMap<String, SlotStatus>,
     /// The disk that the system runs from. Absent: daruma-init did not record it.
     pub disk: Option<DiskStatus>,
+    /// How the last merge of /etc went, in one line. Absent: this /etc was not merged.
+    pub etc: Option<String>,
     /// Damage of the boot environment, one line each.
     pub environment_damage: Vec<String>,
     /// Past events, oldest first.
@@ -150,6 +152,7 @@ impl Status {
                 .map(|(slot, status)| (slot.name().to_owned(), status))
                 .collect(),
             disk: DiskStatus::of(device),
+            etc: running.and_then(|slot| etc_line(device, slot)),
             environment_damage: loaded.damage,
             events: state.events,
             quarantined: state.quarantined,
@@ -160,6 +163,19 @@ impl Status {
                 .collect(),
         })
     }
+}
+
+#[cfg(feature = "etc")]
+fn etc_line(device: &Device, slot: Slot) -> Option<String> {
+    match crate::etc::last(device, slot) {
+        Ok(report) => report.as_ref().map(crate::etc::summary),
+        Err(cause) => Some(cause),
+    }
+}
+
+#[cfg(not(feature = "etc"))]
+fn etc_line(_: &Device, _: Slot) -> Option<String> {
+    None
 }
 
 impl SlotStatus {

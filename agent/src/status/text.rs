@@ -49,6 +49,9 @@ impl fmt::Display for Status {
                 disk.name, disk.because
             )?;
         }
+        if let Some(etc) = &self.etc {
+            writeln!(f, "\n/etc      {etc}")?;
+        }
         let shown = self.events.len().saturating_sub(EVENTS_SHOWN);
         section(f, "what happened (UTC)", self.events[shown..].iter().map(event_line))?;
         section(

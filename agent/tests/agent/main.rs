@@ -11,6 +11,8 @@ mod channel;
 mod daemon;
 #[cfg(feature = "pull")]
 mod delta;
+#[cfg(feature = "etc")]
+mod etc;
 mod install;
 #[cfg(feature = "pull")]
 mod publisher;

@@ -50,6 +50,11 @@ const AFTER: [(&str, &str); 13] = [
     ("the new service runs", "systemctl is-active mosquitto"),
 ];
 
+/// A hash of slot A's upper, with names, modes, owners and contents.
+const HASH: &str = "sync; cd /var/lib/daruma/etc/A/upper && \
+    (find . -printf '%p %y %m %U:%G %l\\n' | sort; find . -type f | sort | xargs -d '\\n' cat) | \
+    sha256sum; cd /";
+
 #[test]
 fn an_update_keeps_what_a_person_changed_in_etc_and_brings_what_is_new() -> Result<()> {
     let (fixture, dir) = (Fixture::open()?, tempfile::tempdir()?);
@@ -58,7 +63,10 @@ fn an_update_keeps_what_a_person_changed_in_etc_and_brings_what_is_new() -> Resu
     let (_machine, mut vm) = FIRST.resume(&fixture, dir.path(), &files, &[])?;
     vm.run("dmesg -n 1; mount -o ro /dev/vdb /mnt", 60)?.success()?;
     vm.run(BY_HAND, 60)?.success()?;
+    let before = vm.run(HASH, 60)?.success()?;
     vm.run("daruma install /mnt/v2.daruma", 600)?.success()?;
+    let planned = vm.run("daruma etc plan --json", 60)?.success()?;
+    let planned: Value = serde_json::from_str(planned.trim())?;
     vm.type_line("systemctl reboot")?;
     vm.expect("slot B, try 1 of 3", BOOT)?;
     vm.expect_all(&["router# ", "is healthy"], BOOT)?;
@@ -68,7 +76,20 @@ fn an_update_keeps_what_a_person_changed_in_etc_and_brings_what_is_new() -> Resu
     let text = vm.run("daruma status --json", 60)?.success()?;
     let status: Value = serde_json::from_str(text.trim())?;
     ensure!(status["version"] == "2.0.0" && status["state"] == "committed", "{status}");
-    let report = vm.run("cat /var/lib/daruma/etc/B/merge.json", 60)?.success()?;
-    println!("{report}");
+    let text = vm.run("daruma etc status --json", 60)?.success()?;
+    let etc: Value = serde_json::from_str(text.trim())?;
+    // Until the reboot the system has written to its own /etc: .updated and .pwd.lock.
+    ensure!(etc["merge"] == planned, "the boot did {} and the plan was {planned}", etc["merge"]);
+    let text = vm.run("daruma etc status", 60)?.success()?;
+    println!("{text}");
+    ensure!(text.contains("conflict         /etc/dnsmasq.d/lan.conf"), "{text}");
+    let (old, new) = ("-dhcp-range=192.168.1.50", "+dhcp-range=192.168.1.9");
+    let diff = vm.run("daruma etc diff /etc/dnsmasq.d/lan.conf", 60)?.success()?;
+    ensure!(diff.contains(old) && diff.contains(new), "{diff}");
+    vm.run("daruma etc reset /etc/dnsmasq.d/lan.conf", 60)?.success()?;
+    vm.run("grep -q '^dhcp-range=192.168.1.50' /etc/dnsmasq.d/lan.conf", 60)?.success()?;
+    // The old slot's upper is as it was, byte for byte. Falling back shows it again.
+    let after = vm.run(HASH, 60)?.success()?;
+    ensure!(before == after, "the old upper has changed: {before} and {after}");
     Ok(())
 }
