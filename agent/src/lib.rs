@@ -14,8 +14,6 @@ pub mod config;
 pub mod console;
 pub mod daemon;
 mod device;
-#[cfg(feature = "etc")]
-pub mod etc;
 mod exit;
 pub mod health;
 mod install;
@@ -45,5 +43,7 @@ pub use install::origin::{Expect, Options as InstallOptions, Origin};
 pub use interrupt::Interrupt;
 #[cfg(feature = "pull")]
 pub use pull::{Document, fetch};
+#[cfg(feature = "etc")]
+pub use status::etc;
 pub use status::{SlotStatus, Status, state};
 pub use stick::recovery;

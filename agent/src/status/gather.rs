@@ -167,8 +167,8 @@ impl Status {
 
 #[cfg(feature = "etc")]
 fn etc_line(device: &Device, slot: Slot) -> Option<String> {
-    match crate::etc::last(device, slot) {
-        Ok(report) => report.as_ref().map(crate::etc::summary),
+    match crate::status::etc::last(device, slot) {
+        Ok(report) => report.as_ref().map(crate::status::etc::summary),
         Err(cause) => Some(cause),
     }
 }

@@ -1,7 +1,9 @@
 //! What the agent remembers of the device, and what it shows to a person or a program. Other
 //! modules decide: nothing here chooses what boots.
-//! Read: `state`, `state_file`, `init_report`, `marks`, `gather`, `text`.
+//! Read: `state`, `state_file`, `init_report`, `marks`, `etc`, `gather`, `text`.
 
+#[cfg(feature = "etc")]
+pub mod etc;
 mod gather;
 pub(crate) mod init_report;
 pub(crate) mod marks;

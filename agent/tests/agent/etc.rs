@@ -1,5 +1,5 @@
-//! `daruma etc` on a device in a folder: what differs, what the next merge does, and the way back to
-//! the image.
+//! `daruma etc` on a device in a folder: what differs, what the next merge does, and the way back
+//! to the image.
 
 use std::fs;
 use std::path::Path;

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::device::Device;
-use crate::etc::place::{Place, below_etc};
 use crate::exit::{Exit, Failure};
+use crate::status::etc::place::{Place, below_etc};
 
 /// Makes each of `paths` what it is in the image. A path that the image has not is removed. Returns
 /// a line for each.

@@ -8,9 +8,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::device::Device;
-use crate::etc::changes::Changes;
-use crate::etc::place::{Place, below_etc};
 use crate::exit::{Exit, Failure};
+use crate::status::etc::changes::Changes;
+use crate::status::etc::place::{Place, below_etc};
 
 /// Bytes of a file beyond which it is not compared by lines.
 const MOST: u64 = 1 << 20;

@@ -9,9 +9,9 @@ use etc_merge::{Marks, Policy, Report, Sides};
 use image_layout::Slot;
 
 use crate::device::Device;
-use crate::etc::images;
-use crate::etc::place::Place;
 use crate::exit::{Exit, Failure};
+use crate::status::etc::images;
+use crate::status::etc::place::Place;
 
 /// Returns the report of the merge that made the slot's upper. `None`: the upper was not made from
 /// another one. The error is the cause, for one line.

@@ -9,9 +9,9 @@ use serde::Serialize;
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::device::Device;
-use crate::etc::place::Place;
-use crate::etc::report;
 use crate::exit::{Exit, Failure};
+use crate::status::etc::place::Place;
+use crate::status::etc::report;
 
 /// Everything that `daruma etc status --json` prints. Fields may be added; none changes its
 /// meaning.

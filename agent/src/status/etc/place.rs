@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::device::Device;
-use crate::etc::images;
 use crate::exit::{Exit, Failure};
+use crate::status::etc::images;
 
 /// The parts of the running /etc.
 #[derive(Debug)]
