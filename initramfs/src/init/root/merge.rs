@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use etc_merge::{Marks, Policy, Sides};
+use etc_merge::{AccountKind, Marks, Policy, Sides};
 
 use crate::kernel::console;
 use crate::root::old_image::{OldImage, OldSlot};
@@ -72,6 +72,17 @@ pub(crate) fn make(
             "/etc is merged: {} from both, {} of the device, {} to look at (daruma etc status)",
             report.counts.merged, report.counts.mine, report.counts.conflicts
         )),
+    }
+    for account in &report.renumbered {
+        let kind = match account.kind {
+            AccountKind::User => "user",
+            AccountKind::Group => "group",
+        };
+        console::warn(&format!(
+            "the {kind} {} has the number {} and had {}: its files in /var keep the old number; \
+                change their owner, or build with --previous",
+            account.name, account.new, account.old
+        ));
     }
     let text = serde_json::to_vec(&report).context("writing the report of the merge")?;
     let path = aside.join(REPORT);
