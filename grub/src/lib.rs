@@ -11,12 +11,14 @@
 //! it.
 
 mod env;
+mod factory_reset;
 mod script;
 mod started_disk;
 mod state;
 mod store;
 
 pub use env::{Env, EnvError};
+pub use factory_reset::{CannotKeep, FactoryReset};
 pub use script::{
     GRUB_CFG, GRUB_CFG_PATH, GRUB_MODULES_BIOS, GRUB_MODULES_EFI, GRUBENV_BAK_PATH, GRUBENV_PATH,
 };

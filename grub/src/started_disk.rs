@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::env::Env;
+use crate::factory_reset::FactoryReset;
 use crate::state::boot::BootState;
 use crate::store::copies::EnvStore;
 
@@ -81,6 +82,9 @@ pub struct Evidence {
     pub has_root: bool,
     /// Where the disk hung when its system was last healthy ([`PLACE`]).
     pub last_place: Option<String>,
+    /// The factory reset that the disk's environment asks for. It says nothing for or against the
+    /// disk. It is here because the environment is read here, at every boot.
+    pub reset: Option<FactoryReset>,
 }
 
 impl Evidence {
@@ -99,8 +103,13 @@ impl Evidence {
     /// disk. `esp` and `root` are its EFI system partition and the root partition of the slot that
     /// boots, if the disk has them.
     pub fn gather<D: Disk>(told: &Told, whole: &D, esp: Option<D>, root: Option<D>) -> Self {
-        let mut evidence =
-            Self { is_named: None, counted: Counted::No, has_root: false, last_place: None };
+        let mut evidence = Self {
+            is_named: None,
+            counted: Counted::No,
+            has_root: false,
+            last_place: None,
+            reset: None,
+        };
         evidence.is_named = told.esp_guid.map(|guid| has_guid(whole, guid));
         if evidence.is_named == Some(false) {
             return evidence;
@@ -111,6 +120,7 @@ impl Evidence {
         if let Some(loaded) = env {
             evidence.counted = counted(told, &loaded.env);
             evidence.last_place = loaded.env.get(PLACE).filter(|place| !place.is_empty());
+            evidence.reset = FactoryReset::of(&loaded.env);
         }
         evidence.has_root = told
             .root
@@ -208,7 +218,7 @@ impl Candidate {
     /// Returns how sure it is that GRUB started from this disk; `None` if GRUB did not.
     #[must_use]
     pub fn certainty(&self, told: &Told) -> Option<Certainty> {
-        let Evidence { is_named, counted, has_root, last_place } = &self.evidence;
+        let Evidence { is_named, counted, has_root, last_place, reset: _ } = &self.evidence;
         let has_root = *has_root || told.slot.is_none();
         // A stick could be made to say all of this, and it may come before the disk inside.
         let at_home = last_place.as_ref() == Some(&self.place) && !self.is_removable;

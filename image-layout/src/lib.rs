@@ -5,7 +5,7 @@
 //! [`Slot`] names the two copies of the system, [`label`] the partitions, [`Layout`] their sizes.
 //! [`Disk`] is the only interface between the code and the bytes of a device. [`PartitionTable`]
 //! reads the GPT, and [`settle_table`] adapts it to the disk. Both run on the device, so they need
-//! nothing but a CRC. [`FactoryImage`] runs on the build host, as an ordinary user.
+//! nothing but a CRC. [`make_empty_var`] makes /var anew there. [`FactoryImage`] runs on the build host, as an ordinary user.
 
 mod amount;
 mod disk;
@@ -14,7 +14,7 @@ mod factory;
 mod fat;
 mod partition;
 mod slot;
-mod superblock;
+mod var;
 
 pub use amount::Amount;
 pub use disk::{Disk, FileDisk};
@@ -27,4 +27,5 @@ pub use partition::layout::{ALIGNMENT, Extent, Layout, LayoutError};
 pub use partition::settle::{NewSize, Random, Settled, settle_table};
 pub use partition::table::{Partition, PartitionTable, TableCopy, TableError};
 pub use slot::{Slot, UnknownSlot};
-pub use superblock::mend_torn_superblock;
+pub use var::empty::make_empty_var;
+pub use var::superblock::mend_torn_superblock;

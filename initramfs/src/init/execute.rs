@@ -19,7 +19,7 @@ use crate::plan::{self, NEW_ROOT, Plan, Step, VAR};
 use crate::root::mounts::{self, Overlay};
 use crate::root::upper::{self, Make, Source};
 use crate::root::var::{self, VarState};
-use crate::root::{fill, handover, merge};
+use crate::root::{fill, handover, merge, reset};
 
 impl Boot {
     /// Does the steps of the plan. Returns only when a step fails.
@@ -32,6 +32,18 @@ impl Boot {
             self.watchdog.ping();
             let tick = || self.watchdog.ping();
             match step {
+                Step::ResetVar { var, esp, reset } => {
+                    // A reset that fails must not keep a system from booting.
+                    if let Err(error) = reset::reset(var.as_deref(), esp, reset, &tick) {
+                        console::warn(&format!(
+                            "the factory reset is not done and goes on at the next boot: {error:#}"
+                        ));
+                    }
+                }
+                Step::PostponeReset => console::warn(&format!(
+                    "the factory reset waits until slot {} is committed",
+                    plan.slot
+                )),
                 Step::MountVar { device } => {
                     var_state = var::mount(device.as_deref(), Path::new(VAR))?;
                     if var_state == VarState::Persistent {

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use grub_env::FactoryReset;
 use image_layout::{Slot, label};
 
 use crate::cmdline::{Cmdline, OverlayMode, Verity};
@@ -21,6 +22,11 @@ pub(crate) const VAR: &str = "/daruma/var";
 /// One thing to do. Each step can fail, with one readable reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
+    /// Empties /var, because a person asked for a factory reset. Without `var` there is only the
+    /// request to take back.
+    ResetVar { var: Option<PathBuf>, esp: PathBuf, reset: FactoryReset },
+    /// Says that a factory reset waits for the end of this slot's trial.
+    PostponeReset,
     /// Mounts /var at [`VAR`]. Without a device, or if the device cannot be mounted, /var is
     /// memory.
     MountVar { device: Option<PathBuf> },
@@ -72,7 +78,17 @@ impl Plan {
         let covered = matches!(line.overlay, OverlayMode::Root | OverlayMode::Tmpfs);
         let image = if covered { IMAGE } else { NEW_ROOT };
 
-        let mut steps = vec![Step::MountVar { device: disk.device(label::VAR) }];
+        let mut steps = Vec::new();
+        match (disk.device(label::ESP), &disk.reset) {
+            // The other slot's settings are the only proven ones.
+            (_, Some(_)) if line.trial => steps.push(Step::PostponeReset),
+            (Some(esp), Some(reset)) => {
+                let (var, reset) = (disk.device(label::VAR), reset.clone());
+                steps.push(Step::ResetVar { var, esp, reset });
+            }
+            _ => {}
+        }
+        steps.push(Step::MountVar { device: disk.device(label::VAR) });
         if disk.device(label::VAR).is_some() {
             steps.push(Step::SettleDisk { disk: disk.whole(), new_guids: line.disk.is_some() });
         }
@@ -118,6 +134,10 @@ mod tests {
         let plan = Plan::new(&line, Slot::B, disk).unwrap();
         assert_eq!(plan.root_hash, hash);
         let word = |step: &Step| match step {
+            Step::ResetVar { var, esp, reset } => {
+                format!("reset {var:?}, asked on {}: keep {:?}", esp.display(), reset.keep())
+            }
+            Step::PostponeReset => "reset later".to_owned(),
             Step::MountVar { device: Some(device) } => format!("var {}", device.display()),
             Step::MountVar { device: None } => "var in memory".to_owned(),
             Step::SettleDisk { disk, new_guids: true } => {
@@ -168,6 +188,16 @@ mod tests {
         let disk = disk(&label::ALL);
         let named = steps("daruma.disk=da12da12-0000-4000-8000-000000000002", &disk);
         assert_eq!(named[1], "name and grow /dev/vda");
+    }
+
+    #[test]
+    fn a_factory_reset_comes_before_all_else_and_not_on_trial() {
+        let mut disk = disk(&label::ALL);
+        disk.reset = Some(FactoryReset::new(&["lib/app"]).unwrap());
+        let asked = steps("", &disk);
+        let reset = "reset Some(\"/dev/vda8\"), asked on /dev/vda2: keep [\"lib/app\"]".to_owned();
+        assert_eq!(asked[..2], [reset, "var /dev/vda8".to_owned()]);
+        assert_eq!(steps("daruma.trial=1", &disk)[..2], ["reset later", "var /dev/vda8"]);
     }
 
     #[test]

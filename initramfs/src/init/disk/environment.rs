@@ -1,7 +1,7 @@
 //! Reads and writes the GRUB environment for `daruma-init`.
 //!
-//! The crate `grub-env` does the work. `daruma-init` writes the environment only after a failed
-//! boot, or in recovery.
+//! The crate `grub-env` does the work. `daruma-init` writes the environment after a failed boot, in
+//! recovery, and at the end of a factory reset.
 
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use grub_env::{By, Candidate, Certainty, DiskRecord, Evidence, Told, choose_disk};
+use grub_env::{By, Candidate, Certainty, DiskRecord, Evidence, FactoryReset, Told, choose_disk};
 use image_layout::{FileDisk, label};
 use initramfs::wanted;
 
@@ -37,6 +37,8 @@ pub(crate) struct LabelledDisk {
     is_removable: bool,
     /// Maps a label to a device name, such as `root-a` to `vda4`.
     pub partitions: BTreeMap<String, String>,
+    /// The factory reset that the environment asks for, once the disk is chosen.
+    pub reset: Option<FactoryReset>,
 }
 
 impl LabelledDisk {
@@ -69,6 +71,7 @@ impl LabelledDisk {
             is_removable: read("removable") == "1" || place.contains("/usb"),
             place,
             partitions: BTreeMap::new(),
+            reset: None,
         }
     }
 }
@@ -138,7 +141,8 @@ impl Search<'_> {
         };
         let candidates: Vec<Candidate> = self.seen.iter().map(candidate).collect();
         let (index, by) = choose_disk(self.told, &candidates, enough)?;
-        Some((self.seen[index].0.clone(), by))
+        let (disk, evidence) = &self.seen[index];
+        Some((LabelledDisk { reset: evidence.reset.clone(), ..disk.clone() }, by))
     }
 
     /// Returns what a person is told of the choice, if there is a choice.
@@ -301,7 +305,7 @@ mod tests {
 
     /// Returns the evidence for a disk on which GRUB has counted this boot, or has not.
     fn evidence(counted: Counted) -> Evidence {
-        Evidence { is_named: None, counted, has_root: true, last_place: None }
+        Evidence { is_named: None, counted, has_root: true, last_place: None, reset: None }
     }
 
     /// Returns the name of the disk that is taken. GRUB has counted on `started`.

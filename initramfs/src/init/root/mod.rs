@@ -1,6 +1,6 @@
 //! The root of the new system: its image, its /var, what covers it, and the way into it.
 //!
-//! `plan` decides the order. Read `mounts`, `var`, `fill`, `upper`, `merge`, `old_image`,
+//! `plan` decides the order. Read `mounts`, `var`, `reset`, `fill`, `upper`, `merge`, `old_image`,
 //! `handover`, and `tree` below them.
 
 pub(crate) mod fill;
@@ -8,6 +8,7 @@ pub(crate) mod handover;
 pub(crate) mod merge;
 pub(crate) mod mounts;
 pub(crate) mod old_image;
+pub(crate) mod reset;
 pub(crate) mod tree;
 pub(crate) mod upper;
 pub(crate) mod var;

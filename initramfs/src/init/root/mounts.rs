@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::mount::{MntFlags, umount2};
 use sys_mount::{Mount, MountFlags};
 
 /// Mounts `source` at `target`. Makes `target` if it is not there. `options` may be empty.
@@ -28,6 +29,11 @@ pub(crate) fn mount(
 /// Mounts memory as a file system.
 pub(crate) fn tmpfs(target: &Path) -> Result<()> {
     mount("tmpfs", "tmpfs", target, MountFlags::empty(), "mode=755")
+}
+
+/// Unmounts a file system that nothing uses.
+pub(crate) fn unmount(target: &Path) -> Result<()> {
+    umount2(target, MntFlags::empty()).with_context(|| format!("unmounting {}", target.display()))
 }
 
 /// Moves a mount, and all that is mounted below it.

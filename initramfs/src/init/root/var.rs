@@ -3,7 +3,7 @@
 //! The callers know what it holds. A device that cannot keep anything still boots, and reports it.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -40,15 +40,7 @@ pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
         mounts::tmpfs(at)?;
         return Ok(VarState::Memory);
     };
-    let writable = || mounts::mount("ext4", device, at, MountFlags::NOATIME, "errors=remount-ro");
-    let mut mounted = writable();
-    if mounted.is_err()
-        && matches!(FileDisk::open(device).and_then(|disk| mend_torn_superblock(&disk)), Ok(true))
-    {
-        console::warn("/var's superblock was torn by a power cut and is mended");
-        mounted = writable();
-    }
-    let Err(error) = mounted else { return Ok(VarState::Persistent) };
+    let Err(error) = mount_writable(device, at) else { return Ok(VarState::Persistent) };
     let device = device.display();
     // `noload` skips the journal: a journal that cannot be replayed is one reason to come here.
     let read_only = mounts::mount("ext4", device.to_string(), DISK, MountFlags::RDONLY, "noload");
@@ -75,16 +67,24 @@ pub(crate) fn mount(device: Option<&Path>, at: &Path) -> Result<VarState> {
     Ok(VarState::ReadOnly)
 }
 
+/// Mounts the partition for writing. Mends its superblock if a power cut has torn it.
+pub(crate) fn mount_writable(device: &Path, at: &Path) -> Result<()> {
+    let writable = || mounts::mount("ext4", device, at, MountFlags::NOATIME, "errors=remount-ro");
+    let mounted = writable();
+    if mounted.is_err()
+        && matches!(FileDisk::open(device).and_then(|disk| mend_torn_superblock(&disk)), Ok(true))
+    {
+        console::warn("/var's superblock was torn by a power cut and is mended");
+        return writable();
+    }
+    mounted
+}
+
 /// Makes the partition table that of this disk. `var` then reaches the end of the disk. With
 /// `new_guids`, disk and partitions get GUIDs of their own if they have those of the factory image.
 pub(crate) fn settle_table(disk: &Path, new_guids: bool) -> Result<()> {
     let whole = FileDisk::open(disk).with_context(|| format!("opening {}", disk.display()))?;
-    // The call waits until the kernel has gathered enough randomness.
-    let mut random = || {
-        let mut bytes = [0; 16];
-        File::open("/dev/random")?.read_exact(&mut bytes)?;
-        Ok(bytes)
-    };
+    let mut random = random;
     let settled = image_layout::settle_table(&whole, new_guids.then_some(&mut random))
         .with_context(|| format!("settling the partition table of {}", disk.display()))?;
     if let Some(guid) = settled.disk_guid {
@@ -95,6 +95,13 @@ pub(crate) fn settle_table(disk: &Path, new_guids: bool) -> Result<()> {
             .context("telling the kernel that var has grown")?;
     }
     Ok(())
+}
+
+/// Returns random bytes. Waits until the kernel has gathered enough randomness.
+pub(crate) fn random() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    File::open("/dev/random")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Grows the mounted ext4 to the end of its partition. A boot that was cut off may have moved that

@@ -12,9 +12,9 @@ use std::io;
 
 use crate::Disk;
 
-const BYTES: usize = 1024;
-const AT: u64 = 1024;
-const CHECKSUM: usize = 0x3fc;
+pub(crate) const BYTES: usize = 1024;
+pub(crate) const AT: u64 = 1024;
+pub(crate) const CHECKSUM: usize = 0x3fc;
 const MAGIC: u16 = 0xef53;
 const METADATA_CSUM: u32 = 0x400;
 /// An incompatible feature that does not change the layout of the file system. It says that the
@@ -88,7 +88,7 @@ fn is_ours(bytes: &[u8; BYTES]) -> bool {
 
 /// Returns CRC-32C (Castagnoli) over all bytes before the checksum, without the final inversion, as
 /// ext4 has it.
-fn checksum(bytes: &[u8; BYTES]) -> u32 {
+pub(crate) fn checksum(bytes: &[u8; BYTES]) -> u32 {
     let mut crc = u32::MAX;
     for byte in &bytes[..CHECKSUM] {
         crc ^= u32::from(*byte);

@@ -1,0 +1,6 @@
+//! The persistent ext4 on the device: a torn superblock is mended, and an empty filesystem is made.
+//!
+//! daruma-init decides when. `factory::var` makes the one of the factory image.
+
+pub(crate) mod empty;
+pub(crate) mod superblock;
