@@ -2,8 +2,8 @@
 //! boot. Then it commits the system or goes back to the old one, and says why.
 //!
 //! `grub-env` alone decides which slot boots, and `bundle` what a bundle is. [`Device`] says where
-//! everything is. The verbs are [`install()`], [`mark`], [`roll_back`], [`Status::gather`] and
-//! [`daemon::run`]. [`channel`] has the verbs that follow a channel.
+//! everything is. The verbs are [`install()`], [`mark`], [`roll_back`], [`factory_reset()`],
+//! [`Status::gather`] and [`daemon::run`]. [`channel`] has the verbs that follow a channel.
 //!
 //! Read from the bottom: `device`, `config`, then `trust`, `status`, `health` and `pull`, then
 //! `install`, then `channel` and `stick`, then `daemon`.
@@ -15,6 +15,7 @@ pub mod console;
 pub mod daemon;
 mod device;
 mod exit;
+mod factory_reset;
 pub mod health;
 mod install;
 mod interrupt;
@@ -37,6 +38,7 @@ pub use device::lock::Lock;
 pub use device::slot::running::Reading;
 pub use device::slot_config::SlotConfig;
 pub use exit::{Exit, Failure};
+pub use factory_reset::{cancel_reset, factory_reset};
 pub use install::command::install;
 pub use install::flip::install_bundle;
 pub use install::origin::{Expect, Options as InstallOptions, Origin};

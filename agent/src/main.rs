@@ -74,6 +74,15 @@ enum Verb {
     },
     /// Put the idle slot on trial again, like an update; reboot to start it
     Rollback,
+    /// Empty /var at the next boot: settings, data and history; the slots stay
+    FactoryReset {
+        /// A path below /var that stays; may be given several times
+        #[arg(long, value_name = "PATH", num_args = 1..)]
+        keep: Vec<String>,
+        /// Take the request back
+        #[arg(long, conflicts_with = "keep")]
+        cancel: bool,
+    },
     /// Check the health of this boot, then commit the system or reboot; runs as daruma.service
     Daemon,
     /// Install a bundle from a USB stick; started by daruma-init in recovery
@@ -188,6 +197,8 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         Verb::Mark { verdict: Verdict::Good, slot } => agent::mark(&device, Mark::Good, slot),
         Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
         Verb::Rollback => agent::roll_back(&device),
+        Verb::FactoryReset { cancel: true, .. } => agent::cancel_reset(&device),
+        Verb::FactoryReset { keep, .. } => agent::factory_reset(&device, &keep),
         Verb::Daemon => agent::daemon::run(&device, config()).map(|()| String::new()),
         Verb::Recovery { wait_s } => {
             // A bad configuration must not keep the stick from helping.

@@ -5,7 +5,7 @@
 use agent::{Config, Device, Failure, InstallOptions, Interrupt, Mark, Origin};
 use anyhow::Result;
 use bundle::{Bundle, Keyring};
-use grub_env::{BootState, Env, EnvStore, GRUB_CFG, SlotState};
+use grub_env::{BootState, Env, EnvStore, FactoryReset, GRUB_CFG, SlotState};
 use image_layout::{FileDisk, Slot};
 use tests::grub_disk::{self, GrubDisk};
 use tests::grub_emu::EnvFile;
@@ -20,13 +20,16 @@ pub(crate) struct Seen {
     pub(crate) state: BootState,
     pub(crate) damaged: bool,
     pub(crate) slots: [Option<Which>; 2],
+    /// True if the next boot is asked to empty /var.
+    pub(crate) resets: bool,
 }
 
 impl Seen {
     pub(crate) fn of(systems: &Systems, medium: &Medium) -> Result<Self> {
         let loaded = EnvStore::open(medium.get("esp").clone())?.load()?;
         let slots = Slot::ALL.map(|slot| systems.whole(medium, slot));
-        Ok(Self { state: loaded.state(), damaged: !loaded.damage.is_empty(), slots })
+        let resets = FactoryReset::of(&loaded.env).is_some();
+        Ok(Self { state: loaded.state(), damaged: !loaded.damage.is_empty(), slots, resets })
     }
 
     fn next(&self) -> Option<Slot> {
@@ -319,6 +322,30 @@ pub(crate) fn all() -> Vec<Scenario> {
             goal: |seen| seen.next() == Some(Slot::B),
             ..PLAIN
         },
+        Scenario {
+            name: "factory reset asked for",
+            life: |booted| {
+                arrive(booted)?;
+                if booted.done {
+                    Ok(())
+                } else {
+                    agent::factory_reset(booted.device, &[]).map(drop)
+                }
+            },
+            goal: |seen| seen.resets && (PLAIN.goal)(seen),
+            ..PLAIN
+        },
+        Scenario {
+            // daruma-init makes the same write when /var is empty.
+            name: "factory reset taken back",
+            damage: |main, bak| (ask_reset(main), ask_reset(bak)).0,
+            life: |booted| {
+                arrive(booted)?;
+                agent::cancel_reset(booted.device).map(drop)
+            },
+            goal: |seen| !seen.resets && (PLAIN.goal)(seen),
+            ..PLAIN
+        },
         Scenario { name: "fall-back report of a trial", ..FELL_BACK },
         Scenario {
             name: "fall-back report of a committed system",
@@ -408,6 +435,16 @@ pub(crate) fn all() -> Vec<Scenario> {
             ..INSTALL
         },
     ]
+}
+
+fn ask_reset(file: &mut EnvFile) {
+    let EnvFile::Bytes(bytes) = file else { return };
+    let (Ok(mut env), Ok(reset)) = (Env::parse(bytes), FactoryReset::new(&["lib/app"])) else {
+        return;
+    };
+    if reset.ask(&mut env).is_ok() {
+        *bytes = env.encode().to_vec();
+    }
 }
 
 fn zero(file: &mut EnvFile) {

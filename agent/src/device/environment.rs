@@ -3,7 +3,7 @@
 //! `grub-env` knows the format, the place on the disk and the allowed moves. Whoever writes holds
 //! the device's lock.
 
-use grub_env::{BootState, Env, EnvError, EnvStore, PLACE};
+use grub_env::{BootState, Env, EnvError, EnvStore, FactoryReset, PLACE};
 use image_layout::label;
 
 use crate::console::warn;
@@ -47,6 +47,31 @@ impl Environment {
         &self.damage
     }
 
+    /// Returns the factory reset that the environment asks for.
+    pub(crate) fn reset(&self) -> Option<FactoryReset> {
+        FactoryReset::of(&self.env)
+    }
+
+    /// Writes the request for a factory reset durably, or takes it back.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when the environment has no room for so many paths; [`Exit::Environment`].
+    pub(crate) fn ask_reset(&mut self, reset: Option<&FactoryReset>) -> Result<(), Failure> {
+        let state = self.state();
+        let mut env = self.env.clone();
+        // A damaged block gets its six variables back first. They must not push the request out.
+        state.apply_to(&mut env);
+        match reset {
+            Some(reset) => reset.ask(&mut env).map_err(|_| {
+                let line = "asking for a factory reset: the boot environment has no room for the \
+                            paths of --keep; name fewer paths, or the folder that holds them";
+                Failure::new(Exit::Usage, line)
+            })?,
+            None => drop(FactoryReset::end(&mut env)),
+        }
+        self.put(env)
+    }
+
     /// Makes the next [`Environment::write`] note the disk's place. daruma-init goes by the place
     /// where nothing else tells this disk from a clone.
     pub(crate) fn note_place(&mut self, place: &str) {
@@ -64,6 +89,10 @@ impl Environment {
         {
             let _ = env.set(PLACE, place);
         }
+        self.put(env)
+    }
+
+    fn put(&mut self, env: Env) -> Result<(), Failure> {
         if env == self.env && self.damage.is_empty() {
             return Ok(());
         }

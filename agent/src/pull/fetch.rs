@@ -2,7 +2,6 @@
 //!
 //! `document` and `oci` do the work. The caller's thread waits for the result.
 
-use bundle::channel::Report;
 use hyper::header::{HeaderValue, USER_AGENT};
 
 use crate::config::Pull;
@@ -15,7 +14,7 @@ use crate::pull::document::{Document, get};
 use crate::pull::oci;
 
 /// Fetches the document at `url`, of at most `limit` bytes. With `etag`, only if it has changed.
-/// The `report` goes into the `User-Agent` of the request.
+/// The words of `report` go into the `User-Agent` of the request.
 ///
 /// # Errors
 /// [`crate::Exit::Network`], [`crate::Exit::Server`] (also for a document that is too long),
@@ -26,7 +25,7 @@ pub fn fetch(
     url: &str,
     limit: usize,
     etag: Option<&str>,
-    report: Option<Report>,
+    report: Option<&str>,
     interrupt: &Interrupt,
 ) -> Result<Document, Failure> {
     let report =

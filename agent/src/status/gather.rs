@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use grub_env::BootState;
+use grub_env::{BootState, FactoryReset};
 use image_layout::{Slot, label};
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ use crate::status::init_report;
 use crate::status::marks::{CHECKING, DEGRADED, HEALTHY};
 use crate::status::state::{Event, Quarantined};
 use crate::status::state_file::StateFile;
+use crate::status::var::Var;
 
 /// Everything that `daruma status --json` prints. Fields may be added; none changes its meaning.
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +44,11 @@ pub struct Status {
     pub disk: Option<DiskStatus>,
     /// How the last merge of /etc went, in one line. Absent: this /etc was not merged.
     pub etc: Option<String>,
+    /// `kept` if /var outlives this boot. `read-only`: changes are in memory. `memory`: all of it
+    /// is. Absent: /var is not mounted by daruma-init.
+    pub var: Option<Var>,
+    /// The factory reset that the next boot of a committed system does.
+    pub factory_reset: Option<ResetStatus>,
     /// Damage of the boot environment, one line each.
     pub environment_damage: Vec<String>,
     /// Past events, oldest first.
@@ -67,6 +73,19 @@ pub struct DiskStatus {
     /// `chosen_by` as a part of a sentence.
     #[serde(skip)]
     pub because: String,
+}
+
+/// A factory reset that was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResetStatus {
+    /// The paths that stay.
+    pub keep: Vec<String>,
+}
+
+impl ResetStatus {
+    fn of(reset: &FactoryReset) -> Self {
+        Self { keep: reset.keep().iter().map(|path| format!("/var/{path}")).collect() }
+    }
 }
 
 impl DiskStatus {
@@ -153,6 +172,8 @@ impl Status {
                 .collect(),
             disk: DiskStatus::of(device),
             etc: running.and_then(|slot| etc_line(device, slot)),
+            var: Var::of(device),
+            factory_reset: FactoryReset::of(&loaded.env).as_ref().map(ResetStatus::of),
             environment_damage: loaded.damage,
             events: state.events,
             quarantined: state.quarantined,

@@ -1,6 +1,6 @@
 //! What the agent remembers of the device, and what it shows to a person or a program. Other
 //! modules decide: nothing here chooses what boots.
-//! Read: `state`, `state_file`, `init_report`, `marks`, `etc`, `gather`, `text`.
+//! Read: `state`, `state_file`, `init_report`, `marks`, `var`, `etc`, `gather`, `text`.
 
 #[cfg(feature = "etc")]
 pub mod etc;
@@ -10,5 +10,6 @@ pub(crate) mod marks;
 pub mod state;
 pub(crate) mod state_file;
 mod text;
+pub(crate) mod var;
 
 pub use gather::{SlotStatus, Status};

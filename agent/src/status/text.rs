@@ -4,8 +4,9 @@
 
 use std::fmt;
 
-use crate::status::gather::{SlotStatus, Status};
+use crate::status::gather::{ResetStatus, SlotStatus, Status};
 use crate::status::state::{Event, Kind};
+use crate::status::var::Var;
 
 /// Latest events that are shown. `--json` has them all.
 const EVENTS_SHOWN: usize = 12;
@@ -28,6 +29,12 @@ impl fmt::Display for Status {
         match self.boots_next.as_str() {
             "recovery" => writeln!(f, "next boot the recovery image: no slot may be booted")?,
             slot => writeln!(f, "next boot slot {slot}")?,
+        }
+        if let Some(reset) = &self.factory_reset {
+            writeln!(f, "reset     {}", reset.line(self.slots.values().any(|slot| slot.trial)))?;
+        }
+        if let Some(line) = self.var.and_then(Var::remedy) {
+            writeln!(f, "/var      {line}")?;
         }
         writeln!(f, "\n   slot  version         boots  standing")?;
         for (name, slot) in &self.slots {
@@ -88,6 +95,20 @@ impl Status {
             ("unknown", _) => "its health is not known (does the daemon run?)".to_owned(),
             (health, Some(cause)) => format!("{health}: {cause}"),
             (health, None) => health.to_owned(),
+        }
+    }
+}
+
+impl ResetStatus {
+    fn line(&self, is_trial: bool) -> String {
+        let when =
+            if is_trial { "the first boot after the trial is committed" } else { "the next boot" };
+        match self.keep.as_slice() {
+            [] => format!("{when} empties /var ('daruma factory-reset --cancel' takes it back)"),
+            keep => format!(
+                "{when} empties /var but for {} ('daruma factory-reset --cancel' takes it back)",
+                keep.join(", ")
+            ),
         }
     }
 }

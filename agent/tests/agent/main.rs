@@ -13,6 +13,7 @@ mod daemon;
 mod delta;
 #[cfg(feature = "etc")]
 mod etc;
+mod factory_reset;
 mod install;
 #[cfg(feature = "pull")]
 mod publisher;

@@ -101,6 +101,41 @@ fn the_server_is_told_once_what_became_of_a_release_and_not_who_tells() {
     }
 }
 
+/// Makes /var of the bench look like memory.
+fn var_is_memory(bench: &Bench) {
+    fs::create_dir_all(bench.path("proc/self")).unwrap();
+    let table = "20 1 0:1 / / rw - squashfs d ro\n21 20 0:22 / /var rw - tmpfs tmpfs rw\n";
+    fs::write(bench.path("proc/self/mountinfo"), table).unwrap();
+}
+
+#[test]
+fn the_server_is_told_at_each_poll_that_var_is_broken() {
+    let bench = Bench::new();
+    let mut publisher = Publisher::of(&bench);
+    let server = publisher.serve(|_, answer| answer);
+    follow(&publisher, &bench, &server, "");
+    publisher.offer(&bench.bundle(&Spec::default()));
+    publisher.put_channel();
+    bench.run(&["check"]).succeeded();
+    var_is_memory(&bench);
+    bench.run(&["check"]).succeeded();
+    bench.run(&["check"]).succeeded();
+    let asked = server.asked();
+    let words: Vec<_> = asked
+        .iter()
+        .filter(|asked| asked.target == "/stable.channel.json")
+        .map(|asked| asked.header("user-agent").unwrap().split_once(' ').map(|(_, word)| word))
+        .collect();
+    assert_eq!(words[words.len() - 2..], [Some("daruma-var/missing"); 2], "{words:?}");
+    assert!(words[..words.len() - 2].iter().all(Option::is_none), "{words:?}");
+    assert!(
+        asked
+            .iter()
+            .filter(|asked| asked.header("user-agent").unwrap().contains("-var/"))
+            .all(|asked| asked.target == "/stable.channel.json")
+    );
+}
+
 #[test]
 fn a_device_that_is_told_not_to_tells_nothing() {
     let bench = Bench::new();
@@ -110,6 +145,11 @@ fn a_device_that_is_told_not_to_tells_nothing() {
     publisher.offer(&bench.bundle(&Spec::default()));
     publisher.put_channel();
     update(&bench, Slot::B);
+    var_is_memory(&bench);
     bench.run(&["check"]).succeeded();
     assert_eq!(reports(&server), []);
+    let told = |word| {
+        server.asked().iter().any(|asked| asked.header("user-agent").unwrap().contains(word))
+    };
+    assert!(!told("daruma-var"));
 }

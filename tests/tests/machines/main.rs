@@ -11,5 +11,5 @@ mod says;
 mod two_disks;
 mod update;
 mod usb;
-mod var_faults;
+mod var;
 mod watchdog;

@@ -57,7 +57,8 @@ pub(crate) fn refresh(source: &Source<'_>, interrupt: &Interrupt) -> Result<Fres
     let etag = seen.etag.as_deref().filter(|_| known.is_some());
     let name = file(source);
     let report = report::untold(source);
-    let document = source.fetch(&name, limits::CHANNEL, etag, report, interrupt)?;
+    let words = report::words(source, report);
+    let document = source.fetch(&name, limits::CHANNEL, etag, words.as_deref(), interrupt)?;
     if report.is_some() && document != Document::Missing {
         report::told(source);
     }

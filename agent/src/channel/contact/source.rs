@@ -5,7 +5,6 @@
 use std::io;
 use std::path::Path;
 
-use bundle::channel::Report;
 use bundle::oci::beside;
 
 use crate::config::Config;
@@ -69,7 +68,7 @@ impl<'a> Source<'a> {
     }
 
     /// Gets the document `name`, of at most `limit` bytes. With `etag`, only if it has changed. A
-    /// server is told the `report`.
+    /// server is told the words of the `report`.
     ///
     /// # Errors
     /// The document cannot be fetched, or is longer than `limit`.
@@ -78,7 +77,7 @@ impl<'a> Source<'a> {
         name: &str,
         limit: usize,
         etag: Option<&str>,
-        report: Option<Report>,
+        report: Option<&str>,
         interrupt: &Interrupt,
     ) -> Result<Document, Failure> {
         interrupt.check()?;

@@ -113,8 +113,10 @@ pub(crate) fn grow(partition: &Path, mounted: &Path) -> Result<()> {
     let mut superblock = [0; 1024];
     device.file().read_exact_at(&mut superblock, 1024).context("reading var's superblock")?;
     let (blocks, block_size) = ext4_size(&superblock);
-    // Less than one block group is not worth growing. mke2fs leaves such a rest too.
-    if size / block_size < blocks.saturating_add(32768) {
+    // Less than one block group is not worth growing. mke2fs leaves such a rest too. A file system
+    // that a factory reset has made is small, and grows by less.
+    let worth = (blocks / 4).min(32768);
+    if size / block_size < blocks.saturating_add(worth) {
         return Ok(());
     }
     let directory = File::open(mounted)?;
