@@ -54,6 +54,7 @@ pub enum Exit {
     /// The channel or its root document is not accepted: older than one seen before, expired,
     /// invalid, or not there.
     Channel = 28,
+    // 29 belongs to the bundler: a system account has another number than before.
     /// Stopped by Ctrl-C (128 + SIGINT).
     Interrupted = 130,
     /// Stopped by SIGTERM (128 + SIGTERM).

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-const HEADERS: [&str; 10] = [
+const HEADERS: [&str; 12] = [
     "block_processor.h",
     "block_writer.h",
     "compressor.h",
+    "data_reader.h",
+    "dir_reader.h",
     "dir_writer.h",
     "error.h",
     "frag_table.h",

@@ -6,6 +6,7 @@ use bundle::BundleError;
 use bundle::channel::ChannelError;
 use image_layout::ImageError;
 
+use crate::bundling::accounts::OtherNumbers;
 use crate::bundling::rootfs::mirror::MirrorError;
 use crate::host::tool::ToolError;
 use crate::publish::registry::RegistryError;
@@ -19,6 +20,8 @@ pub const TOO_LARGE: u8 = 15;
 pub const RECIPE: u8 = 23;
 /// A program of the build host is missing or failed.
 pub const TOOL: u8 = 24;
+/// A system account has another number than in the previous bundle.
+pub const ACCOUNTS: u8 = 29;
 
 /// Returns the code of the first cause that has one.
 #[must_use]
@@ -43,6 +46,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
             if cause.is::<ToolError>() || matches!(cause.downcast_ref(), Some(MirrorError::Tool(_)))
             {
                 return Some(TOOL);
+            }
+            if cause.is::<OtherNumbers>() {
+                return Some(ACCOUNTS);
             }
             image_code(cause.downcast_ref()?)
         })

@@ -18,10 +18,10 @@ pub mod publish;
 pub mod recipe;
 pub mod release;
 
-pub use bundling::rootfs;
 pub use bundling::squash::{self, blocks, verity};
 pub use bundling::system::{clean, device, kernel, modinfo};
 pub use bundling::tree::{self, tar as tree_tar};
+pub use bundling::{accounts, rootfs};
 pub use fleet::{share, simulate, watch};
 pub use publish::{registry, repo, serve};
-pub use release::{delta, image, inspect};
+pub use release::{delta, image, inspect, previous};

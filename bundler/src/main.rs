@@ -18,7 +18,7 @@ use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
 use bundler::recipe::Recipe;
 use bundler::repo::Trusted;
-use bundler::{exit, image, registry, rootfs};
+use bundler::{exit, image, previous, registry, rootfs};
 use clap::{Parser, Subcommand};
 use semver::Version;
 
@@ -72,6 +72,10 @@ enum Verb {
         /// Version of the system, such as 1.2.3
         #[arg(long, value_name = "X.Y.Z")]
         version: Version,
+        /// The bundle that devices run now. System users and groups must have the numbers that they
+        /// have there, because files in /var belong to numbers
+        #[arg(long, value_name = "OLD.daruma")]
+        previous: Option<PathBuf>,
         /// The bundle to write
         #[arg(short, value_name = "OUT.daruma")]
         output: PathBuf,
@@ -177,7 +181,16 @@ fn run(verb: Verb) -> Result<()> {
             cache.as_deref(),
             rootfs::source_date_epoch()?,
         ),
-        Verb::Bundle { recipe, rootfs, keys, keyring, version, output, device_programs } => {
+        Verb::Bundle {
+            recipe,
+            rootfs,
+            keys,
+            keyring,
+            version,
+            previous,
+            output,
+            device_programs,
+        } => {
             // The arguments are checked completely before the long work begins.
             let recipe = Recipe::load(&recipe)?;
             let keys =
@@ -190,6 +203,9 @@ fn run(verb: Verb) -> Result<()> {
             let trusted = Trusted::load(&keyring)?;
             let programs = DevicePrograms::find(device_programs.as_deref())?;
             let epoch = rootfs::source_date_epoch()?;
+            let previous = previous
+                .map(|old| previous::read(&old, &trusted.keyring, &recipe.bundle.compatible))
+                .transpose()?;
             let (rootfs, version) = (rootfs.as_path(), &version);
             let bundling = Bundling {
                 recipe: &recipe,
@@ -197,6 +213,7 @@ fn run(verb: Verb) -> Result<()> {
                 keys: &keys,
                 trusted: &trusted,
                 version,
+                previous: previous.as_ref(),
                 programs,
                 epoch,
             };

@@ -17,6 +17,7 @@ use initramfs::recovery;
 use semver::Version;
 use sha2::{Digest, Sha256};
 
+use crate::bundling::accounts::{self, Previous};
 use crate::bundling::layout;
 use crate::bundling::squash::{self, blocks, verity};
 use crate::bundling::system::clean::{self, PACKAGE_DATABASE};
@@ -44,6 +45,8 @@ pub struct Bundling<'a> {
     pub trusted: &'a Trusted,
     /// Version of the system.
     pub version: &'a Version,
+    /// The accounts of the bundle that devices run now. Theirs must keep their numbers.
+    pub previous: Option<&'a Previous>,
     /// The agent and the program of the initramfs.
     pub programs: DevicePrograms,
     /// `SOURCE_DATE_EPOCH` in seconds.
@@ -54,7 +57,8 @@ impl Bundling<'_> {
     /// Writes the bundle. Large intermediate files lie beside it until it is done.
     ///
     /// # Errors
-    /// The root filesystem has no kernel, a host tool is missing or fails, or a file cannot be
+    /// A system account has another number than before ([`accounts::OtherNumbers`]). The root
+    /// filesystem has no kernel, a host tool is missing or fails, or a file cannot be
     /// written.
     pub fn write(self, out: &Path) -> Result<Manifest> {
         let settings = &self.recipe.bundle;
@@ -65,6 +69,9 @@ impl Bundling<'_> {
             eprintln!(
                 "warning: SquashFS cannot hold the extended attribute {attribute}; it is left out"
             );
+        }
+        if let Some(previous) = self.previous {
+            accounts::compare(previous, &tree)?;
         }
         let kernel = kernel::take(&mut tree, &self.recipe.kernel, epoch)?;
         let KernelImage {

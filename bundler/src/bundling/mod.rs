@@ -2,8 +2,10 @@
 //!
 //! `recipe` reads the recipe, and `release` works with the finished bundle.
 //! Read in the order of the work: `rootfs` writes a tar, `tree` loads it, `system` changes it,
-//! `squash` packs it, and `make` calls these steps.
+//! `accounts` compares its users with those of an older bundle, `squash` packs it, and `make` calls
+//! these steps.
 
+pub mod accounts;
 pub(crate) mod layout;
 mod make;
 pub mod rootfs;

@@ -1,9 +1,10 @@
 //! Uses a finished bundle: makes a disk image or a delta, or shows the bundle.
 //!
 //! `bundling` makes the bundle, and `publish` offers it to devices.
-//! Read `inspect`, `image`, `part`, `delta`.
+//! Read `inspect`, `image`, `part`, `previous`, `delta`.
 
 pub mod delta;
 pub mod image;
 pub mod inspect;
 pub mod part;
+pub mod previous;
