@@ -5,10 +5,15 @@
     reason = "a test; the lint's own exception does not reach its functions"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use bundle::{BundleWriter, ImageInput, SecretKey, StoredSquashfs, Update};
+use bundler::tree::Tree;
+use bundler::{squash, verity};
 
 fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
@@ -147,4 +152,95 @@ fn every_refusal_is_one_line_with_its_exit_code() {
             assert_eq!(err.lines().count(), 1, "{err}");
         }
     }
+}
+
+/// Writes the bundle 1.0.0 for `compatible` devices, with these users.
+fn bundle_with_users(dir: &Path, compatible: &str, passwd: &str) {
+    let (boot, root) = (dir.join("boot.img"), dir.join("root.img"));
+    let mut image = StoredSquashfs::new();
+    image.add_bytes("slot.cfg", b"set daruma_version=1.0.0\n".to_vec()).unwrap();
+    image.write_to(&boot).unwrap();
+    let mut tree = Tree::new(1_700_000_000);
+    tree.put("etc/passwd", 0o644, passwd.as_bytes());
+    tree.put("etc/group", 0o644, "postgres:x:105:\n".as_bytes());
+    tree.put("usr/filler", 0o644, vec![7; 300_000]);
+    squash::pack(&tree, &root, 1_700_000_000).unwrap();
+    let verity = verity::append(&root).unwrap();
+    let update = Update {
+        compatible: compatible.parse().unwrap(),
+        version: "1.0.0".parse().unwrap(),
+        build: "b".parse().unwrap(),
+        description: String::new(),
+        min_version: "0.0.0".parse().unwrap(),
+    };
+    let images = vec![
+        ImageInput { name: "boot".parse().unwrap(), path: &boot, verity: None },
+        ImageInput { name: "root".parse().unwrap(), path: &root, verity: Some(verity) },
+    ];
+    let keys = [SecretKey::load(&dir.join("keys/daruma.key.pem")).unwrap()];
+    let writer = BundleWriter { update, images, meta: BTreeMap::new(), keys: &keys };
+    writer.write(&dir.join("old.daruma")).unwrap();
+}
+
+#[test]
+fn a_bundle_whose_accounts_have_other_numbers_than_before_is_refused_and_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    run(path, &["keygen", "--out", "keys"]);
+    run(path, &["keygen", "--out", "others"]);
+    for ring in ["keys", "others"] {
+        let to = format!("{ring}-ring");
+        fs::create_dir(path.join(&to)).unwrap();
+        fs::copy(path.join(ring).join("daruma.pub.pem"), path.join(to).join("a.pem")).unwrap();
+    }
+    fs::write(path.join("box.yaml"), RECIPE).unwrap();
+    fs::create_dir(path.join("programs")).unwrap();
+    for program in ["daruma", "daruma-init", "daruma-static"] {
+        fs::write(path.join("programs").join(program), "a program").unwrap();
+    }
+    let mut tar = tar::Builder::new(fs::File::create(path.join("new.tar")).unwrap());
+    for (name, text) in [
+        ("etc/passwd", "root:x:0:0::/:/bin/sh\npostgres:x:103:106::/:/bin/sh\n"),
+        ("etc/group", "postgres:x:106:\n"),
+    ] {
+        let mut file = tar::Header::new_gnu();
+        file.set_size(text.len() as u64);
+        file.set_uid(0);
+        file.set_gid(0);
+        file.set_mtime(0);
+        file.set_mode(0o644);
+        tar.append_data(&mut file, name, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap();
+    let bundle = |ring: &str| {
+        let line = format!(
+            "bundle box.yaml --rootfs new.tar --key keys/daruma.key.pem --keyring {ring}-ring \
+             --version 2.0.0 --previous old.daruma --device-programs programs -o new.daruma"
+        );
+        run(path, &line.split(' ').collect::<Vec<_>>())
+    };
+    let users = "root:x:0:0::/:/bin/sh\npostgres:x:101:105::/:/bin/sh\n";
+    bundle_with_users(path, "box", users);
+    let (code, _, said) = bundle("keys");
+    assert_eq!(code, 29, "{said}");
+    let last = said.lines().last().unwrap();
+    for part in [
+        "user postgres is 103 here and 101 in old.daruma (1.0.0)",
+        "group postgres is 106 here and 105 in old.daruma (1.0.0)",
+        "files in a device's /var would belong to another account",
+    ] {
+        assert!(last.starts_with("daruma-bundler: ") && last.contains(part), "{part:?}: {said}");
+    }
+    let (code, _, said) = bundle("others");
+    assert_eq!(code, 11, "the old bundle must be one that devices trust: {said}");
+    bundle_with_users(path, "other-box", users);
+    let (code, _, said) = bundle("keys");
+    assert!(code == 1 && said.contains("is for devices of the kind other-box"), "{said}");
+    // Equal numbers are no reason to refuse. The tar has no kernel, which comes next.
+    bundle_with_users(path, "box", "postgres:x:103:106::/:\ngone:x:104:104::/:\n");
+    let (_, _, said) = bundle("keys");
+    assert!(said.contains("group postgres is 106") && !said.contains("user postgres"), "{said}");
+    let left = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| left(entry.unwrap())).collect();
+    assert!(!left.iter().any(|name| name.starts_with("new.daruma")), "{left:?}");
 }

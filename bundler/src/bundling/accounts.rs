@@ -46,9 +46,9 @@ impl fmt::Display for OtherNumbers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: files in a device's /var would belong to another account; give the account its \
-             old number before packages are configured (in the recipe: addgroup --system --gid, \
-             adduser --system --uid, or a file of sysusers.d)",
+            "{}: files in a device's /var would belong to another account; keep the numbers: make \
+             the account with its old one before its package is installed, in a `run` action with \
+             addgroup --system --gid and adduser --system --uid",
             self.0.join("; ")
         )
     }
