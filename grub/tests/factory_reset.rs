@@ -71,7 +71,7 @@ fn too_many_paths_are_refused_and_the_environment_stays() {
 
 proptest! {
     #[test]
-    fn any_value_is_a_request_that_writes_the_same_value_or_none(value in "(keep:)?[a-z:/.]{0,40}") {
+    fn any_value_is_a_request_that_writes_it_again_or_none(value in "(keep:)?[a-z:/.]{0,40}") {
         let mut env = factory();
         env.set("RESET", &value).unwrap();
         if let Some(reset) = FactoryReset::of(&env) {

@@ -5,7 +5,8 @@
 //! [`Slot`] names the two copies of the system, [`label`] the partitions, [`Layout`] their sizes.
 //! [`Disk`] is the only interface between the code and the bytes of a device. [`PartitionTable`]
 //! reads the GPT, and [`settle_table`] adapts it to the disk. Both run on the device, so they need
-//! nothing but a CRC. [`make_empty_var`] makes /var anew there. [`FactoryImage`] runs on the build host, as an ordinary user.
+//! nothing but a CRC. [`make_empty_var`] makes /var anew there. [`FactoryImage`] runs on the build
+//! host, as an ordinary user.
 
 mod amount;
 mod disk;

@@ -72,10 +72,12 @@ pub struct Scenario {
     /// True if the new system never comes up. The device then ends in slot A whenever the power
     /// fails.
     pub ends_in_a: bool,
+    /// True if 2.0.0 is installed into slot B. Otherwise nothing is ever written there.
+    installs: bool,
     /// The phases. The first begins with the factory disk, and the story says when another one
     /// begins.
     phases: &'static [(&'static str, &'static [Taken])],
-    /// The part of the story after the install.
+    /// The part of the story after the first boot or the install.
     then: fn(&mut Recorder) -> Result<()>,
 }
 
@@ -85,6 +87,7 @@ pub const UPDATE: Scenario = Scenario {
     recipe: TINY,
     version: "2.0.0",
     ends_in_a: false,
+    installs: true,
     phases: &[
         ("the first boot", &[A]),
         ("the install", &[A, B_ON_TRIAL]),
@@ -108,6 +111,7 @@ pub const BROKEN_UPDATE: Scenario = Scenario {
     recipe: "tests/recipes/tiny-panic.yaml",
     version: "3.0.0",
     ends_in_a: true,
+    installs: true,
     phases: &[
         ("the first boot", &[A]),
         ("the install", &[A, B_ON_TRIAL]),
@@ -129,6 +133,32 @@ pub const BROKEN_UPDATE: Scenario = Scenario {
         // it.
         recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
         recorder.next_phase()
+    },
+};
+
+/// Factory image, first boot, a factory reset, and the boot that does it.
+pub const FACTORY_RESET: Scenario = Scenario {
+    name: "factory reset",
+    recipe: TINY,
+    version: "2.0.0",
+    ends_in_a: true,
+    installs: false,
+    phases: &[
+        ("the first boot", &[A]),
+        ("the reset is asked for and done", &[A]),
+        ("the reset is done", &[A]),
+    ],
+    then: |recorder| {
+        let data = "mkdir -p /var/lib/app && echo data >/var/lib/app/data && sync";
+        recorder.vm.run(data, 60)?.success()?;
+        recorder.vm.run("daruma factory-reset", 60)?.success()?;
+        recorder.vm.type_line("reboot -f")?;
+        recorder.vm.expect("factory reset: /var is a new file system", BOOT)?;
+        recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
+        recorder.next_phase()?;
+        let gone = recorder.vm.run("ls /var/lib/app", 60)?;
+        ensure!(gone.text.contains("No such file"), "{gone:?}");
+        recorder.vm.run("echo more >/var/more && sync", 60)?.success().map(drop)
     },
 };
 
@@ -182,8 +212,10 @@ impl Recorder {
         recorder.vm.run("mount -t ext4 -o ro /dev/vdb /mnt", 60)?.success()?;
         recorder.vm.run(SETTINGS, 60)?.success()?;
         recorder.next_phase()?;
-        recorder.vm.run("daruma install /mnt/update.daruma", 300)?.success()?;
-        recorder.next_phase()?;
+        if scenario.installs {
+            recorder.vm.run("daruma install /mnt/update.daruma", 300)?.success()?;
+            recorder.next_phase()?;
+        }
         (scenario.then)(&mut recorder)?;
         recorder.vm.run("sync", 60)?.success()?;
         recorder.vm.cut_power()?;

@@ -5,8 +5,8 @@
 //! the folder ([`Writer::add`]). The caller decides what belongs into an image.
 //!
 //! The same calls in the same order give the same bytes, however many processors pack them. All
-//! unsafe code of the bundler is in this crate. Read `writer` and `reader`, then `inode`, `object` and
-//! `error`.
+//! unsafe code of the bundler is in this crate. Read `writer` and `reader`, then `inode`, `object`
+//! and `error`.
 
 mod error;
 mod inode;

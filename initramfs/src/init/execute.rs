@@ -28,15 +28,27 @@ impl Boot {
         let mut var_state = VarState::Memory;
         let mut var_device = None;
         let mut verity = None;
+        let mut is_reset = false;
         for step in &plan.steps {
             self.watchdog.ping();
             let tick = || self.watchdog.ping();
             match step {
-                Step::ResetVar { var, esp, reset } => {
+                Step::ResetVar { var, reset } => {
                     // A reset that fails must not keep a system from booting.
-                    if let Err(error) = reset::reset(var.as_deref(), esp, reset, &tick) {
-                        console::warn(&format!(
+                    match reset::reset(var, reset, &tick) {
+                        Ok(()) => is_reset = true,
+                        Err(error) => console::warn(&format!(
                             "the factory reset is not done and goes on at the next boot: {error:#}"
+                        )),
+                    }
+                }
+                Step::EndReset { esp } => {
+                    if is_reset
+                        && var_state == VarState::Persistent
+                        && let Err(error) = reset::end(Path::new(VAR), esp)
+                    {
+                        console::warn(&format!(
+                            "{error:#}; the next boot does the factory reset once more"
                         ));
                     }
                 }

@@ -22,9 +22,11 @@ pub(crate) const VAR: &str = "/daruma/var";
 /// One thing to do. Each step can fail, with one readable reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    /// Empties /var, because a person asked for a factory reset. Without `var` there is only the
-    /// request to take back.
-    ResetVar { var: Option<PathBuf>, esp: PathBuf, reset: FactoryReset },
+    /// Empties /var, because a person asked for a factory reset.
+    ResetVar { var: PathBuf, reset: FactoryReset },
+    /// Takes the request for the reset back. /var is mounted and has its size by then: until it has
+    /// grown, it has no backup of its superblock, and only another reset could mend it.
+    EndReset { esp: PathBuf },
     /// Says that a factory reset waits for the end of this slot's trial.
     PostponeReset,
     /// Mounts /var at [`VAR`]. Without a device, or if the device cannot be mounted, /var is
@@ -79,19 +81,24 @@ impl Plan {
         let image = if covered { IMAGE } else { NEW_ROOT };
 
         let mut steps = Vec::new();
-        match (disk.device(label::ESP), &disk.reset) {
+        let (esp, var) = (disk.device(label::ESP), disk.device(label::VAR));
+        let reset = match (&disk.reset, esp, &var) {
             // The other slot's settings are the only proven ones.
-            (_, Some(_)) if line.trial => steps.push(Step::PostponeReset),
-            (Some(esp), Some(reset)) => {
-                let (var, reset) = (disk.device(label::VAR), reset.clone());
-                steps.push(Step::ResetVar { var, esp, reset });
+            (Some(_), ..) if line.trial => {
+                steps.push(Step::PostponeReset);
+                None
             }
-            _ => {}
-        }
-        steps.push(Step::MountVar { device: disk.device(label::VAR) });
-        if disk.device(label::VAR).is_some() {
+            (Some(reset), Some(esp), Some(var)) => {
+                steps.push(Step::ResetVar { var: var.clone(), reset: reset.clone() });
+                Some(esp)
+            }
+            _ => None,
+        };
+        steps.push(Step::MountVar { device: var.clone() });
+        if var.is_some() {
             steps.push(Step::SettleDisk { disk: disk.whole(), new_guids: line.disk.is_some() });
         }
+        steps.extend(reset.map(|esp| Step::EndReset { esp }));
         steps.push(Step::OpenRoot { label, partition, verity });
         steps.push(Step::MountRoot { label, at: image });
         steps.push(Step::FillVar { image });
@@ -134,9 +141,10 @@ mod tests {
         let plan = Plan::new(&line, Slot::B, disk).unwrap();
         assert_eq!(plan.root_hash, hash);
         let word = |step: &Step| match step {
-            Step::ResetVar { var, esp, reset } => {
-                format!("reset {var:?}, asked on {}: keep {:?}", esp.display(), reset.keep())
+            Step::ResetVar { var, reset } => {
+                format!("reset {}, keep {:?}", var.display(), reset.keep())
             }
+            Step::EndReset { esp } => format!("end the reset on {}", esp.display()),
             Step::PostponeReset => "reset later".to_owned(),
             Step::MountVar { device: Some(device) } => format!("var {}", device.display()),
             Step::MountVar { device: None } => "var in memory".to_owned(),
@@ -195,8 +203,8 @@ mod tests {
         let mut disk = disk(&label::ALL);
         disk.reset = Some(FactoryReset::new(&["lib/app"]).unwrap());
         let asked = steps("", &disk);
-        let reset = "reset Some(\"/dev/vda8\"), asked on /dev/vda2: keep [\"lib/app\"]".to_owned();
-        assert_eq!(asked[..2], [reset, "var /dev/vda8".to_owned()]);
+        let (reset, end) = ("reset /dev/vda8, keep [\"lib/app\"]", "end the reset on /dev/vda2");
+        assert_eq!(asked[..4], [reset, "var /dev/vda8", "grow /dev/vda", end]);
         assert_eq!(steps("daruma.trial=1", &disk)[..2], ["reset later", "var /dev/vda8"]);
     }
 

@@ -19,7 +19,7 @@ use image_layout::Slot;
 use serde_json::Value;
 use tests::cut_disk::{Cut, CutDisk, copy_data};
 use tests::machine_judge::{Bench, Fault, Judge};
-use tests::recording::{BROKEN_UPDATE, Phase, Recording, Scenario, Taken, UPDATE};
+use tests::recording::{BROKEN_UPDATE, FACTORY_RESET, Phase, Recording, Scenario, Taken, UPDATE};
 use tests::share;
 use tests::vm::{Firmware, Machine, Size, Vm};
 use tests::write_log::{Entry, WriteLog};
@@ -262,6 +262,11 @@ fn a_power_cut_at_any_moment_of_an_update_leaves_a_whole_system() -> Result<()> 
 #[test]
 fn a_power_cut_at_any_moment_of_a_broken_update_leaves_a_whole_system() -> Result<()> {
     whole_machine(&BROKEN_UPDATE, &Recording::of(&BROKEN_UPDATE)?)
+}
+
+#[test]
+fn a_power_cut_at_any_moment_of_a_factory_reset_leaves_a_var_or_the_request() -> Result<()> {
+    whole_machine(&FACTORY_RESET, &Recording::of(&FACTORY_RESET)?)
 }
 
 /// Returns true for a fault that shows the lie.

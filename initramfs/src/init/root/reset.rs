@@ -2,8 +2,8 @@
 //!
 //! `grub_env::FactoryReset` is the request in the environment. `plan` decides that it is done.
 //!
-//! The request is taken out of the environment last. After a power cut the next boot finds it and
-//! goes on.
+//! The request is taken out of the environment last, when /var is mounted and has its size. After a
+//! power cut the next boot finds the request and goes on.
 
 use std::fs;
 use std::io;
@@ -21,28 +21,22 @@ use crate::root::{mounts, tree, var};
 /// Folders that may lie in one another before their depth is too large for this code's own steps.
 const DEPTH: usize = 64;
 
-/// Does the reset on the partition `device`, and takes back the request on `esp`.
+/// Does the reset on the partition `device`. [`end`] takes the request back.
 ///
 /// Without a path to keep, /var gets a new filesystem, whatever the old one is like. Otherwise the
 /// old one must be whole: nothing that was to be kept is ever erased.
-pub(crate) fn reset(
-    device: Option<&Path>,
-    esp: &Path,
-    reset: &FactoryReset,
-    tick: &dyn Fn(),
-) -> Result<()> {
-    match (device, reset.keep()) {
-        (None, _) => console::warn("factory reset: the partition var is missing"),
-        (Some(device), []) => {
+pub(crate) fn reset(device: &Path, reset: &FactoryReset, tick: &dyn Fn()) -> Result<()> {
+    match reset.keep() {
+        [] => {
             make_new(device, tick)?;
             console::loud("factory reset: /var is a new file system");
         }
-        (Some(device), keep) => {
+        keep => {
             empty_partition(device, keep, tick)?;
             console::loud(&format!("factory reset: of /var only {} is left", keep.join(", ")));
         }
     }
-    end(esp).context("taking the request out of the environment; /var will be emptied once more")
+    Ok(())
 }
 
 fn make_new(device: &Path, tick: &dyn Fn()) -> Result<()> {
@@ -129,15 +123,16 @@ fn remove_if_there(path: &Path, step: &mut dyn FnMut() -> Result<()>) -> Result<
     }
 }
 
-/// Takes the request out of the environment.
-fn end(esp: &Path) -> Result<()> {
-    let store = EnvStore::open(environment::open_esp(esp)?)?;
-    let loaded = store.load()?;
+/// Takes the request out of the environment, once all of the mounted /var is durable.
+pub(crate) fn end(var: &Path, esp: &Path) -> Result<()> {
+    tree::sync(var)?;
+    let store =
+        EnvStore::open(environment::open_esp(esp)?).context("reading the EFI system partition")?;
+    let loaded = store.load().context("reading the environment")?;
     let mut env = loaded.env;
-    if FactoryReset::end(&mut env) || !loaded.damage.is_empty() {
-        if loaded.damage.is_empty() { store.store(&env) } else { store.heal(&env) }?;
-    }
-    Ok(())
+    FactoryReset::end(&mut env);
+    if loaded.damage.is_empty() { store.store(&env) } else { store.heal(&env) }
+        .context("writing the environment")
 }
 
 #[cfg(test)]
