@@ -86,6 +86,21 @@ pub(crate) fn resize_ext4(mounted: &File, mut blocks: u64) -> io::Result<()> {
     done(unsafe { libc::ioctl(mounted.as_raw_fd(), request, &raw mut blocks) })
 }
 
+/// FS_IOC_GETFLAGS and FS_IOC_SETFLAGS: lets a file or folder be changed and removed again, if
+/// somebody has made it immutable or append-only (`chattr +i`, `+a`).
+pub(crate) fn make_mutable(file: &File) -> io::Result<()> {
+    const IMMUTABLE_APPEND: libc::c_int = 0x10 | 0x20;
+    let mut flags: libc::c_int = 0;
+    // The kernel takes an int, and the number says long (linux/fs.h).
+    let get = nix::request_code_read!(b'f', 1, size_of::<libc::c_long>());
+    let set = nix::request_code_write!(b'f', 2, size_of::<libc::c_long>());
+    // SAFETY: the request writes one int, which lives across the call.
+    done(unsafe { libc::ioctl(file.as_raw_fd(), get, &raw mut flags) })?;
+    flags &= !IMMUTABLE_APPEND;
+    // SAFETY: the request reads one int, which lives across the call.
+    done(unsafe { libc::ioctl(file.as_raw_fd(), set, &raw const flags) })
+}
+
 /// Returns the names of a file's extended attributes. For a symbolic link they are the link's own.
 /// The list is empty if the file system has none.
 pub(crate) fn list_xattrs(path: &Path) -> io::Result<Vec<CString>> {

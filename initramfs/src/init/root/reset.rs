@@ -5,16 +5,18 @@
 //! The request is taken out of the environment last, when /var is mounted and has its size. After a
 //! power cut the next boot finds the request and goes on.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use grub_env::{EnvStore, FactoryReset};
 use image_layout::{FileDisk, make_empty_var};
+use nix::libc;
 
 use crate::disk::environment;
-use crate::kernel::console;
+use crate::kernel::{console, sys};
 use crate::plan::VAR;
 use crate::root::{mounts, tree, var};
 
@@ -97,7 +99,7 @@ fn remove(path: &Path, depth: usize, step: &mut dyn FnMut() -> Result<()>) -> Re
     let context = || format!("removing {}", path.display());
     if !fs::symlink_metadata(path).with_context(context)?.is_dir() {
         step()?;
-        return fs::remove_file(path).with_context(context);
+        return insist(path, || fs::remove_file(path)).with_context(context);
     }
     if depth == 0 {
         // Paths may become too long for the kernel here. The standard library needs no paths.
@@ -108,7 +110,22 @@ fn remove(path: &Path, depth: usize, step: &mut dyn FnMut() -> Result<()>) -> Re
         remove(&entry.with_context(context)?.path(), depth - 1, step)?;
     }
     step()?;
-    fs::remove_dir(path).with_context(context)
+    insist(path, || fs::remove_dir(path)).with_context(context)
+}
+
+/// Removes what somebody has made immutable, too, or what lies in such a folder.
+fn insist(path: &Path, removal: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let refused = match removal() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
+        other => return other,
+    };
+    for path in [Some(path), path.parent()].into_iter().flatten() {
+        // A pipe without a writer, or a device, must not keep the boot waiting.
+        let opened =
+            File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+        let _ = opened.and_then(|file| sys::make_mutable(&file));
+    }
+    removal().map_err(|_| refused)
 }
 
 fn remove_if_there(path: &Path, step: &mut dyn FnMut() -> Result<()>) -> Result<()> {
@@ -234,6 +251,24 @@ mod tests {
         empty(&inside, &["lib/app".to_owned()], &mut || Ok(())).unwrap();
         assert_eq!(names(&inside).len(), 0);
         assert!(outside.join("app").exists());
+    }
+
+    #[test]
+    fn what_is_immutable_goes_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let mut chattr = std::process::Command::new("chattr");
+        chattr.arg("+i").arg(folder.join("file")).arg(&folder).env("PATH", path);
+        // An ordinary user may not do this, and some file systems cannot.
+        if !chattr.output().is_ok_and(|output| output.status.success()) {
+            return;
+        }
+        fs::remove_file(folder.join("file")).unwrap_err();
+        empty(dir.path(), &["b".to_owned()], &mut || Ok(())).unwrap();
+        assert_eq!(names(dir.path()).len(), 0);
     }
 
     #[test]
