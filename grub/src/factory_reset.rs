@@ -15,6 +15,9 @@ use crate::env::{Env, EnvError};
 const RESET: &str = "RESET";
 /// The folder below /var that every reset empties. It holds the settings and what is remembered.
 const OWN: &str = "lib/daruma";
+/// The longest value, in bytes. It leaves room for the other variables, `BOOTED` and `PLACE` among
+/// them, which may come later.
+const LONGEST: usize = 240;
 
 /// What a factory reset is to do: /var is emptied but for some paths.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,6 +78,9 @@ impl FactoryReset {
             [] => "all".to_owned(),
             keep => format!("keep:{}", keep.join(":")),
         };
+        if value.len() > LONGEST {
+            return Err(EnvError::Full(RESET.to_owned()));
+        }
         env.set(RESET, &value)
     }
 
