@@ -166,7 +166,7 @@ mod tests {
     }
 
     /// section, key, a good value other than the default, a bad value
-    const KEYS: [(&str, &str, &str, &str); 35] = [
+    const KEYS: [(&str, &str, &str, &str); 37] = [
         ("", "keyring", "\"/keys\"", "7"),
         ("", "keyring-threshold", "2", "0"),
         ("", "min-version", "\"1.2.3\"", "\"1.2\""),
@@ -178,6 +178,8 @@ mod tests {
         ("health", "default-route", "true", "\"yes\""),
         ("health", "dns", "[\"www.example.org\"]", "\"www.example.org\""),
         ("health", "process", "[\"dnsmasq\"]", "[1]"),
+        ("health", "baseline", "\"off\"", "\"on\""),
+        ("health", "ignore-units", "[\"a.service\", \"b@*.service\"]", "[\"ssh\"]"),
         ("watchdog", "device", "\"/dev/watchdog\"", "false"),
         ("watchdog", "timeout-s", "20", "\"20\""),
         ("usb", "policy", "\"newer\"", "\"always\""),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::numbers::seconds;
+use crate::config::unit_pattern::UnitPattern;
 
 /// Section `[usb]`: what the running system does with a stick that is plugged in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -60,7 +61,26 @@ pub struct Health {
     pub dns: Vec<String>,
     /// Names of processes. At least one process of each name must run.
     pub process: Vec<String>,
+    /// What is asked of a system on trial without any configuration.
+    pub baseline: Baseline,
+    /// Units that the baseline and the warnings about units pass over.
+    pub ignore_units: Vec<UnitPattern>,
 }
+
+/// What is asked of a system on trial without any configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Baseline {
+    /// The units that worked in the last committed system must work.
+    #[default]
+    Units,
+    /// Nothing.
+    Off,
+}
+
+/// The default of `ignore-units`: units that wait for the network or for its time. They work only
+/// while the provider does, and no update breaks that.
+const IGNORED: [&str; 2] = ["*-wait-online.service", "systemd-time-wait-sync.service"];
 
 /// Section `[watchdog]`: for systems without systemd, where nobody else feeds the hardware
 /// watchdog.
@@ -84,6 +104,8 @@ impl Default for Health {
             default_route: false,
             dns: Vec::new(),
             process: Vec::new(),
+            baseline: Baseline::default(),
+            ignore_units: IGNORED.iter().filter_map(|text| text.parse().ok()).collect(),
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::device::environment::Environment;
 use crate::device::lock::Lock;
 use crate::device::reboot;
 use crate::exit::{Exit, Failure};
+use crate::health::units::keeper;
+use crate::health::units::watch::Watch;
 use crate::health::{Checks, Failed};
 use crate::status::marks::{CHECKING, DEGRADED, HEALTHY};
 use crate::status::state::Kind;
@@ -45,24 +47,35 @@ pub(crate) async fn live(
         tell("this is the recovery image: nothing to do");
         return std::future::pending().await;
     };
-    let on_trial = {
+    let (on_trial, has_other) = {
         let _lock = wait_for_lock(device).await?;
         if let Some(fall_back) = arrival::settle(device)? {
             tell(&fall_back);
         }
-        Environment::load(device)?.state().trial == Some(running)
+        let boot = Environment::load(device)?.state();
+        (boot.trial == Some(running), boot.may_boot(!running))
     };
     if let Some(failure) = unusable {
         tell(&config::makeshift_line(failure));
     }
     if device.path(HEALTHY).exists() {
         tell(&format!("slot {running} is healthy"));
-        return wait_for_updates(device, config, &tell).await;
+        return live_on(device, config, &tell).await;
     }
-    let checks = Checks::of(device, &config.health);
+    // A unit is a reason to go back to the other system. Without one, only the units count that the
+    // recipe of a first version names.
+    let watch = (on_trial == has_other)
+        .then(|| Watch::of(device, &config.health, !on_trial))
+        .flatten()
+        .filter(|_| unusable.is_none());
+    let mut checks = Checks::of(device, &config.health).with_units(watch);
     // A restarted daemon of a degraded system must not reboot it.
     if !device.path(DEGRADED).exists() {
-        tell(&format!("slot {running}: {} health checks", checks.count()));
+        let units = match checks.unit_count() {
+            0 => String::new(),
+            count => format!(", {count} units"),
+        };
+        tell(&format!("slot {running}: {} health checks{units}", checks.count()));
         mark_file(device, CHECKING, "");
         let outcome = match unusable {
             // The next boot may find it usable. Waiting would not help.
@@ -71,8 +84,15 @@ pub(crate) async fn live(
         };
         let _ = fs::remove_file(device.path(CHECKING));
         match outcome {
+            // A person has committed the system meanwhile, and its units are no reason to reboot.
+            Err(failed) if failed.is_of_units && on_trial && !is_on_trial(device, running)? => {
+                warn(failed);
+                tell(&commit_under_lock(device, running).await?);
+                return live_on(device, config, &tell).await;
+            }
             Ok(()) => {
                 tell(&commit_under_lock(device, running).await?);
+                refresh_recovery(device).await;
                 return live_on(device, config, &tell).await;
             }
             Err(failed) => {
@@ -96,11 +116,20 @@ pub(crate) async fn live(
     }
     let _ = fs::remove_file(device.path(DEGRADED));
     tell(&commit_under_lock(device, running).await?);
+    refresh_recovery(device).await;
     live_on(device, config, &tell).await
 }
 
-/// Refreshes recovery from the healthy, committed system. Then waits for updates.
+/// Keeps the baseline of the healthy, committed system, and waits for updates.
 async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Result<Ended, Failure> {
+    tokio::select! {
+        ended = wait_for_updates(device, config, tell) => ended,
+        never = keeper::keep(device, &config.health) => match never {},
+    }
+}
+
+/// Refreshes recovery from the healthy, committed system.
+async fn refresh_recovery(device: &Device) {
     let own = device.clone();
     match tokio::task::spawn_blocking(move || recovery_copy::refresh(&own)).await {
         Ok(Ok(Some(line))) => say(line),
@@ -108,7 +137,6 @@ async fn live_on(device: &Device, config: &Config, tell: &impl Fn(&str)) -> Resu
         Ok(Err(failure)) => warn(failure),
         Ok(Ok(None)) | Err(_) => {}
     }
-    wait_for_updates(device, config, tell).await
 }
 
 /// Waits until an install or a person's command has finished. Neither may be cut off or
@@ -129,6 +157,10 @@ async fn commit_under_lock(device: &Device, running: Slot) -> Result<String, Fai
     let line = commit::commit(device, running)?;
     mark_file(device, HEALTHY, &line);
     Ok(line)
+}
+
+fn is_on_trial(device: &Device, running: Slot) -> Result<bool, Failure> {
+    Ok(Environment::load(device)?.state().trial == Some(running))
 }
 
 enum Verdict {

@@ -35,25 +35,34 @@ pub(crate) enum Check {
     },
 }
 
-/// A check that did not hold.
+/// Something that did not hold: one line that says what, and how it failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failed {
-    /// The check's name.
-    pub check: String,
-    /// How it failed, with the end of its output; one line.
-    pub cause: String,
+    line: String,
+    /// True if a unit failed that no configuration asks for.
+    pub(crate) is_of_units: bool,
 }
 
 impl Failed {
     /// Returns the failure of a configuration that cannot be used: nobody knows what to check.
     pub(crate) fn of_configuration(failure: &Failure) -> Self {
-        Self { check: "configuration".to_owned(), cause: format!("is impossible: {failure}") }
+        Self::of_check("configuration", &format!("is impossible: {failure}"))
+    }
+
+    /// Returns the failure of a unit, or of asking for the units. `line` is a sentence.
+    pub(crate) fn of_units(line: String) -> Self {
+        Self { line, is_of_units: true }
+    }
+
+    /// Returns the failure of the check `name`. `cause` has the end of the check's output.
+    fn of_check(name: &str, cause: &str) -> Self {
+        Self { line: format!("health check {name} {cause}"), is_of_units: false }
     }
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "health check {} {}", self.check, self.cause)
+        f.write_str(&self.line)
     }
 }
 
@@ -86,7 +95,7 @@ impl Check {
             Self::Process(proc, name) => probes::process_runs(proc, name),
             Self::Impossible { cause, .. } => Err(format!("cannot be run: {cause}")),
         };
-        result.map_err(|cause| Failed { check: self.name(), cause })
+        result.map_err(|cause| Failed::of_check(&self.name(), &cause))
     }
 }
 

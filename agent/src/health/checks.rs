@@ -1,7 +1,7 @@
 //! Runs the health checks of a device in rounds.
 //!
-//! `check` runs one check. A round runs the built-in checks first, then the executables of
-//! `/etc/daruma/health.d` by name. A round ends at its first failed check.
+//! `check` runs one check, and `units` looks at the units. A round runs the built-in checks first,
+//! then the executables of `/etc/daruma/health.d` by name. It ends at its first failed check.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::config;
 use crate::device::Device;
 use crate::health::check::{Check, Failed};
+use crate::health::units::watch::{Look, Watch};
 
 /// Folder of a system's own checks.
 pub const FOLDER: &str = "/etc/daruma/health.d";
@@ -21,6 +22,7 @@ pub const FOLDER: &str = "/etc/daruma/health.d";
 #[derive(Debug)]
 pub struct Checks {
     checks: Vec<Check>,
+    units: Option<Watch>,
     timeout: Duration,
     retry: Duration,
     deadline: Duration,
@@ -44,10 +46,23 @@ impl Checks {
         }
         Self {
             checks,
+            units: None,
             timeout: config.check_timeout,
             retry: config.retry,
             deadline: config.deadline,
         }
+    }
+
+    /// Asks for the units of `watch` too.
+    #[must_use]
+    pub(crate) fn with_units(self, watch: Option<Watch>) -> Self {
+        Self { units: watch, ..self }
+    }
+
+    /// Returns the number of units that must work.
+    #[must_use]
+    pub fn unit_count(&self) -> usize {
+        self.units.as_ref().map_or(0, Watch::count)
     }
 
     /// Returns the number of checks.
@@ -56,38 +71,57 @@ impl Checks {
         self.checks.len()
     }
 
-    /// Runs rounds until one passes or the deadline is over. The error is what failed last.
-    pub async fn until_deadline(&self) -> Result<(), Failed> {
+    /// Runs rounds until one passes and all units work at two looks in a row. Ends early if a unit
+    /// is lost. After the deadline, one look at the units is enough. The error is what failed last.
+    pub async fn until_deadline(&mut self) -> Result<(), Failed> {
         let end = Instant::now() + self.deadline;
         loop {
-            let failed = match self.round(Some(end)).await {
-                Ok(()) => return Ok(()),
-                Err(failed) => failed,
-            };
-            if Instant::now() + self.retry >= end {
+            let look = self.look(Some(end)).await;
+            if let Look::Lost(failed) = look {
                 return Err(failed);
             }
-            tokio::time::sleep(self.retry).await;
+            let round = self.round(Some(end)).await;
+            let is_last = Instant::now() + self.retry >= end;
+            match (round, look) {
+                (Ok(()), Look::Fine) => return Ok(()),
+                (Ok(()), Look::FineOnce) if is_last => return Ok(()),
+                (Err(failed), _) | (_, Look::NotYet(failed)) if is_last => return Err(failed),
+                _ => tokio::time::sleep(self.retry).await,
+            }
         }
     }
 
-    /// Runs rounds until one passes, however long it takes. A degraded system may still recover.
-    pub async fn until_passed(&self) {
+    /// Runs rounds until one passes and all units work, however long it takes. A degraded system
+    /// may still recover.
+    pub async fn until_passed(&mut self) {
         loop {
             tokio::time::sleep(self.retry).await;
-            if self.round(None).await.is_ok() {
+            if self.round(None).await.is_ok() && self.look(None).await == Look::Fine {
                 return;
             }
         }
     }
 
+    /// Looks at the units. Without units, all is fine.
+    async fn look(&mut self, end: Option<Instant>) -> Look {
+        let left = self.left(end);
+        match &mut self.units {
+            Some(watch) => watch.look(left).await,
+            None => Look::Fine,
+        }
+    }
+
+    /// Returns the time that a check may take now.
+    fn left(&self, end: Option<Instant>) -> Duration {
+        end.map_or(self.timeout, |end| {
+            end.saturating_duration_since(Instant::now()).min(self.timeout)
+        })
+    }
+
     /// Runs one round, up to the first check that fails. At `end` the check that runs is cut off.
     async fn round(&self, end: Option<Instant>) -> Result<(), Failed> {
         for check in &self.checks {
-            let left = end.map_or(self.timeout, |end| {
-                end.saturating_duration_since(Instant::now()).min(self.timeout)
-            });
-            check.run(left).await?;
+            check.run(self.left(end)).await?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! Runs a program as a health check, with a time limit, and keeps the end of its output.
+//! Runs a program with a time limit: as a health check, whose end of output is kept, or for its
+//! answer.
 //!
-//! `check` chooses the program and names the failure. At the limit the whole process group is
+//! `check` and `units::systemd` choose the program. At the limit the whole process group is
 //! killed.
 
 use std::fmt;
@@ -41,6 +42,28 @@ pub(crate) async fn run_command(mut command: Command, limit: Duration) -> Result
         Ok(Err(error)) => Err(format!("cannot be run: {}: {error}", Path::new(program).display())),
         Err(_) => {
             Err(format!("took longer than {:.1} s and was killed{output}", limit.as_secs_f64()))
+        }
+    }
+}
+
+/// Runs `command` and returns what it prints. After `limit` it has failed, and it is killed. The
+/// error is the end of a sentence.
+pub(crate) async fn output_of(mut command: Command, limit: Duration) -> Result<String, String> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let program = command.as_std().get_program().to_owned();
+    let program = Path::new(&program).display();
+    match tokio::time::timeout(limit, command.output()).await {
+        Ok(Ok(output)) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(Ok(output)) => {
+            let mut tail = Tail::default();
+            tail.push(&output.stderr);
+            Err(format!("{program} {}{tail}", describe(output.status)))
+        }
+        Ok(Err(error)) => Err(format!("{program} cannot be run: {error}")),
+        Err(_) => {
+            Err(format!("{program} took longer than {:.1} s and was killed", limit.as_secs_f64()))
         }
     }
 }

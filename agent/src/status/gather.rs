@@ -15,6 +15,7 @@ use crate::device::Device;
 use crate::device::command_line::Booted;
 use crate::device::disk::partitions;
 use crate::exit::{Exit, Failure};
+use crate::health::units::{UnitsStatus, report};
 use crate::status::init_report;
 use crate::status::marks::{CHECKING, DEGRADED, HEALTHY};
 use crate::status::state::{Event, Quarantined};
@@ -49,6 +50,8 @@ pub struct Status {
     pub var: Option<Var>,
     /// The factory reset that the next boot of a committed system does.
     pub factory_reset: Option<ResetStatus>,
+    /// The units that worked in the last committed system. Absent in recovery.
+    pub units: Option<UnitsStatus>,
     /// Damage of the boot environment, one line each.
     pub environment_damage: Vec<String>,
     /// Past events, oldest first.
@@ -56,7 +59,7 @@ pub struct Status {
     /// Bundles that failed on this device.
     pub quarantined: Vec<Quarantined>,
     /// Other lines for a person: daruma-init's lines of this boot, an unusable state file or
-    /// configuration.
+    /// configuration, units that do not work.
     pub warnings: Vec<String>,
 }
 
@@ -151,8 +154,11 @@ impl Status {
         } else {
             "unknown"
         };
-        let unusable = Config::load(&device.path(config::FILE)).err();
-        let unusable = unusable.map(|failure| config::makeshift_line(&failure));
+        let (config, unusable) = match Config::load(&device.path(config::FILE)) {
+            Ok(config) => (config, None),
+            Err(failure) => (Config::default(), Some(config::makeshift_line(&failure))),
+        };
+        let (units, of_units) = running.map(|_| report::gather(device, &config.health)).unzip();
         Ok(Self {
             running: running.map_or("recovery", Slot::name).to_owned(),
             compatible: running_config.as_ref().map(|config| config.compatible.clone()),
@@ -174,6 +180,7 @@ impl Status {
             etc: running.and_then(|slot| etc_line(device, slot)),
             var: Var::of(device),
             factory_reset: FactoryReset::of(&loaded.env).as_ref().map(ResetStatus::of),
+            units,
             environment_damage: loaded.damage,
             events: state.events,
             quarantined: state.quarantined,
@@ -181,6 +188,7 @@ impl Status {
                 .into_iter()
                 .chain(complaint)
                 .chain(unusable)
+                .chain(of_units.into_iter().flatten())
                 .collect(),
         })
     }

@@ -3,12 +3,13 @@
 //! `state` defines the content. A missing, damaged or unwritable file never stops an install, a
 //! commit or a fall-back. The device then loses its events and its quarantine, nothing else.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::console::warn;
 use crate::device::Device;
+use crate::durable;
 use crate::status::state::State;
 
 /// The file of the state.
@@ -50,8 +51,7 @@ impl StateFile {
         }
     }
 
-    /// Replaces the file: writes it aside, syncs it, renames it, and syncs the folder. A power cut
-    /// leaves the old or the new file. The error is one line.
+    /// Replaces the file. A power cut leaves the old or the new file. The error is one line.
     pub(crate) fn store(&self, state: &State) -> Result<(), String> {
         self.write(state).map_err(|error| self.complaint("writing", &error))
     }
@@ -65,23 +65,9 @@ impl StateFile {
     }
 
     fn write(&self, state: &State) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let aside = self.path.with_extension("json.new");
         let mut text = serde_json::to_vec_pretty(state)?;
         text.push(b'\n');
-        let written = (|| {
-            let mut file = File::create(&aside)?;
-            file.write_all(&text)?;
-            file.sync_all()
-        })();
-        if let Err(error) = written {
-            // On a full disk the half-written file would only take more of the missing space.
-            let _ = fs::remove_file(&aside);
-            return Err(error);
-        }
-        fs::rename(&aside, &self.path)?;
-        File::open(folder)?.sync_all()
+        durable::replace(&self.path, &text)
     }
 
     fn complaint(&self, doing: &str, error: &dyn std::fmt::Display) -> String {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::health::units::UnitsStatus;
 use crate::status::gather::{ResetStatus, SlotStatus, Status};
 use crate::status::state::{Event, Kind};
 use crate::status::var::Var;
@@ -58,6 +59,9 @@ impl fmt::Display for Status {
         }
         if let Some(etc) = &self.etc {
             writeln!(f, "\n/etc      {etc}")?;
+        }
+        if let Some(line) = self.units.as_ref().map(units_line) {
+            writeln!(f, "\nunits     {line}")?;
         }
         let shown = self.events.len().saturating_sub(EVENTS_SHOWN);
         section(f, "what happened (UTC)", self.events[shown..].iter().map(event_line))?;
@@ -142,6 +146,21 @@ fn section(
     }
     writeln!(f, "\n{title}")?;
     lines.try_for_each(|line| writeln!(f, "   {line}"))
+}
+
+fn units_line(units: &UnitsStatus) -> String {
+    let count = units.count;
+    match (units.baseline, &units.version) {
+        ("off", _) => "not judged: baseline is off in daruma.toml".to_owned(),
+        ("no-systemd", _) => "not judged: this system has no systemd".to_owned(),
+        (_, Some(version)) => {
+            format!("{count} of {version} must work in the next system ([health] baseline)")
+        }
+        (_, None) if count > 0 => {
+            format!("no baseline yet; the {count} health-units of the recipe must work")
+        }
+        _ => "no baseline yet".to_owned(),
+    }
 }
 
 fn event_line(event: &Event) -> String {
