@@ -5,9 +5,9 @@
     reason = "a test; the lint's own exception does not reach its functions"
 )]
 
-use bundler::clean;
 use bundler::recipe::{BundleSettings, Recipe};
 use bundler::tree::{Inode, Kind, Tree};
+use bundler::{clean, device};
 
 fn settings(rest: &str) -> BundleSettings {
     let dir = tempfile::tempdir().unwrap();
@@ -188,4 +188,16 @@ fn removing_and_renaming_take_only_what_is_below() {
     assert_eq!(tree.get("c/d/dir").unwrap().mode, 0o700);
     tree.remove("a");
     assert_eq!(names(&tree), ["a-b", "ab", "c/d/z"]);
+}
+
+#[test]
+fn the_image_names_the_units_that_must_work_on_a_device_without_a_baseline() {
+    let mut tree = tree(&["usr/lib/systemd/system/ssh.service"]);
+    let none = settings("").health_units;
+    device::add_health_units(&mut tree, &none);
+    assert!(tree.get("usr/lib/daruma/health-units").is_none());
+    let units = settings("    health-units: [ssh.service, getty@tty1.service]\n").health_units;
+    device::add_health_units(&mut tree, &units);
+    let text = tree.read("usr/lib/daruma/health-units").unwrap();
+    assert_eq!(text, b"ssh.service\ngetty@tty1.service\n");
 }

@@ -102,6 +102,16 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
             with("  - action: bundle\n    compatible: two words\n"),
             "r.yaml:8: `compatible` is one word of letters, digits, `-`, `_` and `.`",
         ),
+        (
+            with("  - action: bundle\n    health-units:\n      - a@1.service\n      - sshd\n"),
+            "r.yaml:10: `health-units` has `sshd`, which is not the name of a .service, .socket, \
+                .mount or .timer",
+        ),
+        (
+            with("  - action: bundle\n    health-units: [\"../a.service\"]\n"),
+            "r.yaml:8: `health-units` has `../a.service`, which is not the name of a .service, \
+                .socket, .mount or .timer",
+        ),
         (with("  - apt\n"), "r.yaml:7: an action must be a mapping, not text"),
         (with("  - packages: [bash]\n"), "r.yaml:7: an action needs the key `action`"),
         (
@@ -228,7 +238,7 @@ fn a_mistake_in_a_parent_is_shown_in_the_parent() {
     assert_eq!(
         message(dir.path(), "c.yaml").unwrap_err(),
         "p.yaml:7: unknown key `variannt` in the bundle action; known keys: compatible, \
-            description, min-version, args, docs, man, locales, drop"
+            description, min-version, args, docs, man, locales, drop, health-units"
     );
 }
 

@@ -331,6 +331,9 @@ impl Bench {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_daruma"));
         command.arg("--root").arg(self.folder.path()).args(arguments).stdin(Stdio::null());
+        // The programs that a test puts there stand in for those of the machine.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.path("bin").display()));
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
         // A proxy of this machine must not come between the agent and the servers of the tests.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {

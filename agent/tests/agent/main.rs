@@ -30,6 +30,7 @@ mod report;
 mod reuse;
 #[cfg(feature = "pull")]
 mod tls;
+mod units;
 mod verbs;
 #[cfg(feature = "pull")]
 mod web_server;

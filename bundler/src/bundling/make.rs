@@ -82,6 +82,7 @@ impl Bundling<'_> {
             modules,
         } = kernel;
         device::add(&mut tree, self.programs.agent, self.trusted)?;
+        device::add_health_units(&mut tree, &settings.health_units);
         let identity = format!(
             "set daruma_compatible={}\nset daruma_version={}\nset daruma_min_version={}\n",
             settings.compatible, self.version, settings.min_version

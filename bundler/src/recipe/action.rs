@@ -30,7 +30,17 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("kernel", &["modules", "btf", "description"]),
     (
         "bundle",
-        &["compatible", "description", "min-version", "args", "docs", "man", "locales", "drop"],
+        &[
+            "compatible",
+            "description",
+            "min-version",
+            "args",
+            "docs",
+            "man",
+            "locales",
+            "drop",
+            "health-units",
+        ],
     ),
     ("image", &["esp", "boot", "root", "recovery", "var", "description"]),
 ];
@@ -143,4 +153,6 @@ pub struct BundleSettings {
     pub locales: Vec<String>,
     /// More files to leave out: patterns over absolute paths.
     pub drop: Vec<Pattern>,
+    /// Units that must work where a device has no baseline yet.
+    pub health_units: Vec<String>,
 }

@@ -162,7 +162,25 @@ fn read_bundle(keys: &mut Keys) -> Result<BundleSettings, RecipeError> {
         man: keys.flag("man")?.unwrap_or(false),
         locales: keys.texts("locales")?.unwrap_or_default(),
         drop: read_patterns(keys, "drop")?.unwrap_or_default(),
+        health_units: read_units(keys)?,
     })
+}
+
+fn read_units(keys: &mut Keys) -> Result<Vec<String>, RecipeError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let units = keys.list("health-units")?.unwrap_or_default();
+    let check = |(name, place): (String, Place)| {
+        let kind = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|parts| parts.1);
+        let is_unit = matches!(kind, Some("service" | "socket" | "mount" | "timer"));
+        if !is_unit || !name.chars().all(allowed) {
+            return Err(place.error(format_args!(
+                "`health-units` has `{name}`, which is not the name of a .service, .socket, \
+                    .mount or .timer"
+            )));
+        }
+        Ok(name)
+    };
+    units.into_iter().map(check).collect()
 }
 
 fn read_image(keys: &mut Keys) -> Result<Layout, RecipeError> {

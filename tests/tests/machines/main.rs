@@ -9,6 +9,7 @@ mod pull;
 mod router;
 mod says;
 mod two_disks;
+mod units;
 mod update;
 mod usb;
 mod var;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, UnitPattern};
@@ -23,20 +24,23 @@ const FORMAT: u32 = 1;
 /// The content of the file. Unknown fields are ignored: after a fall-back an older agent reads what
 /// a newer one wrote.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Baseline {
+pub struct Baseline {
     format: u32,
     /// The version of the system in which the units worked.
-    pub(super) version: String,
+    pub(super) version: Version,
     pub(super) units: BTreeSet<String>,
 }
 
 impl Baseline {
-    pub(super) fn new(version: String, units: BTreeSet<String>) -> Self {
+    pub(super) fn new(version: Version, units: BTreeSet<String>) -> Self {
         Self { format: FORMAT, version, units }
     }
 
-    /// Parses the text of the file. The error is the end of a sentence.
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Parses the text of the file.
+    ///
+    /// # Errors
+    /// The end of a sentence: the text is no baseline of this format.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let baseline: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if baseline.format != FORMAT {
             return Err(format!("format {} is not {FORMAT}", baseline.format));
@@ -85,7 +89,9 @@ impl Expected {
         complaint: &mut Option<String>,
     ) -> Self {
         let mut expected = match Baseline::load(device) {
-            Ok(Some(Baseline { units, version, .. })) => Self { units, version: Some(version) },
+            Ok(Some(Baseline { units, version, .. })) => {
+                Self { units, version: Some(version.to_string()) }
+            }
             Ok(None) => Self::of_recipe(device),
             Err(line) => {
                 *complaint = Some(line);
@@ -126,6 +132,7 @@ mod tests {
             ("", "EOF"),
             ("{\"format\": 1, \"version\": \"1.0.0\", \"uni", "EOF"),
             ("[]", "invalid length"),
+            ("{\"format\": 1, \"version\": \"\\u001b\", \"units\": []}", "version"),
             ("{\"format\": 2, \"version\": \"1.0.0\", \"units\": []}", "format 2 is not 1"),
         ] {
             let error = Baseline::parse(text).unwrap_err();
@@ -137,6 +144,6 @@ mod tests {
     fn a_newer_agents_fields_are_passed_over() {
         let text = "{\"format\": 1, \"version\": \"1.0.0\", \"units\": [\"a.service\"], \"x\": 1}";
         let units = BTreeSet::from(["a.service".to_owned()]);
-        assert_eq!(Baseline::parse(text), Ok(Baseline::new("1.0.0".to_owned(), units)));
+        assert_eq!(Baseline::parse(text), Ok(Baseline::new(Version::new(1, 0, 0), units)));
     }
 }

@@ -62,7 +62,7 @@ fn steady(before: &Reading, now: &Reading) -> BTreeSet<String> {
 
 fn store_if_changed(device: &Device, units: BTreeSet<String>) -> Result<(), String> {
     let running = device.running().map_err(|failure| failure.message)?;
-    let version = device.slot_config(running)?.version.to_string();
+    let version = device.slot_config(running)?.version;
     let baseline = Baseline::new(version, units);
     if Baseline::load(device) == Ok(Some(baseline.clone())) {
         return Ok(());

@@ -10,5 +10,6 @@ mod systemd;
 mod unit;
 pub(crate) mod watch;
 
+pub use baseline::Baseline;
 pub use report::UnitsStatus;
 pub use unit::{parse_units, parse_wanted};

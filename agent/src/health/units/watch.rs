@@ -120,3 +120,81 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::units::unit::parse_units;
+
+    /// Looks at `a.service`, with these properties, at the second that stands before each.
+    fn looks(looks: &[(u64, &str)]) -> Vec<String> {
+        let start = Instant::now();
+        let units = ["a.service".to_owned()].into();
+        let mut watch = Watch::over(Expected { units, version: Some("1.0.0".to_owned()) });
+        let say = |(second, properties): &(u64, &str)| {
+            let text = format!("Id=a.service\nLoadState=loaded\n{}", properties.replace(' ', "\n"));
+            let wanted = ["a.service".to_owned()].into();
+            let reading = Reading { wanted, units: parse_units(&text) };
+            match watch.judge(&reading, start + Duration::from_secs(*second)) {
+                Look::Fine => "fine".to_owned(),
+                Look::FineOnce => "once".to_owned(),
+                Look::NotYet(failed) => format!("not yet: {failed}"),
+                Look::Lost(failed) => format!("lost: {failed}"),
+            }
+        };
+        looks.iter().map(say).collect()
+    }
+
+    const UP: &str = "ActiveState=active NRestarts=0";
+    const FAILED: &str = "ActiveState=failed Result=exit-code";
+
+    #[test]
+    fn two_looks_in_a_row_must_find_it_active() {
+        assert_eq!(looks(&[(0, UP), (5, UP)]), ["once", "fine"]);
+        let said = looks(&[(0, UP), (5, FAILED), (10, UP), (15, UP)]);
+        let failed = "not yet: unit a.service was active in 1.0.0 and has failed (exit-code)";
+        assert_eq!(said, ["once", failed, "once", "fine"]);
+    }
+
+    #[test]
+    fn a_slow_starter_is_waited_for() {
+        let starting = "ActiveState=activating SubState=start";
+        let said = looks(&[(0, starting), (200, starting), (250, UP), (255, UP)]);
+        let wait = "not yet: unit a.service was active in 1.0.0 and is still starting (start)";
+        assert_eq!(said, [wait, wait, "once", "fine"]);
+    }
+
+    #[test]
+    fn a_unit_that_restarts_between_two_looks_does_not_work() {
+        let restarted = |count: u32| format!("ActiveState=active NRestarts={count}");
+        let (one, two) = (restarted(1), restarted(2));
+        let said = looks(&[(0, UP), (5, &one), (10, &two), (15, &two), (20, &two)]);
+        let flaps = "not yet: unit a.service was active in 1.0.0 and restarts again and again";
+        assert_eq!(said, ["once", flaps, flaps, "once", "fine"]);
+    }
+
+    #[test]
+    fn a_unit_that_stays_failed_is_lost_and_one_that_comes_back_is_not() {
+        let failed = "unit a.service was active in 1.0.0 and has failed (exit-code)";
+        let (not_yet, lost) = (format!("not yet: {failed}"), format!("lost: {failed}"));
+        let said = looks(&[(0, FAILED), (29, FAILED), (30, FAILED)]);
+        assert_eq!(said, [not_yet.as_str(), &not_yet, &lost]);
+        let said = looks(&[(0, FAILED), (29, UP), (31, FAILED), (60, FAILED)]);
+        assert_eq!(said, [not_yet.as_str(), "once", &not_yet, &not_yet]);
+    }
+
+    #[test]
+    fn the_first_failed_unit_is_named_before_those_that_wait() {
+        let text = "Id=a.service\nLoadState=loaded\nActiveState=inactive\n\nId=b.service\n\
+            LoadState=loaded\nActiveState=failed\nResult=signal\n";
+        let names = ["a.service", "b.service"].map(str::to_owned);
+        let expected = Expected { units: names.clone().into(), version: None };
+        let reading = Reading { wanted: names.into(), units: parse_units(text) };
+        let Look::NotYet(failed) = Watch::over(expected).judge(&reading, Instant::now()) else {
+            panic!("all is well");
+        };
+        let line = "unit b.service is one of the recipe's health-units and has failed (signal) \
+            (and 1 more)";
+        assert_eq!(failed.to_string(), line);
+    }
+}

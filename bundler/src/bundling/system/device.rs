@@ -15,6 +15,8 @@ const ROOT: &str = "etc/daruma/root.json";
 /// Files of the agent: path, content. A file that the recipe's overlay has put there stays.
 const FILES: &[(&str, &str)] =
     &[("etc/daruma/daruma.toml", include_str!("../../../../agent/dist/daruma.toml"))];
+/// The units that must work where a device has no baseline yet, one a line.
+const HEALTH_UNITS: &str = "usr/lib/daruma/health-units";
 /// For a mount that is daruma-init's, from the first process to the last.
 const INITRAMFS_MOUNT: &str = include_str!("../../../../agent/dist/initramfs-mount.conf");
 /// More files, for systems with systemd.
@@ -148,6 +150,32 @@ pub fn add(tree: &mut Tree, agent: Vec<u8>, trusted: &Trusted) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tells the agent which units must work where a device has no baseline yet. Warns of a unit that
+/// the image does not have: the agent would not ask for it.
+pub fn add_health_units(tree: &mut Tree, units: &[String]) {
+    if units.is_empty() {
+        return;
+    }
+    for unit in units.iter().filter(|unit| !has_unit(tree, unit)) {
+        eprintln!(
+            "warning: health-units names {unit}, which has no file in the image; it counts only if \
+                systemd makes it at boot"
+        );
+    }
+    tree.put(HEALTH_UNITS, 0o644, format!("{}\n", units.join("\n")).into_bytes());
+}
+
+fn has_unit(tree: &Tree, unit: &str) -> bool {
+    let template = unit.split_once('@').and_then(|(stem, instance)| {
+        instance.rsplit_once('.').map(|(_, kind)| format!("{stem}@.{kind}"))
+    });
+    let has = |name: &str| {
+        let folders = ["usr/lib/systemd/system", "etc/systemd/system"];
+        folders.iter().any(|folder| tree.get(&format!("{folder}/{name}")).is_some())
+    };
+    has(unit) || template.is_some_and(|template| has(&template))
 }
 
 /// Returns the configuration and keys that the agent gets in recovery. They are those of the image,
