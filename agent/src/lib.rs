@@ -14,7 +14,6 @@ pub mod config;
 pub mod console;
 pub mod daemon;
 mod device;
-mod durable;
 mod exit;
 pub mod health;
 mod install;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::console::warn;
 use crate::device::Device;
-use crate::durable;
+use crate::device::disk::durable;
 use crate::status::state::State;
 
 /// The file of the state.

@@ -61,6 +61,7 @@ pub const TARGETS: &[Target] = &[
     target("recipe", texts::recipe, 8 << 10),
     target("config", texts::config, 8 << 10),
     target("state", texts::state, 8 << 10),
+    target("units", texts::units, 8 << 10),
     target("root_document", channel::root_document, 16 << 10),
     target("channel", channel::channel, 16 << 10),
     target("oci", oci::oci, 8 << 10),

@@ -267,6 +267,14 @@ fn of_texts(put: &dyn Fn(&str, &str, &[u8])) {
         br#"{"new": 1, "events": [{"time_s": 1, "kind": "levitated", "slot": "A", "x": 2}]}"#,
     );
     put("state", "some", &serde_json::to_vec(&state).unwrap());
+    put("units", "baseline", br#"{"format": 1, "version": "1.0.0", "units": ["ssh.service"]}"#);
+    put("units", "wanted", b"default.target\n  ssh.service\n  basic.target\n    tmp.mount\n");
+    put(
+        "units",
+        "show",
+        b"Id=ssh.service\nLoadState=loaded\nActiveState=activating\nSubState=auto-restart\n\
+            NRestarts=3\nTriggeredBy=ssh.socket\n\nId=tmp.mount\nLoadState=not-found\n",
+    );
 }
 
 /// A recipe with every action and key that needs no other file.

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use agent::Config;
+use agent::health::units::{Baseline, parse_units, parse_wanted};
 use agent::state::{Kind, State};
 use bundler::recipe::Recipe;
 use image_layout::Slot;
@@ -49,6 +50,22 @@ pub(crate) fn config(input: &[u8]) {
             let line = error.strip_prefix("line ").and_then(|rest| rest.split(':').next()).unwrap();
             assert!((1..=text.lines().count() + 1).contains(&line.parse().unwrap()), "{error}");
         }
+    }
+}
+
+/// The input is the text of `units.json`, and what `systemctl` prints.
+pub(crate) fn units(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    match Baseline::parse(text) {
+        Ok(baseline) => {
+            let again = serde_json::to_string(&baseline).unwrap();
+            assert_eq!(Baseline::parse(&again), Ok(baseline), "it does not survive being stored");
+        }
+        Err(error) => is_one_line(&error),
+    }
+    let names = parse_wanted(text).into_iter().chain(parse_units(text).into_keys());
+    for name in names {
+        is_one_line(&name);
     }
 }
 

@@ -50,8 +50,15 @@ fn update(dir: &Path, recipe: &str, last_try: bool) -> Result<Vm> {
     Ok(vm)
 }
 
-fn expect_committed(vm: &mut Vm, slot: &str, version: &str) -> Result<serde_json::Value> {
-    vm.expect_all(&["router# ", "is healthy"], BOOT)?;
+/// Waits for a shell and for health. `lines` are more lines of the agent, which must not come while
+/// the status is read.
+fn expect_committed(
+    vm: &mut Vm,
+    slot: &str,
+    version: &str,
+    lines: &[&str],
+) -> Result<serde_json::Value> {
+    vm.expect_all(&[&["router# ", "is healthy"], lines].concat(), BOOT)?;
     let status = status(vm)?;
     ensure!(
         status["running"] == slot && status["version"] == version && status["state"] == "committed",
@@ -74,7 +81,7 @@ fn an_update_that_breaks_ssh_is_given_up_without_any_configuration() -> Result<(
         &format!("fell back from slot B (2.0.0) to slot A: not healthy after 3 boots: {reason}"),
         BOOT,
     )?;
-    expect_committed(&mut vm, "A", "1.0.0")?;
+    expect_committed(&mut vm, "A", "1.0.0", &[])?;
     let text = vm.run("daruma status", 60)?.success()?;
     ensure!(text.contains(reason), "the status does not say {reason:?}:\n{text}");
     vm.cut_power()
@@ -86,7 +93,7 @@ fn an_update_that_drops_a_service_on_purpose_commits_and_a_new_unit_that_fails_i
     let dir = tempfile::tempdir()?;
     let mut vm = update(dir.path(), "tests/recipes/units-dropped.yaml", false)?;
     vm.expect("slot B, try 1 of 3", BOOT)?;
-    let status = expect_committed(&mut vm, "B", "2.0.0")?;
+    let status = expect_committed(&mut vm, "B", "2.0.0", &["recovery is now that of slot B\n"])?;
     let warnings = status["warnings"].to_string();
     ensure!(warnings.contains("unit beacon.service has failed (exit-code)"), "{status}");
     ensure!(!warnings.contains("timesyncd"), "{status}");

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, UnitPattern};
 use crate::device::Device;
-use crate::durable;
+use crate::device::disk::durable;
+use crate::exit::one_line;
 
 /// The file of the baseline.
 const FILE: &str = "/var/lib/daruma/units.json";
@@ -41,7 +42,8 @@ impl Baseline {
     /// # Errors
     /// The end of a sentence: the text is no baseline of this format.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let baseline: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let baseline: Self =
+            serde_json::from_str(text).map_err(|error| one_line(&error.to_string()))?;
         if baseline.format != FORMAT {
             return Err(format!("format {} is not {FORMAT}", baseline.format));
         }

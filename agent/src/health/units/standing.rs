@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::health::units::unit::{Active, Unit};
+use crate::health::units::unit::{Phase, Unit};
 
 /// The units of the running system at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,7 +20,8 @@ pub(crate) struct Reading {
 pub(crate) enum Standing {
     /// The unit does its work, or has done it.
     Works,
-    /// The unit is not asked for: nobody wants it, it is gone, masked or not meant for this machine.
+    /// The unit is not asked for: nobody wants it, it is gone or masked, or its condition does not
+    /// hold.
     NotAsked,
     /// The unit may still become active. Holds the end of the sentence about it.
     Waits(String),
@@ -41,49 +42,49 @@ impl Reading {
         if !unit.is_there {
             return Standing::NotAsked;
         }
-        match unit.active {
-            Active::Active => Standing::Works,
-            Active::Failed => Standing::Failed(format!("has failed ({})", unit.result)),
-            Active::Activating if unit.sub.starts_with("auto-restart") => {
+        match unit.phase {
+            Phase::Up => Standing::Works,
+            Phase::Failed => Standing::Failed(format!("has failed ({})", unit.result)),
+            Phase::Starting if unit.sub.starts_with("auto-restart") => {
                 Standing::Waits(format!("restarts again and again ({})", unit.result))
             }
-            Active::Activating => Standing::Waits(format!("is still starting ({})", unit.sub)),
-            Active::Inactive if unit.is_skipped => Standing::NotAsked,
-            Active::Inactive if unit.has_finished() => Standing::Works,
+            Phase::Starting => Standing::Waits(format!("is still starting ({})", unit.sub)),
+            Phase::Down if unit.is_skipped => Standing::NotAsked,
+            Phase::Down if unit.has_finished() => Standing::Works,
             // Its socket or timer starts it when there is work.
-            Active::Inactive if unit.succeeded() && self.wants_any(&unit.triggered_by) => {
+            Phase::Down if unit.succeeded() && self.wants_any(&unit.triggered_by) => {
                 Standing::Works
             }
-            Active::Inactive if unit.has_ended => Standing::Waits("is not active any more".into()),
-            Active::Inactive => Standing::Waits("has not become active".into()),
+            Phase::Down if unit.has_ended => Standing::Waits("is not active any more".into()),
+            Phase::Down => Standing::Waits("has not become active".into()),
         }
     }
 
-    /// Returns the wanted units that are active or have finished their work, each with the number of
-    /// its restarts.
+    /// Returns the wanted units that are active or have finished their work, each with the number
+    /// of its restarts.
     pub(super) fn up(&self) -> BTreeMap<&str, u64> {
         let up = self.wanted.iter().filter_map(|name| {
             let unit =
                 self.units.get(name).filter(|unit| unit.is_there && unit.broken.is_none())?;
-            let is_up = unit.active == Active::Active
-                || unit.active == Active::Inactive && !unit.is_skipped && unit.has_finished();
+            let is_up = unit.phase == Phase::Up
+                || unit.phase == Phase::Down && !unit.is_skipped && unit.has_finished();
             is_up.then_some((name.as_str(), unit.restarts))
         });
         up.collect()
     }
 
-    /// Returns true if a wanted unit is still starting. A unit that systemd restarts again and again
-    /// does not count: it may do so for ever.
+    /// Returns true if a wanted unit is still starting. A unit that systemd restarts again and
+    /// again does not count: it may do so for ever.
     pub(super) fn is_starting(&self) -> bool {
         self.wanted
             .iter()
             .filter_map(|name| self.units.get(name))
-            .any(|unit| unit.active == Active::Activating && !unit.sub.starts_with("auto-restart"))
+            .any(|unit| unit.phase == Phase::Starting && !unit.sub.starts_with("auto-restart"))
     }
 
     /// Returns the failed units, each with the end of the sentence about it.
     pub(super) fn failed(&self) -> impl Iterator<Item = (&str, String)> {
-        let failed = self.units.iter().filter(|(_, unit)| unit.active == Active::Failed);
+        let failed = self.units.iter().filter(|(_, unit)| unit.phase == Phase::Failed);
         failed.map(|(name, unit)| (name.as_str(), format!("has failed ({})", unit.result)))
     }
 

@@ -19,7 +19,7 @@ pub struct Unit {
     pub(super) is_there: bool,
     /// Why systemd cannot use the unit's file, such as `bad-setting`.
     pub(super) broken: Option<String>,
-    pub(super) active: Active,
+    pub(super) phase: Phase,
     /// The state in the words of this kind of unit, such as `auto-restart`.
     pub(super) sub: String,
     pub(super) is_oneshot: bool,
@@ -35,15 +35,15 @@ pub struct Unit {
     pub(super) triggered_by: Vec<String>,
 }
 
-/// Whether a unit is active.
+/// The state that all kinds of units have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Active {
-    Active,
-    Activating,
+pub(super) enum Phase {
+    Up,
+    Starting,
     Failed,
     /// Inactive, or on the way there.
     #[default]
-    Inactive,
+    Down,
 }
 
 /// Reads what `systemctl show` prints: a block of `key=value` lines for each unit. Returns the
@@ -67,11 +67,11 @@ fn parse_unit(block: &str) -> Option<(String, Unit)> {
                 other => unit.broken = Some(other.to_owned()),
             },
             "ActiveState" => {
-                unit.active = match value {
-                    "active" | "reloading" | "refreshing" => Active::Active,
-                    "activating" => Active::Activating,
-                    "failed" | "maintenance" => Active::Failed,
-                    _ => Active::Inactive,
+                unit.phase = match value {
+                    "active" | "reloading" | "refreshing" => Phase::Up,
+                    "activating" => Phase::Starting,
+                    "failed" | "maintenance" => Phase::Failed,
+                    _ => Phase::Down,
                 }
             }
             "SubState" => value.clone_into(&mut unit.sub),
@@ -92,8 +92,8 @@ fn parse_unit(block: &str) -> Option<(String, Unit)> {
     Some((name.filter(|name| is_judged(name))?, unit))
 }
 
-/// Reads what `systemctl list-dependencies` or `list-units` prints with `--plain`. Returns the names
-/// of the units of the kinds that are judged.
+/// Reads what `systemctl list-dependencies` or `list-units` prints with `--plain`. Returns the
+/// names of the units of the kinds that are judged.
 #[must_use]
 pub fn parse_wanted(text: &str) -> BTreeSet<String> {
     let names = text.lines().filter_map(|line| line.split_ascii_whitespace().next());
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(units.len(), 2);
         let unit = &units["a.service"];
         assert!(unit.is_there && !unit.is_skipped && !unit.is_oneshot);
-        assert_eq!((unit.active, unit.restarts), (Active::Activating, 3));
+        assert_eq!((unit.phase, unit.restarts), (Phase::Starting, 3));
         assert_eq!(unit.triggered_by, ["a.socket", "b.timer"]);
         assert!(!units["gone.mount"].is_there);
     }

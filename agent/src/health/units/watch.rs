@@ -16,9 +16,9 @@ use crate::health::units::baseline::Expected;
 use crate::health::units::standing::{Reading, Standing};
 use crate::health::units::systemd;
 
-/// Time that a unit must stay failed until the system is given up before its deadline. systemd calls
-/// a unit failed only when it will not restart it by itself. A timer, a path or a script may still
-/// do so within this time.
+/// Time that a unit must stay failed until the system is given up before its deadline. systemd
+/// calls a unit failed only when it will not restart it by itself. A timer, a path or a script may
+/// still do so within this time.
 const STAYS_FAILED: Duration = Duration::from_secs(30);
 
 /// What the units say after a look.
@@ -56,8 +56,8 @@ impl Watch {
         let mut complaint = None;
         let expected = Expected::of(device, config, &mut complaint);
         complaint.into_iter().for_each(warn);
-        let counts = !expected.units.is_empty() && !(first && expected.version.is_some());
-        counts.then(|| Self::over(expected))
+        let is_passed_over = first && expected.version.is_some();
+        (!is_passed_over && !expected.units.is_empty()).then(|| Self::over(expected))
     }
 
     fn over(expected: Expected) -> Self {
