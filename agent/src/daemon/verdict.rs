@@ -62,12 +62,13 @@ pub(crate) async fn live(
         tell(&format!("slot {running} is healthy"));
         return live_on(device, config, &tell).await;
     }
-    // A unit is a reason to go back to the other system. Without one, only the units count that the
-    // recipe of a first version names.
-    let watch = (on_trial == has_other)
-        .then(|| Watch::of(device, &config.health, !on_trial))
-        .flatten()
-        .filter(|_| unusable.is_none());
+    // A unit is a reason to go back to the other system. Without another, only the units count that
+    // the recipe of a first version names. A roll-back leads to a system that may never have had
+    // what the newer one had.
+    let judges_units = unusable.is_none()
+        && on_trial == has_other
+        && !(on_trial && StateFile::of(device).load().0.was_rolled_back_to(running));
+    let watch = judges_units.then(|| Watch::of(device, &config.health, !on_trial)).flatten();
     let mut checks = Checks::of(device, &config.health).with_units(watch);
     // A restarted daemon of a degraded system must not reboot it.
     if !device.path(DEGRADED).exists() {
@@ -77,19 +78,23 @@ pub(crate) async fn live(
         };
         tell(&format!("slot {running}: {} health checks{units}", checks.count()));
         mark_file(device, CHECKING, "");
-        let outcome = match unusable {
+        let mut outcome = match unusable {
             // The next boot may find it usable. Waiting would not help.
             Some(failure) if on_trial => Err(Failed::of_configuration(failure)),
             _ => checks.until_deadline().await,
         };
+        if let Err(failed) = &outcome
+            && failed.is_of_units
+            && on_trial
+            && !is_on_trial(device, running)?
+        {
+            // A person has committed the system meanwhile, so a unit is no reason to reboot.
+            warn(failed);
+            checks = checks.with_units(None);
+            outcome = checks.until_deadline().await;
+        }
         let _ = fs::remove_file(device.path(CHECKING));
         match outcome {
-            // A person has committed the system meanwhile, and its units are no reason to reboot.
-            Err(failed) if failed.is_of_units && on_trial && !is_on_trial(device, running)? => {
-                warn(failed);
-                tell(&commit_under_lock(device, running).await?);
-                return live_on(device, config, &tell).await;
-            }
             Ok(()) => {
                 tell(&commit_under_lock(device, running).await?);
                 refresh_recovery(device).await;

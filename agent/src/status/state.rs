@@ -188,6 +188,14 @@ impl State {
         }
     }
 
+    /// Returns true if a person's roll-back, and no install, has put `slot` on trial last.
+    #[must_use]
+    pub fn was_rolled_back_to(&self, slot: Slot) -> bool {
+        let mut of_slot = self.events.iter().filter(|event| event.slot == slot.name());
+        let last = of_slot.rfind(|event| matches!(event.kind, Kind::Installed | Kind::RollBack));
+        last.is_some_and(|event| event.kind == Kind::RollBack)
+    }
+
     /// Returns the failures of `slot`, oldest first, since the last install into it or since it was
     /// last healthy.
     #[must_use]

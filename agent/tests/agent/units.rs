@@ -229,6 +229,18 @@ fn a_unit_is_no_reason_where_there_is_no_other_system() {
 }
 
 #[test]
+fn a_roll_back_by_hand_leads_to_a_system_that_need_not_have_the_newer_ones_units() {
+    let units = Units::on_trial();
+    units.set(&[("new.service", true, ACTIVE)]);
+    units.keep(|text| text.contains("new.service"));
+    units.0.run(&["rollback"]).succeeded();
+    assert_eq!(units.0.boot(), Some(Slot::A));
+    units.set(&[("new.service", true, FAILED)]);
+    Daemon::start(&units.0).says("slot A is healthy and committed");
+    assert!(!units.0.path("rebooted").exists());
+}
+
+#[test]
 fn a_unit_is_no_reason_any_more_once_a_person_has_committed_the_system() {
     let units = Units::on_trial();
     units.0.config_with_reboot("deadline-s = 4\n");
