@@ -76,14 +76,8 @@ fn an_update_that_breaks_ssh_is_given_up_without_any_configuration() -> Result<(
     vm.expect("slot B failed (boot 3 of 3): ", BOOT)?;
     let line = vm.expect("; rebooting", 60)?;
     ensure!(line.starts_with(reason), "given up for another reason: {line}");
+    // The agent in A reports the reason: agent/tests/agent/units.rs.
     vm.expect("slot A, try 1 of 9", BOOT)?;
-    vm.expect(
-        &format!("fell back from slot B (2.0.0) to slot A: not healthy after 3 boots: {reason}"),
-        BOOT,
-    )?;
-    expect_committed(&mut vm, "A", "1.0.0", &[])?;
-    let text = vm.run("daruma status", 60)?.success()?;
-    ensure!(text.contains(reason), "the status does not say {reason:?}:\n{text}");
     vm.cut_power()
 }
 
