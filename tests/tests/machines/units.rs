@@ -1,8 +1,8 @@
 //! An update of a real Debian without any health check: the units are the only measure.
 //!
-//! The router's story has an update that breaks ssh. `healthy::Beginning` keeps the machine that the
-//! test here begins with. Its agent takes the baseline some seconds after the verdict, so the test
-//! waits for the baseline's file.
+//! The router's story has an update that breaks ssh. `healthy::Beginning` keeps the machine that
+//! the test here begins with. Its agent takes the baseline some seconds after the verdict, so the
+//! test waits for the baseline's file.
 
 use std::path::Path;
 
