@@ -117,7 +117,7 @@ impl BootFiles {
             size(&self.ours)?,
             "initramfs-tools",
             Some(size(&theirs)?),
-            Target::Mib(2.5),
+            Target::Mib(2.6),
         )];
         // GRUB would have left this variable. daruma-init knows the disk by it.
         let counted = dir.join("counted.raw");

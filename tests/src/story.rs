@@ -6,8 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
 use crate::accel::Accel;
 use crate::fixture::Fixture;
@@ -204,9 +203,7 @@ fn reboot(vm: &mut Vm, next: &str, tell: &mut dyn FnMut(Line<'_>)) -> Result<()>
 }
 
 fn expect(vm: &mut Vm, slot: &str, version: &str) -> Result<()> {
-    let text = vm.run("daruma status --json", 60)?.success()?;
-    let status: Value =
-        serde_json::from_str(text.trim()).with_context(|| format!("status --json: {text}"))?;
+    let status = vm.json("daruma status --json", 60)?;
     ensure!(
         status["running"] == slot && status["version"] == version && status["state"] == "committed",
         "expected a committed {version} in slot {slot}, and found {status}"

@@ -292,6 +292,20 @@ impl Vm {
         Ok(Output { status, text })
     }
 
+    /// Runs a command that prints JSON. The agent's lines for the console may come between the lines
+    /// of the answer; they are left out.
+    ///
+    /// # Errors
+    /// The command fails, or prints something else.
+    pub fn json(&mut self, command: &str, timeout_s: u64) -> Result<serde_json::Value> {
+        let text = self.run(command, timeout_s)?.success()?;
+        // A line of JSON begins with a bracket only if that is all of it.
+        let of_console = |line: &&str| line.starts_with("[ ") && line.contains("]: ");
+        let lines: Vec<&str> = text.lines().filter(|line| !of_console(line)).collect();
+        serde_json::from_str(lines.join("\n").trim())
+            .with_context(|| format!("{command} printed {text}"))
+    }
+
     /// Pulls the plug with SIGKILL. The guest flushes nothing.
     pub fn cut_power(mut self) -> Result<()> {
         self.child.kill()?;

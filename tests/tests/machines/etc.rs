@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::story::FIRST;
 
@@ -65,19 +64,16 @@ fn an_update_keeps_what_a_person_changed_in_etc_and_brings_what_is_new() -> Resu
     vm.run(BY_HAND, 60)?.success()?;
     let before = vm.run(HASH, 60)?.success()?;
     vm.run("daruma install /mnt/v2.daruma", 600)?.success()?;
-    let planned = vm.run("daruma etc plan --json", 60)?.success()?;
-    let planned: Value = serde_json::from_str(planned.trim())?;
+    let planned = vm.json("daruma etc plan --json", 60)?;
     vm.type_line("systemctl reboot")?;
     vm.expect("slot B, try 1 of 3", BOOT)?;
     vm.expect_all(&["router# ", "is healthy"], BOOT)?;
     for (what, command) in AFTER {
         vm.run(command, 60)?.success().with_context(|| what.to_owned())?;
     }
-    let text = vm.run("daruma status --json", 60)?.success()?;
-    let status: Value = serde_json::from_str(text.trim())?;
+    let status = vm.json("daruma status --json", 60)?;
     ensure!(status["version"] == "2.0.0" && status["state"] == "committed", "{status}");
-    let text = vm.run("daruma etc status --json", 60)?.success()?;
-    let etc: Value = serde_json::from_str(text.trim())?;
+    let etc = vm.json("daruma etc status --json", 60)?;
     // Until the reboot the system has written to its own /etc: .updated and .pwd.lock.
     ensure!(etc["merge"] == planned, "the boot did {} and the plan was {planned}", etc["merge"]);
     let text = vm.run("daruma etc status", 60)?.success()?;

@@ -16,7 +16,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image_layout::Slot;
-use serde_json::Value;
 use tests::cut_disk::{Cut, CutDisk, copy_data};
 use tests::machine_judge::{Bench, Fault, Judge};
 use tests::recording::{BROKEN_UPDATE, FACTORY_RESET, Phase, Recording, Scenario, Taken, UPDATE};
@@ -239,8 +238,7 @@ fn comes_up(disk: &Path, slot: Slot) -> Result<()> {
     let machine = Machine { disk: own, format: "raw", data: None, firmware, size, log };
     let mut vm = Vm::start(&machine)?;
     vm.expect_all(&["tiny# ", &format!("slot {slot} is healthy")], 3 * BOOT)?;
-    let status = vm.run("daruma status --json", 60)?.success()?;
-    let status: Value = serde_json::from_str(status.trim()).with_context(|| status.clone())?;
+    let status = vm.json("daruma status --json", 60)?;
     let good = status["running"] == slot.name()
         && status["state"] == "committed"
         && status["health"] == "healthy";

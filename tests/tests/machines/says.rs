@@ -2,7 +2,7 @@
 //!
 //! The tests compare the answer. The commands run in the root shell on the machine's console.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 use tests::vm::Vm;
 
@@ -11,8 +11,7 @@ const BOOT: u64 = 240;
 
 /// Returns what `daruma status --json` prints.
 pub(crate) fn status(vm: &mut Vm) -> Result<Value> {
-    let text = vm.run("daruma status --json", 60)?.success()?;
-    serde_json::from_str(text.trim()).with_context(|| format!("status --json printed {text}"))
+    vm.json("daruma status --json", 60)
 }
 
 /// Waits for a shell of the test system and for health. Checks that this version runs and is

@@ -74,8 +74,7 @@ impl Bench {
             "{what}: reset after {reset_s} s, slot A healthy after {} s",
             hung.elapsed().as_secs()
         );
-        let status = self.vm.run("daruma status --json", 60)?.success()?;
-        let status: Value = serde_json::from_str(status.trim()).with_context(|| status.clone())?;
+        let status = self.vm.json("daruma status --json", 60)?;
         ensure!(
             status["running"] == "A"
                 && status["state"] == "committed"

@@ -11,7 +11,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use image_layout::label;
-use serde_json::Value;
 use tests::fixture::Fixture;
 use tests::trial_disk::{change_partition, copy};
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
@@ -64,8 +63,7 @@ fn comes_up(vm: &mut Vm, slot: &str, warning: Option<&str>) -> Result<String> {
     let healthy = format!("slot {slot} is healthy");
     let (first, mut console) = vm.expect_any(&["tiny# ", &healthy], BOOT)?;
     console += &vm.expect(if first == 0 { &healthy } else { "tiny# " }, BOOT)?;
-    let text = vm.run("daruma status --json", 60)?.success()?;
-    let status: Value = serde_json::from_str(text.trim()).with_context(|| text.clone())?;
+    let status = vm.json("daruma status --json", 60)?;
     ensure!(
         status["running"] == slot
             && status["state"] == "committed"
