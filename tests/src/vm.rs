@@ -292,8 +292,8 @@ impl Vm {
         Ok(Output { status, text })
     }
 
-    /// Runs a command that prints JSON. The agent's lines for the console may come between the lines
-    /// of the answer; they are left out.
+    /// Runs a command that prints JSON. The agent's lines for the console may come between the
+    /// lines of the answer; they are left out.
     ///
     /// # Errors
     /// The command fails, or prints something else.

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::fixture::Fixture;
 use tests::qmp::{Qmp, QmpListener};
 use tests::trial_disk;
