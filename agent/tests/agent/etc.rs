@@ -58,6 +58,12 @@ fn diff_shows_the_lines_of_one_path_or_of_all() {
     assert!(one.contains("-a\n+mine\n") && !one.contains("added"), "{one}");
     let all = bench.run(&["etc", "diff"]).stdout;
     assert!(all.contains("+++ device/etc/added") && all.contains("+mine"), "{all}");
+    // A name that is no ASCII is shown escaped, and its file is found all the same.
+    for folder in ["var/lib/daruma/etc/A/upper", "etc"] {
+        fs::write(bench.path(&format!("{folder}/f\u{fc}r")), "local\n").unwrap();
+    }
+    let named = bench.run(&["etc", "diff"]).stdout;
+    assert!(named.is_ascii() && named.contains("xc3") && named.contains("+local"), "{named}");
     let lines = json(&bench, &["etc", "diff", "dns.conf", "--json"]);
     assert!(lines.as_array().unwrap().contains(&"+mine".into()), "{lines}");
     let refused = bench.run(&["etc", "diff", "/usr/bin"]);

@@ -4,12 +4,12 @@
 
 use std::fmt::{self, Display};
 
-use etc_merge::{Change, Marks, Report, escaped};
+use etc_merge::{Change, Report, escaped};
 use serde::Serialize;
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::device::Device;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::status::etc::place::Place;
 use crate::status::etc::report;
 
@@ -40,23 +40,13 @@ impl Changes {
     /// Compares the running /etc with its image.
     ///
     /// # Errors
-    /// [`Exit::NotADevice`]: /etc keeps nothing on /var. [`Exit::Unexpected`]: a folder cannot be
-    /// read.
+    /// As [`Place::find`] and [`Place::differences`].
     pub fn gather(device: &Device) -> Result<Self, Failure> {
-        let (slot, place) = (device.running()?, Place::find(device)?);
-        let found =
-            etc_merge::differences(&place.image, &place.upper, Marks::Trusted, &mut || true)
-                .map_err(|error| {
-                    Failure::new(Exit::Unexpected, format!("comparing /etc: {error}"))
-                })?;
+        let slot = device.running()?;
+        let found = Place::find(device)?.differences()?;
         let changed = |difference: etc_merge::Difference| Changed {
             path: escaped(difference.path.as_os_str().as_bytes()),
-            change: match difference.change {
-                Change::Added => "added",
-                Change::Changed => "changed",
-                Change::Metadata => "metadata",
-                Change::Deleted => "deleted",
-            },
+            change: word(difference.change),
         };
         let (merge, unreadable_because) = match report::last(device, slot) {
             Ok(merge) => (merge, None),
@@ -64,6 +54,16 @@ impl Changes {
         };
         let changes = found.into_iter().map(changed).collect();
         Ok(Self { slot: slot.to_string(), changes, merge, unreadable_because })
+    }
+}
+
+/// Returns the word for a change, as [`Changed::change`] has it.
+pub(crate) fn word(change: Change) -> &'static str {
+    match change {
+        Change::Added => "added",
+        Change::Changed => "changed",
+        Change::Metadata => "metadata",
+        Change::Deleted => "deleted",
     }
 }
 

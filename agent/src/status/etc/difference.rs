@@ -5,11 +5,14 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use etc_merge::{Change, escaped};
 
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
-use crate::status::etc::changes::Changes;
+use crate::status::etc::changes::word;
 use crate::status::etc::place::{Place, below_etc};
 
 /// Bytes of a file beyond which it is not compared by lines.
@@ -18,29 +21,27 @@ const MOST: u64 = 1 << 20;
 /// Returns the differences in `path`, or in all of /etc, as a unified diff.
 ///
 /// # Errors
-/// [`Exit::Usage`]: the path is not below /etc. Otherwise as [`Changes::gather`].
+/// [`Exit::Usage`]: the path is not below /etc. Otherwise as [`Place::find`] and
+/// [`Place::differences`].
 pub fn difference(device: &Device, path: Option<&Path>) -> Result<String, Failure> {
     let wanted = path.map(below_etc).transpose()?.unwrap_or_default();
-    let changes = Changes::gather(device)?;
     let place = Place::find(device)?;
     let mut text = String::new();
-    for changed in changes.changes {
-        let below = Path::new(&changed.path);
-        if !below.starts_with(&wanted) {
+    for changed in place.differences()? {
+        let path = &changed.path;
+        if !path.starts_with(&wanted) {
             continue;
         }
-        let sides = [&place.image, &place.shown].map(|folder| read(&folder.join(below)));
-        let [old, new] = sides;
-        match (old?, new?) {
-            (Some(old), Some(new)) if changed.change != "metadata" => {
+        let (name, change) = (escaped(path.as_os_str().as_bytes()), changed.change);
+        match (read(&place.image.join(path))?, read(&place.shown.join(path))?) {
+            (Some(old), Some(new)) if change != Change::Metadata => {
                 let mut options = diffy::DiffOptions::new();
-                let name = |side: &str| format!("{side}/etc/{}", changed.path);
-                options.set_original_filename(name("image"));
-                options.set_modified_filename(name("device"));
+                options.set_original_filename(format!("image/etc/{name}"));
+                options.set_modified_filename(format!("device/etc/{name}"));
                 let _ = write!(text, "{}", options.create_patch(&old, &new));
             }
             _ => {
-                let _ = writeln!(text, "{} /etc/{}", changed.change, changed.path);
+                let _ = writeln!(text, "{} /etc/{name}", word(change));
             }
         }
     }

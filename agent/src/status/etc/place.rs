@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use etc_merge::{Difference, Marks};
+
 use crate::device::Device;
 use crate::exit::{Exit, Failure};
 use crate::status::etc::images;
@@ -38,6 +40,15 @@ impl Place {
             ));
         }
         Ok(Self { image: images::running(device)?.join("etc"), upper, shown: device.path("/etc") })
+    }
+
+    /// Returns what differs between the image's /etc and the running one.
+    ///
+    /// # Errors
+    /// [`Exit::Unexpected`]: a folder cannot be read.
+    pub(crate) fn differences(&self) -> Result<Vec<Difference>, Failure> {
+        etc_merge::differences(&self.image, &self.upper, Marks::Trusted, &mut || true)
+            .map_err(|error| Failure::new(Exit::Unexpected, format!("comparing /etc: {error}")))
     }
 }
 
