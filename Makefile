@@ -17,8 +17,8 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build tools check lint deny test test-all sweep demo bench bench-download book
-.PHONY: clean
+.PHONY: help setup build programs tools check lint deny test test-all sweep demo bench
+.PHONY: bench-download book clean
 .PHONY: fuzz fuzz-build fuzz-seeds fuzz-keep
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
@@ -28,7 +28,7 @@ help:
 	@echo 'make lint                  format, clippy and the rules of the house (tests/house)'
 	@echo 'make sweep                 cut the power at every operation on the disk; prints the counts'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
-	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target for so long; the kept corpus is part of make check'
+	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target; make check has the kept corpus'
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
 	@echo 'make bench-download        what an update fetches, beside RAUC, casync, zsync and xdelta3'
 	@echo 'make book                  docs/ as a book, into target/book/'
@@ -45,15 +45,17 @@ setup:
 DEVICE := --locked --profile device
 STATIC := -- -C target-feature=+crt-static -C relocation-model=static
 PACKED := -- -C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all
-build:
+build: programs
+	$(CARGO) build --locked --release -p bundler --bins
+	@install -m 755 target/release/daruma-bundler $(OUT)/
+
+programs:
 	@mkdir -p $(OUT)
 	$(CARGO) rustc $(DEVICE) --no-default-features -p initramfs --bin daruma-init $(STATIC)
 	$(CARGO) rustc $(DEVICE) --no-default-features -p agent --bin daruma $(STATIC)
 	@install -m 755 target/device/daruma $(OUT)/daruma-static
 	$(CARGO) rustc $(DEVICE) -p agent --bin daruma $(PACKED)
 	@install -m 755 target/device/daruma target/device/daruma-init $(OUT)/
-	$(CARGO) build --locked --release -p bundler --bins
-	@install -m 755 target/release/daruma-bundler $(OUT)/
 
 # What runs a demo or a measurement, not what is tested.
 tools:

@@ -4,10 +4,12 @@
 //! `~/.cache/daruma`), outside the repo. The name of a kept file is the hash of its inputs: root
 //! filesystem, recipes, programs, keys, version. So no test can find a stale file.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -118,6 +120,19 @@ impl Fixture {
 
     /// Returns the bundle of a recipe (a path in the repo) at a version.
     pub fn bundle(&self, recipe: &str, version: &str) -> Result<PathBuf> {
+        // To look through all inputs takes a second, and a run of the tests asks a hundred times.
+        static FOUND: Mutex<BTreeMap<(String, String), PathBuf>> = Mutex::new(BTreeMap::new());
+        let asked = (recipe.to_owned(), version.to_owned());
+        let found = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = found().get(&asked) {
+            return Ok(path.clone());
+        }
+        let path = self.find_bundle(recipe, version)?;
+        found().insert(asked, path.clone());
+        Ok(path)
+    }
+
+    fn find_bundle(&self, recipe: &str, version: &str) -> Result<PathBuf> {
         let (recipe_path, stem) = (self.repo(recipe), stem(recipe)?);
         let _lock = self.lock(&stem)?;
         let tar = self.build(recipe)?;

@@ -93,7 +93,7 @@ impl Beginning<'_> {
         // The name of the bundle's folder follows from its content.
         key.update(bundle.as_os_str().as_encoded_bytes());
         key.update(qemu.stdout);
-        key.update(format!("{:?} {:?} {DATA}", Accel::of_this_machine()?, self.size));
+        key.update(format!("{:?} {:?} {DATA}", Accel::of_this_machine()?.options(), self.size));
         Ok(key.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
     }
 

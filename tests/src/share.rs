@@ -6,19 +6,18 @@
 
 use anyhow::{Context, Result, bail};
 
-/// One in this many cases is done, of those that are not done in every run.
-const ONE_OF: usize = 12;
 /// The seed of a run without `DARUMA_SEED`. The same run then gives the same figures.
 const SEED: u64 = 20_261_121;
 
-/// Returns the share that this run does: one in this many. 1 means all.
+/// Returns the share that this run does of the cases that are not done in every run: one in this
+/// many. That is `sampled`, or 1 if all are to be done.
 ///
 /// # Errors
 /// `DARUMA_SWEEP` is neither `all` nor `sample`.
-pub fn one_of() -> Result<usize> {
+pub fn one_of(sampled: usize) -> Result<usize> {
     match std::env::var("DARUMA_SWEEP").as_deref() {
         Ok("all") => Ok(1),
-        Err(_) | Ok("" | "sample") => Ok(ONE_OF),
+        Err(_) | Ok("" | "sample") => Ok(sampled),
         Ok(other) => bail!("DARUMA_SWEEP={other}: it is all or sample"),
     }
 }

@@ -1,12 +1,13 @@
 //! The life of an update on a real Debian router, step by step.
 //!
-//! The demo prints the steps, and a test runs them. 1.0.0 is trixie. 2.0.0 has Debian's updates,
-//! and is committed. 3.0.0 has a broken init, and falls back. 4.0.0 has no sshd, and falls
-//! back.
+//! The demo prints the steps. A test runs the last one; other tests have the parts of the rest.
+//! 1.0.0 is trixie. 2.0.0 has Debian's updates, and is committed. 3.0.0 has a broken init, and is
+//! given up. 4.0.0 has no sshd, and is given up.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use image_layout::Slot;
 
 use crate::accel::Accel;
 use crate::fixture::Fixture;
@@ -35,20 +36,14 @@ pub enum Line<'a> {
     Screen(&'a str, &'a str),
 }
 
-/// The start of the story.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum From {
-    /// The story starts with a factory-new disk, under this firmware.
-    PowerOn(Firmware),
-    /// The story starts with a healthy system that another run has booted.
-    Health,
-}
+/// The updates of the story, by their names on the second disk.
+const FILES: [&str; 3] = ["v2.daruma", "v3.daruma", "v4.daruma"];
 
-/// Runs the whole story in `dir`.
+/// Runs the whole story in `dir`, from a factory-new disk under this firmware.
 ///
 /// # Errors
 /// A step does not end as told.
-pub fn run(from: From, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Result<()> {
+pub fn run(firmware: Firmware, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Result<()> {
     let fixture = Fixture::open()?;
     tell(Line::Heading("Build"));
     let mut bundles: Vec<PathBuf> = Vec::new();
@@ -59,89 +54,104 @@ pub fn run(from: From, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Result<()>
         (4, "2.0.0 without sshd; nothing was configured to notice that"),
     ] {
         tell(Line::Text(&format!("{number}.0.0: {what}")));
-        bundles.push(
-            fixture
-                .bundle(&format!("tests/recipes/demo-{number}.yaml"), &format!("{number}.0.0"))?,
-        );
+        bundles.push(bundle(&fixture, number)?);
     }
-    let files: Vec<(&str, &Path)> = ["v2.daruma", "v3.daruma", "v4.daruma"]
-        .into_iter()
-        .zip(bundles[1..].iter().map(PathBuf::as_path))
-        .collect();
-    let mut vm = match from {
-        From::PowerOn(firmware) => {
-            tell(Line::Heading("1.0.0 boots from the factory image"));
-            let mut vm = power_on(&fixture, firmware, &bundles[0], dir, &files)?;
-            vm.expect_all(&["router# ", "is healthy"], BOOT)?;
-            tell(Line::Text(&format!(
-                "power-on to a healthy system: {:.0} s ({})",
-                vm.uptime(),
-                Accel::of_this_machine()?
-            )));
-            vm
-        }
-        From::Health => {
-            tell(Line::Heading("1.0.0 is healthy"));
-            FIRST.resume(&fixture, dir, &files, &[])?.1
-        }
-    };
+    let files: Vec<(&str, &Path)> =
+        FILES.into_iter().zip(bundles[1..].iter().map(PathBuf::as_path)).collect();
+
+    tell(Line::Heading("1.0.0 boots from the factory image"));
+    let mut vm = power_on(&fixture, firmware, &bundles[0], dir, &files)?;
+    vm.expect_all(&["router# ", "is healthy"], BOOT)?;
+    tell(Line::Text(&format!(
+        "power-on to a healthy system: {:.0} s ({})",
+        vm.uptime(),
+        Accel::of_this_machine()?
+    )));
     settle(&mut vm)?;
     show(&mut vm, tell)?;
-    expect(&mut vm, "A", "1.0.0")?;
+    expect(&mut vm, Slot::A, "1.0.0")?;
     vm.run("echo 'set by hand on 1.0.0' > /etc/motd && sync", 60)?.success()?;
     tell(Line::Text("a setting is made by hand: /etc/motd"));
 
     tell(Line::Heading("2.0.0 is installed into slot B, tried and committed"));
-    install(&mut vm, "v2.daruma", tell)?;
+    install(&mut vm, FILES[0], tell)?;
     show(&mut vm, tell)?;
     reboot(&mut vm, "slot B, try 1 of 3", tell)?;
     tell(Line::Text("GRUB: slot B, try 1 of 3 (on trial)"));
     ready(&mut vm)?;
     show(&mut vm, tell)?;
-    expect(&mut vm, "B", "2.0.0")?;
+    expect(&mut vm, Slot::B, "2.0.0")?;
     let motd = vm.run("cat /etc/motd", 60)?.success()?;
     ensure!(motd == "set by hand on 1.0.0\n", "the setting is lost: {motd:?}");
     tell(Line::Screen("cat /etc/motd", &motd));
 
     tell(Line::Heading("3.0.0 cannot boot: its init exits"));
-    install(&mut vm, "v3.daruma", tell)?;
-    reboot(&mut vm, "slot A, try 1 of 3", tell)?;
-    for attempt in 1..=3 {
-        if attempt > 1 {
-            vm.expect(&format!("slot A, try {attempt} of 3"), BOOT)?;
-        }
-        tell(Line::Text(&format!("GRUB: slot A, try {attempt} of 3 (on trial)")));
-        vm.expect("giving up (broken on purpose)", BOOT)?;
-        tell(Line::Text("its init exits, the kernel panics and reboots"));
-    }
-    vm.expect("slot B, try 1 of 9", BOOT)?;
-    tell(Line::Text("GRUB: slot B, try 1 of 9: the tries of A are used up"));
-    ready(&mut vm)?;
-    show(&mut vm, tell)?;
-    expect(&mut vm, "B", "2.0.0")?;
+    let (seen, what) =
+        ("giving up (broken on purpose)", "its init exits, the kernel panics and reboots");
+    is_given_up(&mut vm, FILES[1], Slot::A, (seen, what), tell)?;
+    expect(&mut vm, Slot::B, "2.0.0")?;
 
-    tell(Line::Heading("4.0.0 boots, but is not healthy"));
-    install(&mut vm, "v4.daruma", tell)?;
-    reboot(&mut vm, "slot A, try 1 of 3", tell)?;
-    for attempt in 1..=3 {
-        if attempt > 1 {
-            vm.expect(&format!("slot A, try {attempt} of 3"), BOOT)?;
-        }
-        tell(Line::Text(&format!("GRUB: slot A, try {attempt} of 3 (on trial)")));
-        vm.expect("unit ssh.service was active in", BOOT)?;
-        tell(Line::Text("it boots; ssh.service worked before and fails now: the agent reboots"));
-    }
-    vm.expect("slot B, try 1 of 9", BOOT)?;
-    tell(Line::Text("GRUB: slot B, try 1 of 9: the tries of A are used up"));
-    ready(&mut vm)?;
-    show(&mut vm, tell)?;
-    expect(&mut vm, "B", "2.0.0")?;
+    without_sshd(&mut vm, Slot::A, tell)?;
+    expect(&mut vm, Slot::B, "2.0.0")?;
     let text = vm.run("daruma status", 60)?.success()?;
-    for reason in ["never reached its health checks", "unit ssh.service was active in"] {
-        ensure!(text.contains(reason), "the status does not say {reason:?}:\n{text}");
-    }
+    ensure!(text.contains("never reached its health checks"), "the status lacks 3.0.0:\n{text}");
     vm.type_line("systemctl poweroff --force")?;
     Ok(())
+}
+
+/// Runs the end of the story in `dir`: 4.0.0 on a healthy 1.0.0, which another run has booted.
+///
+/// # Errors
+/// A step does not end as told.
+pub fn end(dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Result<()> {
+    let fixture = Fixture::open()?;
+    let last = bundle(&fixture, 4)?;
+    let (_, mut vm) = FIRST.resume(&fixture, dir, &[(FILES[2], &last)], &[])?;
+    settle(&mut vm)?;
+    without_sshd(&mut vm, Slot::B, tell)?;
+    expect(&mut vm, Slot::A, "1.0.0")
+}
+
+fn bundle(fixture: &Fixture, number: u32) -> Result<PathBuf> {
+    fixture.bundle(&format!("tests/recipes/demo-{number}.yaml"), &format!("{number}.0.0"))
+}
+
+/// Installs 4.0.0 into `slot`, and waits until the other slot is back.
+fn without_sshd(vm: &mut Vm, slot: Slot, tell: &mut dyn FnMut(Line<'_>)) -> Result<()> {
+    tell(Line::Heading("4.0.0 boots, but is not healthy"));
+    let seen = "unit ssh.service was active in";
+    let what = "it boots; ssh.service worked before and fails now: the agent reboots";
+    is_given_up(vm, FILES[2], slot, (seen, what), tell)?;
+    let text = vm.run("daruma status", 60)?.success()?;
+    ensure!(text.contains(seen), "the status does not say {seen:?}:\n{text}");
+    Ok(())
+}
+
+/// Installs `bundle` into `slot`, which each of its three tries fails. `says` is what the console
+/// shows then, and what to tell. The other slot comes back.
+fn is_given_up(
+    vm: &mut Vm,
+    bundle: &str,
+    slot: Slot,
+    says: (&str, &str),
+    tell: &mut dyn FnMut(Line<'_>),
+) -> Result<()> {
+    install(vm, bundle, tell)?;
+    for attempt in 1..=3 {
+        let grub = format!("slot {slot}, try {attempt} of 3");
+        match attempt {
+            1 => reboot(vm, &grub, tell)?,
+            _ => drop(vm.expect(&grub, BOOT)?),
+        }
+        tell(Line::Text(&format!("GRUB: {grub} (on trial)")));
+        vm.expect(says.0, BOOT)?;
+        tell(Line::Text(says.1));
+    }
+    let grub = format!("slot {}, try 1 of 9", !slot);
+    vm.expect(&grub, BOOT)?;
+    tell(Line::Text(&format!("GRUB: {grub}: the tries of {slot} are used up")));
+    ready(vm)?;
+    show(vm, tell)
 }
 
 /// Powers on a machine with `files` on its second disk.
@@ -202,10 +212,12 @@ fn reboot(vm: &mut Vm, next: &str, tell: &mut dyn FnMut(Line<'_>)) -> Result<()>
     Ok(())
 }
 
-fn expect(vm: &mut Vm, slot: &str, version: &str) -> Result<()> {
+fn expect(vm: &mut Vm, slot: Slot, version: &str) -> Result<()> {
     let status = vm.json("daruma status --json", 60)?;
     ensure!(
-        status["running"] == slot && status["version"] == version && status["state"] == "committed",
+        status["running"] == slot.name()
+            && status["version"] == version
+            && status["state"] == "committed",
         "expected a committed {version} in slot {slot}, and found {status}"
     );
     Ok(())

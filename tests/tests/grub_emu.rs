@@ -11,6 +11,7 @@ use std::time::Instant;
 use grub_env::{BOOTED, BootState, Choice, Copy, Env, GRUB_CFG, choose};
 use image_layout::Slot;
 use tests::grub_emu::{BootImage, EnvFile, EnvFiles, Machine, Outcome, boot_all};
+use tests::share;
 
 const GOOD: [BootImage; 3] = [BootImage::Good; 3];
 const NAMES: [&str; 6] = ["ORDER", "A_OK", "A_TRY", "B_OK", "B_TRY", "TRIAL"];
@@ -195,9 +196,21 @@ fn with_bak(main: Vec<u8>) -> EnvFiles {
 #[test]
 fn in_every_state_grub_chooses_and_writes_what_select_says() {
     let started = Instant::now();
-    let states: Vec<_> = every_state().iter().map(|texts| with_bak(block(texts))).collect();
+    // The states have a pattern in their order, and 5 has no part in it: 5 runs with the seeds 0 to
+    // 4 do all states, and each of them has every text of every variable.
+    let (one_of, seed) = (share::one_of(5).unwrap(), share::seed().unwrap());
+    let first = usize::try_from(seed % one_of as u64).unwrap();
+    let all = every_state();
+    let states: Vec<_> =
+        all.iter().skip(first).step_by(one_of).map(|texts| with_bak(block(texts))).collect();
+    assert!(states.len() >= all.len() / one_of, "{} of {} states", states.len(), all.len());
     assert_none(&disagreements(GRUB_CFG, &states, None));
-    println!("grub-emu agreed with select() in {} states, {:.0?}", states.len(), started.elapsed());
+    println!(
+        "grub-emu agreed with select() in {} of {} states (DARUMA_SEED={seed}), {:.0?}",
+        states.len(),
+        all.len(),
+        started.elapsed()
+    );
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn sweep(arguments: &[&str]) -> String {
 
 #[test]
 fn a_power_cut_at_any_operation_leaves_a_device_that_boots_and_finishes_the_job() {
-    let (one_of, seed) = (share::one_of().unwrap(), share::seed().unwrap());
+    let (one_of, seed) = (share::one_of(12).unwrap(), share::seed().unwrap());
     let tables = sweep(&["cuts", "--one-of", &one_of.to_string(), "--seed", &seed.to_string()]);
     let distinct = tables.lines().find(|line| line.contains("distinct crash states")).unwrap();
     let distinct: usize = distinct.split_whitespace().next().unwrap().parse().unwrap();

@@ -1,6 +1,6 @@
 //! The verb `factory-reset`, and what the status says of a reset and of a broken /var.
 //!
-//! daruma-init does the reset. `tests/tests/machines/factory_reset.rs` has both.
+//! daruma-init does the reset. `tests/tests/machines/var/factory_reset.rs` has both.
 
 use std::fs;
 

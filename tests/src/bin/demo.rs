@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use tests::accel::Accel;
-use tests::story::{self, From, Line};
+use tests::story::{self, Line};
 use tests::vm::Firmware;
 
 fn main() -> Result<()> {
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
         Accel::of_this_machine()?
     );
     println!("The console of the machine: {}", dir.path().join("serial.log").display());
-    story::run(From::PowerOn(firmware), dir.path(), &mut |line| {
+    story::run(firmware, dir.path(), &mut |line| {
         let at = started.elapsed().as_secs();
         match line {
             Line::Heading(text) => println!("\n[{at:4} s] == {text}"),

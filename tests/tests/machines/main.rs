@@ -1,6 +1,6 @@
 //! All tests that run a machine in QEMU.
 //!
-//! They are one program, so that two machines always run side by side. One emulated machine keeps
+//! They are one program, so that machines always run side by side. One emulated machine keeps
 //! little more than one processor busy.
 
 mod etc;

@@ -112,6 +112,8 @@ fn the_second_disk_boots_and_is_updated(firmware: Firmware) -> Result<()> {
     let factory = table(&two.machine.disk)?;
     let mut vm = two.start()?;
     let now = committed(&mut vm, "2.0.0")?;
+    let uefi = vm.run("test -d /sys/firmware/efi", 60)?.status == 0;
+    ensure!(uefi == (firmware == Firmware::Uefi), "started by another firmware than {firmware:?}");
     ensure!(now["disk"]["chosen_by"] == "guid", "{now}");
     ensure!(now["disk"]["others"].as_array().is_some_and(|others| others.len() == 1), "{now}");
     let own = table(&two.machine.disk)?;

@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tests::fixture::Fixture;
 use tests::healthy::Beginning;
-use tests::vm::{Firmware, Machine, Size, Vm, data_disk, overlay_disk};
+use tests::vm::{Machine, Size, Vm};
 
 use crate::says::status;
 
@@ -35,29 +35,6 @@ impl Device {
         let (machine, mut vm) = beginning.resume(&fixture, dir.path(), &files, &[])?;
         mount(&mut vm)?;
         Ok((Self { machine, _dir: dir }, vm))
-    }
-
-    /// Returns a machine that was never booted.
-    fn factory_new(firmware: Firmware, bundles: &[(&str, &str, &str)]) -> Result<Self> {
-        let fixture = Fixture::open()?;
-        let disk = fixture.disk(&fixture.bundle(TINY, "1.0.0")?)?;
-        let dir = tempfile::tempdir()?;
-        let files = built(&fixture, bundles)?;
-        let files: Vec<(&str, &Path)> =
-            files.iter().map(|(name, path)| (*name, path.as_path())).collect();
-        let data = dir.path().join("data.ext4");
-        data_disk(&data, &files)?;
-        let own = dir.path().join("disk.qcow2");
-        overlay_disk(&disk, &own)?;
-        let machine = Machine {
-            disk: own,
-            format: "qcow2",
-            data: Some(data),
-            firmware,
-            size: Size::Tiny,
-            log: dir.path().join("serial.log"),
-        };
-        Ok(Self { machine, _dir: dir })
     }
 
     /// Powers on and waits for a shell and for the agent's verdict.
@@ -154,17 +131,6 @@ fn a_new_slot_boots_and_commits_and_keeps_settings_and_files() -> Result<()> {
     // No program of the new system may write to its root.
     ensure!(vm.run("touch /usr/written", 60)?.status != 0, "the root is writable");
     Ok(())
-}
-
-#[test]
-fn the_same_disk_boots_and_updates_under_uefi() -> Result<()> {
-    let device = Device::factory_new(Firmware::Uefi, &[("v2.daruma", TINY, "2.0.0")])?;
-    let mut vm = device.boot()?;
-    vm.run("test -d /sys/firmware/efi", 60)?.success().context("not started by UEFI")?;
-    install_and_reboot(&mut vm, "/mnt/v2.daruma")?;
-    wait_healthy(&mut vm)?;
-    expect_running(&mut vm, "B", "2.0.0")?;
-    committed(&mut vm)
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tests::publisher::Publisher;
 use tests::server::{Place, Request, Server};
 use tests::slow_link::SlowLink;
 
-use crate::{TINY, bytes, success};
+use crate::pull::{TINY, bytes, success};
 
 /// A channel with the version that devices run, the next version, and the delta between them.
 struct Fleet {

@@ -1,7 +1,7 @@
 //! Checks that the same inputs give the same bytes in another folder, on another day, for another
 //! user.
 //!
-//! `daruma-bundler` builds from copies of all inputs. `tests/host_traces.rs` changes the rest of
+//! `daruma-bundler` builds from copies of all inputs. `host_traces` changes the rest of
 //! the host.
 
 use std::fs;
