@@ -19,7 +19,7 @@ use crate::plan::{self, NEW_ROOT, Plan, Step, VAR};
 use crate::root::mounts::{self, Overlay};
 use crate::root::upper::{self, Make, Source};
 use crate::root::var::{self, VarState};
-use crate::root::{fill, handover, merge, reset};
+use crate::root::{fill, handover, merge, owners, reset};
 
 impl Boot {
     /// Does the steps of the plan. Returns only when a step fails.
@@ -110,6 +110,22 @@ impl Boot {
                         merge::make(old.as_ref(), source, &etc, aside, &tick)
                     };
                     self.cover("etc", &etc, &etc, *slot, plan, var_state, &make)?;
+                }
+                Step::SettleOwners { slot } => {
+                    if var_state == VarState::Persistent
+                        && let Err(error) = owners::settle(
+                            Path::new(VAR),
+                            &root.join("etc"),
+                            *slot,
+                            &plan.root_hash,
+                            &tick,
+                        )
+                    {
+                        console::warn(&format!(
+                            "giving files in /var to the new numbers of their accounts: {error:#}; \
+                                the next boot goes on"
+                        ));
+                    }
                 }
                 Step::PlaceVar => {
                     let place = root.join("var");

@@ -50,6 +50,8 @@ pub(crate) enum Step {
     /// Covers /etc with the slot's upper. A new upper is merged with the image of the other slot,
     /// if that has its partitions.
     CoverEtc { slot: Slot, old: Option<OldSlot> },
+    /// Gives the files in /var to the accounts' numbers of this system.
+    SettleOwners { slot: Slot },
     /// From here on a corrupt block restarts the machine.
     Guard,
     /// Hands over to the real init.
@@ -112,6 +114,7 @@ impl Plan {
                 (disk.device((!slot).boot_label()), disk.device((!slot).root_label()));
             let old = boot.zip(root).map(|(boot, root)| OldSlot { boot, root });
             steps.push(Step::CoverEtc { slot, old });
+            steps.push(Step::SettleOwners { slot });
         }
         steps.extend([Step::PlaceVar, Step::Guard, Step::Start { init: line.init.clone() }]);
         Ok(Self { slot, root_hash, steps })
@@ -164,6 +167,7 @@ mod tests {
                 format!("etc over {slot}, from {} and {}", old.boot.display(), old.root.display())
             }
             Step::CoverEtc { slot, old: None } => format!("etc over {slot}"),
+            Step::SettleOwners { slot } => format!("owners of {slot}"),
             Step::Guard => "guard".to_owned(),
             Step::Start { init } => format!("start {}", init.display()),
         };
@@ -186,6 +190,7 @@ mod tests {
             ];
             expected.extend([format!("image {image}"), format!("fill from {image}")]);
             expected.extend(cover.map(str::to_owned));
+            expected.extend((mode == "etc").then(|| "owners of B".to_owned()));
             expected.extend(["place var".to_owned(), "guard".into(), "start /sbin/init".into()]);
             assert_eq!(steps(&format!("daruma.overlay={mode}"), &disk), expected, "{mode}");
         }

@@ -134,19 +134,26 @@ fn a_new_slot_boots_and_commits_and_keeps_settings_and_files() -> Result<()> {
 }
 
 #[test]
-fn falling_back_restores_the_old_slots_etc() -> Result<()> {
+fn falling_back_restores_the_old_slots_etc_and_its_owners() -> Result<()> {
     let (_device, mut vm) = Device::healthy(&[("v2.daruma", TINY, "2.0.0")])?;
-    vm.run("echo old > /etc/setting && sync", 60)?.success()?;
+    let account = "echo app:x:101:101::/:/bin/sh >> /etc/passwd; echo app:x:101: >> /etc/group";
+    vm.run(&format!("echo old > /etc/setting; {account}"), 60)?.success()?;
+    vm.run("mkdir /var/lib/app && chown 101:101 /var/lib/app && sync", 60)?.success()?;
     install_and_reboot(&mut vm, "/mnt/v2.daruma")?;
     wait_healthy(&mut vm)?;
     expect_running(&mut vm, "B", "2.0.0")?;
     vm.run("echo new > /etc/setting && echo new > /etc/added && sync", 60)?.success()?;
+    // In this system the account has another number, and so have its files.
+    vm.run("sed -i s/app:x:101/app:x:103/ /etc/passwd /etc/group", 60)?.success()?;
+    vm.run("chown 103:103 /var/lib/app && sync", 60)?.success()?;
     vm.run("daruma rollback", 60)?.success()?;
     vm.type_line("reboot -f")?;
     wait_healthy(&mut vm)?;
     expect_running(&mut vm, "A", "1.0.0")?;
     let etc = vm.run("cat /etc/setting; ls /etc/added 2>/dev/null", 60)?.text;
     ensure!(etc == "old\n", "{etc:?}");
+    let owner = vm.run("stat -c '%u %g' /var/lib/app", 60)?.success()?;
+    ensure!(owner == "101 101\n", "/var/lib/app belongs to {owner}");
     Ok(())
 }
 

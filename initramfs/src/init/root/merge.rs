@@ -14,6 +14,7 @@ use etc_merge::{AccountKind, Marks, Policy, Sides};
 
 use crate::kernel::console;
 use crate::root::old_image::{OldImage, OldSlot};
+use crate::root::owners;
 use crate::root::upper::Source;
 
 /// The report's file, beside the upper.
@@ -73,7 +74,10 @@ pub(crate) fn make(
             report.counts.merged, report.counts.mine, report.counts.conflicts
         )),
     }
-    for account in &report.renumbered {
+    // `owners` changes the files in /var where the old system has left its numbers there.
+    let own = aside.ancestors().nth(2).unwrap_or(aside);
+    let left = if own.join(owners::RECORD).exists() { &[][..] } else { &report.renumbered };
+    for account in left {
         let kind = match account.kind {
             AccountKind::User => "user",
             AccountKind::Group => "group",
