@@ -74,9 +74,10 @@ enum Verb {
     },
     /// Put the idle slot on trial again, like an update; reboot to start it
     Rollback,
-    /// Empty /var at the next boot: settings, data and history; the slots stay
+    /// Empty /var at the next boot: settings, homes, data and history; the slots stay
     FactoryReset {
-        /// A path below /var that stays; may be given several times
+        /// A path that stays, below /var or in /root, /home, /srv, /opt, /usr/local; may be given
+        /// several times
         #[arg(long, value_name = "PATH", num_args = 1..)]
         keep: Vec<String>,
         /// Take the request back

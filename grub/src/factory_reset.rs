@@ -3,10 +3,14 @@
 //! The agent asks for it, and daruma-init does it at the next boot. GRUB and older agents keep the
 //! variable and do not look at it.
 //!
-//! The value is `all`, or `keep:` and paths below /var with `:` between them. The request and its
-//! paths are one value of one sector, so a power cut cannot part them. No text but these two forms
-//! is a request: a reset that is not understood erases nothing.
+//! The value is `all`, or `keep:` and paths with `:` between them. The request and its paths are
+//! one value of one sector, so a power cut cannot part them. No text but these two forms is a
+//! request: a reset that is not understood erases nothing.
+//!
+//! A path is relative to /var, or absolute and in one of [`image_layout::FOLDERS`], as `/home/ann`.
+//! To a daruma-init that knows no such folders, a request with an absolute path is none.
 
+use image_layout::place_on_var;
 use thiserror::Error;
 
 use crate::env::{Env, EnvError};
@@ -28,8 +32,11 @@ pub struct FactoryReset {
 /// A path that a factory reset cannot keep. Each text is the rest of a sentence about the path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum CannotKeep {
-    /// It is not a path below /var, or not in its plainest form.
-    #[error("is not a plain path below /var, such as /var/lib/app")]
+    /// It is not a path below /var or one of the folders, or not in its plainest form.
+    #[error(
+        "is not a plain path below /var, such as /var/lib/app, or in /root, /home, /srv, /opt or \
+         /usr/local"
+    )]
     Path,
     /// The path is Daruma's own folder, lies in it, or holds it.
     #[error("would keep /var/lib/daruma, which a reset always empties")]
@@ -40,8 +47,8 @@ pub enum CannotKeep {
 }
 
 impl FactoryReset {
-    /// Returns the reset that keeps these paths, each relative to /var. Without a path it keeps
-    /// nothing.
+    /// Returns the reset that keeps these paths, each relative to /var or in one of the folders.
+    /// Without a path it keeps nothing.
     ///
     /// # Errors
     /// The first path that cannot be kept, and why.
@@ -63,10 +70,27 @@ impl FactoryReset {
         Self::new(&keep).ok()
     }
 
-    /// Returns the paths that stay, relative to /var.
+    /// Returns the paths that stay, as they were given to [`FactoryReset::new`].
     #[must_use]
     pub fn keep(&self) -> &[String] {
         &self.keep
+    }
+
+    /// Returns where the paths that stay lie on the partition, relative to /var.
+    #[must_use]
+    pub fn places(&self) -> Vec<String> {
+        let place = |path: &String| place_on_var(path).unwrap_or_else(|| path.clone());
+        self.keep.iter().map(place).collect()
+    }
+
+    /// Returns the paths that stay, as a person knows them: absolute.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let name = |path: &String| match path.as_str() {
+            absolute if absolute.starts_with('/') => absolute.to_owned(),
+            below_var => format!("/var/{below_var}"),
+        };
+        self.keep.iter().map(name).collect()
     }
 
     /// Puts the request into the environment, in place of an older one.
@@ -94,8 +118,16 @@ fn check(path: &str) -> Result<(), CannotKeep> {
     if path.contains(|c: char| c == ':' || c.is_control()) {
         return Err(CannotKeep::Character);
     }
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+    // A folder's changes lie in Daruma's own folder. Only this way leads to them.
+    let (in_folder, plain) = match path.strip_prefix('/') {
+        Some(rest) => (true, rest),
+        None => (false, path),
+    };
+    if plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(CannotKeep::Path);
+    }
+    if in_folder {
+        return if place_on_var(path).is_some() { Ok(()) } else { Err(CannotKeep::Path) };
     }
     let holds = |outer: &str, inner: &str| {
         inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -11,7 +11,12 @@ fn factory() -> Env {
 
 #[test]
 fn a_request_is_read_as_it_was_written_and_moves_nothing_else() {
-    for keep in [vec![], vec!["lib/app"], vec!["lib/app", "lib/daruma-x", "a b\\c", "ä"]] {
+    for keep in [
+        vec![],
+        vec!["lib/app"],
+        vec!["lib/app", "lib/daruma-x", "a b\\c", "ä"],
+        vec!["/home", "lib/app", "/usr/local/bin/x"],
+    ] {
         let reset = FactoryReset::new(&keep).unwrap();
         let mut env = factory();
         assert_eq!(FactoryReset::of(&env), None);
@@ -46,6 +51,13 @@ fn only_plain_paths_beside_darumas_own_folder_are_kept() {
     for (path, why) in [
         ("", CannotKeep::Path),
         ("/lib/app", CannotKeep::Path),
+        ("/", CannotKeep::Path),
+        ("/usr", CannotKeep::Path),
+        ("/homes", CannotKeep::Path),
+        ("/home/", CannotKeep::Path),
+        ("/home/../etc", CannotKeep::Path),
+        ("//home", CannotKeep::Path),
+        ("lib/daruma/folders/home/upper", CannotKeep::Own),
         ("lib/app/", CannotKeep::Path),
         ("lib//app", CannotKeep::Path),
         ("./lib", CannotKeep::Path),
@@ -58,6 +70,13 @@ fn only_plain_paths_beside_darumas_own_folder_are_kept() {
     ] {
         assert_eq!(FactoryReset::new(&["ok", path]), Err((path.to_owned(), why)));
     }
+}
+
+#[test]
+fn a_folder_of_a_person_is_kept_where_its_changes_lie() {
+    let reset = FactoryReset::new(&["/home/ann", "lib/app"]).unwrap();
+    assert_eq!(reset.places(), ["lib/daruma/folders/home/upper/ann", "lib/app"]);
+    assert_eq!(reset.names(), ["/home/ann", "/var/lib/app"]);
 }
 
 #[test]

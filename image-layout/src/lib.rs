@@ -5,8 +5,8 @@
 //! [`Slot`] names the two copies of the system, [`label`] the partitions, [`Layout`] their sizes.
 //! [`Disk`] is the only interface between the code and the bytes of a device. [`PartitionTable`]
 //! reads the GPT, and [`settle_table`] adapts it to the disk. Both run on the device, so they need
-//! nothing but a CRC. [`make_empty_var`] makes /var anew there. [`FactoryImage`] runs on the build
-//! host, as an ordinary user.
+//! nothing but a CRC. [`make_empty_var`] makes /var anew there. [`FOLDERS`] are the folders whose
+//! changes lie on /var. [`FactoryImage`] runs on the build host, as an ordinary user.
 
 mod amount;
 mod disk;
@@ -29,4 +29,5 @@ pub use partition::settle::{NewSize, Random, Settled, settle_table};
 pub use partition::table::{Partition, PartitionTable, TableCopy, TableError};
 pub use slot::{Slot, UnknownSlot};
 pub use var::empty::make_empty_var;
+pub use var::folders::{FOLDERS, FOLDERS_ON_VAR, folder_name, place_on_var};
 pub use var::superblock::mend_torn_superblock;

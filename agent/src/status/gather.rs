@@ -87,7 +87,7 @@ pub struct ResetStatus {
 
 impl ResetStatus {
     fn of(reset: &FactoryReset) -> Self {
-        Self { keep: reset.keep().iter().map(|path| format!("/var/{path}")).collect() }
+        Self { keep: reset.names() }
     }
 }
 

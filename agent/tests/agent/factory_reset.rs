@@ -46,6 +46,34 @@ fn a_request_is_kept_until_it_is_taken_back() {
 }
 
 #[test]
+fn a_folder_beside_var_is_kept_by_the_name_that_a_person_knows() {
+    let bench = Bench::new();
+    let uppers = bench.path("var/lib/daruma/folders");
+    fs::create_dir_all(uppers.join("home/upper/ann")).unwrap();
+    fs::create_dir_all(uppers.join("usr-local/upper/bin")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", uppers.join("home/upper/bob")).unwrap();
+    let ended = bench.run(&["factory-reset", "--keep", "/home/ann/", "--keep", "/usr/local/bin"]);
+    assert!(ended.stdout.contains("put into /root, /home, /srv, /opt, /usr/local,"), "{ended:?}");
+    let reset = FactoryReset::new(&["/home/ann", "/usr/local/bin"]).unwrap();
+    assert_eq!(asked(&bench), Some(reset));
+    let kept = serde_json::json!(["/home/ann", "/usr/local/bin"]);
+    assert_eq!(bench.status()["factory_reset"]["keep"], kept);
+    for (path, why) in [
+        ("/root", "it is as in the image, or lies elsewhere"),
+        ("/home/eve", "it is as in the image, or lies elsewhere"),
+        ("/home/bob/x", "is no folder"),
+        ("/usr", "below /var"),
+        ("/var//home", "below /var"),
+        ("/usr/local/../bin", "below /var"),
+        ("/var/lib/daruma/folders/home/upper", "a reset always empties"),
+        ("home", "below /var"),
+    ] {
+        bench.run(&["factory-reset", "--keep", path]).refused(2, why);
+    }
+    assert_eq!(bench.status()["factory_reset"]["keep"], kept);
+}
+
+#[test]
 fn while_a_slot_is_on_trial_it_is_refused() {
     let bench = Bench::new();
     bench.install(&bench.bundle(&Spec::default()).path).succeeded();

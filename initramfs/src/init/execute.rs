@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use image_layout::Slot;
+use image_layout::{FOLDERS_ON_VAR, Slot};
 use sys_mount::MountFlags;
 
 use crate::boot::Boot;
@@ -16,10 +16,11 @@ use crate::disk::verity::{self, VerityDevice};
 use crate::ending::shutdown;
 use crate::kernel::console;
 use crate::plan::{self, NEW_ROOT, Plan, Step, VAR};
+use crate::root::cover::upper::{self, Make, Source};
+use crate::root::cover::{folders, merge};
 use crate::root::mounts::{self, Overlay};
-use crate::root::upper::{self, Make, Source};
 use crate::root::var::{self, VarState};
-use crate::root::{fill, handover, merge, owners, reset};
+use crate::root::{fill, handover, owners, reset};
 
 impl Boot {
     /// Does the steps of the plan. Returns only when a step fails.
@@ -124,6 +125,20 @@ impl Boot {
                         console::warn(&format!(
                             "giving files in /var to the new numbers of their accounts: {error:#}; \
                                 the next boot goes on"
+                        ));
+                    }
+                }
+                Step::CoverFolders => {
+                    let below = |var: &str| Path::new(var).join(FOLDERS_ON_VAR);
+                    // A /var that is read-only is an overlay, and cannot hold an upper.
+                    let (base, shown) = if var_state == VarState::ReadOnly {
+                        (Path::new(var::MEMORY).join("folders"), Some(below(var::DISK)))
+                    } else {
+                        (below(VAR), None)
+                    };
+                    if let Err(error) = folders::cover(root, &base, shown.as_deref()) {
+                        console::warn(&format!(
+                            "{error:#}; nothing can be written there in this boot"
                         ));
                     }
                 }

@@ -10,7 +10,7 @@ use image_layout::{Slot, label};
 
 use crate::cmdline::{Cmdline, OverlayMode, Verity};
 use crate::disk::partitions::LabelledDisk;
-use crate::root::old_image::OldSlot;
+use crate::root::cover::old_image::OldSlot;
 
 /// The file system that becomes `/`.
 pub(crate) const NEW_ROOT: &str = "/sysroot";
@@ -52,6 +52,8 @@ pub(crate) enum Step {
     CoverEtc { slot: Slot, old: Option<OldSlot> },
     /// Gives the files in /var to the accounts' numbers of this system.
     SettleOwners { slot: Slot },
+    /// Covers /home and the other folders of a person, which belong to both slots.
+    CoverFolders,
     /// From here on a corrupt block restarts the machine.
     Guard,
     /// Hands over to the real init.
@@ -115,6 +117,8 @@ impl Plan {
             let old = boot.zip(root).map(|(boot, root)| OldSlot { boot, root });
             steps.push(Step::CoverEtc { slot, old });
             steps.push(Step::SettleOwners { slot });
+            // /etc comes first: its fstab says which of them the system mounts itself.
+            steps.push(Step::CoverFolders);
         }
         steps.extend([Step::PlaceVar, Step::Guard, Step::Start { init: line.init.clone() }]);
         Ok(Self { slot, root_hash, steps })
@@ -168,6 +172,7 @@ mod tests {
             }
             Step::CoverEtc { slot, old: None } => format!("etc over {slot}"),
             Step::SettleOwners { slot } => format!("owners of {slot}"),
+            Step::CoverFolders => "folders".to_owned(),
             Step::Guard => "guard".to_owned(),
             Step::Start { init } => format!("start {}", init.display()),
         };
@@ -178,10 +183,14 @@ mod tests {
     fn every_mode_has_its_plan() {
         let disk = disk(&label::ALL);
         for (mode, image, cover) in [
-            ("none", "/sysroot", None),
-            ("etc", "/sysroot", Some("etc over B, from /dev/vda3 and /dev/vda4")),
-            ("root", "/daruma/image", Some("root over B")),
-            ("tmpfs", "/daruma/image", Some("root over memory")),
+            ("none", "/sysroot", &[][..]),
+            (
+                "etc",
+                "/sysroot",
+                &["etc over B, from /dev/vda3 and /dev/vda4", "owners of B", "folders"],
+            ),
+            ("root", "/daruma/image", &["root over B"]),
+            ("tmpfs", "/daruma/image", &["root over memory"]),
         ] {
             let mut expected = vec![
                 "var /dev/vda8".to_owned(),
@@ -189,8 +198,7 @@ mod tests {
                 "open root-b /dev/vda6".into(),
             ];
             expected.extend([format!("image {image}"), format!("fill from {image}")]);
-            expected.extend(cover.map(str::to_owned));
-            expected.extend((mode == "etc").then(|| "owners of B".to_owned()));
+            expected.extend(cover.iter().map(|step| (*step).to_owned()));
             expected.extend(["place var".to_owned(), "guard".into(), "start /sbin/init".into()]);
             assert_eq!(steps(&format!("daruma.overlay={mode}"), &disk), expected, "{mode}");
         }

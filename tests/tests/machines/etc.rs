@@ -1,4 +1,5 @@
-//! The merge of /etc on a real Debian router: what a person changed, and what a new version brings.
+//! The state of a real Debian router over an update: what a person changed in /etc and has put into
+//! /home and its like, and what a new version brings.
 //!
 //! `tests/recipes/etc-2.yaml` is the new version. `etc-merge` has the tests of every row of the
 //! rules; this one shows that the whole of it holds on a device.
@@ -14,7 +15,7 @@ const BOOT: u64 = 600;
 
 /// What a person does on the router.
 const BY_HAND: &str = "\
-    useradd -M -s /bin/bash ann && echo ann:secret | chpasswd && usermod -aG adm ann && \
+    useradd -m -s /bin/bash ann && echo ann:secret | chpasswd && usermod -aG adm ann && \
     mkdir -p /etc/ssh/authorized_keys && ssh-keygen -q -t ed25519 -N '' -f /run/key && \
     cp /run/key.pub /etc/ssh/authorized_keys/ann && \
     sed -i 's/^#log-queries/log-queries/' /etc/dnsmasq.conf && \
@@ -24,10 +25,12 @@ const BY_HAND: &str = "\
     printf '[NetDev]\\nName=wg0\\nKind=wireguard\\n[WireGuard]\\nPrivateKey=%s\\n' $(wg genkey) \
         > /etc/systemd/network/50-wg0.netdev && \
     chgrp systemd-network /etc/systemd/network/50-wg0.netdev && \
-    chmod 640 /etc/systemd/network/50-wg0.netdev && sync";
+    chmod 640 /etc/systemd/network/50-wg0.netdev && \
+    su ann -c 'echo mine > ~/note' && echo mine > /root/note && mkdir /srv/data /opt/app && \
+    printf '#!/bin/sh\\necho mine\\n' > /usr/local/bin/own && chmod +x /usr/local/bin/own && sync";
 
 /// What holds after the update: a name for the message, and a command.
-const AFTER: [(&str, &str); 13] = [
+const AFTER: [(&str, &str); 17] = [
     ("the user is there, with the password", "getent shadow ann | grep -q '^ann:\\$'"),
     ("the user is in the group", "id -nG ann | grep -qw adm"),
     (
@@ -47,7 +50,25 @@ const AFTER: [(&str, &str); 13] = [
     ),
     ("the new user is there", "id mosquitto && getent shadow mosquitto"),
     ("the new service runs", "systemctl is-active mosquitto"),
+    (
+        "the home is there, and is ann's",
+        "su ann -c 'cat ~/note && touch ~/x' && test $(stat -c %U:%a /home/ann) = ann:700",
+    ),
+    (
+        "files beside it are there",
+        "cat /root/note && ls -d /srv/data /opt/app && test $(own) = mine",
+    ),
+    (
+        "the new image's file in /usr/local is there",
+        "test $(cat /usr/local/share/of-the-image) = 2.0.0",
+    ),
+    ("the hypervisor's key is there", "grep -q '^ssh-ed25519 AAAA' /root/.ssh/authorized_keys"),
 ];
+
+/// A credential as a hypervisor hands it in. QEMU makes its tables anew at a reset, so that the
+/// next boot finds it.
+const CREDENTIAL: &str =
+    "type=11,value=io.systemd.credential:ssh.authorized_keys.root=ssh-ed25519 AAAA ann@desk";
 
 /// A hash of slot A's upper, with names, modes, owners and contents.
 const HASH: &str = "sync; cd /var/lib/daruma/etc/A/upper && \
@@ -59,14 +80,19 @@ fn an_update_keeps_what_a_person_changed_in_etc_and_brings_what_is_new() -> Resu
     let (fixture, dir) = (Fixture::open()?, tempfile::tempdir()?);
     let bundle = fixture.bundle("tests/recipes/etc-2.yaml", "2.0.0")?;
     let files: [(&str, &Path); 1] = [("v2.daruma", &bundle)];
-    let (_machine, mut vm) = FIRST.resume(&fixture, dir.path(), &files, &[])?;
+    let (_machine, mut vm) =
+        FIRST.resume(&fixture, dir.path(), &files, &["-smbios", CREDENTIAL])?;
     vm.run("dmesg -n 1; mount -o ro /dev/vdb /mnt", 60)?.success()?;
+    vm.run("test $(cat /usr/local/share/of-the-image) = 1.0.0", 60)?.success()?;
     vm.run(BY_HAND, 60)?.success()?;
     let before = vm.run(HASH, 60)?.success()?;
     vm.run("daruma install /mnt/v2.daruma", 600)?.success()?;
     let planned = vm.json("daruma etc plan --json", 60)?;
     vm.type_line("systemctl reboot")?;
-    vm.expect("slot B, try 1 of 3", BOOT)?;
+    let shutdown = vm.expect("slot B, try 1 of 3", BOOT)?;
+    for trouble in ["FAILED", "Unable to", "Failed to", "daruma-init: "] {
+        ensure!(!shutdown.contains(trouble), "the shutdown says {trouble:?}:\n{shutdown}");
+    }
     vm.expect_all(&["router# ", "is healthy"], BOOT)?;
     for (what, command) in AFTER {
         vm.run(command, 60)?.success().with_context(|| what.to_owned())?;

@@ -7,13 +7,15 @@ use std::fs;
 use std::path::Path;
 
 use grub_env::{CannotKeep, FactoryReset};
+use image_layout::{FOLDERS, place_on_var};
 
 use crate::device::Device;
 use crate::device::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::status::var::Var;
 
-/// Asks for a factory reset at the next boot. `keep` are absolute paths below /var.
+/// Asks for a factory reset at the next boot. `keep` are absolute paths below /var, or in the
+/// folders whose changes lie there.
 ///
 /// # Errors
 /// [`Exit::Usage`]: a path cannot be kept, or /var is broken and nothing of it can be.
@@ -23,10 +25,9 @@ pub fn factory_reset(device: &Device, keep: &[String]) -> Result<String, Failure
     device.running()?;
     let refuse =
         |exit, cause: &str| Failure::new(exit, format!("asking for a factory reset: {cause}"));
-    let below: Vec<&str> =
-        keep.iter().map(|path| below_var(device, path)).collect::<Result<_, _>>()?;
-    let reset = FactoryReset::new(&below)
-        .map_err(|(path, why)| refuse(Exit::Usage, &format!("/var/{path} {why}")))?;
+    let kept: Vec<&str> = keep.iter().map(|path| kept(device, path)).collect::<Result<_, _>>()?;
+    let reset = FactoryReset::new(&kept)
+        .map_err(|(path, why)| refuse(Exit::Usage, &format!("{path} {why}")))?;
     if !keep.is_empty() && Var::of(device).is_some_and(|var| var != Var::Kept) {
         let cause = "/var is broken, so nothing of it can be kept; save what you need, then leave \
                      out --keep";
@@ -45,8 +46,10 @@ pub fn factory_reset(device: &Device, keep: &[String]) -> Result<String, Failure
     environment.ask_reset(Some(&reset))?;
     let but = if keep.is_empty() { String::new() } else { format!(" but for {}", keep.join(", ")) };
     Ok(format!(
-        "the next boot empties /var{but}: settings in /etc, data and history of both slots; the \
-         systems stay; reboot to do it, 'daruma factory-reset --cancel' takes it back"
+        "the next boot empties /var{but}: settings in /etc, all that was put into {}, data and \
+         history of both slots; the systems stay; reboot to do it, 'daruma factory-reset --cancel' \
+         takes it back",
+        FOLDERS.join(", ")
     ))
 }
 
@@ -64,24 +67,34 @@ pub fn cancel_reset(device: &Device) -> Result<String, Failure> {
     Ok("the factory reset is taken back: /var stays as it is".to_owned())
 }
 
-/// Returns the part of `path` below /var. A path that is not there, or leads through a link, would
-/// keep nothing, so it is refused.
-fn below_var<'a>(device: &Device, path: &'a str) -> Result<&'a str, Failure> {
+/// Returns `path` as [`FactoryReset::new`] takes it. A path that is not there, or leads through a
+/// link, would keep nothing, so it is refused.
+fn kept<'a>(device: &Device, path: &'a str) -> Result<&'a str, Failure> {
     let refuse = |why: &str| {
         Failure::new(Exit::Usage, format!("asking for a factory reset: keeping {path}: {why}"))
     };
-    let below = path.strip_prefix("/var/").map(|below| below.trim_end_matches('/'));
-    let below = below.ok_or_else(|| refuse(&format!("it {}", CannotKeep::Path)))?;
-    FactoryReset::new(&[below]).map_err(|(_, why)| refuse(&format!("it {why}")))?;
+    // Without its "/var/", "/var//home" would be another path.
+    if !path.starts_with('/') || path.contains("//") {
+        return Err(refuse(&format!("it {}", CannotKeep::Path)));
+    }
+    let plain = path.trim_end_matches('/');
+    let kept = plain.strip_prefix("/var/").unwrap_or(plain);
+    FactoryReset::new(&[kept]).map_err(|(_, why)| refuse(&format!("it {why}")))?;
+    let in_folder = place_on_var(kept);
     let mut there = device.path("/var");
-    let mut parts = Path::new(below).components().peekable();
+    let mut parts = Path::new(in_folder.as_deref().unwrap_or(kept)).components().peekable();
     while let Some(part) = parts.next() {
         there.push(part);
-        let found = fs::symlink_metadata(&there)
-            .map_err(|error| refuse(&format!("{}: {error}", there.display())))?;
+        let found = fs::symlink_metadata(&there).map_err(|error| {
+            let hint = match in_folder {
+                Some(_) => "; it is as in the image, or lies elsewhere",
+                None => "",
+            };
+            refuse(&format!("{}: {error}{hint}", there.display()))
+        })?;
         if parts.peek().is_some() && !found.is_dir() {
             return Err(refuse(&format!("{} is no folder", there.display())));
         }
     }
-    Ok(below)
+    Ok(kept)
 }

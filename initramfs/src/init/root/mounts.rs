@@ -61,7 +61,7 @@ impl Overlay {
     /// Returns the mount options. None of the paths holds a comma or a colon, because this program
     /// makes them all. `index` and similar options are off. They would tie an upper to one lower,
     /// and an upper here outlives its image.
-    fn options(&self) -> String {
+    pub(crate) fn options(&self) -> String {
         let lower: Vec<String> = self.lower.iter().map(|path| path.display().to_string()).collect();
         let (upper, work) = (self.upper.display(), self.work.display());
         let lower = lower.join(":");

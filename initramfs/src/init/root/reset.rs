@@ -34,7 +34,7 @@ pub(crate) fn reset(device: &Path, reset: &FactoryReset, tick: &dyn Fn()) -> Res
             console::loud("factory reset: /var is a new file system");
         }
         keep => {
-            empty_partition(device, keep, tick)?;
+            empty_partition(device, reset, tick)?;
             console::loud(&format!("factory reset: of /var only {} is left", keep.join(", ")));
         }
     }
@@ -47,25 +47,25 @@ fn make_new(device: &Path, tick: &dyn Fn()) -> Result<()> {
     make_empty_var(&disk, &mut var::random, &mut || tick()).with_context(context)
 }
 
-fn empty_partition(device: &Path, keep: &[String], tick: &dyn Fn()) -> Result<()> {
+fn empty_partition(device: &Path, reset: &FactoryReset, tick: &dyn Fn()) -> Result<()> {
     let at = Path::new(VAR);
     var::mount_writable(device, at).with_context(|| {
         format!(
             "{} was to be kept; 'daruma factory-reset' without --keep makes a new /var",
-            keep.join(", ")
+            reset.keep().join(", ")
         )
     })?;
     let mut step = || {
         tick();
         Ok(())
     };
-    let emptied = empty(at, keep, &mut step).and_then(|()| tree::sync(at));
+    let emptied = empty(at, &reset.places(), &mut step).and_then(|()| tree::sync(at));
     mounts::unmount(at)?;
     emptied
 }
 
-/// Removes everything below `var` but the paths of `keep`. `step` comes before each removal, and
-/// can stop the work.
+/// Removes everything below `var` but the paths of `keep`, which are relative to `var`. `step`
+/// comes before each removal, and can stop the work.
 fn empty(var: &Path, keep: &[String], step: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     // It goes first. It says that /var has the image's files, and soon /var has them no more. Even
     // an older daruma-init that knows no resets then fills /var again.
@@ -239,6 +239,21 @@ mod tests {
             stops += 1;
         }
         assert!(stops > 10, "{stops}");
+    }
+
+    #[test]
+    fn a_home_stays_and_the_rest_of_its_overlay_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("lib/daruma/folders/home");
+        for folder in ["upper/ann/deep", "upper/bob", "work/work", "../srv/upper/data"] {
+            fs::create_dir_all(home.join(folder)).unwrap();
+        }
+        let reset = FactoryReset::new(&["/home/ann"]).unwrap();
+        empty(dir.path(), &reset.places(), &mut || Ok(())).unwrap();
+        let names = names(dir.path());
+        assert!(names.contains("lib/daruma/folders/home/upper/ann/deep"), "{names:?}");
+        // The folders on the way to it are lib, daruma, folders, home and upper.
+        assert_eq!(names.len(), 7, "{names:?}");
     }
 
     #[test]

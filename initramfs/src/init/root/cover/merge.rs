@@ -13,9 +13,9 @@ use anyhow::{Context, Result};
 use etc_merge::{AccountKind, Marks, Policy, Sides};
 
 use crate::kernel::console;
-use crate::root::old_image::{OldImage, OldSlot};
+use crate::root::cover::old_image::{OldImage, OldSlot};
+use crate::root::cover::upper::Source;
 use crate::root::owners;
-use crate::root::upper::Source;
 
 /// The report's file, beside the upper.
 pub(crate) const REPORT: &str = "merge.json";
