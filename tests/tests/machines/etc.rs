@@ -26,11 +26,12 @@ const BY_HAND: &str = "\
         > /etc/systemd/network/50-wg0.netdev && \
     chgrp systemd-network /etc/systemd/network/50-wg0.netdev && \
     chmod 640 /etc/systemd/network/50-wg0.netdev && \
+    install -o dnsmasq -m 600 /dev/null /var/lib/misc/of-dnsmasq && \
     su ann -c 'echo mine > ~/note' && echo mine > /root/note && mkdir /srv/data /opt/app && \
     printf '#!/bin/sh\\necho mine\\n' > /usr/local/bin/own && chmod +x /usr/local/bin/own && sync";
 
 /// What holds after the update: a name for the message, and a command.
-const AFTER: [(&str, &str); 17] = [
+const AFTER: [(&str, &str); 18] = [
     ("the user is there, with the password", "getent shadow ann | grep -q '^ann:\\$'"),
     ("the user is in the group", "id -nG ann | grep -qw adm"),
     (
@@ -50,6 +51,10 @@ const AFTER: [(&str, &str); 17] = [
     ),
     ("the new user is there", "id mosquitto && getent shadow mosquitto"),
     ("the new service runs", "systemctl is-active mosquitto"),
+    (
+        "files in /var follow their account's number",
+        "test $(id -u dnsmasq) = 187 && test $(stat -c %u /var/lib/misc/of-dnsmasq) = 187",
+    ),
     (
         "the home is there, and is ann's",
         "su ann -c 'cat ~/note && touch ~/x' && test $(stat -c %U:%a /home/ann) = ann:700",
