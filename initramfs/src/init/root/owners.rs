@@ -4,12 +4,12 @@
 //! numbers of the system that ran last with those of the system that starts. This happens in both
 //! directions: a device that falls back gets the old numbers back.
 //!
-//! On disk, in /var/lib/daruma: `owners` says which system ran last and which numbers it had. It has
-//! the root hash, the users and the groups, each ended by a NUL byte. `owners.todo` is a change that
-//! has begun: the `owners` of afterwards, and one record for each file, ended by a NUL byte. A
-//! record has the old user, old group, new user, new group and set-id mode in decimal, and the path.
-//! The list is durable before the first file changes, so a boot after a power cut finishes the
-//! change, whichever system it starts.
+//! On disk, in /var/lib/daruma: `owners` says which system ran last and which numbers it had. It
+//! has the root hash, the users and the groups, each ended by a NUL byte. `owners.todo` is a change
+//! that has begun: the `owners` of afterwards, and one record for each file, ended by a NUL byte. A
+//! record has the old user, old group, new user, new group and set-id mode in decimal, and the
+//! path. The list is durable before the first file changes, so a boot after a power cut finishes
+//! the change, whichever system it starts.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -27,7 +27,8 @@ use crate::root::tree;
 
 /// The file with the numbers of the system that ran last, in [`OWN`].
 pub(crate) const RECORD: &str = "owners";
-/// The folder of /var that belongs to Daruma. The uppers in it have the numbers of their own system.
+/// The folder of /var that belongs to Daruma. The uppers in it have the numbers of their own
+/// system.
 const OWN: &str = "lib/daruma";
 /// The part of it whose files belong to accounts.
 const FOLDERS: &str = "lib/daruma/folders";
