@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bundle::StoredSquashfs;
 use grub_env::{BOOTED, EnvStore};
-use image_layout::{Disk, FileDisk, PartitionTable, label};
+use image_layout::{Disk, FileDisk, PartitionTable, Slot, label};
 use tests::trial_disk;
 use tests::vm::overlay_disk;
 
@@ -50,7 +50,7 @@ const NO_SELF_TESTS: &str = "cryptomgr.notests=1";
 
 /// The clock of the machine in QEMU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Clock {
+pub(crate) enum Clock {
     /// QEMU runs as fast as it can, on one processor. The kernel's clock is the host's.
     Wall,
     /// QEMU has one processor. Its clock moves 2 ns with each instruction and jumps over idle
@@ -70,12 +70,13 @@ impl Clock {
 }
 
 impl BootFiles {
-    /// Takes kernel and initramfs out of slot A of the raw image `disk`.
-    pub(crate) fn of(disk: &Path, dir: &Path) -> Result<Self> {
+    /// Takes kernel and initramfs out of a slot of the raw image `disk`.
+    pub(crate) fn of(disk: &Path, slot: Slot, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let raw = FileDisk::open_read_only(disk)?;
         let table = PartitionTable::read(&raw)?;
-        let slot = table.find("boot-a").context("no partition boot-a")?;
+        let label = slot.boot_label();
+        let slot = table.find(label).with_context(|| format!("no partition {label}"))?;
         let image = dir.join("boot.img");
         copy_range(&raw, slot.offset, slot.size, &image)?;
         let image = FileDisk::open_read_only(&image)?;
@@ -132,19 +133,8 @@ impl BootFiles {
         // measured.
         let settled = dir.join("settled.qcow2");
         overlay_disk(&counted, &settled)?;
-        let daruma = format!(
-            "daruma.slot=A daruma.try=1 daruma.booted=bench daruma.verity={} {} \
-                daruma.init=/bin/sh",
-            self.verity, self.args
-        );
-        self.boot(
-            &settled,
-            &self.ours,
-            &daruma,
-            "mount -o remount,ro /var; sync",
-            Clock::Wall,
-            &[],
-        )?;
+        let daruma = self.daruma(Slot::A);
+        self.start(Slot::A, &settled, "mount -o remount,ro /var; sync", Clock::Wall, &[])?;
         // Debian boots with `quiet`. The consoles are those of the recipe.
         let debian = "quiet console=tty0 console=ttyS0,115200 root=PARTLABEL=root-a \
             rootfstype=squashfs ro init=/bin/sh";
@@ -209,6 +199,27 @@ impl BootFiles {
                 name the same suites"
         );
         find("initrd.img-")
+    }
+
+    /// Returns the kernel arguments of Daruma's own boot.
+    fn daruma(&self, slot: Slot) -> String {
+        format!(
+            "daruma.slot={slot} daruma.try=1 daruma.booted=bench daruma.verity={} {} \
+                daruma.init=/bin/sh",
+            self.verity, self.args
+        )
+    }
+
+    /// Boots Daruma from `slot` of `disk`, as [`BootFiles::boot`] does.
+    pub(crate) fn start(
+        &self,
+        slot: Slot,
+        disk: &Path,
+        then: &str,
+        clock: Clock,
+        qemu: &[&str],
+    ) -> Result<f64> {
+        self.boot(disk, &self.ours, &self.daruma(slot), then, clock, qemu)
     }
 
     /// Boots. Returns the kernel's uptime in seconds when the real init ran. Ends when the real

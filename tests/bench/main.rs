@@ -12,6 +12,7 @@ mod download;
 mod footprint;
 mod install;
 mod medium;
+mod merge;
 mod process;
 mod rauc;
 mod sample;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use image_layout::Slot;
 use tests::fixture::Fixture;
 
 use boot::BootFiles;
@@ -59,6 +61,9 @@ fn main() -> Result<ExitCode> {
             .join(".cache/daruma"),
     };
     let only_download = words.first().is_some_and(|word| word == DOWNLOAD);
+    if words.first().is_some_and(|word| word == MERGE) {
+        return sandbox::run(&cache, only_merge);
+    }
     sandbox::run(
         &cache,
         |sandbox| if only_download { download(sandbox) } else { bench(&cache, sandbox) },
@@ -68,6 +73,19 @@ fn main() -> Result<ExitCode> {
 /// First argument of a run that measures only what is fetched. Bytes do not depend on other work of
 /// the machine.
 const DOWNLOAD: &str = "download";
+
+/// First argument of a run that measures only the merge of /etc. Instructions do not depend on other
+/// work either.
+const MERGE: &str = "merge";
+
+/// Prints the row of the merge of /etc.
+fn only_merge(sandbox: &Sandbox) -> Result<()> {
+    let fixture = Fixture::open()?;
+    let disk = fixture.disk(&fixture.bundle(RUNNING.0, RUNNING.1)?)?;
+    let update = fixture.bundle(INSTALLED.0, INSTALLED.1)?;
+    println!("{}", Table(vec![merge::row(&disk, &update, &sandbox.work.join("merge"))?]));
+    Ok(())
+}
 
 /// Prints the table of what is fetched.
 fn download(sandbox: &Sandbox) -> Result<()> {
@@ -148,9 +166,11 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     channel.close(devices)?;
     say("booting");
     let dir = sandbox.work.join("boot");
-    let booted = BootFiles::of(&disk, &dir).and_then(|boot| boot.rows(&debian, &dir));
+    let booted = BootFiles::of(&disk, Slot::A, &dir).and_then(|boot| boot.rows(&debian, &dir));
+    let merged = merge::row(&disk, &bundle, &dir.join("merge"));
     // The other measurements are printed even if a guest crashes.
     let booted = booted.map(|rows| table.0.extend(rows));
+    let merged = merged.map(|row| table.0.push(row));
 
     if let Some(rauc) = &rauc {
         println!("Peer: {} of Debian trixie.\n", rauc.version()?);
@@ -158,6 +178,7 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     println!("{table}");
     println!("Median (least–most) of runs that were taken in turns.\n");
     booted?;
+    merged?;
     download(sandbox)
 }
 
