@@ -58,6 +58,16 @@ pub(crate) enum Clock {
     Instructions,
 }
 
+/// The kernel's times when the real init ran, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// Since the kernel's start.
+    pub(crate) up: f64,
+    /// That the processor worked for daruma-init or for the kernel in its place
+    /// (`Documentation/scheduler/sched-stats.rst`), without waiting for the disk or a timer.
+    pub(crate) init: f64,
+}
+
 impl Clock {
     fn options(self) -> &'static [&'static str] {
         match self {
@@ -134,7 +144,7 @@ impl BootFiles {
         let settled = dir.join("settled.qcow2");
         overlay_disk(&counted, &settled)?;
         let daruma = self.daruma(Slot::A);
-        self.start(Slot::A, &settled, "mount -o remount,ro /var; sync", Clock::Wall, &[])?;
+        self.start((Slot::A, ""), &settled, "mount -o remount,ro /var; sync", Clock::Wall, &[])?;
         // Debian boots with `quiet`. The consoles are those of the recipe.
         let debian = "quiet console=tty0 console=ttyS0,115200 root=PARTLABEL=root-a \
             rootfstype=squashfs ro init=/bin/sh";
@@ -143,7 +153,7 @@ impl BootFiles {
             [(&self.ours, daruma.as_str()), (&theirs, debian), (&theirs, debian_too.as_str())];
         let samples: Vec<Sample> = in_turns(ROUNDS, boots.len(), |index| {
             let (initrd, args) = boots[index];
-            self.boot(&settled, initrd, args, "true", Clock::Wall, &["-snapshot"])
+            Ok(self.boot(&settled, initrd, args, "true", Clock::Wall, &["-snapshot"])?.up)
         })?
         .into_iter()
         .map(|values| {
@@ -168,7 +178,8 @@ impl BootFiles {
         ));
         rows.push(row("the same, neither tests its ciphers", &samples[2], Target::None));
         let counted = |(initrd, args): (&PathBuf, &str)| {
-            self.boot(&settled, initrd, args, "true", Clock::Instructions, &["-snapshot"])
+            let clock = Clock::Instructions;
+            self.boot(&settled, initrd, args, "true", clock, &["-snapshot"]).map(|times| times.up)
         };
         let (ours, debian) = (counted(boots[0])?, counted(boots[1])?);
         rows.push(Row {
@@ -210,20 +221,21 @@ impl BootFiles {
         )
     }
 
-    /// Boots Daruma from `slot` of `disk`, as [`BootFiles::boot`] does.
+    /// Boots Daruma from `slot` of `disk`, as [`BootFiles::boot`] does. `more` are more arguments
+    /// of the kernel.
     pub(crate) fn start(
         &self,
-        slot: Slot,
+        (slot, more): (Slot, &str),
         disk: &Path,
         then: &str,
         clock: Clock,
         qemu: &[&str],
-    ) -> Result<f64> {
-        self.boot(disk, &self.ours, &self.daruma(slot), then, clock, qemu)
+    ) -> Result<Times> {
+        self.boot(disk, &self.ours, &(self.daruma(slot) + more), then, clock, qemu)
     }
 
-    /// Boots. Returns the kernel's uptime in seconds when the real init ran. Ends when the real
-    /// init has run `then`.
+    /// Boots. Returns the kernel's times when the real init ran. Ends when the real init has run
+    /// `then`.
     fn boot(
         &self,
         disk: &Path,
@@ -232,9 +244,10 @@ impl BootFiles {
         then: &str,
         clock: Clock,
         qemu: &[&str],
-    ) -> Result<f64> {
+    ) -> Result<Times> {
         let script = format!(
-            "read up rest < /proc/uptime; echo {ARRIVED}$up; {then}; echo bench: done; exec cat"
+            "read up rest < /proc/uptime; read ran rest < /proc/1/schedstat; echo {ARRIVED}$up $ran; \
+                {then}; echo bench: done; exec cat"
         );
         let mut command = Command::new("qemu-system-x86_64");
         command.args(clock.options()).args(["-M", "q35", "-cpu", "max", "-m", "768"]);
@@ -247,11 +260,12 @@ impl BootFiles {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
         let child = child.context("starting qemu-system-x86_64 (package qemu-system-x86)")?;
         let text = Machine(child).console_until("bench: done\r\n")?;
-        let seconds = text
-            .split(ARRIVED)
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-        seconds.with_context(|| format!("the console shows no uptime:\n{text}"))
+        let times = text.split(ARRIVED).nth(1).and_then(|rest| {
+            let mut words = rest.split_whitespace().map(|word| word.parse::<f64>().ok());
+            let (up, ran) = (words.next()??, words.next()??);
+            Some(Times { up, init: ran / 1e9 })
+        });
+        times.with_context(|| format!("the console shows no uptime:\n{text}"))
     }
 }
 
