@@ -1,9 +1,9 @@
 //! Row 5: measures what the merge of /etc adds to the first boot of an update.
 //!
 //! `boot` starts the machine. 40 files of the router's /etc are changed in slot A. Slot B, the next
-//! version, then boots twice to the real init: it merges at the first boot, and finds its /etc ready
-//! at the second. What counts is the processor's time of daruma-init, by instructions. So neither
-//! the host's disk nor its other work changes anything.
+//! version, then boots twice to the real init: it merges at the first boot, and finds its /etc
+//! ready at the second. What counts is the processor's time of daruma-init, by instructions. So
+//! neither the host's disk nor its other work changes anything.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,8 @@ const FILES: usize = 40;
 /// Seconds that the merge may add.
 const LIMIT: f64 = 0.05;
 
-/// Returns the row. `disk` is the factory disk of the first version, `update` the bundle of the next.
+/// Returns the row. `disk` is the factory disk of the first version, `update` the bundle of the
+/// next.
 pub(crate) fn row(disk: &Path, update: &Path, dir: &Path) -> Result<Row> {
     std::fs::create_dir_all(dir)?;
     let raw = dir.join("trial.raw");
