@@ -9,7 +9,11 @@
 //! mounting the partition. A machine may have several disks with Daruma's partitions.
 //! [`choose_disk`] finds the disk that GRUB started from. `docs/boot-protocol.md` describes all of
 //! it.
+//!
+//! The same partition holds systemd credentials in a folder of their own. [`CredentialStore`] reads
+//! and changes them in the same way.
 
+mod credentials;
 mod env;
 mod factory_reset;
 mod script;
@@ -17,6 +21,13 @@ mod started_disk;
 mod state;
 mod store;
 
+pub use credentials::change::CredentialError;
+pub use credentials::form::is_encrypted;
+pub use credentials::listing::{CredentialListing, CredentialStore, StoredCredential};
+pub use credentials::name::{
+    BadCredential, CREDENTIAL_ENDING, CREDENTIALS_BYTES, CREDENTIALS_FOLDER, CredentialRoom,
+    MOST_CREDENTIALS, check_credential_name, credential_path,
+};
 pub use env::{Env, EnvError};
 pub use factory_reset::{CannotKeep, FactoryReset};
 pub use script::{

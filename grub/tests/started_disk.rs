@@ -111,6 +111,7 @@ impl Machine {
             boot: &image,
             root: &root,
             recovery: &image,
+            esp_folders: &[],
             esp_files: &[(GRUBENV_PATH, &block), (GRUBENV_BAK_PATH, &block)],
             early_grub_cfg: None,
             grub_modules_bios: &["biosdisk", "part_gpt", "fat"],

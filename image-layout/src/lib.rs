@@ -23,6 +23,7 @@ pub use error::ImageError;
 pub use factory::grub_image::EARLY_GRUB_CFG;
 pub use factory::image::FactoryImage;
 pub use factory::qcow2::convert_to_qcow2;
+pub use fat::long_name::{FAT_ENTRY, LONGEST_FAT_NAME, LongName, long_name_entries, short_alias};
 pub use partition::label;
 pub use partition::layout::{ALIGNMENT, Extent, Layout, LayoutError};
 pub use partition::settle::{NewSize, Random, Settled, settle_table};

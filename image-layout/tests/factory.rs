@@ -64,6 +64,7 @@ impl Inputs {
             boot: &boot,
             root: &root,
             recovery: &recovery,
+            esp_folders: &[],
             esp_files: &[
                 ("grub/grub.cfg", GRUB_CFG),
                 ("grub/grubenv", &[b'#'; 1024]),

@@ -54,6 +54,7 @@ fn factory_image() -> (tempfile::TempDir, std::path::PathBuf) {
         boot: &image,
         root: &image,
         recovery: &image,
+        esp_folders: &[],
         esp_files: &[],
         early_grub_cfg: None,
         grub_modules_bios: &["biosdisk", "part_gpt", "fat"],

@@ -10,6 +10,21 @@ use image_layout::Disk;
 /// every device.
 const MEMORY_ALIGN: usize = 4096;
 
+/// Smallest write that a disk does at once, unless the FAT names another size.
+pub(crate) const SECTOR: u32 = 512;
+
+/// Returns the size of the sectors of the FAT on a partition, which a write is at least as large
+/// as.
+pub(crate) fn sector_size<D: Disk>(esp: &D) -> io::Result<u32> {
+    // 4,096 fits every device. If the partition is no multiple of it, its device has small sectors.
+    let probe = if esp.size()?.is_multiple_of(4096) { 4096 } else { SECTOR };
+    let boot = read(esp, 0, 512, probe)?;
+    Ok(match u16::from_le_bytes([boot[11], boot[12]]) {
+        large @ (1024 | 2048 | 4096) => u32::from(large),
+        _ => SECTOR,
+    })
+}
+
 /// A zeroed buffer whose start is aligned in memory.
 pub(crate) struct AlignedBuffer {
     bytes: Vec<u8>,

@@ -10,11 +10,9 @@ use image_layout::Disk;
 use crate::env::{Env, EnvError};
 use crate::state::boot::BootState;
 use crate::state::choice::{Copy, choose};
+use crate::store::aligned::{self, SECTOR};
 use crate::store::fat::{Extent, Fat, Found};
-use crate::store::{aligned, heal};
-
-/// Smallest write that a disk does at once, unless the FAT or the caller names another size.
-const SECTOR: u32 = 512;
+use crate::store::heal;
 
 /// The environment on an EFI system partition that nobody has mounted for writing.
 ///
@@ -52,16 +50,8 @@ impl<D: Disk> EnvStore<D> {
     /// # Errors
     /// [`EnvError::Fat`] when the partition has no FAT. Missing or broken files are no error here.
     pub fn open(esp: D) -> Result<Self, EnvError> {
-        // 4,096 fits every device. If the partition is no multiple of it, its device has small
-        // sectors.
-        let size = esp.size().map_err(|error| EnvError::Fat(error.to_string()))?;
-        let probe = if size.is_multiple_of(4096) { 4096 } else { SECTOR };
-        let boot =
-            aligned::read(&esp, 0, 512, probe).map_err(|error| EnvError::Fat(error.to_string()))?;
-        let sector = match u16::from_le_bytes([boot[11], boot[12]]) {
-            large @ (1024 | 2048 | 4096) => u32::from(large),
-            _ => SECTOR,
-        };
+        let sector =
+            aligned::sector_size(&esp).map_err(|error| EnvError::Fat(error.to_string()))?;
         Self::with_sector_size(esp, sector)
     }
 

@@ -4,19 +4,19 @@
 //!
 //! The layout follows Microsoft's "FAT: General Overview of On-Disk Format" 1.03. Nothing on the
 //! disk is trusted: every number is checked before it is used, and every chain has a maximum
-//! length. This file looks only at short (8.3) names, because all names that Daruma uses are short.
+//! length. This file looks only at short (8.3) names, because all names that GRUB uses are short.
+//! `folder` reads long names.
 
 use std::io;
 
-use image_layout::Disk;
+use image_layout::{Disk, FAT_ENTRY as DIR_ENTRY};
 
 use crate::store::aligned;
 
 /// A directory has at most 65,536 entries of 32 bytes (page 23 of the specification).
 const MAX_DIR_BYTES: u64 = 65_536 * DIR_ENTRY as u64;
-const DIR_ENTRY: usize = 32;
-const ATTR_VOLUME_ID: u8 = 0x08;
-const ATTR_DIRECTORY: u8 = 0x10;
+pub(crate) const ATTR_VOLUME_ID: u8 = 0x08;
+pub(crate) const ATTR_DIRECTORY: u8 = 0x10;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Width {
@@ -32,6 +32,10 @@ pub(crate) struct Fat<'d, D> {
     granule: u32,
     width: Width,
     fat_start: u64,
+    /// Bytes of one copy of the table, and how many copies there are
+    fat_bytes: u64,
+    fats: u64,
+    info_place: u64,
     root_start: u64,
     /// Bytes of the fixed root directory; zero on FAT32.
     root_bytes: u64,
@@ -75,7 +79,7 @@ pub(crate) const ENTRY_CLUSTER_HIGH: u64 = 20;
 /// Place of the lower half of the first cluster (2 bytes). The size (4 bytes) follows it.
 pub(crate) const ENTRY_CLUSTER_LOW_AND_SIZE: u64 = 26;
 
-fn damaged(what: impl Into<String>) -> io::Error {
+pub(crate) fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
@@ -124,6 +128,9 @@ impl<'d, D: Disk> Fat<'d, D> {
             granule,
             width,
             fat_start: reserved * sector,
+            fat_bytes: fat_sectors * sector,
+            fats,
+            info_place: u64::from(u16_at(48)) * sector,
             root_start: root_sector * sector,
             root_bytes: if width == Width::Fat32 { 0 } else { root_bytes },
             root_cluster: u32_at(44),
@@ -131,6 +138,55 @@ impl<'d, D: Disk> Fat<'d, D> {
             cluster_bytes: per_cluster * sector,
             clusters: u32::try_from(clusters).map_err(|_| damaged("too many clusters"))?,
         })
+    }
+
+    /// Returns the partition.
+    pub(crate) fn disk(&self) -> &'d D {
+        self.disk
+    }
+
+    /// Returns the size of the aligned reads in bytes.
+    pub(crate) fn granule(&self) -> u32 {
+        self.granule
+    }
+
+    /// Returns the root's cluster, and the number of entries of the table of clusters.
+    ///
+    /// # Errors
+    /// It is no FAT32.
+    pub(crate) fn root_and_clusters(&self) -> io::Result<(u32, u32)> {
+        if self.width == Width::Fat32 {
+            return Ok((self.root_cluster, self.clusters + 2));
+        }
+        Err(damaged("it is a FAT12 or FAT16, and this program changes only a FAT32"))
+    }
+
+    /// Returns the number of copies of the table of clusters.
+    pub(crate) fn tables(&self) -> u64 {
+        self.fats
+    }
+
+    /// Returns where a copy of the table begins.
+    pub(crate) fn table_place(&self, copy: u64) -> u64 {
+        self.fat_start + copy * self.fat_bytes
+    }
+
+    /// Returns where the sector of file system information of a FAT32 lies.
+    pub(crate) fn info_place(&self) -> u64 {
+        self.info_place
+    }
+
+    /// Returns the bytes of a cluster.
+    pub(crate) fn cluster_bytes(&self) -> usize {
+        self.cluster_bytes as usize
+    }
+
+    /// Returns where a cluster lies.
+    ///
+    /// # Errors
+    /// There is no such cluster.
+    pub(crate) fn cluster_place(&self, cluster: u32) -> io::Result<u64> {
+        self.cluster_offset(cluster).ok_or_else(|| damaged("a cluster lies beyond the end"))
     }
 
     /// Looks up a path, and where the file's first `wanted` bytes lie.
@@ -142,13 +198,7 @@ impl<'d, D: Disk> Fat<'d, D> {
                 return Ok(Found::Missing);
             };
             let is_dir = entry[11] & ATTR_DIRECTORY != 0;
-            let high = if self.width == Width::Fat32 {
-                u16::from_le_bytes([entry[20], entry[21]])
-            } else {
-                0
-            };
-            let cluster =
-                u32::from(high) << 16 | u32::from(u16::from_le_bytes([entry[26], entry[27]]));
+            let cluster = self.first_cluster(&entry);
             if names.peek().is_none() && is_dir {
                 return Ok(Found::Directory { entry: offset });
             }
@@ -163,6 +213,63 @@ impl<'d, D: Disk> Fat<'d, D> {
             dir = Some(cluster);
         }
         Ok(Found::Missing)
+    }
+
+    /// Returns where a folder's entries lie (`None` is the root). They end at the first entry that
+    /// begins with 0.
+    ///
+    /// # Errors
+    /// The folder is longer than a folder can be, as one whose clusters run in a circle is.
+    pub(crate) fn folder(&self, dir: Option<u32>) -> io::Result<Vec<Extent>> {
+        if dir.is_none() && self.width != Width::Fat32 {
+            return Ok(vec![Extent { offset: self.root_start, len: self.root_bytes as usize }]);
+        }
+        let clusters = self.chain(dir.unwrap_or(self.root_cluster), MAX_DIR_BYTES)?;
+        let place = |cluster| {
+            Ok(Extent { offset: self.cluster_place(cluster)?, len: self.cluster_bytes as usize })
+        };
+        clusters.into_iter().map(place).collect()
+    }
+
+    /// Returns the clusters of a chain of at most `max_bytes`.
+    fn chain(&self, first: u32, max_bytes: u64) -> io::Result<Vec<u32>> {
+        let (mut clusters, mut next) = (Vec::new(), Some(first));
+        while let Some(cluster) = next {
+            clusters.push(cluster);
+            if clusters.len() as u64 * self.cluster_bytes > max_bytes {
+                return Err(damaged("a chain of clusters is too long or runs in a circle"));
+            }
+            next = self.next_cluster(cluster)?;
+        }
+        Ok(clusters)
+    }
+
+    /// Returns all bytes of a file of `size` bytes whose first cluster is `first`. The caller has
+    /// made sure that `size` is small enough for the memory.
+    ///
+    /// # Errors
+    /// A cluster is missing, or there are too many.
+    pub(crate) fn content(&self, first: u32, size: u32) -> io::Result<Vec<u8>> {
+        if size == 0 {
+            return Ok(Vec::new());
+        }
+        // One cluster more than needed is set aside by some programs.
+        self.chain(first, u64::from(size) + 2 * self.cluster_bytes)?;
+        let mut bytes = Vec::with_capacity(size as usize);
+        for extent in self.extents(first, size as usize)? {
+            bytes.extend(aligned::read(self.disk, extent.offset, extent.len, self.granule)?);
+        }
+        if bytes.len() == size as usize {
+            return Ok(bytes);
+        }
+        Err(damaged("its clusters are not all there"))
+    }
+
+    /// Returns the first cluster in a directory entry.
+    pub(crate) fn first_cluster(&self, entry: &[u8; DIR_ENTRY]) -> u32 {
+        let high =
+            if self.width == Width::Fat32 { u16::from_le_bytes([entry[20], entry[21]]) } else { 0 };
+        u32::from(high) << 16 | u32::from(u16::from_le_bytes([entry[26], entry[27]]))
     }
 
     /// Finds a short name in a directory (`None` is the root).

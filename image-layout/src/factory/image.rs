@@ -32,6 +32,8 @@ pub struct FactoryImage<'a> {
     pub root: &'a Path,
     /// Boot image for `recovery`
     pub recovery: &'a Path,
+    /// Folders of the ESP's root that may stay empty
+    pub esp_folders: &'a [&'a str],
     /// Files of the ESP besides `EFI/BOOT/BOOTX64.EFI`: path with `/`, content
     pub esp_files: &'a [(&'a str, &'a [u8])],
     /// What the core images do first; [`EARLY_GRUB_CFG`] when `None`
@@ -85,7 +87,7 @@ impl FactoryImage<'_> {
         let used: u64 = files.iter().map(|(_, content)| content.len() as u64).sum();
         check_fits("the files of the ESP", used, esp)?;
         let volume_id = self.guid("esp/volume-id").as_fields().0;
-        let fat = esp::format(esp.size, volume_id, &files)
+        let fat = esp::format(esp.size, volume_id, self.esp_folders, &files)
             .map_err(ImageError::io("make the ESP of", out))?;
         sparse::copy(&fat[..], &disk, esp.offset).map_err(failed())?;
         drop(fat);

@@ -10,10 +10,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use crate::fat::long_name::{FAT_ENTRY as ENTRY, LONGEST_FAT_NAME, long_name_entries, short_alias};
 use crate::fat::volume::{ROOT, Volume};
 
-/// Bytes of a directory entry.
-const ENTRY: usize = 32;
 /// Files start on multiples of 64 KiB from the start of the data. So a failing write to `grubenv`
 /// damages neither `grubenv.bak` nor anything else. That also holds on media that rewrite 4 KiB
 /// sectors or whole flash pages for the sake of 512 bytes.
@@ -21,52 +20,71 @@ const FILE_CLUSTERS: usize = 128;
 /// The date of every entry: 1 January 1980, FAT's first day. A real time would tell nothing.
 const FIRST_DAY: u16 = 0x0021;
 
-/// A name as a directory entry has it: eight and three characters, and which of the two are lower
-/// case.
+/// A name as directory entries have it: eight and three characters, and which of the two are lower
+/// case. A longer name has a short one that stands for it, and its own entries before that one.
 ///
 /// The two case bits are Windows NT's. With them `grub/grubenv.bak` needs no long name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct ShortName {
+#[derive(Clone, PartialEq, Eq)]
+struct Name {
     upper: [u8; 11],
     case: u8,
+    long: Vec<[u8; ENTRY]>,
 }
 
-impl ShortName {
+impl Name {
     fn parse(name: &str) -> io::Result<Self> {
-        let refused =
-            || io::Error::other(format!("{name:?} is not a name of the form 8.3 in one case"));
-        let (base, extension) = name.split_once('.').unwrap_or((name, ""));
-        if base.is_empty() || base.len() > 8 || extension.len() > 3 || name.ends_with('.') {
-            return Err(refused());
+        if let Some((upper, case)) = short_form(name) {
+            return Ok(Self { upper, case, long: Vec::new() });
         }
-        let mut upper = [b' '; 11];
-        let mut case = 0;
-        for (part, place, bit) in [(base, 0, 0x08), (extension, 8, 0x10)] {
-            if !part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
-                return Err(refused());
-            }
-            if part.bytes().any(|byte| byte.is_ascii_lowercase()) {
-                case |= bit;
-                if part.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                    return Err(refused());
-                }
-            }
-            upper[place..place + part.len()].copy_from_slice(part.to_ascii_uppercase().as_bytes());
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"*/:<>?\\|".contains(&byte);
+        let dot = name.starts_with('.') || name.ends_with('.');
+        if name.is_empty() || name.len() > LONGEST_FAT_NAME || dot || !name.bytes().all(plain) {
+            return Err(io::Error::other(format!("a FAT cannot have the name {name:?}")));
         }
-        Ok(Self { upper, case })
+        let upper = short_alias(name, 0);
+        Ok(Self { upper, case: 0, long: long_name_entries(name, &upper) })
     }
 }
 
-/// Returns the bytes of a FAT32 volume of `size` bytes with these files. Makes folders as needed.
+/// Returns the short form of a name and its case bits. None: it needs a long name.
+fn short_form(name: &str) -> Option<([u8; 11], u8)> {
+    let (base, extension) = name.split_once('.').unwrap_or((name, ""));
+    if base.is_empty() || base.len() > 8 || extension.len() > 3 || name.ends_with('.') {
+        return None;
+    }
+    let mut upper = [b' '; 11];
+    let mut case = 0;
+    for (part, place, bit) in [(base, 0, 0x08), (extension, 8, 0x10)] {
+        if !part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            return None;
+        }
+        if part.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            case |= bit;
+            if part.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                return None;
+            }
+        }
+        upper[place..place + part.len()].copy_from_slice(part.to_ascii_uppercase().as_bytes());
+    }
+    Some((upper, case))
+}
+
+/// Returns the bytes of a FAT32 volume of `size` bytes with these files. Makes their folders, and
+/// the folders `empty`, which may lie in the root only.
 ///
 /// # Errors
-/// A name that is not 8.3, a name given twice, or files that do not fit.
-pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
+/// A name that a FAT cannot have, a name given twice, or files that do not fit.
+pub(crate) fn format(
+    size: u64,
+    volume_id: u32,
+    empty: &[&str],
+    files: &[(&str, &[u8])],
+) -> io::Result<Vec<u8>> {
     let mut volume = Volume::new(size, volume_id)?;
     // Each folder has the entries that it got so far, by its path. The root's path is empty.
     // BTreeMap puts a folder before what is in it.
-    let mut folders: BTreeMap<&str, Vec<(ShortName, u32, u32)>> =
-        BTreeMap::from([("", Vec::new())]);
+    let mut folders: BTreeMap<&str, Vec<(Name, u32, u32)>> = BTreeMap::from([("", Vec::new())]);
+    folders.extend(empty.iter().map(|path| (*path, Vec::new())));
     for (path, _) in files {
         for (slash, _) in path.match_indices('/') {
             folders.entry(&path[..slash]).or_default();
@@ -75,10 +93,13 @@ pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::
     let mut clusters = BTreeMap::from([("", ROOT)]);
     let paths: Vec<&str> = folders.keys().copied().collect();
     for &path in &paths {
-        let files_in = files.iter().filter(|(file, _)| parent_and_name(file).0 == path).count();
-        let folders_in =
-            paths.iter().filter(|folder| !folder.is_empty() && parent_and_name(folder).0 == path);
-        let length = (2 + files_in + folders_in.count()) * ENTRY;
+        let files_in = files.iter().map(|(file, _)| *file);
+        let folders_in = paths.iter().copied().filter(|folder| !folder.is_empty());
+        let inside = files_in.chain(folders_in).map(parent_and_name);
+        let names = inside.filter(|(parent, _)| *parent == path).map(|(_, name)| Name::parse(name));
+        let entries: usize =
+            names.map(|name| name.map(|name| 1 + name.long.len())).sum::<io::Result<_>>()?;
+        let length = (2 + entries) * ENTRY;
         let cluster = volume.allocate(length, 1)?;
         clusters.insert(path, cluster);
         if !path.is_empty() {
@@ -103,9 +124,11 @@ pub(crate) fn format(size: u64, volume_id: u32, files: &[(&str, &[u8])]) -> io::
             bytes.extend(entry(*b".          ", 0, clusters[path], 0, true));
             bytes.extend(entry(*b"..         ", 0, parent, 0, true));
         }
-        for &(name, cluster, length) in entries {
+        for (name, cluster, length) in entries {
+            let (cluster, length) = (*cluster, *length);
             let is_folder =
                 clusters.iter().any(|(folder, &at)| !folder.is_empty() && at == cluster);
+            name.long.iter().for_each(|part| bytes.extend(part));
             bytes.extend(entry(name.upper, name.case, cluster, length, is_folder));
         }
         volume.write(clusters[path], &bytes);
@@ -118,18 +141,18 @@ fn parent_and_name(path: &str) -> (&str, &str) {
 }
 
 fn add<'a>(
-    folders: &mut BTreeMap<&'a str, Vec<(ShortName, u32, u32)>>,
+    folders: &mut BTreeMap<&'a str, Vec<(Name, u32, u32)>>,
     parent: &'a str,
     name: &str,
     cluster: u32,
     length: u32,
 ) -> io::Result<()> {
-    let short = ShortName::parse(name)?;
+    let name_on_disk = Name::parse(name)?;
     let entries = folders.entry(parent).or_default();
-    if entries.iter().any(|(other, ..)| other.upper == short.upper) {
+    if entries.iter().any(|(other, ..)| other.upper == name_on_disk.upper) {
         return Err(io::Error::other(format!("{parent}/{name} is given twice")));
     }
-    entries.push((short, cluster, length));
+    entries.push((name_on_disk, cluster, length));
     Ok(())
 }
 
@@ -161,8 +184,10 @@ mod tests {
         let many: Vec<String> = (0..40).map(|n| format!("many/deep/f{n}.txt")).collect();
         let mut files: Vec<(&str, &[u8])> =
             vec![("EFI/BOOT/BOOTX64.EFI", &long), ("grub/grubenv", b"x"), ("empty", b"")];
+        let longest = format!("long/{}", "x".repeat(LONGEST_FAT_NAME));
+        files.extend([("long/ssh.authorized_keys.root.cred", &b"k"[..]), (&longest, b"l")]);
         files.extend(many.iter().map(|path| (path.as_str(), path.as_bytes())));
-        let mut disk = Cursor::new(format(SIZE, 7, &files).unwrap());
+        let mut disk = Cursor::new(format(SIZE, 7, &["credentials"], &files).unwrap());
         let volume = fatfs::FileSystem::new(&mut disk, fatfs::FsOptions::new()).unwrap();
         assert_eq!((volume.fat_type(), volume.volume_id()), (fatfs::FatType::Fat32, 7));
         let root = volume.root_dir();
@@ -174,6 +199,7 @@ mod tests {
         for (path, content) in &files {
             assert!(read(path) == *content, "{path}");
         }
+        assert_eq!(root.open_dir("credentials").unwrap().iter().count(), 2, "only . and ..");
         root.create_file("grub/new").unwrap().write_all(b"healed").unwrap();
         assert_eq!(read("grub/new"), b"healed");
         assert_eq!(read("grub/grubenv"), b"x");
@@ -181,7 +207,7 @@ mod tests {
 
     #[test]
     fn each_file_has_64_kib_for_itself() {
-        let bytes = format(SIZE, 7, &[("a/one", &[1; 1024]), ("a/two", &[2; 1024])]).unwrap();
+        let bytes = format(SIZE, 7, &[], &[("a/one", &[1; 1024]), ("a/two", &[2; 1024])]).unwrap();
         let at = |byte: u8| {
             bytes.windows(1024).position(|window| window.iter().all(|&b| b == byte)).unwrap()
         };
@@ -192,16 +218,19 @@ mod tests {
     #[test]
     fn names_and_sizes_that_fat_cannot_have_are_refused() {
         for name in
-            ["", "grub/", "a b", "Mixed.cfg", "ninechars", "x.json", ".hidden", "a..b", "dot."]
+            ["", "grub/", "a b", "a:b", ".hidden", "dot.", "a\\b", "\u{fc}", &"n".repeat(256)]
         {
-            assert!(format(SIZE, 7, &[(name, b"")]).is_err(), "{name:?}");
+            assert!(format(SIZE, 7, &[], &[(name, b"")]).is_err(), "{name:?}");
         }
-        assert!(format(SIZE, 7, &[("a/b", b""), ("A/B", b"")]).is_err());
+        assert!(format(SIZE, 7, &[], &[("a/b", b""), ("A/B", b"")]).is_err());
         assert!(
-            format(SIZE, 7, &[("a/b", b""), ("a/b", b"")]).unwrap_err().to_string().contains("a/b")
+            format(SIZE, 7, &[], &[("a/b", b""), ("a/b", b"")])
+                .unwrap_err()
+                .to_string()
+                .contains("a/b")
         );
-        assert!(format(SIZE, 7, &[("a", b""), ("a/b", b"")]).is_err());
-        assert!(format(SIZE, 7, &[("big", &vec![1; SIZE as usize])]).is_err());
-        assert!(format(8 << 20, 7, &[]).is_err());
+        assert!(format(SIZE, 7, &[], &[("a", b""), ("a/b", b"")]).is_err());
+        assert!(format(SIZE, 7, &[], &[("big", &vec![1; SIZE as usize])]).is_err());
+        assert!(format(8 << 20, 7, &[], &[]).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! `lib` lists the targets with their limits.
 
 use agent::{Booted, CommandLine, SlotConfig};
-use grub_env::{BootState, Env, EnvStore, SlotState, choose};
+use grub_env::{BootState, CREDENTIALS_BYTES, CredentialStore, Env, EnvStore, SlotState, choose};
 use image_layout::Slot;
 
 use crate::init_cmdline::{Choice, Cmdline};
@@ -95,6 +95,30 @@ pub(crate) fn fat(input: &[u8]) {
     if store.heal(&env).is_ok() {
         let healed = store.load().unwrap();
         assert_eq!((healed.state(), healed.damage), (state, vec![]), "healed and not whole");
+    }
+    credentials(store.into_disk());
+}
+
+/// Reads the credentials of the same disk as a boot does, and sets one.
+fn credentials(disk: Sparse) {
+    let Ok(store) = CredentialStore::open(disk) else { return };
+    if let Ok(listing) = store.list() {
+        listing.refused.iter().for_each(|line| is_one_line(line));
+        let read = listing.credentials.iter().filter_map(|found| store.read(found).ok());
+        assert!(read.map(|content| content.len()).sum::<usize>() <= CREDENTIALS_BYTES);
+    }
+    let environment = |store: CredentialStore<Sparse>| {
+        let store = EnvStore::open(store.into_disk()).unwrap();
+        let found = store.load().ok().map(|found| (found.state(), found.damage));
+        (CredentialStore::open(store.into_disk()).unwrap(), found)
+    };
+    let (store, before) = environment(store);
+    if store.set("a", b"content").is_ok() {
+        let found = store.list().unwrap();
+        let found = found.credentials.iter().find(|found| found.name == "a");
+        assert_eq!(found.map(|found| store.read(found).unwrap()).unwrap(), b"content");
+        assert!(store.remove("a").unwrap(), "set and not removed");
+        assert_eq!(environment(store).1, before, "the environment is another one");
     }
 }
 
