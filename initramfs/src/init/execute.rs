@@ -12,6 +12,7 @@ use image_layout::{FOLDERS_ON_VAR, Slot};
 use sys_mount::MountFlags;
 
 use crate::boot::Boot;
+use crate::disk::credentials;
 use crate::disk::verity::{self, VerityDevice};
 use crate::ending::shutdown;
 use crate::kernel::console;
@@ -146,6 +147,11 @@ impl Boot {
                     let place = root.join("var");
                     mounts::move_to(Path::new(VAR), &place)?;
                     self.var = self.var.take().map(|_| place);
+                }
+                Step::HandOverCredentials { esp } => {
+                    for line in credentials::hand_over(esp, Path::new("/run")) {
+                        console::warn(&line);
+                    }
                 }
                 Step::Guard => {
                     let verity =

@@ -56,6 +56,8 @@ pub(crate) enum Step {
     CoverFolders,
     /// From here on a corrupt block restarts the machine.
     Guard,
+    /// Copies the credentials on the EFI system partition to where systemd takes them over.
+    HandOverCredentials { esp: PathBuf },
     /// Hands over to the real init.
     Start { init: PathBuf },
 }
@@ -120,7 +122,9 @@ impl Plan {
             // /etc comes first: its fstab says which of them the system mounts itself.
             steps.push(Step::CoverFolders);
         }
-        steps.extend([Step::PlaceVar, Step::Guard, Step::Start { init: line.init.clone() }]);
+        steps.push(Step::PlaceVar);
+        steps.extend(disk.device(label::ESP).map(|esp| Step::HandOverCredentials { esp }));
+        steps.extend([Step::Guard, Step::Start { init: line.init.clone() }]);
         Ok(Self { slot, root_hash, steps })
     }
 }
@@ -174,6 +178,7 @@ mod tests {
             Step::SettleOwners { slot } => format!("owners of {slot}"),
             Step::CoverFolders => "folders".to_owned(),
             Step::Guard => "guard".to_owned(),
+            Step::HandOverCredentials { esp } => format!("credentials of {}", esp.display()),
             Step::Start { init } => format!("start {}", init.display()),
         };
         plan.steps.iter().map(word).collect()
@@ -200,6 +205,7 @@ mod tests {
             expected.extend([format!("image {image}"), format!("fill from {image}")]);
             expected.extend(cover.iter().map(|step| (*step).to_owned()));
             expected.extend(["place var".to_owned(), "guard".into(), "start /sbin/init".into()]);
+            expected.insert(expected.len() - 2, "credentials of /dev/vda2".into());
             assert_eq!(steps(&format!("daruma.overlay={mode}"), &disk), expected, "{mode}");
         }
     }

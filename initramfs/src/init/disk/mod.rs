@@ -2,8 +2,9 @@
 //! mounted.
 //!
 //! The crate `grub-env` decides which of several disks it is. Read `partitions`, `verity`,
-//! `environment`.
+//! `environment`, `credentials`.
 
+pub(crate) mod credentials;
 pub(crate) mod environment;
 pub(crate) mod partitions;
 pub(crate) mod verity;
