@@ -11,6 +11,7 @@ use crate::bundling::rootfs::mirror::MirrorError;
 use crate::host::tool::ToolError;
 use crate::publish::registry::RegistryError;
 use crate::recipe::RecipeError;
+use crate::release::credentials::CredentialArgument;
 
 /// An error without a code of its own.
 pub const UNEXPECTED: u8 = 1;
@@ -22,6 +23,8 @@ pub const RECIPE: u8 = 23;
 pub const TOOL: u8 = 24;
 /// A system account has another number than in the previous bundle.
 pub const ACCOUNTS: u8 = 29;
+/// A credential is refused.
+pub const CREDENTIAL: u8 = 30;
 
 /// Returns the code of the first cause that has one.
 #[must_use]
@@ -49,6 +52,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
             }
             if cause.is::<OtherNumbers>() {
                 return Some(ACCOUNTS);
+            }
+            if cause.is::<CredentialArgument>() {
+                return Some(CREDENTIAL);
             }
             image_code(cause.downcast_ref()?)
         })

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use bundle::SecretKey;
 use bundle::oci::Reference;
 use bundler::bundling::Bundling;
+use bundler::credentials::Credentials;
 use bundler::delta::{self, Outputs};
 use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
@@ -93,6 +94,10 @@ enum Verb {
         /// Take the sizes of the partitions from this recipe [default: from the bundle]
         #[arg(long, value_name = "RECIPE")]
         recipe: Option<PathBuf>,
+        /// A systemd credential for the devices that get this image; may be repeated. A value on
+        /// the command line is visible to other users of this machine, a file is not
+        #[arg(long = "credential", value_name = "NAME=VALUE|NAME=@FILE")]
+        credentials: Vec<String>,
         /// The disk image to write; the ending .raw or .qcow2 chooses the format
         #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
         output: PathBuf,
@@ -221,13 +226,15 @@ fn run(verb: Verb) -> Result<()> {
             print!("{}", Inspection::read(&output)?.to_text());
             Ok(())
         }
-        Verb::Image { bundle, keyring, recipe, output } => {
+        Verb::Image { bundle, keyring, recipe, credentials, output } => {
+            let credentials = Credentials::of_arguments(&credentials)?;
             let layout = recipe.map(|recipe| Ok::<_, anyhow::Error>(Recipe::load(&recipe)?.layout));
             let layout = layout.transpose()?;
             image::write(
                 &bundle,
                 &Trusted::load(&keyring)?.keyring,
                 layout,
+                &credentials,
                 rootfs::source_date_epoch()?,
                 &output,
             )

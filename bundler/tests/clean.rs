@@ -177,6 +177,13 @@ fn os_release_says_which_image_it_is() {
         String::from_utf8(tree.read("usr/lib/os-release").unwrap()).unwrap(),
         "ID=debian\nIMAGE_ID=box\nIMAGE_VERSION=1.2.3\nBUILD_ID=abc\n"
     );
+    // A file /etc/hostname would hide a device's own name, which comes as a credential.
+    tree.put("usr/lib/systemd/systemd", 0o755, *b"x");
+    clean::clean(&mut tree, &settings("")).unwrap();
+    clean::name_image(&mut tree, &settings(""), &"1.2.4".parse().unwrap(), "abc").unwrap();
+    let text = String::from_utf8(tree.read("usr/lib/os-release").unwrap()).unwrap();
+    assert!(text.ends_with("BUILD_ID=abc\nDEFAULT_HOSTNAME=Box\n"), "{text}");
+    assert!(tree.get("etc/hostname").is_none());
 }
 
 #[test]

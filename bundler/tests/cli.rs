@@ -134,6 +134,11 @@ fn every_refusal_is_one_line_with_its_exit_code() {
             "the disk image disk.vmdk must be called *.raw or *.qcow2",
         ),
         (
+            words("image noise --keyring ring --credential a/b=secret -o disk.raw"),
+            30,
+            "--credential a/b: it has a character that a name cannot have",
+        ),
+        (
             bundle(&["--device-programs", "empty"]),
             1,
             "the device programs daruma, daruma-init, daruma-static are not in empty; build them \

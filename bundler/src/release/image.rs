@@ -10,13 +10,14 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, Keyring, Verified};
 use grub_env::{
-    BootState, Env, GRUB_CFG, GRUB_CFG_PATH, GRUB_MODULES_BIOS, GRUB_MODULES_EFI, GRUBENV_BAK_PATH,
-    GRUBENV_PATH,
+    BootState, CREDENTIALS_FOLDER, Env, GRUB_CFG, GRUB_CFG_PATH, GRUB_MODULES_BIOS,
+    GRUB_MODULES_EFI, GRUBENV_BAK_PATH, GRUBENV_PATH,
 };
 use image_layout::{FactoryImage, FileDisk, Layout, convert_to_qcow2};
 
 use crate::bundling::layout;
 use crate::host::progress::Progress;
+use crate::release::credentials::Credentials;
 use image_layout::Amount;
 
 /// Opens a bundle and checks its signature, its tables and every byte.
@@ -38,6 +39,7 @@ pub fn open_verified(path: &Path, keyring: &Keyring) -> Result<Verified<FileDisk
 /// Writes the disk image. The name of `out` decides its format: `.raw` or `.qcow2`.
 ///
 /// Without a `layout` the partitions have the sizes that the bundle carries, or the default ones.
+/// `credentials` go into the EFI system partition.
 ///
 /// # Errors
 /// The bundle is refused, an image does not fit its partition, or a host tool is missing or fails.
@@ -45,6 +47,7 @@ pub fn write(
     bundle: &Path,
     keyring: &Keyring,
     layout: Option<Layout>,
+    credentials: &Credentials,
     epoch: u64,
     out: &Path,
 ) -> Result<()> {
@@ -69,17 +72,21 @@ pub fn write(
     BootState::factory().apply_to(&mut env);
     let block = env.encode();
     let update = &verified.manifest().update;
+    let mut esp_files = vec![
+        (GRUB_CFG_PATH, GRUB_CFG.as_bytes()),
+        (GRUBENV_PATH, &block[..]),
+        (GRUBENV_BAK_PATH, &block),
+    ];
+    esp_files.extend(credentials.files());
     let image = FactoryImage {
         layout,
         boot: &boot,
         root: &root,
         // Every boot image can start recovery. The command line tells daruma-init which job it has.
         recovery: &boot,
-        esp_files: &[
-            (GRUB_CFG_PATH, GRUB_CFG.as_bytes()),
-            (GRUBENV_PATH, &block),
-            (GRUBENV_BAK_PATH, &block),
-        ],
+        // The folder is there even without credentials, so a device or `mcopy` need not make it.
+        esp_folders: &[CREDENTIALS_FOLDER],
+        esp_files: &esp_files,
         early_grub_cfg: None,
         grub_modules_bios: GRUB_MODULES_BIOS,
         grub_modules_efi: GRUB_MODULES_EFI,

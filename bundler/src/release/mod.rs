@@ -1,8 +1,9 @@
 //! Uses a finished bundle: makes a disk image or a delta, or shows the bundle.
 //!
 //! `bundling` makes the bundle, and `publish` offers it to devices.
-//! Read `inspect`, `image`, `part`, `previous`, `delta`.
+//! Read `inspect`, `credentials`, `image`, `part`, `previous`, `delta`.
 
+pub mod credentials;
 pub mod delta;
 pub mod image;
 pub mod inspect;

@@ -17,6 +17,8 @@ use crate::recipe::BundleSettings;
 /// but the list of packages describes the image. So /var/lib/dpkg becomes a link to this folder.
 pub const PACKAGE_DATABASE: &str = "usr/lib/sysimage/dpkg";
 
+/// The program of systemd.
+const SYSTEMD: &str = "usr/lib/systemd/systemd";
 /// Folders whose files belong to the build, or that every boot makes again.
 const EMPTIED: &[&str] =
     &["boot", "run", "tmp", "var/cache", "var/lib/apt/lists", "var/log", "var/tmp"];
@@ -94,7 +96,8 @@ pub fn clean(tree: &mut Tree, settings: &BundleSettings) -> Result<()> {
     // The file is empty, not absent. systemd then makes an id and keeps it. With no file, systemd
     // takes the boot for a factory reset, and turns services on and off by presets.
     tree.put("etc/machine-id", 0o444, []);
-    if tree.get("etc/hostname").is_none() {
+    // systemd has a file that decides less than this one: os-release. A credential can override it.
+    if tree.get("etc/hostname").is_none() && tree.get(SYSTEMD).is_none() {
         tree.put("etc/hostname", 0o644, format!("{}\n", settings.compatible).into_bytes());
     }
     if tree.get("etc/resolv.conf").is_none()
@@ -213,7 +216,8 @@ fn prune_empty(tree: &mut Tree, dir: &str) {
     }
 }
 
-/// Writes into os-release which image this is (os-release(5): IMAGE_ID, IMAGE_VERSION, BUILD_ID).
+/// Writes into os-release which image this is (os-release(5): IMAGE_ID, IMAGE_VERSION, BUILD_ID),
+/// and the host name of a device that has none of its own (DEFAULT_HOSTNAME).
 ///
 /// # Errors
 /// The file exists but is not text.
@@ -229,7 +233,7 @@ pub fn name_image(
     }
     let text =
         String::from_utf8(tree.read(OS_RELEASE)?).context("usr/lib/os-release is not text")?;
-    let ours = ["IMAGE_ID=", "IMAGE_VERSION=", "BUILD_ID="];
+    let ours = ["IMAGE_ID=", "IMAGE_VERSION=", "BUILD_ID=", "DEFAULT_HOSTNAME="];
     let mut lines: Vec<String> = text
         .lines()
         .filter(|line| !ours.iter().any(|key| line.starts_with(key)))
@@ -238,6 +242,9 @@ pub fn name_image(
     lines.push(format!("IMAGE_ID={}", settings.compatible.to_lowercase()));
     lines.push(format!("IMAGE_VERSION={version}"));
     lines.push(format!("BUILD_ID={build}"));
+    if tree.get(SYSTEMD).is_some() {
+        lines.push(format!("DEFAULT_HOSTNAME={}", settings.compatible));
+    }
     tree.put(OS_RELEASE, 0o644, (lines.join("\n") + "\n").into_bytes());
     Ok(())
 }
