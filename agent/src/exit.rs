@@ -55,6 +55,8 @@ pub enum Exit {
     /// invalid, or not there.
     Channel = 28,
     // 29 belongs to the bundler: a system account has another number than before.
+    /// A credential is refused: its name, its size, or the EFI system partition.
+    Credential = 30,
     /// Stopped by Ctrl-C (128 + SIGINT).
     Interrupted = 130,
     /// Stopped by SIGTERM (128 + SIGTERM).

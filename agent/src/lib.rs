@@ -30,6 +30,8 @@ pub use daemon::arrival::settle;
 pub use daemon::commit::commit;
 pub use daemon::person::factory_reset::{cancel_reset, factory_reset};
 pub use daemon::person::mark::{Mark, mark, roll_back};
+#[cfg(feature = "provision")]
+pub use daemon::person::provision;
 pub use daemon::recovery_copy;
 pub use device::Device;
 pub use device::command_line::{Booted, CommandLine};

@@ -64,6 +64,10 @@ enum Verb {
     #[cfg(feature = "etc")]
     #[command(subcommand)]
     Etc(Etc),
+    /// Show or change the credentials that the next boot hands to systemd
+    #[cfg(feature = "provision")]
+    #[command(subcommand)]
+    Provision(Provision),
     /// Mark a slot good or bad: good commits a trial, bad keeps the slot from booting
     Mark {
         /// good: boot this slot, and commit it if it is on trial. bad: do not boot this slot again
@@ -126,6 +130,29 @@ enum Etc {
         /// Print JSON for programs
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[cfg(feature = "provision")]
+#[derive(clap::Subcommand)]
+enum Provision {
+    /// List names and sizes, never values
+    List {
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a credential, or replace the one of that name
+    Set {
+        /// The name and the value. Without `=` the value is read from the standard input
+        #[arg(value_name = "NAME[=VALUE|=@FILE]")]
+        assignment: String,
+    },
+    /// Remove credentials
+    Remove {
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
 }
 
@@ -195,6 +222,8 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         }
         #[cfg(feature = "etc")]
         Verb::Etc(verb) => etc(&device, verb),
+        #[cfg(feature = "provision")]
+        Verb::Provision(verb) => provision(&device, verb),
         Verb::Mark { verdict: Verdict::Good, slot } => agent::mark(&device, Mark::Good, slot),
         Verb::Mark { verdict: Verdict::Bad, slot } => agent::mark(&device, Mark::Bad, slot),
         Verb::Rollback => agent::roll_back(&device),
@@ -234,6 +263,19 @@ fn etc(device: &Device, verb: Etc) -> Result<String, Failure> {
             if json { as_json(&report) } else { Ok(etc::text(&report, false)) }
         }
         Etc::Reset { paths, json } => lines(etc::reset(device, &paths)?, json),
+    }
+}
+
+#[cfg(feature = "provision")]
+fn provision(device: &Device, verb: Provision) -> Result<String, Failure> {
+    use agent::provision;
+    match verb {
+        Provision::List { json } => {
+            let provisioned = provision::list(device)?;
+            if json { as_json(&provisioned) } else { Ok(provision::text(&provisioned)) }
+        }
+        Provision::Set { assignment } => provision::set(device, &assignment),
+        Provision::Remove { names } => provision::remove(device, &names),
     }
 }
 

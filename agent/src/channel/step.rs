@@ -7,7 +7,7 @@ use bundle::channel::{Decision, Delta, Release, Verdict};
 
 use crate::channel::facts::Own;
 use crate::device::Device;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::exit::Failure;
 use crate::status::state::Installed;
 use crate::status::state_file::StateFile;

@@ -9,7 +9,7 @@ use semver::Version;
 
 use crate::channel::facts::Own;
 use crate::device::Device;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::status::state::Kind;
 use crate::status::state_file::StateFile;

@@ -166,7 +166,7 @@ mod tests {
     }
 
     /// section, key, a good value other than the default, a bad value
-    const KEYS: [(&str, &str, &str, &str); 37] = [
+    const KEYS: [(&str, &str, &str, &str); 38] = [
         ("", "keyring", "\"/keys\"", "7"),
         ("", "keyring-threshold", "2", "0"),
         ("", "min-version", "\"1.2.3\"", "\"1.2\""),
@@ -183,6 +183,7 @@ mod tests {
         ("watchdog", "device", "\"/dev/watchdog\"", "false"),
         ("watchdog", "timeout-s", "20", "\"20\""),
         ("usb", "policy", "\"newer\"", "\"always\""),
+        ("usb", "provision", "\"never\"", "\"off\""),
         ("recovery", "led", "\"/sys/class/leds/green:status\"", "1"),
         ("channel", "url", "\"https://updates.example.org/router\"", "\"ftp://example.org\""),
         ("channel", "name", "\"beta\"", "\"../beta\""),

@@ -14,6 +14,6 @@ pub use channel::{Channel, Reboot};
 pub(crate) use file::makeshift_line;
 pub use file::{Config, DEFAULT_FILE, FILE};
 pub use pull::Pull;
-pub use sections::{Baseline, Health, Recovery, Usb, UsbPolicy, Watchdog};
+pub use sections::{Baseline, Health, Provision, Recovery, Usb, UsbPolicy, Watchdog};
 pub use unit_pattern::UnitPattern;
 pub use window::Window;

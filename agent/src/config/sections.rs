@@ -16,6 +16,21 @@ use crate::config::unit_pattern::UnitPattern;
 pub struct Usb {
     /// Which bundles on the stick are installed.
     pub policy: UsbPolicy,
+    /// When credentials on the stick are taken.
+    pub provision: Provision,
+}
+
+/// When the running system takes the credentials of a stick.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provision {
+    /// Never.
+    Never,
+    /// As long as the device has no credential and never had an update.
+    #[default]
+    Once,
+    /// Whenever a stick has some.
+    Always,
 }
 
 /// Which bundles on a stick the running system installs by itself.

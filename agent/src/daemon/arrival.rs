@@ -8,7 +8,7 @@ use image_layout::Slot;
 
 use crate::console::warn;
 use crate::device::Device;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::exit::Failure;
 use crate::status::init_report;
 use crate::status::state::{Kind, State};

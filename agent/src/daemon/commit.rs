@@ -6,7 +6,7 @@
 use image_layout::Slot;
 
 use crate::device::Device;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::exit::Failure;
 use crate::status::state::Kind;
 use crate::status::state_file::StateFile;

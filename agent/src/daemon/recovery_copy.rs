@@ -13,7 +13,7 @@ use image_layout::{Disk, FileDisk, label};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::device::Device;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::device::slot::boot_image;
 use crate::exit::{Exit, Failure};
 

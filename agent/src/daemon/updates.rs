@@ -47,19 +47,19 @@ pub(crate) async fn wait_for_updates(
     }
 }
 
-/// Waits for a stick. Returns only if one has brought a bundle: then the machine goes down.
+/// Waits for a stick. Returns only if one has brought a bundle or credentials: then the machine
+/// goes down.
 pub(crate) async fn wait_for_sticks(
     device: &Device,
     config: &Config,
     tell: &impl Fn(&str),
 ) -> Result<Ended, Failure> {
     // A device in a folder has no USB port, and this machine's port is not meant.
-    let Some(wanted) = running::wanted(config.usb.policy).filter(|_| device.is_real()) else {
-        return std::future::pending().await;
-    };
+    let wish = if device.is_real() { running::wish(device, config.usb) } else { None };
+    let Some(wish) = wish else { return std::future::pending().await };
     let (own, own_config) = (device.clone(), config.clone());
     // A thread of its own waits, so that the watchdog is fed meanwhile.
-    match tokio::task::spawn_blocking(move || running::watch(&own, &own_config, wanted)).await {
+    match tokio::task::spawn_blocking(move || running::watch(&own, &own_config, wish)).await {
         Ok(Ok(line)) => tell(&line),
         Ok(Err(failure)) => {
             warn(failure);

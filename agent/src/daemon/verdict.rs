@@ -18,7 +18,7 @@ use crate::daemon::recovery_copy;
 use crate::daemon::updates::{Ended, see_it_go_down, wait_for_updates};
 use crate::device::Device;
 use crate::device::command_line::Booted;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::device::lock::Lock;
 use crate::device::reboot;
 use crate::exit::{Exit, Failure};

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::console::{say, warn};
 use crate::device::Device;
 use crate::device::disk::opener::Access;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::device::slot::running::Reading;
 use crate::device::slot::target::SlotTarget;
 use crate::exit::{Exit, Failure};

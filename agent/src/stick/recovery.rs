@@ -14,7 +14,7 @@ use semver::Version;
 use crate::config::Config;
 use crate::console::{say, warn};
 use crate::device::Device;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::device::slot::boot_image;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
@@ -97,7 +97,7 @@ pub fn install_from(
     let outcome =
         install_best(device, config, &mut offers, &purpose, &Interrupt::never(), &|| false);
     let path = folder.join(RESULT);
-    std::fs::write(&path, result_text(device, &offers, &outcome, purpose.target)).map_err(
+    std::fs::write(&path, result_text(device, &[], &offers, &outcome, purpose.target)).map_err(
         |error| Failure::new(Exit::Unexpected, format!("writing {}: {error}", path.display())),
     )?;
     match outcome? {

@@ -14,28 +14,15 @@ use crate::stick::choice::Outcome;
 use crate::stick::offer::Offer;
 
 /// Says what the device is, what was found, why each bundle was refused, and what was done.
+/// `credentials` are the lines about those.
 pub(crate) fn result_text(
     device: &Device,
+    credentials: &[String],
     offers: &[Offer],
     outcome: &Result<Outcome, Failure>,
     target: Slot,
 ) -> String {
-    let mut text = String::from("Daruma: what this device did with this stick\n\n");
-    match identity(device) {
-        Ok(here) => text += &format!("Device: {}, version {}\n", here.compatible, here.version),
-        Err(cause) => text += &format!("Device: not known ({cause})\n"),
-    }
-    for (title, path) in [
-        ("Product", "/sys/class/dmi/id/product_name"),
-        ("Serial number", "/sys/class/dmi/id/product_serial"),
-        ("Machine id", "/etc/machine-id"),
-    ] {
-        let value = fs::read_to_string(device.path(path)).unwrap_or_default();
-        if !value.trim().is_empty() {
-            text += &format!("{title}: {}\n", value.trim());
-        }
-    }
-    text += "\n";
+    let mut text = device_text(device, credentials);
     if offers.is_empty() {
         text += "The root folder of the stick holds no *.daruma.\n";
     }
@@ -59,5 +46,29 @@ pub(crate) fn result_text(
         Ok(Outcome::Nothing | Outcome::Pulled) => "NOTHING WAS INSTALLED.\n".to_owned(),
         Err(failure) => format!("FAILED (code {}): {failure}\n", failure.exit as u8),
     };
+    text
+}
+
+/// Says what the device is, and what was done with the credentials on the stick.
+pub(crate) fn device_text(device: &Device, credentials: &[String]) -> String {
+    let mut text = String::from("Daruma: what this device did with this stick\n\n");
+    match identity(device) {
+        Ok(here) => text += &format!("Device: {}, version {}\n", here.compatible, here.version),
+        Err(cause) => text += &format!("Device: not known ({cause})\n"),
+    }
+    for (title, path) in [
+        ("Product", "/sys/class/dmi/id/product_name"),
+        ("Serial number", "/sys/class/dmi/id/product_serial"),
+        ("Machine id", "/etc/machine-id"),
+    ] {
+        let value = fs::read_to_string(device.path(path)).unwrap_or_default();
+        if !value.trim().is_empty() {
+            text += &format!("{title}: {}\n", value.trim());
+        }
+    }
+    text += "\n";
+    for line in credentials {
+        text += &format!("{line}\n");
+    }
     text
 }

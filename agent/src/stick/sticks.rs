@@ -17,7 +17,8 @@ use crate::interrupt::Interrupt;
 use crate::stick::choice::{Outcome, Purpose, install_best, judge};
 use crate::stick::led::{Led, Pattern};
 use crate::stick::offer::{Offer, best};
-use crate::stick::result::result_text;
+use crate::stick::provision;
+use crate::stick::result::{device_text, result_text};
 use crate::stick::volume::mount::{RESULT, Stick};
 use crate::stick::volume::scan::{Volume, scan};
 use crate::stick::volume::uevents::Uevents;
@@ -51,6 +52,8 @@ pub(crate) struct Sticks<'a> {
     /// moment before its partitions.
     empty: BTreeMap<Volume, u8>,
     pub(crate) led: Led,
+    /// What was done with the credentials on the mounted sticks, one line each
+    credentials: Vec<String>,
 }
 
 impl<'a> Sticks<'a> {
@@ -73,6 +76,7 @@ impl<'a> Sticks<'a> {
             seen: Vec::new(),
             empty: BTreeMap::new(),
             led,
+            credentials: Vec::new(),
         })
     }
 
@@ -196,10 +200,40 @@ impl<'a> Sticks<'a> {
         outcome
     }
 
-    fn write_results(&self, offers: &[Offer], outcome: &Result<Outcome, Failure>, target: Slot) {
-        let text = result_text(self.device, offers, outcome, target);
+    /// Takes the credentials of all sticks, if it may. Returns how many are new. If there is no
+    /// bundle to install, `write_credentials_result` tells the person.
+    pub(crate) fn provision(&mut self) -> usize {
+        self.credentials.clear();
+        let mut changed = 0;
         for stick in &self.mounted {
-            if let Err(error) = stick.write_result(&text) {
+            let folder = stick.folder().join(provision::FOLDER);
+            if !folder.is_dir() || !provision::is_open(self.device, self.config.usb.provision) {
+                continue;
+            }
+            self.led.show(Pattern::Installing);
+            match provision::take(self.device, &folder, &mut self.credentials) {
+                Ok(taken) => changed += taken,
+                Err(failure) => self.credentials.push(failure.message),
+            }
+        }
+        self.credentials.iter().for_each(say);
+        changed
+    }
+
+    /// Writes on each stick what was done with credentials, if anything was.
+    pub(crate) fn write_credentials_result(&self) {
+        if !self.credentials.is_empty() {
+            self.write_text(&device_text(self.device, &self.credentials));
+        }
+    }
+
+    fn write_results(&self, offers: &[Offer], outcome: &Result<Outcome, Failure>, target: Slot) {
+        self.write_text(&result_text(self.device, &self.credentials, offers, outcome, target));
+    }
+
+    fn write_text(&self, text: &str) {
+        for stick in &self.mounted {
+            if let Err(error) = stick.write_result(text) {
                 warn(format_args!("writing {RESULT} to {}: {error}", stick.volume.name));
             }
         }

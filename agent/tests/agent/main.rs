@@ -15,6 +15,8 @@ mod delta;
 mod etc;
 mod factory_reset;
 mod install;
+#[cfg(feature = "provision")]
+mod provision;
 #[cfg(feature = "pull")]
 mod publisher;
 #[cfg(feature = "pull")]

@@ -10,7 +10,7 @@ use grub_env::{CannotKeep, FactoryReset};
 use image_layout::{FOLDERS, place_on_var};
 
 use crate::device::Device;
-use crate::device::environment::Environment;
+use crate::device::esp::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::status::var::Var;
 

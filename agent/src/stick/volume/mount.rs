@@ -51,6 +51,11 @@ impl Stick {
         self.kind
     }
 
+    /// Returns where it is mounted.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Returns the bundles in its root folder, by name, at most [`BUNDLES`].
     pub(crate) fn bundles(&self) -> io::Result<Vec<PathBuf>> {
         bundles_in(&self.folder)
