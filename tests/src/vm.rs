@@ -150,7 +150,7 @@ impl Vm {
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         command.args(["-device", "virtio-rng-pci"]);
         // The network card's cable leads nowhere, unless the options bring another one.
-        if !options.contains(&HOST_NETWORK[1]) {
+        if !options.iter().any(|option| option.starts_with(HOST_NETWORK[1])) {
             command.args(["-netdev", "user,id=net0,restrict=on"]);
         }
         command.args(["-device", "virtio-net-pci,netdev=net0"]);

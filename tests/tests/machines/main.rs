@@ -5,6 +5,7 @@
 
 mod etc;
 mod machine_sweep;
+mod provision;
 mod pull;
 mod router;
 mod says;

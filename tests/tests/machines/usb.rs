@@ -266,14 +266,14 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
                    for name in xhci_pci usb_storage sd_mod; do modprobe $name || exit 1; done; \
                    until [ -b /dev/sda1 ]; do sleep 1; done";
     vm.run(&format!("({drivers})"), BOOT)?.success()?;
-    // The policy is off, so the agent ignores the stick. An install would change the state of slot
-    // B.
+    // Both policies are off, so the agent ignores the stick. An install would change the state of
+    // slot B.
     vm.run("sleep 5", 60)?.success()?;
     let now = status(&mut vm)?;
     ensure!(now["slots"]["B"]["ok"] == false, "something was installed: {now}");
     ensure!(vm.run("grep sda /proc/mounts", 60)?.status == 1, "the stick was mounted");
 
-    let policy = "printf '[usb]\\npolicy = \"newer\"\\n' >>/etc/daruma/daruma.toml";
+    let policy = "echo 'policy = \"newer\"' >>/etc/daruma/daruma.toml";
     vm.run(&format!("{policy} && killall daruma && sync"), 60)?.success()?;
     vm.type_line("daruma daemon >/dev/console 2>&1 &")?;
     vm.expect("update.daruma: version 2.0.0", BOOT)?;
