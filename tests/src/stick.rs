@@ -13,8 +13,8 @@ use image_layout::{FileDisk, PartitionTable};
 /// Where the partition of a stick begins, in bytes.
 const PARTITION: u64 = 1 << 20;
 
-/// Makes a FAT32 with the given files in its root folder, in a partition (MBR) or on the whole
-/// disk.
+/// Makes a FAT32 with the given files, in a partition (MBR) or on the whole disk. A file may lie in
+/// one folder.
 pub fn fat(out: &Path, files: &[(&str, &Path)], in_partition: bool) -> Result<()> {
     // Clusters have 4 KiB, as on real sticks. With fewer than 65,525 clusters it would not be a
     // FAT32.
@@ -42,6 +42,9 @@ pub fn fat(out: &Path, files: &[(&str, &Path)], in_partition: bool) -> Result<()
         out.display().to_string()
     };
     for (name, path) in files {
+        if let Some((folder, _)) = name.rsplit_once('/') {
+            run(Command::new("mmd").args(["-D", "s", "-i", &image]).arg(format!("::{folder}")))?;
+        }
         run(Command::new("mcopy").args(["-i", &image]).arg(path).arg(format!("::{name}")))?;
     }
     Ok(())

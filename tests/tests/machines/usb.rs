@@ -357,3 +357,35 @@ fn an_exfat_stick_that_is_plugged_in_late_brings_a_dead_device_back() -> Result<
     field.done("by an exFAT stick, with the making of it");
     Ok(())
 }
+
+#[test]
+fn a_factory_new_device_takes_the_credentials_of_a_stick_once() -> Result<()> {
+    let field = Field::new()?;
+    let (image, value) = (field.path("fat.img"), field.path("value"));
+    std::fs::write(&value, "of this device")?;
+    stick::fat(&image, &[("daruma-credentials/app.token", &value)], true)?;
+    let (mut vm, _port) = Port::start(&field.machine, &[&image])?;
+    committed(&mut vm, "1.0.0")?;
+    // The commands do what udev would do.
+    let drivers = "echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; \
+                   for name in xhci_pci usb_storage sd_mod; do modprobe $name || exit 1; done; \
+                   until [ -b /dev/sda1 ]; do sleep 1; done";
+    let policy = "sed -i 's/\"never\"/\"once\"/' /etc/daruma/daruma.toml";
+    vm.run(&format!("{policy} && killall daruma && sync"), 60)?.success()?;
+    vm.type_line("daruma daemon >/dev/console 2>&1 &")?;
+    vm.expect("is healthy", BOOT)?;
+    vm.run(&format!("({drivers})"), BOOT)?.success()?;
+    vm.expect("credential app.token: taken (14 bytes)", BOOT)?;
+    vm.expect("1 new credentials are taken from a USB stick", BOOT)?;
+    committed(&mut vm, "1.0.0")?;
+    // This system has no systemd, so they stay where daruma-init has put them.
+    let found = vm.run("cat /run/credentials/@initrd/app.token", 60)?.success()?;
+    ensure!(found == "of this device", "{found:?}");
+    // The device is provisioned now, so a stick is not even mounted.
+    vm.run(&format!("({drivers}) && sleep 5"), BOOT)?.success()?;
+    ensure!(vm.run("grep sda /proc/mounts", 60)?.status == 1, "the stick was mounted");
+    drop(vm);
+    expect_result(&image, &["credential app.token: taken (14 bytes)"])?;
+    field.done("credentials from a stick");
+    Ok(())
+}
