@@ -246,8 +246,8 @@ impl BootFiles {
         qemu: &[&str],
     ) -> Result<Times> {
         let script = format!(
-            "read up rest < /proc/uptime; read ran rest < /proc/1/schedstat; echo {ARRIVED}$up $ran; \
-                {then}; echo bench: done; exec cat"
+            "read up rest < /proc/uptime; read ran rest < /proc/1/schedstat; \
+                echo {ARRIVED}$up $ran; {then}; echo bench: done; exec cat"
         );
         let mut command = Command::new("qemu-system-x86_64");
         command.args(clock.options()).args(["-M", "q35", "-cpu", "max", "-m", "768"]);

@@ -74,8 +74,8 @@ fn main() -> Result<ExitCode> {
 /// the machine.
 const DOWNLOAD: &str = "download";
 
-/// First argument of a run that measures only the merge of /etc. Instructions do not depend on other
-/// work either.
+/// First argument of a run that measures only the merge of /etc. Instructions do not depend on
+/// other work either.
 const MERGE: &str = "merge";
 
 /// Prints the row of the merge of /etc.
