@@ -17,13 +17,12 @@ use bundler::credentials::Credentials;
 use bundler::delta::{self, Outputs};
 use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
-use bundler::recipe::Recipe;
 use bundler::repo::Trusted;
 use bundler::{exit, image, previous, registry, rootfs};
 use clap::{Parser, Subcommand};
 use semver::Version;
 
-use verbs::{fleet, repo};
+use verbs::{build, fleet, repo};
 
 /// Builds Debian system images, and signs them as updates for Daruma devices.
 #[derive(Parser, Debug)]
@@ -44,22 +43,16 @@ enum Verb {
         #[arg(long, default_value = "daruma")]
         name: String,
     },
-    /// Build the root filesystem of a recipe as a tar file, with mmdebstrap
-    Build {
-        /// The recipe (YAML)
-        recipe: PathBuf,
-        /// The tar file to write
-        #[arg(short, value_name = "ROOTFS.tar")]
-        output: PathBuf,
-        /// Folder that keeps built root filesystems. A build is skipped if none of its inputs
-        /// changed [default: no cache]
-        #[arg(long, value_name = "DIR")]
-        cache: Option<PathBuf>,
-    },
+    /// Build what a recipe names, with mmdebstrap
+    Build(Box<build::Build>),
+    /// Print the JSON Schema of recipes, for editors
+    Schema,
     /// Make a signed bundle of a root filesystem
     Bundle {
         /// The recipe that the root filesystem was built from
         recipe: PathBuf,
+        #[command(flatten)]
+        reading: build::Reading,
         /// The tar file that `build` wrote
         #[arg(long, value_name = "ROOTFS.tar")]
         rootfs: PathBuf,
@@ -98,6 +91,8 @@ enum Verb {
         /// the command line is visible to other users of this machine, a file is not
         #[arg(long = "credential", value_name = "NAME=VALUE|NAME=@FILE")]
         credentials: Vec<String>,
+        #[command(flatten)]
+        reading: build::Reading,
         /// The disk image to write; the ending .raw or .qcow2 chooses the format
         #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
         output: PathBuf,
@@ -180,14 +175,14 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Keygen { out, name } => keygen(&out, &name),
-        Verb::Build { recipe, output, cache } => rootfs::build(
-            Recipe::load(&recipe)?,
-            &output,
-            cache.as_deref(),
-            rootfs::source_date_epoch()?,
-        ),
+        Verb::Build(arguments) => build::build(*arguments),
+        Verb::Schema => {
+            println!("{:#}", bundler::recipe::schema());
+            Ok(())
+        }
         Verb::Bundle {
             recipe,
+            reading,
             rootfs,
             keys,
             keyring,
@@ -197,7 +192,8 @@ fn run(verb: Verb) -> Result<()> {
             device_programs,
         } => {
             // The arguments are checked completely before the long work begins.
-            let recipe = Recipe::load(&recipe)?;
+            let recipe = reading.load(&recipe)?;
+            let settings = recipe.bundle()?;
             let keys =
                 keys.iter().map(|path| Ok(SecretKey::load(path)?)).collect::<Result<Vec<_>>>()?;
             let mut ids: Vec<_> = keys.iter().map(|key| key.public().id()).collect();
@@ -209,7 +205,7 @@ fn run(verb: Verb) -> Result<()> {
             let programs = DevicePrograms::find(device_programs.as_deref())?;
             let epoch = rootfs::source_date_epoch()?;
             let previous = previous
-                .map(|old| previous::read(&old, &trusted.keyring, &recipe.bundle.compatible))
+                .map(|old| previous::read(&old, &trusted.keyring, &settings.compatible))
                 .transpose()?;
             let (rootfs, version) = (rootfs.as_path(), &version);
             let bundling = Bundling {
@@ -226,10 +222,10 @@ fn run(verb: Verb) -> Result<()> {
             print!("{}", Inspection::read(&output)?.to_text());
             Ok(())
         }
-        Verb::Image { bundle, keyring, recipe, credentials, output } => {
+        Verb::Image { bundle, keyring, recipe, credentials, reading, output } => {
             let credentials = Credentials::of_arguments(&credentials)?;
-            let layout = recipe.map(|recipe| Ok::<_, anyhow::Error>(Recipe::load(&recipe)?.layout));
-            let layout = layout.transpose()?;
+            let layout = recipe.map(|recipe| reading.load(&recipe)).transpose()?;
+            let layout = layout.map(|recipe| recipe.layout);
             image::write(
                 &bundle,
                 &Trusted::load(&keyring)?.keyring,

@@ -17,7 +17,7 @@ fn settings(rest: &str) -> BundleSettings {
             bundle\n    compatible: Box\n{rest}"
     );
     std::fs::write(&path, text).unwrap();
-    Recipe::load(&path).unwrap().bundle
+    Recipe::load(&path).unwrap().bundle.unwrap()
 }
 
 fn tree(paths: &[&str]) -> Tree {

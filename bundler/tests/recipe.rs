@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::Path;
 
-use bundler::recipe::{Recipe, Run, Step};
+use bundler::recipe::{Action, Apt, Options, Origin, Overlay, Program, Recipe, Run};
 use tempfile::TempDir;
 
 const HEAD: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - \
@@ -46,28 +46,79 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
             with("  - action: apt\n    packages: bash\n"),
             "r.yaml:8: `packages` of the apt action must be a list (`- a`), not text",
         ),
-        (
-            with("  - action: apt\n    packages: [1.5]\n"),
-            "r.yaml:8: a number with a point: put it in quotes, so that it stays as it is",
-        ),
         (with("  - action: apt\n"), "r.yaml:7: the apt action needs `packages`"),
         (
             with("  - action: overlya\n    source: overlay\n"),
             "r.yaml:7: unknown action `overlya`; did you mean `overlay`?",
         ),
         (
-            with("  - action: download\n"),
-            "r.yaml:7: unknown action `download`; known actions: mmdebstrap, apt, overlay, run, \
-                recipe, kernel, bundle, image",
+            with("  - action: frobnicate\n"),
+            "r.yaml:7: unknown action `frobnicate`; known actions: mmdebstrap, apt, overlay, run, \
+                recipe, kernel, bundle, image, debootstrap, install-deb, download, unpack, pack, \
+                image-partition, filesystem-deploy, raw",
+        ),
+        (
+            with("  - action: pacstrap\n    config: x\n"),
+            "r.yaml:7: the action `pacstrap` is not supported; Daruma builds Debian systems: use \
+                `mmdebstrap`",
+        ),
+        (
+            with("  - action: ostree-deploy\n"),
+            "r.yaml:7: the action `ostree-deploy` is not supported; Daruma updates whole images: \
+                use `bundle` and `image`",
         ),
         (
             with("  - action: overlay\n    source: nowhere\n"),
-            "r.yaml:8: `source: nowhere` is not a folder",
+            "r.yaml:8: `source: nowhere` is no folder and no file (in the overlay action)",
         ),
         (
-            with("  - action: overlay\n    source: overlay\n    destination: etc\n"),
-            "r.yaml:9: `destination` must be an absolute path",
+            with("  - action: overlay\n    source: s.sh\n"),
+            "r.yaml:8: a file needs `destination`, the name that it gets (in the overlay action)",
         ),
+        (
+            with("  - action: overlay\n    source: overlay\n    destination: /etc/../../x\n"),
+            "r.yaml:9: `destination: /etc/../../x` leads out of the root filesystem; it begins at \
+                the root, and `..` cannot leave it (in the overlay action)",
+        ),
+        (
+            with("  - action: unpack\n    file: a.zip\n    compression: gz\n"),
+            "r.yaml:7: `compression` is only for a tar (in the unpack action)",
+        ),
+        (
+            with("  - action: pack\n    file: ../a.tar\n"),
+            "r.yaml:8: `file: ../a.tar` leads out of the folder that it begins in (in the pack \
+                action)",
+        ),
+        (
+            with("  - action: pack\n    file: a.tar\n    compression: zst\n"),
+            "r.yaml:9: `compression: zst` of the pack action is not known; did you mean `zstd`?",
+        ),
+        (
+            with("  - action: download\n    url: ftp://x/y\n    name: y\n"),
+            "r.yaml:8: `url: ftp://x/y` must begin with http:// or https:// (in the download \
+                action)",
+        ),
+        (
+            with("  - action: download\n    url: http://x/\n    name: y\n"),
+            "r.yaml:8: the address has no name of a file; give `filename` (in the download action)",
+        ),
+        (
+            with(
+                "  - action: download\n    url: http://x/y\n    name: y\n  - action: unpack\n    \
+                    origin: z\n    file: a\n",
+            ),
+            "r.yaml:11: no action before this one makes the origin `z`; did you mean `y`? (in the \
+                unpack action)",
+        ),
+        (
+            with("  - action: mmdebstrap\n    apt-opt: [x]\n"),
+            "r.yaml:8: unknown key `apt-opt` in the mmdebstrap action; did you mean `apt-opts`?",
+        ),
+        (
+            with("  - action: debootstrap\n    suite: trixie\n"),
+            "r.yaml:7: a second action that makes the root filesystem",
+        ),
+        (with("sectorsize: 1024\n"), "r.yaml:7: `sectorsize: 1024` must be 512 or 4096"),
         (
             with("  - action: run\n    chroot: yes please\n    command: ls\n"),
             "r.yaml:8: `chroot` of the run action must be true or false, not text",
@@ -76,10 +127,14 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
             with("  - action: run\n    command: ls\n    script: s.sh\n"),
             "r.yaml:7: the run action needs either `command` or `script`",
         ),
-        (with("  - action: run\n    script: no.sh\n"), "r.yaml:8: `script: no.sh` is not a file"),
         (
-            with("  - action: run\n    postprocess: true\n    command: ls\n"),
-            "r.yaml:7: `postprocess: true` is not supported; run the program after daruma-bundler",
+            with("  - action: run\n    script: no.sh\n"),
+            "r.yaml:8: `script: no.sh` is not a file (in the run action)",
+        ),
+        (
+            with("  - action: run\n    postprocess: true\n    chroot: true\n    command: ls\n"),
+            "r.yaml:7: `chroot` and `postprocess` exclude each other: after the build there is no \
+                root filesystem to run in (in the run action)",
         ),
         (
             with("  - action: image\n    root: 12 apples\n"),
@@ -87,7 +142,8 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
         ),
         (
             with("  - action: bundle\n    min-version: 1.2\n"),
-            "r.yaml:8: a number with a point: put it in quotes, so that it stays as it is",
+            "r.yaml:8: `min-version: 1.2` is not a version like 1.2.3: unexpected end of input \
+                while parsing minor version number",
         ),
         (
             with("  - action: bundle\n    min-version: one\n"),
@@ -117,7 +173,7 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
         (
             with("colour: red\n"),
             "r.yaml:7: unknown key `colour` in the recipe; known keys: architecture, extends, \
-                actions",
+                sectorsize, actions",
         ),
         (
             with("extends: gone.yaml\n"),
@@ -125,7 +181,11 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
         ),
         (
             HEAD.replace("amd64", "arm64"),
-            "r.yaml:1: architecture `arm64` is not supported; only amd64 is",
+            "r.yaml:1: architecture `arm64` is not supported for a bundle; only amd64 is",
+        ),
+        (
+            HEAD.replace("amd64", "x86_64"),
+            "r.yaml:1: unknown architecture `x86_64`; did you mean `amd64`?",
         ),
         (
             HEAD.replace("architecture: amd64\n", ""),
@@ -139,11 +199,17 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
             HEAD.replace("    compatible: box\n", ""),
             "r.yaml:5: the bundle action needs the key `compatible`",
         ),
-        ("architecture: amd64\n".to_owned(), "r.yaml:1: the recipe needs an mmdebstrap action"),
+        ("architecture: amd64\n".to_owned(), "r.yaml:1: the recipe needs at least one action"),
         (
-            format!("{{{{ $suite := or .suite \"trixie\" }}}}\n{HEAD}"),
-            "r.yaml:1: Go templates (`{{ … }}`) are not supported; write the value, or a variant \
-                with `extends`",
+            format!("{{{{ $suite := orr .suite \"trixie\" }}}}\n{HEAD}"),
+            "r.yaml:1: template: there is no template function `orr`; did you mean `or`?",
+        ),
+        (format!("{HEAD}{{{{ if .x }}}}\n"), "r.yaml:7: template: `{{ if }}` has no `{{ end }}`"),
+        (
+            // Lines of the file, although the template takes two of them away.
+            format!("{{{{- $a := 1 -}}}}\n{{{{- $b := 2 }}}}\n{HEAD}  - action: apt\n    x: 1\n"),
+            "r.yaml:10: unknown key `x` in the apt action; known keys: packages, recommends, \
+                update, unauthenticated, description",
         ),
         (String::new(), "r.yaml:1: the recipe is empty"),
         (
@@ -177,24 +243,21 @@ fn a_variant_changes_keys_of_once_only_actions_and_appends_the_others() {
                  child\n  - action: image\n    var: 1G\n";
     let dir = folder(&[("base/parent.yaml", &parent), ("child.yaml", child)]);
     let recipe = message(dir.path(), "child.yaml").unwrap();
+    let (bootstrap, bundle) = (recipe.bootstrap.unwrap(), recipe.bundle.unwrap());
     assert_eq!(
-        (recipe.bootstrap.suite.as_str(), recipe.bootstrap.extra_suites.as_slice()),
+        (bootstrap.suite.as_str(), bootstrap.extra_suites.as_slice()),
         ("trixie", &["trixie-updates".to_owned()][..])
     );
     assert_eq!(
-        (
-            recipe.bundle.compatible.as_str(),
-            recipe.bundle.description.as_str(),
-            recipe.bundle.args.as_str()
-        ),
+        (bundle.compatible.as_str(), bundle.description.as_str(), bundle.args.as_str()),
         ("box", "child", "quiet")
     );
     assert_eq!((recipe.layout.root, recipe.layout.var), (100 << 20, 1 << 30));
     let packages: Vec<_> = recipe
         .steps
         .iter()
-        .map(|step| match step {
-            Step::Apt { packages, recommends: false } => packages[0].as_str(),
+        .map(|step| match &step.action {
+            Action::Apt(Apt { packages, recommends: false, .. }) => packages[0].as_str(),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -210,19 +273,19 @@ fn an_included_recipe_stands_where_it_is_named_and_its_paths_are_its_own() {
     );
     let dir = folder(&[("main.yaml", &main), ("part/part.yaml", part), ("part/files/etc/x", "x")]);
     let recipe = message(dir.path(), "main.yaml").unwrap();
+    let actions: Vec<_> = recipe.steps.iter().map(|step| &step.action).collect();
     let [
-        Step::Run { chroot: false, .. },
-        Step::Overlay { source, destination },
-        Step::Run { chroot: true, run },
-    ] = recipe.steps.as_slice()
+        Action::Run(Run { chroot: false, .. }),
+        Action::Overlay(Overlay { source, destination }),
+        Action::Run(Run { chroot: true, program, .. }),
+    ] = actions.as_slice()
     else {
-        panic!("{:?}", recipe.steps)
+        panic!("{actions:?}")
     };
-    assert_eq!(
-        (source.as_path(), destination.as_str()),
-        (dir.path().join("part/files").as_path(), "/")
-    );
-    assert_eq!(*run, Run::Command("two".to_owned()));
+    let folder = Origin::Recipe(dir.path().join("part/"));
+    assert_eq!((&source.origin, source.path.as_str()), (&folder, "files"));
+    assert_eq!(destination, "/");
+    assert_eq!(*program, Program::Command("two".to_owned()));
 }
 
 #[test]
@@ -238,7 +301,7 @@ fn a_mistake_in_a_parent_is_shown_in_the_parent() {
     assert_eq!(
         message(dir.path(), "c.yaml").unwrap_err(),
         "p.yaml:7: unknown key `variannt` in the bundle action; known keys: compatible, \
-            description, min-version, args, docs, man, locales, drop, health-units"
+            min-version, args, docs, man, locales, drop, health-units, description"
     );
 }
 
@@ -260,4 +323,39 @@ fn the_recipes_that_ship_are_valid() {
             }
         }
     }
+}
+
+#[test]
+fn an_unknown_key_is_a_warning_for_lenient() {
+    let text = format!("{HEAD}  - action: apt\n    packages: [a]\n    recommend: true\n");
+    let dir = folder(&[("r.yaml", &text)]);
+    let options = Options { lenient: true, ..Options::default() };
+    let recipe = Recipe::load_with(&dir.path().join("r.yaml"), &options).unwrap();
+    let Action::Apt(apt) = &recipe.steps[0].action else { panic!("{:?}", recipe.steps) };
+    assert!(!apt.recommends);
+    let [warning] = recipe.warnings.as_slice() else { panic!("{:?}", recipe.warnings) };
+    let wanted = "r.yaml:9: unknown key `recommend` in the apt action; did you mean \
+        `recommends`? The key is passed over";
+    assert!(warning.ends_with(wanted), "{warning}");
+}
+
+#[test]
+fn a_template_variable_that_nobody_gave_is_a_warning_with_its_line() {
+    let text = format!("{HEAD}{{{{ if .a }}}}{{{{ end }}}}\n    description: {{{{ .colour }}}}\n");
+    let recipe = load(&text).unwrap();
+    assert_eq!(recipe.bundle.unwrap().description, "<no value>");
+    let [warning] = recipe.warnings.as_slice() else { panic!("{:?}", recipe.warnings) };
+    let wanted = "r.yaml:8: the template variable `colour` was not given, so the recipe has \
+        `<no value>` here; give it with -t colour:VALUE";
+    assert!(warning.ends_with(wanted), "{warning}");
+}
+
+#[test]
+fn values_stay_as_they_were_written() {
+    let text = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: 1.10\n    \
+                include: &list [0x10, 007, yes]\n    components: *list\n    merged-usr: on\n";
+    let bootstrap = load(text).unwrap().bootstrap.unwrap();
+    assert_eq!(bootstrap.suite, "1.10");
+    assert_eq!(bootstrap.include, ["0x10", "007", "yes"]);
+    assert_eq!(bootstrap.components, ["0x10", "007", "yes"]);
 }

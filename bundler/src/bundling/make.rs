@@ -61,7 +61,7 @@ impl Bundling<'_> {
     /// filesystem has no kernel, a host tool is missing or fails, or a file cannot be
     /// written.
     pub fn write(self, out: &Path) -> Result<Manifest> {
-        let settings = &self.recipe.bundle;
+        let settings = self.recipe.bundle()?;
         let epoch = u32::try_from(self.epoch)
             .context("SOURCE_DATE_EPOCH does not fit into SquashFS's 32 bits")?;
         let tar::Loaded { mut tree, left_out } = tar::load(self.rootfs, epoch)?;
@@ -229,8 +229,9 @@ fn count_packages(tree: &Tree) -> usize {
 }
 
 fn suites(recipe: &Recipe) -> String {
-    let extra = recipe.bootstrap.extra_suites.iter().map(String::as_str);
-    std::iter::once(recipe.bootstrap.suite.as_str()).chain(extra).collect::<Vec<_>>().join(" ")
+    let Some(bootstrap) = &recipe.bootstrap else { return String::new() };
+    let extra = bootstrap.extra_suites.iter().map(String::as_str);
+    std::iter::once(bootstrap.suite.as_str()).chain(extra).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the variables of a slot. grub.cfg makes the kernel command line from them

@@ -42,6 +42,18 @@ pub fn command(program: &str) -> Command {
     command
 }
 
+/// Returns whether a program is there: in the PATH of [`command`], or at its absolute path.
+#[must_use]
+pub fn exists(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
+    dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
+    dirs.iter().map(|dir: &std::path::PathBuf| dir.join(program)).any(|file| {
+        file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    })
+}
+
 /// Runs the command to its end and returns its stdout.
 ///
 /// # Errors

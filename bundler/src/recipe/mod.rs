@@ -1,20 +1,24 @@
 //! Reads a recipe, which says what an image is built from, and checks it before anything runs.
 //!
 //! `bundling` does what a recipe says. `docs/recipes.md` lists all keys.
-//! Read `whole`, `action`, `load`, `assemble`, then `keys`, `node` and `error`.
+//! Read `whole`, `action`, `load`, `assemble`, then `template`, `yaml` and `schema`.
 //!
-//! The form is that of debos: `architecture` and a list of `actions`. debos ignores unknown keys.
-//! Here every unknown key is an error with its line.
+//! The form is that of debos: a Go template of YAML with `architecture` and a list of `actions`.
+//! debos passes over unknown keys. Here every unknown key is an error with its line.
 
 mod action;
 mod assemble;
-mod error;
-mod keys;
 mod load;
-mod node;
+mod schema;
+mod template;
 mod whole;
+mod yaml;
 
-pub use action::{Bootstrap, BundleSettings, Kernel, Pattern, Run, Step};
-pub use error::RecipeError;
-pub use node::Place;
-pub use whole::Recipe;
+pub use action::{
+    Action, Apt, Archive, Bootstrap, BundleSettings, Compression, Deploy, Disk, Download,
+    Filesystem, From, InstallDeb, Kernel, Mountpoint, Origin, Overlay, Pack, Partition, Pattern,
+    Program, Raw, Run, Step, Unpack, matching,
+};
+pub use schema::schema;
+pub use whole::{Options, Recipe};
+pub use yaml::{Place, RecipeError};

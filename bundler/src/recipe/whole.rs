@@ -2,28 +2,71 @@
 //!
 //! `load` makes it from files, and `assemble` from their keys. A recipe holds no unchecked text.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use image_layout::Layout;
 
-use crate::recipe::action::{Bootstrap, BundleSettings, Kernel, Step};
+use crate::recipe::action::{Action, Bootstrap, BundleSettings, Kernel, Run, Step};
+use crate::recipe::yaml::RecipeError;
+
+/// How a recipe is read.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// Variables of the templates.
+    pub variables: BTreeMap<String, String>,
+    /// True makes a warning of each unknown key, and passes over the key as debos does.
+    pub lenient: bool,
+}
 
 /// A recipe with `extends` and `recipe` resolved and every key checked.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The file that the caller named.
     pub path: PathBuf,
-    /// Debian's name of the architecture. Only `amd64` works for now, because of GRUB's images and
-    /// daruma-init.
+    /// Debian's name of the architecture. A bundle is only for `amd64` for now, because of GRUB's
+    /// images and daruma-init.
     pub architecture: String,
-    /// The action that makes the root filesystem.
-    pub bootstrap: Bootstrap,
-    /// The actions that change the root filesystem, in order.
+    /// Bytes of a sector of the disk.
+    pub sector: u64,
+    /// The action that makes the root filesystem. `None`: an `unpack` action or nothing does.
+    pub bootstrap: Option<Bootstrap>,
+    /// The other actions, in order.
     pub steps: Vec<Step>,
     /// The choice of kernel modules.
     pub kernel: Kernel,
-    /// The name of the bundle, and what it leaves out.
-    pub bundle: BundleSettings,
+    /// The name of the bundle, and what it leaves out. `None`: the recipe makes no bundle.
+    pub bundle: Option<BundleSettings>,
     /// Partition sizes of the factory image, in bytes.
     pub layout: Layout,
+    /// What a person should know, each with its place.
+    pub warnings: Vec<String>,
+    /// Each file and the text that its template gave, in the order of reading.
+    pub rendered: Vec<(PathBuf, String)>,
+}
+
+impl Recipe {
+    /// Returns the settings of the bundle.
+    ///
+    /// # Errors
+    /// The recipe has no `bundle` action.
+    pub fn bundle(&self) -> Result<&BundleSettings, RecipeError> {
+        self.bundle.as_ref().ok_or_else(|| {
+            RecipeError(format!(
+                "{}: the recipe needs a bundle action with the key `compatible`",
+                self.path.display()
+            ))
+        })
+    }
+
+    /// Returns whether the recipe puts files into the artifact folder while it is built.
+    #[must_use]
+    pub fn makes_artifacts(&self) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(
+                step.action,
+                Action::Pack(_) | Action::Disk(_) | Action::Run(Run { postprocess: true, .. })
+            )
+        })
+    }
 }

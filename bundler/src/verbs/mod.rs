@@ -1,7 +1,8 @@
 //! The verbs that have arguments of their own, and the calls that they make.
 //!
 //! The library does the work. `main` has the other verbs.
-//! Read `repo`, then `fleet`.
+//! Read `build`, `repo`, then `fleet`.
 
+pub(crate) mod build;
 pub(crate) mod fleet;
 pub(crate) mod repo;

@@ -26,8 +26,11 @@ pub(crate) fn recipe(input: &[u8]) {
         Ok(recipe) => {
             recipe.layout.validate().unwrap();
             let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            assert!(recipe.bundle.compatible.chars().all(word), "it stands in a GRUB script");
-            assert!(!recipe.bundle.args.chars().any(|c| c.is_control() || "\"$\\'`".contains(c)));
+            if let Some(bundle) = recipe.bundle {
+                assert!(bundle.compatible.chars().all(word), "it stands in a GRUB script");
+                assert!(!bundle.args.chars().any(|c| c.is_control() || "\"$\\'`".contains(c)));
+            }
+            recipe.warnings.iter().for_each(|warning| is_one_line(warning));
         }
         Err(error) => is_one_line(&error.0),
     }

@@ -18,13 +18,32 @@ pub struct Source {
     pub suite: String,
     /// For instance `main`.
     pub components: Vec<String>,
+    /// Options of the line in brackets, for instance `trusted=yes`. Empty: none.
+    pub options: String,
 }
 
 impl Source {
     /// Returns a line of sources.list(5).
     #[must_use]
     pub fn line(&self) -> String {
-        format!("deb {} {} {}", self.uri, self.suite, self.components.join(" "))
+        let options = match self.options.as_str() {
+            "" => String::new(),
+            options => format!("[{options}] "),
+        };
+        format!("deb {options}{} {} {}", self.uri, self.suite, self.components.join(" "))
+    }
+
+    /// Reads such a line.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let rest = line.trim().strip_prefix("deb ")?.trim_start();
+        let (options, rest) = match rest.strip_prefix('[') {
+            Some(rest) => rest.split_once(']')?,
+            None => ("", rest),
+        };
+        let mut words = rest.split_ascii_whitespace().map(str::to_owned);
+        let (uri, suite) = (words.next()?, words.next()?);
+        Some(Self { uri, suite, components: words.collect(), options: options.trim().to_owned() })
     }
 
     /// Returns the address of the signed index, which has the hash of everything in the suite.
@@ -51,7 +70,17 @@ pub enum MirrorError {
 /// The host's apt knows no Debian archive. Or the recipe wants a security archive and the host's
 /// apt knows none.
 pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
-    let known = if bootstrap.mirrors.is_empty() {
+    let (lines, mirrors): (Vec<&String>, Vec<&String>) =
+        bootstrap.mirrors.iter().partition(|mirror| mirror.contains(char::is_whitespace));
+    let trusted = if bootstrap.unauthenticated { "trusted=yes" } else { "" };
+    let mut sources = Vec::new();
+    for line in lines {
+        sources.push(Source::parse(line).ok_or_else(|| not_a_line(line))?);
+    }
+    if mirrors.is_empty() && !sources.is_empty() {
+        return Ok(sources);
+    }
+    let known = if mirrors.is_empty() {
         let format = "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)";
         let text = tool::run(tool::command("apt-get").args(["indextargets", "--format", format]))?;
         let Archives { debian, security } = Archives::parse(&text);
@@ -61,12 +90,11 @@ pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
         // updates ends with "-security".
         let trim = |uri: &String| uri.trim_end_matches('/').to_owned();
         let (security, debian): (Vec<_>, Vec<_>) =
-            bootstrap.mirrors.iter().map(trim).partition(|uri| uri.ends_with("-security"));
+            mirrors.into_iter().map(trim).partition(|uri| uri.ends_with("-security"));
         (debian, security.into_iter().next())
     };
     let (debian, security): (Vec<String>, Option<String>) = known;
     let suites = std::iter::once(&bootstrap.suite).chain(&bootstrap.extra_suites);
-    let mut sources = Vec::new();
     for suite in suites {
         let uris = if suite.ends_with("-security") { security.as_slice() } else { &debian };
         if uris.is_empty() {
@@ -76,9 +104,16 @@ pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
             uri: uri.clone(),
             suite: suite.clone(),
             components: bootstrap.components.clone(),
+            options: trusted.to_owned(),
         }));
     }
     Ok(sources)
+}
+
+fn not_a_line(line: &str) -> RecipeError {
+    RecipeError(format!(
+        "`mirrors` has `{line}`, which is neither an address nor a line `deb ADDRESS SUITE …`"
+    ))
 }
 
 fn missing(suite: &str) -> RecipeError {

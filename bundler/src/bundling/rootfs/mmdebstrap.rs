@@ -1,159 +1,165 @@
-//! Makes a tar of the root filesystem from a recipe, by one run of mmdebstrap.
+//! A recipe as one run of mmdebstrap: its sources, its hooks, and their files.
 //!
-//! `mirror` finds the archives, and `staging` packs overlays and scripts.
+//! `mirror` finds the archives, `hooks` writes the actions, and `build` runs the command.
 //!
-//! mmdebstrap writes the tar itself. If it is not root, it works in a user namespace. Nothing of
-//! the image is ever unpacked on the build host, and no step needs privileges. The recipe's steps
-//! become `customize` hooks in the same order. Packages of `apt` steps before the first other step
-//! are installed by the bootstrap.
+//! mmdebstrap writes the tar itself. An ordinary user runs it in a user namespace in which this
+//! user is root. Nothing of the image is ever unpacked where the host can see it, and no action
+//! needs privileges. The recipe's actions become hooks in the same order. The bootstrap installs
+//! the packages of `apt` actions before the first other action.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::bundling::rootfs::hooks::{self, FUNCTIONS, Hooks, quote};
 use crate::bundling::rootfs::mirror::{self, Source};
-use crate::bundling::rootfs::staging;
-use crate::host::cache::Cache;
-use crate::host::progress::Progress;
+use crate::bundling::rootfs::{fetch, tools};
 use crate::host::tool;
-use crate::recipe::{Recipe, Run, Step};
-use image_layout::Amount;
+use crate::recipe::{Action, Recipe, RecipeError};
 
-/// `SOURCE_DATE_EPOCH` if the environment has none: 2025-08-09T00:00:00Z, the day of the Debian 13
-/// release. The time is fixed because the same input must give the same bundle on every day.
-pub const DEFAULT_EPOCH: u64 = 1_754_697_600;
-
-/// Returns `SOURCE_DATE_EPOCH` in seconds.
-///
-/// # Errors
-/// The variable is set but is not a number.
-pub fn source_date_epoch() -> Result<u64> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(_) => Ok(DEFAULT_EPOCH),
-        Ok(text) => text.parse().with_context(|| {
-            format!("SOURCE_DATE_EPOCH={text}: the value is not a number of seconds since 1970")
-        }),
-    }
+/// How a recipe is built.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder for what the actions write.
+    pub artifacts: PathBuf,
+    /// Variables for scripts.
+    pub environment: BTreeMap<String, String>,
+    /// `SOURCE_DATE_EPOCH` in seconds.
+    pub epoch: u64,
 }
 
-/// A recipe that is ready for mmdebstrap: its sources, its hooks, and their files in a temporary
-/// folder.
+/// A recipe that is ready for mmdebstrap.
 #[derive(Debug)]
 pub struct Plan {
-    recipe: Recipe,
-    epoch: u64,
-    sources: Vec<Source>,
+    pub(super) recipe: Recipe,
+    pub(super) settings: Settings,
+    pub(super) sources: Vec<Source>,
     include: Vec<String>,
-    hooks: Vec<String>,
-    /// Tars of overlays and scripts, in the order in which the hooks use them.
-    staged: Vec<PathBuf>,
+    /// Hooks that make the root, if no bootstrap does, and all others.
+    first: Vec<String>,
+    then: Vec<String>,
+    pub(super) hooks: Hooks,
+    is_root: bool,
     dir: tempfile::TempDir,
 }
 
 impl Plan {
-    /// Packs overlays and scripts, and asks the host's apt for its archives.
+    /// Checks what can be known before, fetches downloads, packs overlays, and asks the host's apt
+    /// for its archives.
     ///
     /// # Errors
-    /// A suite has no archive, or an overlay cannot be packed.
-    pub fn new(recipe: Recipe, epoch: u64) -> Result<Self> {
-        let sources = mirror::sources(&recipe.bootstrap)?;
-        // mmdebstrap's children read these files. In a user namespace they are another user.
+    /// The recipe needs what this program or the host cannot do, a download fails, a suite has no
+    /// archive, or an overlay cannot be packed.
+    pub fn new(recipe: Recipe, settings: Settings) -> Result<Self> {
+        let is_root = is_root();
+        check(&recipe, &settings, is_root)?;
+        let sources = recipe.bootstrap.as_ref().map(mirror::sources).transpose()?;
         let dir = tempfile::Builder::new()
             .prefix("daruma-build-")
             .tempdir()
             .context("making a temporary folder")?;
-        let include = recipe.bootstrap.include.clone();
-        let steps = recipe.steps.clone();
-        let mut plan =
-            Self { recipe, epoch, sources, include, hooks: Vec::new(), staged: Vec::new(), dir };
-        // mmdebstrap copies files from the build host for the time of the build. The last hook
-        // removes them, but keeps what the recipe puts in their place.
-        plan.hooks.push(FORGET_HOST.to_owned());
-        let mut bootstrapping = true;
-        for step in &steps {
-            match step {
-                Step::Apt { packages, recommends: false } if bootstrapping => {
-                    plan.include.extend(packages.clone())
-                }
-                other => {
-                    bootstrapping = false;
-                    plan.add(other)?;
-                }
+        let path = dir.path();
+        let words =
+            settings.environment.iter().map(|(name, value)| quote(&format!("{name}={value}")));
+        let words = words.collect::<Result<Vec<_>>>()?.join(" ");
+        for (name, text) in [("hooks.sh", FUNCTIONS), ("environment", &words)] {
+            let file = path.join(name);
+            std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        }
+        let mut downloads = BTreeMap::new();
+        for step in &recipe.steps {
+            if let Action::Download(download) = &step.action {
+                let fetched = fetch::fetch(download, &step.place, path)?;
+                downloads.insert(download.name.clone(), fetched);
             }
         }
-        plan.hooks.push(CLEAN_HOST.to_owned());
+        let hooks = Hooks {
+            dir: path.to_owned(),
+            artifacts: hooks::absolute(&settings.artifacts)?,
+            downloads,
+            epoch: settings.epoch,
+            staged: Vec::new(),
+            inputs: Vec::new(),
+        };
+        let mut plan = Self {
+            include: recipe.bootstrap.as_ref().map_or(Vec::new(), |b| b.include.clone()),
+            recipe,
+            settings,
+            sources: sources.unwrap_or_default(),
+            first: Vec::new(),
+            then: Vec::new(),
+            hooks,
+            is_root,
+            dir,
+        };
+        plan.add_steps()?;
         Ok(plan)
     }
 
-    fn add(&mut self, step: &Step) -> Result<()> {
-        match step {
-            Step::Apt { packages, recommends } => {
-                let recommends = if *recommends { "true" } else { "false" };
-                let packages =
-                    packages.iter().map(|p| quote(p)).collect::<Result<Vec<_>>>()?.join(" ");
-                self.hooks.push(format!(
-                    "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get --yes \
-                        -oDPkg::Chroot-Directory=\"$1\" \
-                     -oApt::Install-Recommends={recommends} install {packages}"
-                ));
+    fn add_steps(&mut self) -> Result<()> {
+        // mmdebstrap copies files from the build host for the time of the build. The last hook
+        // removes them, but keeps what the recipe puts in their place.
+        let bootstraps = self.recipe.bootstrap.is_some();
+        let begin = if bootstraps { "remember_host \"$1\"" } else { "start_empty \"$1\"" };
+        let remember = self.hooks.hook(None, begin)?;
+        let list = if bootstraps { &mut self.then } else { &mut self.first };
+        list.push(remember);
+        let mut bootstrapping = bootstraps;
+        // Without a bootstrap the root is empty until something is unpacked.
+        let mut empty = !bootstraps;
+        for (index, step) in self.recipe.steps.clone().iter().enumerate() {
+            if let Action::Apt(apt) = &step.action
+                && bootstrapping
+                && !apt.recommends
+                && !apt.unauthenticated
+                && !apt.packages.iter().any(|package| package.ends_with('-'))
+            {
+                self.include.extend(apt.packages.clone());
+                continue;
             }
-            Step::Overlay { source, destination } => {
-                let tar = self.stage();
-                staging::pack_overlay(source, &tar, self.epoch)?;
-                if destination != "/" {
-                    self.hooks.push(format!("mkdir -p \"$1\"{}", quote(destination)?));
-                }
-                self.hooks.push(format!("tar-in {} {}", quote_path(&tar)?, quote(destination)?));
-            }
-            Step::Run { chroot: true, run: Run::Command(command) } => {
-                self.hooks.push(format!("chroot \"$1\" /bin/sh -e -c {}", quote(command)?));
-            }
-            Step::Run { chroot: true, run: Run::Script(script, args) } => {
-                let tar = self.stage();
-                staging::pack_script(script, "daruma-step", &tar, self.epoch)?;
-                let args = args.iter().map(|a| quote(a)).collect::<Result<Vec<_>>>()?.join(" ");
-                self.hooks.push(format!("tar-in {} /tmp", quote_path(&tar)?));
-                self.hooks.push(format!(
-                    "chroot \"$1\" /tmp/daruma-step {args} && rm \"$1\"/tmp/daruma-step"
-                ));
-            }
-            Step::Run { chroot: false, run } => {
-                let dir = self.recipe.path.parent().unwrap_or(Path::new(".")).canonicalize();
-                let dir = dir.context("finding the recipe's folder")?;
-                let command = match run {
-                    Run::Command(command) => format!("sh -e -c {}", quote(command)?),
-                    Run::Script(script, args) => {
-                        let script = script
-                            .canonicalize()
-                            .with_context(|| format!("finding {}", script.display()))?;
-                        let args = args.iter().map(|a| quote(a)).collect::<Result<Vec<_>>>()?;
-                        format!("{} {}", quote_path(&script)?, args.join(" "))
-                    }
-                };
-                self.hooks
-                    .push(format!("ROOTDIR=\"$1\" RECIPEDIR={} {command}", quote_path(&dir)?));
-            }
+            let Some(call) = self.hooks.call(step)? else { continue };
+            bootstrapping = false;
+            let hook = self.hooks.hook(Some(index), &call)?;
+            if empty { &mut self.first } else { &mut self.then }.push(hook);
+            empty = empty && !matches!(step.action, Action::Unpack(_));
         }
+        self.then.push(self.hooks.hook(None, "forget_host \"$1\"")?);
         Ok(())
     }
 
-    fn stage(&mut self) -> PathBuf {
-        let path = self.dir.path().join(format!("{:03}.tar", self.staged.len()));
-        self.staged.push(path.clone());
-        path
-    }
-
-    fn command(&self, out: &Path) -> Command {
-        let bootstrap = &self.recipe.bootstrap;
-        let mut command = tool::command("mmdebstrap");
-        command.env("SOURCE_DATE_EPOCH", self.epoch.to_string()).env("TZ", "UTC");
-        // The image does not use the initrd that the kernel's hooks would make.
-        command.env("INITRD", "No");
-        command.args(["--mode=auto", "--format=tar", "--verbose"]);
-        command.arg(format!("--variant={}", bootstrap.variant));
+    /// Returns the command that writes the root filesystem to `out`, or to nowhere.
+    pub(super) fn command(&self, out: Option<&Path>) -> Command {
+        let mut command = if self.is_root {
+            tool::command("mmdebstrap")
+        } else {
+            // The user is root in there, and the other ids are those of /etc/subuid. So hooks can
+            // write the artifacts and read the user's files.
+            let mut command = tool::command("unshare");
+            command.args(["--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork"]);
+            command.args(["--mount-proc", "mmdebstrap"]);
+            command
+        };
+        command.env("SOURCE_DATE_EPOCH", self.settings.epoch.to_string()).env("TZ", "UTC");
+        command.envs(&self.settings.environment);
+        if self.recipe.bundle.is_some() {
+            // A bundle does not use the initrd that the kernel's hooks would make.
+            command.env("INITRD", "No");
+        } else {
+            command.env_remove("INITRD");
+        }
+        let format = if out.is_some() { "tar" } else { "null" };
+        command.args(["--mode=root", &format!("--format={format}"), "--verbose"]);
         command.arg(format!("--architectures={}", self.recipe.architecture));
+        let Some(bootstrap) = &self.recipe.bootstrap else {
+            command.args(["--variant=custom", "--skip=update"]);
+            command.args(self.first.iter().map(|hook| format!("--setup-hook={hook}")));
+            command.args(self.then.iter().map(|hook| format!("--customize-hook={hook}")));
+            return self.ended(command, "", out);
+        };
+        command.arg(format!("--variant={}", bootstrap.variant));
         command.arg(format!("--components={}", bootstrap.components.join(",")));
         if !self.include.is_empty() {
             command.arg(format!("--include={}", self.include.join(",")));
@@ -167,8 +173,12 @@ impl Plan {
         command.args(bootstrap.dpkgopts.iter().map(|line| format!("--dpkgopt={line}")));
         // The variant `extract` configures nothing, so mmdebstrap never runs its customize hooks.
         let stage = if bootstrap.variant == "extract" { "extract" } else { "customize" };
-        command.args(self.hooks.iter().map(|hook| format!("--{stage}-hook={hook}")));
-        command.arg(&bootstrap.suite).arg(out);
+        command.args(self.then.iter().map(|hook| format!("--{stage}-hook={hook}")));
+        self.ended(command, &bootstrap.suite, out)
+    }
+
+    fn ended(&self, mut command: Command, suite: &str, out: Option<&Path>) -> Command {
+        command.arg(suite).arg(out.unwrap_or(Path::new("/dev/null")));
         command.args(self.sources.iter().map(Source::line));
         command
     }
@@ -176,28 +186,26 @@ impl Plan {
     /// Returns everything that decides what the tar will hold. The cache makes its key from it.
     pub(crate) fn ingredients(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let mut list = vec![
-            ("epoch".to_owned(), self.epoch.to_string().into_bytes()),
+            ("epoch".to_owned(), self.settings.epoch.to_string().into_bytes()),
             ("daruma-bundler".to_owned(), env!("CARGO_PKG_VERSION").into()),
             (
                 "mmdebstrap".to_owned(),
                 tool::run(tool::command("mmdebstrap").arg("--version"))?.into_bytes(),
             ),
             ("apt".to_owned(), tool::run(tool::command("apt-get").arg("--version"))?.into_bytes()),
+            ("hooks".to_owned(), FUNCTIONS.into()),
+            ("environment".to_owned(), format!("{:?}", self.settings.environment).into_bytes()),
         ];
         // The hooks name the temporary folder, whose name is different each time.
         let dir = self.dir.path().to_string_lossy().into_owned();
-        let command = format!("{:?}", self.command(Path::new("out.tar"))).replace(&dir, "STAGED");
-        list.push(("command".to_owned(), command.into_bytes()));
-        for file in self.staged.iter().chain(&self.recipe.bootstrap.keyring_files) {
+        let command = self.command(Some(Path::new("out.tar")));
+        let command = format!("{:?}", command.get_args().collect::<Vec<_>>());
+        list.push(("command".to_owned(), command.replace(&dir, "STAGED").into_bytes()));
+        let keyrings = self.recipe.bootstrap.iter().flat_map(|b| &b.keyring_files);
+        for file in self.hooks.staged.iter().chain(&self.hooks.inputs).chain(keyrings) {
             let bytes =
                 std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
             list.push(("file".to_owned(), bytes));
-        }
-        for step in &self.recipe.steps {
-            // A script that runs on the host is not staged.
-            if let Step::Run { chroot: false, run: Run::Script(script, _) } = step {
-                list.push(("host script".to_owned(), std::fs::read(script)?));
-            }
         }
         for (index, source) in self.sources.iter().enumerate() {
             list.push((format!("InRelease of {}", source.suite), self.in_release(index, source)?));
@@ -215,76 +223,54 @@ impl Plan {
     }
 }
 
-/// Remembers what mmdebstrap copied from the host, for [`CLEAN_HOST`].
-const FORGET_HOST: &str = "mkdir -p \"$1\"/run/daruma-host && for f in hostname resolv.conf; do \
-    if [ -e \"$1\"/etc/$f ]; then cp \"$1\"/etc/$f \"$1\"/run/daruma-host/$f; fi; done";
-/// Removes a file that is still the host's, and keeps a file that an overlay or a step wrote. When
-/// systemd-resolved is installed, it copies the resolv.conf that it finds, which is the host's.
-/// This hook removes that copy too.
-const CLEAN_HOST: &str = "rm -f \"$1\"/etc/.resolv.conf.systemd-resolved.bak; \
-    for f in hostname resolv.conf; do \
-    if cmp -s \"$1\"/etc/$f \"$1\"/run/daruma-host/$f; then rm \"$1\"/etc/$f; fi; done; \
-    rm -r \"$1\"/run/daruma-host";
-
-/// Builds the root filesystem of a recipe, or takes it from the cache.
-///
-/// # Errors
-/// No archive is found, mmdebstrap is missing or fails, or the output cannot be written.
-pub fn build(recipe: Recipe, out: &Path, cache: Option<&Path>, epoch: u64) -> Result<()> {
-    let name = recipe.path.display().to_string();
-    let plan = Plan::new(recipe, epoch)?;
-    let Some(dir) = cache else { return make(&plan, &name, out) };
-    let cache = Cache::open(dir)?;
-    let key = cache.key(&plan.ingredients()?);
-    match cache.find(&key) {
-        Some(_) => eprintln!(
-            "{name}: nothing has changed, taking the root filesystem {}… from the cache",
-            &key[..12]
-        ),
-        None => cache.add(&key, |part| make(&plan, &name, part))?,
-    }
-    cache.take(&key, out)
+/// Whether this process is root. The kernel gives a process's folder in /proc its effective user.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-fn make(plan: &Plan, name: &str, out: &Path) -> Result<()> {
-    let suites: Vec<_> = plan.sources.iter().map(|source| source.suite.as_str()).collect();
-    let progress = Progress::steps(&format!("Building {name} from {}", suites.join(", ")), 0);
-    let part = part_of(out);
-    let result = tool::run_watched(&mut plan.command(&part), |line| {
-        progress.advance(1);
-        if let Some(step) = line.strip_prefix("I: ") {
-            progress.say(step);
-        } else if line.starts_with("Unpacking ") || line.starts_with("Setting up ") {
-            progress.say(line);
+/// Refuses what cannot be done before anything starts.
+fn check(recipe: &Recipe, settings: &Settings, is_root: bool) -> Result<()> {
+    let disk = recipe
+        .steps
+        .iter()
+        .find(|step| matches!(step.action, Action::Disk(_) | Action::Deploy(_) | Action::Raw(_)));
+    if let Some(step) = disk {
+        return Err(hooks::not_yet(&step.place).into());
+    }
+    let mut made = false;
+    for step in &recipe.steps {
+        match &step.action {
+            Action::Unpack(unpack) if !made => {
+                let file = settings.artifacts.join(&unpack.source.path);
+                if unpack.source.origin == crate::recipe::Origin::Artifacts && !file.is_file() {
+                    return Err(step
+                        .place
+                        .error(format_args!(
+                            "{} is not there; build the recipe that packs it first, or name its \
+                                folder with --artifactdir",
+                            file.display()
+                        ))
+                        .into());
+                }
+            }
+            Action::Pack(_) => made = true,
+            Action::Run(run) => made |= !run.chroot && !run.postprocess,
+            _ => {}
         }
-    });
-    if let Err(error) = result {
-        let _ = std::fs::remove_file(&part);
-        return Err(error).with_context(|| format!("building the root filesystem of {name}"));
     }
-    let bytes =
-        std::fs::metadata(&part).with_context(|| format!("reading {}", part.display()))?.len();
-    std::fs::rename(&part, out)
-        .with_context(|| format!("renaming {} to {}", part.display(), out.display()))?;
-    progress.done(&Amount(bytes).to_string());
+    let makes_root = recipe.steps.iter().any(|step| matches!(step.action, Action::Unpack(_)));
+    if recipe.bootstrap.is_none() && !makes_root {
+        return Err(RecipeError(format!(
+            "{}: nothing makes a root filesystem; the recipe needs an mmdebstrap, a debootstrap or \
+                an unpack action",
+            recipe.path.display()
+        ))
+        .into());
+    }
+    tools::check(recipe, is_root)?;
+    if let Some(why) = tools::foreign(&recipe.architecture) {
+        return Err(tool::ToolError(why).into());
+    }
     Ok(())
-}
-
-/// Returns the path of the unfinished output. mmdebstrap chooses the format by the name.
-fn part_of(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".part.tar");
-    out.with_file_name(name)
-}
-
-/// Quotes a word for mmdebstrap's hooks, which sh or Perl's shellwords read.
-fn quote(word: &str) -> Result<String> {
-    if word.contains('\0') {
-        bail!("a NUL byte in {word:?}");
-    }
-    Ok(format!("'{}'", word.replace('\'', "'\\''")))
-}
-
-fn quote_path(path: &Path) -> Result<String> {
-    quote(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?)
 }

@@ -1,10 +1,15 @@
-//! Makes a root filesystem as a tar, by one run of mmdebstrap.
+//! Makes a root filesystem as a tar, and the artifacts of a recipe, by one run of mmdebstrap.
 //!
 //! `system` later removes what an image does not need.
-//! Read `mmdebstrap`, then `mirror` and `staging`.
+//! Read `build`, `mmdebstrap`, `hooks` with hooks.sh, then `mirror`, `fetch`, `staging`, `tools`.
 
+mod build;
+mod fetch;
+mod hooks;
 pub mod mirror;
 mod mmdebstrap;
 pub mod staging;
+mod tools;
 
-pub use mmdebstrap::{DEFAULT_EPOCH, Plan, build, source_date_epoch};
+pub use build::{DEFAULT_EPOCH, build, source_date_epoch};
+pub use mmdebstrap::{Plan, Settings};

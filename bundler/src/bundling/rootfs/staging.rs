@@ -1,43 +1,38 @@
-//! Packs overlays and scripts as tars that are the same on every host and for every user.
+//! Packs overlays as tars that are the same on every host and for every user.
 //!
-//! `mmdebstrap` decides when they are unpacked.
+//! `hooks` decides when they are unpacked.
 //!
-//! mmdebstrap's `copy-in` and `sync-in` keep the owner of the file on the build host, which is a
-//! different user on every host. In this program's tars the owner is root, and the modes do not
-//! depend on the umask.
+//! A copy would keep the owner of the file on the build host, which is a different user on every
+//! host. In this program's tars the owner is root.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// Writes a folder as a sorted tar. The owner is root, and times are `epoch`. Files have mode 0644
-/// or 0755, and folders 0755.
+/// Writes a folder as a sorted tar, and returns the folders in it. The owner is root, and times are
+/// `epoch`. Modes stay, but only the owner may write: a checkout under another umask is the same.
 ///
 /// # Errors
 /// A file cannot be read, or is of a kind that a recipe's folder cannot hold (device nodes,
 /// sockets).
-pub fn pack_overlay(source: &Path, out: &Path, epoch: u64) -> Result<()> {
+pub fn pack_overlay(source: &Path, out: &Path, epoch: u64) -> Result<Vec<PathBuf>> {
     let mut tar = create(out)?;
-    add_folder(&mut tar, source, Path::new("."), epoch)?;
-    close(tar, out)
+    let mut folders = Vec::new();
+    add_folder(&mut tar, source, Path::new(""), epoch, &mut folders)?;
+    close(tar, out)?;
+    Ok(folders)
 }
 
-/// Writes a tar that holds one executable file as `name`.
+/// Writes a tar that holds one file as `name`.
 ///
 /// # Errors
 /// A file cannot be read or written.
-pub fn pack_script(script: &Path, name: &str, out: &Path, epoch: u64) -> Result<()> {
+pub fn pack_file(file: &Path, name: &str, out: &Path, epoch: u64) -> Result<()> {
     let mut tar = create(out)?;
-    let bytes =
-        fs::read(script).with_context(|| format!("reading the script {}", script.display()))?;
-    tar.append_data(
-        &mut header(tar::EntryType::Regular, 0o755, bytes.len() as u64, epoch),
-        name,
-        &*bytes,
-    )?;
+    add_file(&mut tar, file, Path::new(name), epoch)?;
     close(tar, out)
 }
 
@@ -64,16 +59,25 @@ fn header(kind: tar::EntryType, mode: u32, size: u64, epoch: u64) -> tar::Header
     header
 }
 
-fn add_folder(tar: &mut Builder, dir: &Path, name: &Path, epoch: u64) -> Result<()> {
-    // The top of an overlay is the root folder itself, and Debian decides the mode of the root
-    // folder.
-    if name != Path::new(".") {
-        tar.append_data(
-            &mut header(tar::EntryType::Directory, 0o755, 0, epoch),
-            name,
-            io::empty(),
-        )?;
-    }
+fn mode(metadata: &fs::Metadata) -> u32 {
+    metadata.permissions().mode() & 0o7777 & !0o022
+}
+
+fn add_file(tar: &mut Builder, path: &Path, name: &Path, epoch: u64) -> Result<()> {
+    let read = || Ok::<_, io::Error>((fs::metadata(path)?, fs::read(path)?));
+    let (metadata, bytes) = read().with_context(|| format!("reading {}", path.display()))?;
+    let kind = tar::EntryType::Regular;
+    let mut header = header(kind, mode(&metadata), bytes.len() as u64, epoch);
+    Ok(tar.append_data(&mut header, name, &*bytes)?)
+}
+
+fn add_folder(
+    tar: &mut Builder,
+    dir: &Path,
+    name: &Path,
+    epoch: u64,
+    folders: &mut Vec<PathBuf>,
+) -> Result<()> {
     let listed = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut entries =
         listed.with_context(|| format!("reading the overlay folder {}", dir.display()))?;
@@ -85,7 +89,10 @@ fn add_folder(tar: &mut Builder, dir: &Path, name: &Path, epoch: u64) -> Result<
             path.symlink_metadata().with_context(|| format!("reading {}", path.display()))?;
         let kind = metadata.file_type();
         if kind.is_dir() {
-            add_folder(tar, &path, &name, epoch)?;
+            let mut header = header(tar::EntryType::Directory, mode(&metadata), 0, epoch);
+            tar.append_data(&mut header, &name, io::empty())?;
+            folders.push(name.clone());
+            add_folder(tar, &path, &name, epoch, folders)?;
         } else if kind.is_symlink() {
             tar.append_link(
                 &mut header(tar::EntryType::Symlink, 0o777, 0, epoch),
@@ -93,14 +100,7 @@ fn add_folder(tar: &mut Builder, dir: &Path, name: &Path, epoch: u64) -> Result<
                 fs::read_link(&path)?,
             )?;
         } else if kind.is_file() {
-            let executable = metadata.permissions().mode() & 0o111 != 0;
-            let mode = if executable { 0o755 } else { 0o644 };
-            let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            tar.append_data(
-                &mut header(tar::EntryType::Regular, mode, bytes.len() as u64, epoch),
-                &name,
-                &*bytes,
-            )?;
+            add_file(tar, &path, &name, epoch)?;
         } else {
             bail!(
                 "the overlay holds {}, which is neither file, folder nor symbolic link",

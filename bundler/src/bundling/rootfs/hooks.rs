@@ -1,0 +1,244 @@
+//! Writes the calls of hooks.sh: one for each action.
+//!
+//! `mmdebstrap` hands them to mmdebstrap. `staging` packs overlays before it starts, and `fetch`
+//! gets the downloads.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::bundling::rootfs::staging;
+use crate::recipe::{
+    Action, Apt, Archive, From, InstallDeb, Origin, Overlay, Pack, Place, Program, Run, Step,
+    Unpack, matching,
+};
+
+/// The functions, which every hook reads.
+pub(super) const FUNCTIONS: &str = include_str!("hooks.sh");
+
+/// Where the calls find their files.
+#[derive(Debug)]
+pub(super) struct Hooks {
+    /// Folder of this build, with hooks.sh.
+    pub(super) dir: PathBuf,
+    /// The artifact folder, absolute.
+    pub(super) artifacts: PathBuf,
+    /// What each `download` action has fetched.
+    pub(super) downloads: BTreeMap<String, PathBuf>,
+    /// `SOURCE_DATE_EPOCH`.
+    pub(super) epoch: u64,
+    /// Tars of overlays, in the order in which the hooks use them.
+    pub(super) staged: Vec<PathBuf>,
+    /// Other files that decide what comes out: host scripts, archives, packages.
+    pub(super) inputs: Vec<PathBuf>,
+}
+
+impl Hooks {
+    /// Returns a hook that calls `text`. The number is the action's.
+    pub(super) fn hook(&self, number: Option<usize>, text: &str) -> Result<String> {
+        let dir = quote_path(&self.dir)?;
+        let begin = number.map_or(String::new(), |number| format!("begin {number}; "));
+        Ok(format!("DARUMA={dir}; . \"$DARUMA\"/hooks.sh; {begin}{text}"))
+    }
+
+    /// Returns the call for an action. `None`: there is nothing to do while mmdebstrap runs.
+    pub(super) fn call(&mut self, step: &Step) -> Result<Option<String>> {
+        Ok(Some(match &step.action {
+            Action::Apt(apt) => format!("install_packages \"$1\" {}", self.apt(apt)?),
+            Action::InstallDeb(install) => self.install_deb(install)?,
+            Action::Overlay(overlay) => self.overlay(overlay)?,
+            Action::Unpack(unpack) => self.unpack(unpack)?,
+            Action::Pack(pack) => self.pack(pack)?,
+            Action::Run(run) if !run.postprocess => self.run(run, &step.place)?,
+            Action::Run(_) | Action::Download(_) => return Ok(None),
+            Action::Disk(_) | Action::Deploy(_) | Action::Raw(_) => bail!(not_yet(&step.place)),
+        }))
+    }
+
+    fn apt(&self, apt: &Apt) -> Result<String> {
+        let mut words: Vec<String> =
+            [apt.update, apt.recommends, apt.unauthenticated].map(|flag| flag.to_string()).into();
+        for package in &apt.packages {
+            words.push(quote(package)?);
+        }
+        Ok(words.join(" "))
+    }
+
+    fn install_deb(&mut self, install: &InstallDeb) -> Result<String> {
+        let settings = self.apt(&install.apt)?;
+        let folder = self.origin(&install.origin)?;
+        if install.patterns.is_empty() {
+            return Ok(format!("install_files \"$1\" {settings} {folder}"));
+        }
+        let mut words = Vec::new();
+        for pattern in &install.patterns {
+            if let Origin::Recipe(dir) = &install.origin {
+                self.inputs.extend(matching(&absolute(dir)?, pattern));
+            }
+            // The shell expands the pattern when the action runs. The rest is quoted.
+            let special = |c: char| "*?[]".contains(c);
+            let parts = pattern.split_inclusive(special).map(|part| {
+                let plain = part.trim_end_matches(special);
+                Ok(format!("{}{}", quote(plain)?, &part[plain.len()..]))
+            });
+            words.push(format!("{folder}/{}", parts.collect::<Result<String>>()?));
+        }
+        Ok(format!("install_files \"$1\" {settings} {}", words.join(" ")))
+    }
+
+    fn overlay(&mut self, overlay: &Overlay) -> Result<String> {
+        let Overlay { source, destination } = overlay;
+        let now = match &source.origin {
+            Origin::Recipe(folder) => Some(absolute(folder)?.join(&source.path)),
+            Origin::Download { name, .. } => self.downloads.get(name).map(|p| p.join(&source.path)),
+            Origin::Artifacts | Origin::Filesystem => None,
+        };
+        let Some(now) = now.filter(|path| path.exists()) else {
+            let source = self.path(source)?;
+            return Ok(format!("lay_now \"$1\" {source} {}", quote(destination)?));
+        };
+        let tar = self.dir.join(format!("{:03}.tar", self.staged.len()));
+        self.staged.push(tar.clone());
+        let tar_word = quote_path(&tar)?;
+        if now.is_dir() {
+            let folders = staging::pack_overlay(&now, &tar, self.epoch)?;
+            let folders =
+                folders.iter().map(|path| quote_path(path)).collect::<Result<Vec<_>>>()?;
+            let names = folders.join(" ");
+            return Ok(format!("lay \"$1\" {tar_word} {} {names}", quote(destination)?));
+        }
+        let (folder, name) = destination.rsplit_once('/').unwrap_or(("", destination));
+        staging::pack_file(&now, name, &tar, self.epoch)?;
+        Ok(format!("lay \"$1\" {tar_word} {}", quote(&format!("{folder}/"))?))
+    }
+
+    fn unpack(&mut self, unpack: &Unpack) -> Result<String> {
+        let file = self.path(&unpack.source)?;
+        if let Origin::Recipe(folder) = &unpack.source.origin {
+            self.inputs.push(absolute(folder)?.join(&unpack.source.path));
+        }
+        if unpack.source.origin == Origin::Artifacts {
+            let file = self.artifacts.join(&unpack.source.path);
+            self.inputs.extend(Some(file).filter(|file| file.is_file()));
+        }
+        let (kind, option) = match unpack.archive {
+            Archive::Tar(None) => ("tar", String::new()),
+            Archive::Tar(Some(compression)) => ("tar", format!(" --{}", compression.program)),
+            Archive::Zip => ("zip", String::new()),
+            Archive::Deb => ("deb", String::new()),
+        };
+        Ok(format!("unpack \"$1\" {kind} {file} {}{option}", quote(&unpack.destination)?))
+    }
+
+    fn pack(&self, pack: &Pack) -> Result<String> {
+        let file = quote_path(&self.artifacts.join(&pack.file))?;
+        // Each program is told to leave out names and times.
+        let program = match pack.compression.map(|compression| compression.program) {
+            None => String::new(),
+            Some("gzip") => " gzip -n".to_owned(),
+            Some("zstd") => " zstd -q -c".to_owned(),
+            Some(program) => format!(" {program} -c"),
+        };
+        Ok(format!("pack \"$1\" {} {file}{program}", quote(&pack.subdir)?))
+    }
+
+    fn run(&mut self, run: &Run, place: &Place) -> Result<String> {
+        if run.chroot {
+            return match &run.program {
+                Program::Command(command) => {
+                    Ok(format!("in_root \"$1\" /bin/sh -e -u -c {}", quote(command)?))
+                }
+                Program::Script { file, .. } => {
+                    let file = absolute(file)?;
+                    self.inputs.push(file.clone());
+                    let folder = file.parent().unwrap_or(Path::new("/"));
+                    let name = file.file_name().unwrap_or_default();
+                    let command = command_line(&run.program, &Path::new("/tmp/script").join(name))?;
+                    let folder = quote_path(folder)?;
+                    Ok(format!("script_in_root \"$1\" {folder} {}", quote(&command)?))
+                }
+            };
+        }
+        let command = self.host_command(run)?;
+        let folder = quote_path(&absolute(&place.resolve(""))?)?;
+        let artifacts = quote_path(&self.artifacts)?;
+        Ok(format!("on_host \"$1\" {folder} {artifacts} {}", quote(&command)?))
+    }
+
+    /// Returns the call for an action that comes after everything else.
+    pub(super) fn after_all(&mut self, number: usize, run: &Run, place: &Place) -> Result<String> {
+        let command = quote(&self.host_command(run)?)?;
+        let folder = quote_path(&absolute(&place.resolve(""))?)?;
+        let artifacts = quote_path(&self.artifacts)?;
+        self.hook(Some(number), &format!("after_all {folder} {artifacts} {command}"))
+    }
+
+    /// Returns the text that a shell of the build host runs.
+    fn host_command(&mut self, run: &Run) -> Result<String> {
+        if let Program::Script { file, .. } = &run.program {
+            let file = absolute(file)?;
+            self.inputs.push(file.clone());
+            return command_line(&run.program, &file);
+        }
+        command_line(&run.program, Path::new(""))
+    }
+
+    fn path(&self, from: &From) -> Result<String> {
+        let origin = self.origin(&from.origin)?;
+        if from.path.is_empty() {
+            return Ok(origin);
+        }
+        Ok(format!("{origin}/{}", quote(&from.path)?))
+    }
+
+    fn origin(&self, origin: &Origin) -> Result<String> {
+        match origin {
+            Origin::Recipe(folder) => quote_path(&absolute(folder)?),
+            Origin::Artifacts => quote_path(&self.artifacts),
+            Origin::Filesystem => Ok("\"$1\"".to_owned()),
+            Origin::Download { name, .. } => {
+                let path = self.downloads.get(name);
+                quote_path(path.with_context(|| format!("the download {name}"))?)
+            }
+        }
+    }
+}
+
+/// Says that disks cannot be made.
+pub(super) fn not_yet(place: &Place) -> crate::recipe::RecipeError {
+    place.error(
+        "building disks is not there yet: image-partition, filesystem-deploy and raw are read and \
+            checked, but not done",
+    )
+}
+
+/// Returns the text for a shell: a command, or a script with its arguments, which the shell splits.
+fn command_line(program: &Program, at: &Path) -> Result<String> {
+    match program {
+        Program::Command(command) => Ok(command.clone()),
+        Program::Script { arguments, interpreter, .. } => {
+            let interpreter = interpreter.as_ref().map_or(String::new(), |text| format!("{text} "));
+            Ok(format!("{interpreter}{} {arguments}", quote_path(at)?))
+        }
+    }
+}
+
+/// Returns an absolute path. An empty one is the current folder.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let text = std::path::absolute(path);
+    text.with_context(|| format!("finding {}", path.display()))
+}
+
+/// Quotes a word for mmdebstrap's hooks, which sh reads.
+pub(super) fn quote(word: &str) -> Result<String> {
+    if word.contains('\0') {
+        bail!("a NUL byte in {word:?}");
+    }
+    Ok(format!("'{}'", word.replace('\'', "'\\''")))
+}
+
+pub(super) fn quote_path(path: &Path) -> Result<String> {
+    quote(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?)
+}

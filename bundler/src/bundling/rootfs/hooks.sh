@@ -1,0 +1,309 @@
+# The functions that mmdebstrap's hooks call. Each hook reads this file first; `hooks` writes the
+# calls. $DARUMA is the folder of this build.
+#
+# A hook runs as root of the root filesystem's user namespace. $1 is the root filesystem's path.
+# Functions with `( )` run in a shell of their own, so they may change directories and variables.
+
+set -eu
+export DARUMA
+trap 'code=$?; [ "$code" = 0 ] || echo "daruma-bundler: failed $code" >&2' EXIT
+umask 022
+
+# begin NUMBER: says which action follows. What scripts print goes where errors go.
+begin() {
+    echo "daruma-bundler: action $1" >&2
+    exec >&2
+}
+
+# inside ROOT PATH: prints the path with its links followed inside the root. A link to /run in the
+# root must not lead to the /run of the build host.
+inside() (
+    at= left=$2 count=0
+    while [ -n "$left" ]; do
+        part=${left%%/*}
+        case $left in */*) left=${left#*/} ;; *) left= ;; esac
+        case $part in '' | .) continue ;; ..) at=${at%/*} && continue ;; esac
+        if [ -L "$1$at/$part" ] && [ "$count" -lt 40 ]; then
+            count=$((count + 1)) link=$(readlink "$1$at/$part")
+            case $link in /*) at= ;; esac
+            left=$link/$left
+        else
+            at=$at/$part
+        fi
+    done
+    printf '%s' "$1$at"
+)
+
+# with_environment COMMAND...: runs a command with a fixed environment and the variables of -e.
+with_environment() {
+    eval "set -- $(cat "$DARUMA/environment")"' "$@"'
+    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+        LC_ALL=C.UTF-8 TZ=UTC DEBIAN_FRONTEND=noninteractive TERM="${TERM-dumb}" \
+        SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" ${INITRD:+INITRD="$INITRD"} \
+        ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
+        ${no_proxy:+no_proxy="$no_proxy"} "$@"
+}
+
+# resolve_names ROOT: lets programs in the root resolve names. Files that are missing are there for
+# the time of the action: /etc/hosts, and what /etc/resolv.conf leads to.
+resolve_names() (
+    printf '127.0.0.1 localhost\n::1 localhost\n' >"$DARUMA/hosts"
+    lend "$1" /etc/hosts "$DARUMA/hosts"
+    [ ! -e /etc/resolv.conf ] || lend "$1" /etc/resolv.conf /etc/resolv.conf
+)
+
+# lend ROOT PATH SOURCE: puts a copy there, unless the root has the file.
+lend() (
+    file=$(inside "$1" "$2")
+    [ ! -e "$file" ] || return 0
+    mkdir -p "${file%/*}"
+    cp -L "$3" "$file"
+    cp -L "$3" "$DARUMA/lent-${2##*/}"
+    printf '%s' "$file" >"$DARUMA/lent-${2##*/}.path"
+)
+
+# forget_names: takes these files away again, unless the action has changed them.
+forget_names() (
+    for name in hosts resolv.conf; do
+        lent=$DARUMA/lent-$name
+        [ -e "$lent.path" ] || continue
+        file=$(cat "$lent.path")
+        ! cmp -s "$lent" "$file" || rm "$file"
+        rmdir "${file%/*}" 2>/dev/null || true
+        rm "$lent" "$lent.path"
+    done
+)
+
+# in_root ROOT COMMAND...: runs a command in the root.
+in_root() {
+    root=$1 code=0
+    shift
+    resolve_names "$root"
+    with_environment chroot "$root" "$@" || code=$?
+    forget_names
+    return "$code"
+}
+
+# script_in_root ROOT FOLDER COMMAND: runs a command that finds the folder at /tmp/script.
+script_in_root() {
+    mkdir -p "$1/tmp/script"
+    resolve_names "$1"
+    code=0
+    with_environment unshare --mount sh -e -c '
+        mount --bind "$2" "$1/tmp/script"
+        mount -o remount,bind,ro "$1/tmp/script" 2>/dev/null || true
+        exec chroot "$1" /bin/sh -e -u -c "$3"' sh "$1" "$2" "$3" || code=$?
+    forget_names
+    rmdir "$1/tmp/script"
+    return "$code"
+}
+
+# on_host ROOT RECIPEDIR ARTIFACTDIR COMMAND
+on_host() (
+    export ROOTDIR="$1" RECIPEDIR="$2" ARTIFACTDIR="$3"
+    exec sh -e -u -c "$4"
+)
+
+# after_all RECIPEDIR ARTIFACTDIR COMMAND: what comes after the build, in the artifact folder.
+after_all() (
+    unset ROOTDIR IMAGE IMAGEMNTDIR
+    export RECIPEDIR="$1" ARTIFACTDIR="$2"
+    cd "$2"
+    exec sh -e -u -c "$3"
+)
+
+# sources_of ROOT: prints a number that changes when apt's sources or keys do.
+sources_of() (
+    cd "$1/etc/apt" 2>/dev/null || return 0
+    find . -type f ! -name 00mmdebstrap -print0 | sort -z | xargs -0 cat | cksum
+)
+
+# install ROOT UPDATE RECOMMENDS UNAUTHENTICATED PACKAGES...
+install_packages() {
+    root=$1 update=$2 recommends=$3 unauthenticated=$4
+    shift 4
+    now=$(sources_of "$root")
+    if [ "$update" = true ] && [ "$now" != "$(cat "$DARUMA/sources" 2>/dev/null)" ]; then
+        APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get update
+        printf '%s' "$now" >"$DARUMA/sources"
+    fi
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG DEBIAN_FRONTEND=noninteractive apt-get --yes \
+        -oDPkg::Chroot-Directory="$root" -oApt::Install-Recommends="$recommends" \
+        -oAPT::Get::AllowUnauthenticated="$unauthenticated" install "$@"
+}
+
+# install_files ROOT UPDATE RECOMMENDS UNAUTHENTICATED FILES...: dpkg finds the files in the root.
+install_files() {
+    root=$1 update=$2 recommends=$3 unauthenticated=$4
+    shift 4
+    mkdir "$root/tmp/daruma-packages"
+    cp -L -- "$@" "$root/tmp/daruma-packages/"
+    install_packages "$root" "$update" "$recommends" "$unauthenticated" \
+        "$root"/tmp/daruma-packages/*.deb
+    rm -r "$root/tmp/daruma-packages"
+}
+
+# lay ROOT TAR FOLDER NAMES...: unpacks a tar whose files belong to root. Folders that are there
+# stay as they are, links to folders too. NAMES are the folders of the tar, which get their time
+# again.
+lay() {
+    root=$1 tar=$2 to=$3
+    shift 3
+    folder=$(inside "$root" "$to")
+    mkdir -p "$folder"
+    if chroot "$root" tar --version >/dev/null 2>&1; then
+        chroot "$root" tar -x --no-overwrite-dir --keep-directory-symlink -C "$to" <"$tar"
+    else
+        tar -x --no-overwrite-dir -C "$folder" <"$tar"
+    fi
+    [ "$#" = 0 ] || (cd "$folder" && touch -h -d "@$SOURCE_DATE_EPOCH" -- "$@")
+}
+
+# lay_now ROOT SOURCE TO: the same for a folder or a file that an earlier action has made.
+lay_now() {
+    tar=$DARUMA/now.tar
+    set -- "$1" "$2" "$3" "${3##*/}"
+    if [ -d "$2" ]; then
+        tar -c --sort=name --owner=0 --group=0 --numeric-owner --mode=go-w \
+            --mtime="@$SOURCE_DATE_EPOCH" -C "$2" . >"$tar"
+        lay "$1" "$tar" "$3"
+    elif [ -e "$2" ] && [ -n "$4" ]; then
+        name=$(mktemp -d)
+        cp -L "$2" "$name/$4"
+        tar -c --owner=0 --group=0 --numeric-owner --mode=go-w --mtime="@$SOURCE_DATE_EPOCH" \
+            -C "$name" "$4" >"$tar"
+        rm -r "$name"
+        lay "$1" "$tar" "${3%/*}/"
+    else
+        echo "$2 is no folder and no file, or its destination is no name" >&2
+        return 1
+    fi
+    rm "$tar"
+}
+
+# unpack ROOT KIND FILE FOLDER [OPTION]
+unpack() {
+    folder=$(inside "$1" "$4")
+    mkdir -p "$folder"
+    case $2 in
+        tar)
+            # mmdebstrap makes the devices. As an ordinary user nobody can.
+            tar -x --xattrs --xattrs-include='*.*' --numeric-owner --anchored \
+                --exclude='./dev/?*' --exclude='dev/?*' ${5:+"$5"} -C "$folder" -f "$3"
+            ;;
+        zip) unzip -q -o "$3" -d "$folder" ;;
+        deb) dpkg-deb -x "$3" "$folder" ;;
+    esac
+}
+
+# tidy ROOT: takes away what mmdebstrap has put there for the time of the build, and what is
+# different on every host. untidy puts it back.
+tidy() (
+    mkdir "$DARUMA/away"
+    take() {
+        [ -e "$root/$1" ] || return 0
+        mkdir -p "$DARUMA/away/${1%/*}"
+        cp -a "$root/$1" "$DARUMA/away/$1"
+        [ "$#" = 2 ] || rm "$root/$1"
+    }
+    root=$1
+    take usr/sbin/policy-rc.d
+    take etc/apt/apt.conf.d/00mmdebstrap
+    for file in hostname resolv.conf; do
+        [ -L "$root/etc/$file" ] || ! cmp -s "$root/etc/$file" "$DARUMA/host/$file" ||
+            take "etc/$file"
+    done
+    if [ -s "$root/etc/machine-id" ]; then
+        take etc/machine-id stays
+        : >"$root/etc/machine-id"
+    fi
+    if [ -e "$root/sbin/start-stop-daemon.REAL" ]; then
+        take sbin/start-stop-daemon
+        mv "$root/sbin/start-stop-daemon.REAL" "$root/sbin/start-stop-daemon"
+        touch "$DARUMA/away/daemon"
+    fi
+)
+
+untidy() (
+    if [ -e "$DARUMA/away/daemon" ]; then
+        rm "$DARUMA/away/daemon"
+        mv "$1/sbin/start-stop-daemon" "$1/sbin/start-stop-daemon.REAL"
+    fi
+    (cd "$DARUMA/away" && find . -type f) | while read -r file; do
+        cp -a "$DARUMA/away/$file" "$1/$file"
+    done
+    rm -r "$DARUMA/away"
+)
+
+# write_tar ROOT FOLDER: writes a tar without what is mounted for the time of the build.
+write_tar() {
+    # A space is \040 in this file.
+    while read -r _ _ _ _ at _; do
+        at=$(printf %b "$(printf %s "$at" | sed 's/\\\([0-7]\{3\}\)/\\0\1/g')")
+        case $at in "$1"/*) echo "$at" ;; esac
+    done </proc/self/mountinfo | while read -r at; do
+        # What lies on it goes with it, and is no mount any more when its turn comes.
+        umount -l "$at" 2>/dev/null || true
+    done
+    tar -c --sort=name --numeric-owner --xattrs --xattrs-include='*' --format=pax \
+        --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \
+        --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --anchored \
+        --exclude='./proc/?*' --exclude='./sys/?*' --exclude='./dev/?*' --exclude='./run/?*' \
+        --exclude='./var/lib/apt/lists/?*' --exclude='./var/cache/apt/archives/*.deb' \
+        --exclude='./var/cache/apt/*.bin' --exclude=./var/cache/ldconfig/aux-cache \
+        --exclude=./var/lib/dbus/machine-id --exclude='./var/log/apt/?*' \
+        --exclude='./tmp/mmdebstrap.apt.conf.*' --exclude=./var/log/dpkg.log \
+        --exclude=./var/log/alternatives.log -C "$2" .
+}
+
+# pack ROOT FOLDER FILE [PROGRAM...]: writes a tar. FILE appears when it is whole.
+pack() {
+    root=$1 folder=$(inside "$1" "$2") file=$3
+    shift 3
+    if [ ! -d "$folder" ]; then
+        echo "the root filesystem has no folder ${folder#"$root"}" >&2
+        return 1
+    fi
+    mkdir -p "${file%/*}"
+    tidy "$root"
+    code=0
+    unshare --mount sh -e -c '. "$DARUMA"/hooks.sh; write_tar "$@"' sh "$root" "$folder" \
+        >"$file.part.tar" || code=$?
+    untidy "$root"
+    if [ "$code" = 0 ] && [ "$#" -gt 0 ]; then
+        "$@" <"$file.part.tar" >"$file.part" || code=$?
+        rm "$file.part.tar"
+    elif [ "$code" = 0 ]; then
+        mv "$file.part.tar" "$file.part"
+    fi
+    if [ "$code" != 0 ]; then
+        rm -f "$file.part" "$file.part.tar"
+        return "$code"
+    fi
+    mv "$file.part" "$file"
+}
+
+# remember_host ROOT: remembers what mmdebstrap copied from the host.
+remember_host() (
+    mkdir -p "$DARUMA/host"
+    for file in hostname resolv.conf; do
+        [ ! -e "$1/etc/$file" ] || cp "$1/etc/$file" "$DARUMA/host/$file"
+    done
+    [ ! -e "$1/etc/apt" ] || sources_of "$1" >"$DARUMA/sources"
+)
+
+# start_empty ROOT: takes away what mmdebstrap writes into a root that nothing has made yet.
+start_empty() (
+    remember_host "$1"
+    rm -f "$1/etc/apt/sources.list" "$1/etc/fstab" "$DARUMA/sources"
+)
+
+# forget_host ROOT: removes a file that is still the host's, and keeps one that an action wrote.
+# When systemd-resolved is installed, it copies the resolv.conf that it finds, which is the host's.
+forget_host() (
+    rm -f "$1/etc/.resolv.conf.systemd-resolved.bak"
+    for file in hostname resolv.conf; do
+        [ -L "$1/etc/$file" ] || ! cmp -s "$1/etc/$file" "$DARUMA/host/$file" || rm "$1/etc/$file"
+    done
+    rm -rf "$DARUMA/host"
+)

@@ -1,0 +1,85 @@
+//! Which programs of the build host a recipe needs, and which are missing.
+//!
+//! A build must not stop in its middle for a missing program.
+
+use crate::host::tool::{self, ToolError};
+use crate::recipe::{Action, Archive, Recipe};
+
+/// Checks that every program is there.
+///
+/// # Errors
+/// One line names all that are missing, each with its Debian package.
+pub(super) fn check(recipe: &Recipe, is_root: bool) -> Result<(), ToolError> {
+    let missing: Vec<_> = needed(recipe, is_root)
+        .into_iter()
+        .filter(|(program, _)| !tool::exists(program))
+        .map(|(program, package)| format!("{program} (Debian package {package})"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(ToolError(format!(
+        "{} needs programs that are not installed: {}",
+        recipe.path.display(),
+        missing.join(", ")
+    )))
+}
+
+fn needed(recipe: &Recipe, is_root: bool) -> Vec<(&'static str, &'static str)> {
+    let mut all = vec![("mmdebstrap", "mmdebstrap"), ("tar", "tar"), ("unshare", "util-linux")];
+    if !is_root {
+        all.push(("newuidmap", "uidmap"));
+    }
+    let mut archive = |archive: Archive| match archive {
+        Archive::Tar(Some(compression)) => vec![(compression.program, compression.package)],
+        Archive::Tar(None) => Vec::new(),
+        Archive::Zip => vec![("unzip", "unzip")],
+        Archive::Deb => vec![("dpkg-deb", "dpkg")],
+    };
+    for step in &recipe.steps {
+        match &step.action {
+            Action::Apt(_) | Action::InstallDeb(_) => all.push(("apt-get", "apt")),
+            Action::Download(download) => {
+                all.push(("/usr/lib/apt/apt-helper", "apt"));
+                all.extend(download.unpack.into_iter().flat_map(&mut archive));
+            }
+            Action::Unpack(unpack) => all.extend(archive(unpack.archive)),
+            Action::Pack(pack) => {
+                all.extend(pack.compression.map(|program| (program.program, program.package)));
+            }
+            _ => {}
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Returns the package that lets the host run programs of another architecture, if it cannot.
+pub(super) fn foreign(architecture: &str) -> Option<String> {
+    let host = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let runs = host == architecture || host == "amd64" && architecture == "i386";
+    let qemu = match architecture {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "armhf" | "armel" => "arm",
+        "ppc64el" => "ppc64le",
+        "loong64" => "loongarch64",
+        other => other,
+    };
+    let registered = || {
+        std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten().any(|entry| {
+            entry.file_name().to_str().is_some_and(|name| name.ends_with(&format!("-{qemu}")))
+        })
+    };
+    (!runs && !registered()).then(|| {
+        format!(
+            "this host ({host}) cannot run programs of {architecture}; install the Debian package \
+                qemu-user-static, which registers qemu-{qemu} with the kernel"
+        )
+    })
+}

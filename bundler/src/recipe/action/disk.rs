@@ -1,0 +1,539 @@
+//! The actions of disks: image-partition, filesystem-deploy and raw.
+//!
+//! They are read and checked completely. `bundling` cannot do them yet, and says so.
+
+use std::collections::BTreeSet;
+
+use crate::recipe::action::files::{From, Origin, Origins};
+use crate::recipe::action::offset::{self, Position};
+use crate::recipe::yaml::{Field, Keys, Notes, Place, RecipeError, Table};
+
+pub(super) const IMAGE_PARTITION: Table = Table {
+    name: "image-partition",
+    about: "Makes a disk with partitions and filesystems.",
+    fields: &[
+        Field::text("imagename", "Name of the disk in the artifact folder.").required(),
+        Field::text("imagesize", "Its size, such as 2GB or 2GiB.").required(),
+        Field::word("partitiontype", &["gpt", "msdos"], "Kind of the partition table.").required(),
+        Field::text("diskid", "Id of the disk: a UUID for gpt, 8 hexadecimal digits for msdos."),
+        Field::text("gpt_gap", "Where the entries of a gpt begin."),
+        Field::mappings("partitions", PARTITION, "The partitions.").required(),
+        Field::mappings("mountpoints", MOUNTPOINT, "Where they are mounted."),
+    ],
+};
+
+const PARTITION: &[Field] = &[
+    Field::text("name", "Name for mountpoints, and label unless others are given.").required(),
+    Field::word("fs", FILESYSTEMS, "Filesystem.").required(),
+    Field::text("start", "Where it begins, such as 1MiB, 2048s or 10%.").required(),
+    Field::text("end", "Where it ends, such as 64MB, -16MiB or 100%.").required(),
+    Field::text("partlabel", "Name in a gpt; name unless given."),
+    Field::text("fslabel", "Label of the filesystem; name unless given."),
+    Field::text("fsuuid", "Id of the filesystem."),
+    Field::text("partuuid", "Id of the partition in a gpt: a UUID."),
+    Field::text("parttype", "Type: a UUID for gpt, two hexadecimal digits for msdos."),
+    Field::texts("partattrs", "Numbers of attributes in a gpt."),
+    Field::texts("flags", "Flags of parted, such as boot and esp."),
+    Field::texts("features", "Features of the filesystem; ^ turns one off."),
+    Field::texts("extendedoptions", "Extended options of ext2 to ext4, or of f2fs."),
+    Field::flag("fsck", "False sets the pass of fstab to 0."),
+];
+
+const MOUNTPOINT: &[Field] = &[
+    Field::text("mountpoint", "Absolute path.").required(),
+    Field::text("partition", "Name of the partition.").required(),
+    Field::texts("options", "Options of mount."),
+    Field::flag("buildtime", "True mounts it for the time of the build only."),
+];
+
+pub(super) const FILESYSTEM_DEPLOY: Table = Table {
+    name: "filesystem-deploy",
+    about: "Puts the root filesystem on the disk; later actions work there.",
+    fields: &[
+        Field::flag("setup-fstab", "False leaves /etc/fstab as it is."),
+        Field::flag("setup-kernel-cmdline", "False leaves /etc/kernel/cmdline as it is."),
+        Field::text("append-kernel-cmdline", "More text for the kernel command line."),
+    ],
+};
+
+pub(super) const RAW: Table = Table {
+    name: "raw",
+    about: "Writes the bytes of a file to the disk.",
+    fields: &[
+        Field::text("source", "The file in the origin.").required(),
+        Field::text("origin", "Where the file is; recipe unless given."),
+        Field::text("offset", "Where it goes: bytes, 0x… or sectors (64s); 0 unless given."),
+        Field::text("partition", "Name of the partition that the offset counts from."),
+        Field::text("path", "Older form: source is then the origin, and this is the file."),
+    ],
+};
+
+const FILESYSTEMS: &[&str] = &[
+    "none", "ext2", "ext3", "ext4", "vfat", "fat", "fat12", "fat16", "fat32", "msdos", "btrfs",
+    "f2fs", "xfs", "hfs", "hfsplus", "hfsx", "swap",
+];
+
+const FLAGS: &[&str] = &[
+    "boot",
+    "root",
+    "swap",
+    "hidden",
+    "raid",
+    "lvm",
+    "lba",
+    "legacy_boot",
+    "irst",
+    "msftres",
+    "esp",
+    "chromeos_kernel",
+    "bls_boot",
+    "linux-home",
+    "no_automount",
+    "bios_grub",
+    "palo",
+    "prep",
+    "msftdata",
+    "diag",
+    "atvrecv",
+];
+
+/// A filesystem of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Filesystem {
+    /// The name in the recipe.
+    pub name: &'static str,
+    /// The name for mount and fstab. Empty: there is no filesystem.
+    pub mounted: &'static str,
+    /// Most bytes of its label.
+    pub label_limit: usize,
+}
+
+impl Filesystem {
+    fn named(name: &'static str) -> Self {
+        let (mounted, label_limit) = match name {
+            "none" => ("", 0),
+            "vfat" | "fat" | "fat12" | "fat16" | "fat32" | "msdos" => ("vfat", 11),
+            "ext2" | "ext3" | "ext4" => (name, 16),
+            "xfs" => (name, 12),
+            "f2fs" => (name, 512),
+            "swap" => (name, 15),
+            "hfsx" => ("hfsplus", 255),
+            _ => (name, 255),
+        };
+        Self { name, mounted, label_limit }
+    }
+}
+
+/// The `image-partition` action.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disk {
+    /// Name in the artifact folder.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// True for gpt, false for msdos.
+    pub gpt: bool,
+    /// Id of the disk.
+    pub id: Option<String>,
+    /// Where the entries of a gpt begin, as the recipe has it.
+    pub gpt_gap: Option<String>,
+    /// In the order of the table.
+    pub partitions: Vec<Partition>,
+    /// In the order of the recipe.
+    pub mountpoints: Vec<Mountpoint>,
+}
+
+/// A partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Partition {
+    /// Name for mountpoints.
+    pub name: String,
+    /// Name in a gpt.
+    pub label: String,
+    /// Label of the filesystem.
+    pub fs_label: String,
+    /// Filesystem.
+    pub filesystem: Filesystem,
+    /// Where it begins, as parted takes it.
+    pub start: String,
+    /// Where it ends, as parted takes it.
+    pub end: String,
+    /// First byte, and the byte after the last one.
+    pub bytes: (u64, u64),
+    /// Id of the filesystem.
+    pub fs_uuid: Option<String>,
+    /// Id of the partition.
+    pub uuid: Option<String>,
+    /// Type of the partition.
+    pub kind: Option<String>,
+    /// Numbers of attributes in a gpt.
+    pub attributes: Vec<u8>,
+    /// Flags of parted.
+    pub flags: Vec<String>,
+    /// Features of the filesystem.
+    pub features: Vec<String>,
+    /// Extended options of the filesystem.
+    pub extended_options: Vec<String>,
+    /// False sets the pass of fstab to 0.
+    pub fsck: bool,
+}
+
+/// A mountpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mountpoint {
+    /// Absolute path.
+    pub path: String,
+    /// Name of the partition.
+    pub partition: String,
+    /// Options of mount, after `defaults`.
+    pub options: Vec<String>,
+    /// True: it is mounted for the time of the build only, and is not in fstab.
+    pub buildtime: bool,
+}
+
+/// The `filesystem-deploy` action.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deploy {
+    /// Whether /etc/fstab is written.
+    pub fstab: bool,
+    /// Whether /etc/kernel/cmdline gets the root.
+    pub cmdline: bool,
+    /// More text for /etc/kernel/cmdline.
+    pub append: String,
+}
+
+/// The `raw` action.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Raw {
+    /// The file.
+    pub source: From,
+    /// Bytes from the beginning of the partition or the disk.
+    pub offset: u64,
+    /// Name of the partition. `None`: the disk.
+    pub partition: Option<String>,
+}
+
+/// Reads the keys of `image-partition`.
+pub(super) fn read_disk(
+    keys: &mut Keys,
+    origins: &mut Origins,
+    notes: &mut Notes,
+) -> Result<Disk, RecipeError> {
+    let place = keys.place.clone();
+    if origins.partitions.is_some() {
+        return Err(place.error("a recipe makes one disk, and this is a second image-partition"));
+    }
+    let (name, name_place) = keys.required("imagename")?;
+    if name.contains('/') || name == ".." {
+        return Err(name_place.error("`imagename` is a name in the artifact folder, not a path"));
+    }
+    let (size_text, size_place) = keys.required("imagesize")?;
+    let size = offset::size(&size_text).map_err(|why| size_place.error(why))?;
+    let Some(kind) = keys.word("partitiontype", &["gpt", "msdos"])? else {
+        return Err(place.error("the image-partition action needs the key `partitiontype`"));
+    };
+    let gpt = kind == "gpt";
+    let id = read_id(keys, "diskid", gpt, 8)?;
+    let gpt_gap = keys.text_at("gpt_gap")?.filter(|(text, _)| !text.is_empty());
+    if let Some((_, place)) = gpt_gap.as_ref().filter(|_| !gpt) {
+        return Err(place.error("`gpt_gap` is only for `partitiontype: gpt`"));
+    }
+    if let Some((text, place)) = &gpt_gap {
+        offset::size(text).map_err(|why| place.error(why))?;
+    }
+    let mut partitions: Vec<Partition> = Vec::new();
+    let mut taken: Vec<(Position, Position)> = Vec::new();
+    for node in keys.nodes("partitions")? {
+        let mut keys = Keys::new("a partition", node, PARTITION, notes)?;
+        let place = keys.place.clone();
+        let (partition, ends) = read_partition(&mut keys, gpt, size, origins.sector)?;
+        if partitions.iter().any(|other| other.name == partition.name) {
+            let message = format!("a second partition with the name `{}`", partition.name);
+            return Err(place.error(message));
+        }
+        let before = taken.iter().zip(&partitions).find(|((start, end), _)| {
+            let slack = start.slack.max(end.slack).max(ends.0.slack).max(ends.1.slack);
+            ends.0.bytes + slack < end.bytes && start.bytes + slack < ends.1.bytes
+        });
+        if let Some((_, other)) = before {
+            return Err(place.error(format_args!(
+                "the partition `{}` ({} to {}) overlaps `{}` ({} to {})",
+                partition.name, partition.start, partition.end, other.name, other.start, other.end
+            )));
+        }
+        taken.push(ends);
+        partitions.push(partition);
+    }
+    if partitions.is_empty() {
+        return Err(place.error("the image-partition action needs `partitions`"));
+    }
+    let mut mountpoints: Vec<Mountpoint> = Vec::new();
+    for node in keys.nodes("mountpoints")? {
+        let mut keys = Keys::new("a mountpoint", node, MOUNTPOINT, notes)?;
+        let mountpoint = read_mountpoint(&mut keys, &partitions, &mountpoints)?;
+        mountpoints.push(mountpoint);
+    }
+    origins.partitions = Some(partitions.iter().map(|partition| partition.name.clone()).collect());
+    origins.has_root = mountpoints.iter().any(|mountpoint| mountpoint.path == "/");
+    let gpt_gap = gpt_gap.map(|(text, _)| text);
+    Ok(Disk { name, size, gpt, id, gpt_gap, partitions, mountpoints })
+}
+
+fn read_partition(
+    keys: &mut Keys,
+    gpt: bool,
+    disk: u64,
+    sector: u64,
+) -> Result<(Partition, (Position, Position)), RecipeError> {
+    let place = keys.place.clone();
+    let (name, _) = keys.required("name")?;
+    keys.what = format!("the partition `{name}`");
+    let Some(fs) = keys.word("fs", FILESYSTEMS)? else {
+        return Err(place.error(format_args!("{} needs the key `fs`", keys.what)));
+    };
+    let filesystem = Filesystem::named(fs);
+    let (start, start_place) = keys.required("start")?;
+    let (end, end_place) = keys.required("end")?;
+    let from = offset::position(&start, disk, sector).map_err(|why| start_place.error(why))?;
+    let to = offset::position(&end, disk, sector).map_err(|why| end_place.error(why))?;
+    if from.bytes >= to.bytes {
+        return Err(end_place.error(format_args!("the partition `{name}` ends before it begins")));
+    }
+    if to.bytes > disk + to.slack {
+        return Err(end_place.error(format_args!(
+            "the partition `{name}` ends at {end}, beyond the disk of {disk} bytes; make \
+                `imagesize` larger"
+        )));
+    }
+    let label = keys.text_at("partlabel")?.filter(|(text, _)| !text.is_empty());
+    if let Some((_, place)) = label.as_ref().filter(|_| !gpt) {
+        return Err(place.error("`partlabel` is only for `partitiontype: gpt`"));
+    }
+    let label = label.map_or_else(|| name.clone(), |(label, _)| label);
+    if gpt && label.encode_utf16().count() > 36 {
+        return Err(place.error("the name of a gpt partition has at most 36 characters"));
+    }
+    let fs_label = keys.text_at("fslabel")?.filter(|(text, _)| !text.is_empty());
+    let (fs_label, label_place) = fs_label.unwrap_or_else(|| (name.clone(), place.clone()));
+    if !filesystem.mounted.is_empty() && fs_label.len() > filesystem.label_limit {
+        return Err(label_place.error(format_args!(
+            "the label `{fs_label}` has {} bytes, and {} has room for {}; give a shorter \
+                `fslabel`",
+            fs_label.len(),
+            filesystem.name,
+            filesystem.label_limit
+        )));
+    }
+    let partition = Partition {
+        label,
+        fs_label,
+        bytes: (from.bytes, to.bytes),
+        fs_uuid: read_fs_uuid(keys, filesystem)?,
+        uuid: read_partuuid(keys, gpt)?,
+        kind: read_id(keys, "parttype", gpt, 2)?,
+        attributes: read_attributes(keys, gpt)?,
+        flags: read_flags(keys)?,
+        features: keys.texts("features")?.unwrap_or_default(),
+        extended_options: keys.texts("extendedoptions")?.unwrap_or_default(),
+        fsck: keys.flag("fsck")?.unwrap_or(true),
+        name,
+        filesystem,
+        start,
+        end,
+    };
+    Ok((partition, (from, to)))
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::parse_str(text).is_ok()
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Reads an id that is a UUID for gpt and some hexadecimal digits for msdos.
+fn read_id(
+    keys: &mut Keys,
+    name: &'static str,
+    gpt: bool,
+    digits: usize,
+) -> Result<Option<String>, RecipeError> {
+    let Some((text, place)) = keys.text_at(name)?.filter(|(text, _)| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let plain = text.strip_prefix("0x").unwrap_or(&text);
+    match (gpt, is_uuid(&text)) {
+        (true, true) => Ok(Some(text)),
+        (true, false) => Err(place.error(format_args!("`{name}: {text}` is not a UUID"))),
+        (false, _) if is_hex(plain, digits) => Ok(Some(plain.to_ascii_lowercase())),
+        (false, _) => Err(place.error(format_args!(
+            "`{name}: {text}` is not {digits} hexadecimal digits, as msdos needs them"
+        ))),
+    }
+}
+
+fn read_fs_uuid(keys: &mut Keys, fs: Filesystem) -> Result<Option<String>, RecipeError> {
+    let Some((text, place)) = keys.text_at("fsuuid")?.filter(|(text, _)| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match fs.mounted {
+        "ext2" | "ext3" | "ext4" | "btrfs" | "xfs" | "swap" if is_uuid(&text) => Ok(Some(text)),
+        "ext2" | "ext3" | "ext4" | "btrfs" | "xfs" | "swap" => {
+            Err(place.error(format_args!("`fsuuid: {text}` is not a UUID")))
+        }
+        "vfat" if is_hex(&text.replace('-', ""), 8) => Ok(Some(text.replace('-', ""))),
+        "vfat" => {
+            Err(place
+                .error(format_args!("`fsuuid: {text}` is not 8 hexadecimal digits, as fat is")))
+        }
+        _ => Err(place.error(format_args!("`fsuuid` cannot be set for {}", fs.name))),
+    }
+}
+
+fn read_partuuid(keys: &mut Keys, gpt: bool) -> Result<Option<String>, RecipeError> {
+    match keys.text_at("partuuid")?.filter(|(text, _)| !text.is_empty()) {
+        None => Ok(None),
+        Some((_, place)) if !gpt => Err(place.error("`partuuid` is only for `partitiontype: gpt`")),
+        Some((text, _)) if is_uuid(&text) => Ok(Some(text)),
+        Some((text, place)) => Err(place.error(format_args!("`partuuid: {text}` is not a UUID"))),
+    }
+}
+
+fn read_attributes(keys: &mut Keys, gpt: bool) -> Result<Vec<u8>, RecipeError> {
+    let mut numbers = Vec::new();
+    for (text, place) in keys.list("partattrs")?.unwrap_or_default() {
+        // 3 to 47 belong to the standard.
+        let number = text.parse().ok().filter(|n| *n < 3 || (48..64).contains(n));
+        match number {
+            Some(number) if gpt => numbers.push(number),
+            Some(_) => return Err(place.error("`partattrs` is only for `partitiontype: gpt`")),
+            None => {
+                let message = format!("`partattrs` has `{text}`; it takes 0 to 2 and 48 to 63");
+                return Err(place.error(message));
+            }
+        }
+    }
+    Ok(numbers)
+}
+
+fn read_flags(keys: &mut Keys) -> Result<Vec<String>, RecipeError> {
+    let mut flags = Vec::new();
+    for (flag, place) in keys.list("flags")?.unwrap_or_default() {
+        if !FLAGS.contains(&flag.as_str()) {
+            let hint = match crate::recipe::yaml::closest(&flag, FLAGS) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("known: {}", FLAGS.join(", ")),
+            };
+            return Err(place.error(format_args!("`flags` has the unknown `{flag}`; {hint}")));
+        }
+        flags.push(flag);
+    }
+    Ok(flags)
+}
+
+fn read_mountpoint(
+    keys: &mut Keys,
+    partitions: &[Partition],
+    earlier: &[Mountpoint],
+) -> Result<Mountpoint, RecipeError> {
+    let (path, place) = keys.required("mountpoint")?;
+    if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        return Err(place.error(format_args!("`mountpoint: {path}` must be an absolute path")));
+    }
+    if earlier.iter().any(|other| other.path == path) {
+        return Err(place.error(format_args!("a second partition is mounted at {path}")));
+    }
+    let (name, name_place) = keys.required("partition")?;
+    let Some(partition) = partitions.iter().find(|partition| partition.name == name) else {
+        return Err(no_partition(&name_place, &name, partitions.iter().map(|p| p.name.as_str())));
+    };
+    if let "" | "swap" = partition.filesystem.mounted {
+        return Err(name_place.error(format_args!(
+            "the partition `{name}` has `fs: {}`, so it cannot be mounted at {path}",
+            partition.filesystem.name
+        )));
+    }
+    Ok(Mountpoint {
+        path,
+        partition: name,
+        options: keys.texts("options")?.unwrap_or_default(),
+        buildtime: keys.flag("buildtime")?.unwrap_or(false),
+    })
+}
+
+fn no_partition<'a>(
+    place: &Place,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> RecipeError {
+    let known: BTreeSet<&str> = known.collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    let hint = match crate::recipe::yaml::closest(name, &known) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("there are: {}", known.join(", ")),
+    };
+    place.error(format_args!("there is no partition `{name}`; {hint}"))
+}
+
+/// Reads the keys of `filesystem-deploy`.
+pub(super) fn read_deploy(keys: &mut Keys, origins: &Origins) -> Result<Deploy, RecipeError> {
+    if origins.partitions.is_none() {
+        return Err(keys.place.error(
+            "filesystem-deploy needs a disk: an image-partition action must come before it",
+        ));
+    }
+    if !origins.has_root {
+        return Err(keys.place.error(
+            "filesystem-deploy needs a root: the image-partition action has no `mountpoint: /`",
+        ));
+    }
+    Ok(Deploy {
+        fstab: keys.flag("setup-fstab")?.unwrap_or(true),
+        cmdline: keys.flag("setup-kernel-cmdline")?.unwrap_or(true),
+        append: keys.text("append-kernel-cmdline")?.unwrap_or_default(),
+    })
+}
+
+/// Reads the keys of `raw`.
+pub(super) fn read_raw(keys: &mut Keys, origins: &Origins) -> Result<Raw, RecipeError> {
+    let place = keys.place.clone();
+    let Some(partitions) = &origins.partitions else {
+        return Err(place.error("raw needs a disk: an image-partition action must come before it"));
+    };
+    let mut source = keys.required("source")?;
+    let mut origin = origins.read(keys, Origin::Recipe(place.resolve("")))?;
+    // debos's older form: `source` names the origin, and `path` the file.
+    if let Some(path) = keys.text_at("path")?.filter(|(text, _)| !text.is_empty()) {
+        origin = origins.named(&source.0, &source.1, &place)?;
+        source = path;
+    }
+    let (path, path_place) = source;
+    if let Origin::Recipe(folder) = &origin
+        && !origins.made_later()
+        && !folder.join(&path).is_file()
+    {
+        let shown = folder.join(&path);
+        return Err(path_place.error(format_args!("`source: {}` is not a file", shown.display())));
+    }
+    // An origin that is one file has no path in it.
+    let path = match &origin {
+        Origin::Download { is_folder: false, .. } => String::new(),
+        _ => path,
+    };
+    let offset = match keys.text_at("offset")?.filter(|(text, _)| !text.is_empty()) {
+        None => 0,
+        Some((text, place)) => offset::offset(&text, origins.sector).ok_or_else(|| {
+            place.error(format_args!(
+                "`offset: {text}` is neither bytes nor sectors; write 4096, 0x1000 or 8s"
+            ))
+        })?,
+    };
+    let partition = keys.text_at("partition")?.filter(|(text, _)| !text.is_empty());
+    if let Some((name, place)) = &partition
+        && !partitions.contains(name)
+    {
+        return Err(no_partition(place, name, partitions.iter().map(String::as_str)));
+    }
+    Ok(Raw { source: From { origin, path }, offset, partition: partition.map(|(name, _)| name) })
+}

@@ -1,0 +1,25 @@
+//! The actions of a recipe: the keys of each, its checks, and the plain struct for the build.
+//!
+//! `assemble` calls the readers, and `bundling` does what an action says. docs/recipes.md describes
+//! each key.
+//! Read `step`, then `system` (packages and scripts), `files`, `disk`, `own`, `tables`.
+
+mod disk;
+mod files;
+mod offset;
+mod own;
+mod step;
+mod system;
+mod tables;
+
+pub use disk::{Deploy, Disk, Filesystem, Mountpoint, Partition, Raw};
+pub use files::{Archive, Compression, Download, From, Origin, Overlay, Pack, Unpack, matching};
+pub use own::{BundleSettings, Kernel, Pattern};
+pub use step::{Action, Step};
+pub use system::{Apt, Bootstrap, InstallDeb, Program, Run};
+
+pub(in crate::recipe) use files::Origins;
+pub(in crate::recipe) use own::{read_bundle, read_image, read_kernel};
+pub(in crate::recipe) use step::read;
+pub(in crate::recipe) use system::read_bootstrap;
+pub(in crate::recipe) use tables::{ELSEWHERE, ONCE, RECIPE, TOP, all, table};

@@ -1,0 +1,67 @@
+//! The JSON Schema of a recipe, for editors.
+//!
+//! It is made of the tables that the reader uses, so both know the same keys. A recipe that is a
+//! template is not YAML before it is rendered; the schema is for what comes out.
+
+use serde_json::{Map, Value, json};
+
+use crate::recipe::action::{self, ONCE, TOP};
+use crate::recipe::yaml::{Field, Kind, with_description};
+
+/// Returns the schema (JSON Schema, draft 2020-12).
+#[must_use]
+pub fn schema() -> Value {
+    let actions: Vec<Value> = action::all()
+        .map(|table| {
+            let mut schema = mapping(&with_description(table.fields));
+            schema["description"] = table.about.into();
+            schema["properties"]["action"] = json!({ "const": table.name });
+            // A variant names only the keys that it changes.
+            let required: Vec<Value> = match schema["required"].take() {
+                Value::Array(keys) if !ONCE.contains(&table.name) => keys,
+                _ => Vec::new(),
+            };
+            schema["required"] = std::iter::once("action".into()).chain(required).collect();
+            schema
+        })
+        .collect();
+    let mut schema = mapping(TOP);
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = "Recipe of Daruma and debos".into();
+    schema["properties"]["actions"] = json!({
+        "type": "array",
+        "description": "What is done, one after the other.",
+        "items": { "oneOf": actions },
+    });
+    schema
+}
+
+fn mapping(fields: &[Field]) -> Value {
+    let mut properties = Map::new();
+    for field in fields {
+        let mut schema = value(field.kind);
+        schema["description"] = field.about.into();
+        properties.insert(field.name.to_owned(), schema);
+    }
+    let required: Vec<&str> =
+        fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn value(kind: Kind) -> Value {
+    // YAML reads `5ca1ab1e` as a text and `12345678` as a number.
+    let text = json!({ "type": ["string", "number", "boolean", "null"] });
+    match kind {
+        Kind::Text => text,
+        Kind::Word(words) => json!({ "enum": words }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Texts => json!({ "type": ["array", "null"], "items": text }),
+        Kind::Pairs => json!({ "type": ["object", "null"], "additionalProperties": text }),
+        Kind::Mappings(fields) => json!({ "type": "array", "items": mapping(fields) }),
+    }
+}

@@ -1,0 +1,87 @@
+//! The verb `build`, and the options of all verbs that read a recipe.
+//!
+//! `recipe` reads, and `bundling::rootfs` builds. The options have debos's names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use bundler::recipe::{Options, Recipe, RecipeError};
+use bundler::rootfs::{self, Settings};
+use clap::Args;
+
+/// How a recipe is read.
+#[derive(Args, Debug)]
+pub(crate) struct Reading {
+    /// A variable for the recipe's template; repeat the option for more
+    #[arg(short = 't', long = "template-var", value_name = "NAME:VALUE", value_parser = pair)]
+    variables: Vec<(String, String)>,
+    /// Warn of unknown keys and pass over them, as debos does, instead of refusing them
+    #[arg(long)]
+    lenient: bool,
+}
+
+/// Arguments of `build`.
+#[derive(Args, Debug)]
+pub(crate) struct Build {
+    /// The recipe (YAML, or a Go template of YAML)
+    recipe: PathBuf,
+    /// Write the root filesystem, as it is at the end, as a tar
+    #[arg(short, value_name = "ROOTFS.tar")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+    /// Folder for what the actions write [default: the current folder]
+    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    artifactdir: PathBuf,
+    /// A variable for scripts; repeat the option for more
+    #[arg(short, long = "environ-var", value_name = "NAME:VALUE", value_parser = pair)]
+    environment: Vec<(String, String)>,
+    /// Print the recipe and its files as their templates give them
+    #[arg(long)]
+    print_recipe: bool,
+    /// Read and check the recipe, and build nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Folder that keeps built root filesystems. A build is skipped if none of its inputs changed
+    /// [default: no cache]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+impl Reading {
+    /// Reads a recipe, and prints its warnings.
+    pub(crate) fn load(&self, path: &Path) -> Result<Recipe, RecipeError> {
+        let variables = self.variables.iter().cloned().collect();
+        let recipe = Recipe::load_with(path, &Options { variables, lenient: self.lenient })?;
+        for warning in &recipe.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(recipe)
+    }
+}
+
+/// Builds a recipe.
+pub(crate) fn build(arguments: Build) -> Result<()> {
+    let Build { recipe, output, reading, artifactdir, environment, cache, .. } = arguments;
+    let recipe = reading.load(&recipe)?;
+    if arguments.print_recipe {
+        for (path, text) in &recipe.rendered {
+            println!("# {}\n{}", path.display(), text.trim_end());
+        }
+    }
+    if arguments.dry_run {
+        eprintln!("{}: {} actions, checked", recipe.path.display(), recipe.steps.len());
+        return Ok(());
+    }
+    let environment: BTreeMap<String, String> = environment.into_iter().collect();
+    let epoch = rootfs::source_date_epoch()?;
+    let settings = Settings { artifacts: artifactdir, environment, epoch };
+    rootfs::build(recipe, settings, output.as_deref(), cache.as_deref())
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once(':').filter(|(name, _)| !name.is_empty());
+    let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    pair.ok_or_else(|| "write NAME:VALUE".to_owned())
+}
