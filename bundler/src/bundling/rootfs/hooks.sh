@@ -151,7 +151,8 @@ lay() {
     shift 3
     folder=$(inside "$root" "$to")
     mkdir -p "$folder"
-    if chroot "$root" tar --version >/dev/null 2>&1; then
+    # The root's own tar follows links inside the root. Another one knows fewer options.
+    if chroot "$root" tar --version 2>/dev/null | grep -q GNU; then
         chroot "$root" tar -x --no-overwrite-dir --keep-directory-symlink -C "$to" <"$tar"
     else
         tar -x --no-overwrite-dir -C "$folder" <"$tar"

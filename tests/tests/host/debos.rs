@@ -1,0 +1,198 @@
+//! Builds the case recipes of debos's form that need no disk, as an ordinary user, and checks what
+//! the first lines of each recipe ask for.
+//!
+//! `bundler/tests/cases.rs` reads all cases. bundler/tests/golden/README.md says where they are
+//! from.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{fs, thread};
+
+use anyhow::{Context, Result, ensure};
+use tests::fixture::Fixture;
+
+/// An ordinary user with subordinate ids. As root the test makes it.
+const USER: &str = "daruma-test";
+
+fn run(command: &mut Command) -> Result<Output> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(output)
+}
+
+/// A copy of the cases and of the program, which belong to the ordinary user.
+struct Cases {
+    dir: tempfile::TempDir,
+    as_user: bool,
+}
+
+impl Cases {
+    fn new() -> Result<Self> {
+        let fixture = Fixture::open()?;
+        let dir = tempfile::Builder::new().prefix("daruma-cases-").tempdir_in("/var/tmp")?;
+        let as_user = run(Command::new("id").arg("-u"))?.stdout.trim_ascii() == b"0";
+        let cases = Self { dir, as_user };
+        let recipes = fixture.repo("bundler/tests/golden/recipes");
+        run(Command::new("cp").arg("-a").arg(recipes).arg(cases.path("recipes")))?;
+        fs::copy(fixture.program("daruma-bundler"), cases.path("daruma-bundler"))?;
+        fs::create_dir(cases.path("out"))?;
+        if as_user {
+            if !Command::new("id").arg(USER).output()?.status.success() {
+                run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", USER]))?;
+            }
+            run(Command::new("chown").args(["-R", USER]).arg(cases.dir.path()))?;
+        }
+        Ok(cases)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Builds a case. Returns the exit code and stderr.
+    fn build(&self, case: &str, args: &[&str]) -> Result<(i32, String)> {
+        let program = self.path("daruma-bundler");
+        let mut command = if self.as_user {
+            let mut command = Command::new("runuser");
+            command.args(["-u", USER, "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.args(["build", case, "--artifactdir", "../out"]).args(args);
+        let output = command.current_dir(self.path("recipes")).output()?;
+        let code = output.status.code().context("a signal")?;
+        Ok((code, String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
+    fn built(&self, case: &str, args: &[&str]) -> Result<()> {
+        let (code, text) = self.build(case, args)?;
+        ensure!(code == 0, "{case}: {text}");
+        Ok(())
+    }
+
+    /// The names in a packed tar, with `./` before them.
+    fn names(&self, tar: &str) -> Result<Vec<String>> {
+        let output = run(Command::new("tar").arg("-tf").arg(self.path("out").join(tar)))?;
+        Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+    }
+
+    /// The text of a file in a packed tar.
+    fn text(&self, tar: &str, file: &str) -> Result<String> {
+        let path = self.path("out").join(tar);
+        let output = run(Command::new("tar").arg("-xOf").arg(path).arg(file))?;
+        Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+#[test]
+fn variables_choose_what_is_built() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("01-defaults.yaml", &[])?;
+    ensure!(cases.text("out-amd64-small.tar.gz", "./etc/flavour")? == "small\n");
+    cases.built("01-defaults.yaml", &["-t", "flavour:big"])?;
+    ensure!(cases.names("out-amd64-big.tar.gz")?.iter().any(|name| name == "./etc/big"));
+    cases.built("02-assignment.yaml", &[])?;
+    ensure!(cases.text("console.tar", "./etc/console")? == "ttyS0\n");
+    Ok(())
+}
+
+#[test]
+fn scripts_run_on_the_host_in_the_root_and_afterwards() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("03-host-scripts.yaml", &[])?;
+    ensure!(cases.text("scripts.tar.xz", "./script-was-here")? == "one\n");
+    run(Command::new("sha256sum").args(["-c", "scripts.sha256"]).current_dir(cases.path("out")))?;
+    let (code, text) = cases.build("03-host-scripts.yaml", &["-t", "fail:yes"])?;
+    let wanted = "03-host-scripts.yaml:30: the run action \"Ends the build\"";
+    ensure!(code == 24 && text.contains(wanted) && text.contains("NEVER_SET"), "{code} {text}");
+    Ok(())
+}
+
+/// Serves the files of a folder.
+fn serve(folder: &Path) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = format!("server:http://{}", listener.local_addr()?);
+    let folder = folder.to_owned();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap_or(0);
+            let line = String::from_utf8_lossy(&request[..length]).into_owned();
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let bytes = fs::read(folder.join(path.trim_start_matches('/'))).unwrap_or_default();
+            let length = bytes.len();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n");
+            let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes());
+            let _ = stream.write_all(&bytes);
+        }
+    });
+    Ok(address)
+}
+
+#[test]
+fn overlays_and_downloads_are_laid_over_the_root() -> Result<()> {
+    let cases = Cases::new()?;
+    let server = serve(&cases.path("recipes"))?;
+    cases.built("06-overlay-and-origins.yaml", &["-t", &server])?;
+    ensure!(cases.text("overlaid.tar.zst", "./opt/app/renamed.conf")? == "colour = green\n");
+    Ok(())
+}
+
+#[test]
+fn local_packages_are_installed_and_a_pattern_must_match() -> Result<()> {
+    let cases = Cases::new()?;
+    let (code, text) = cases.build("10-local-packages.yaml", &[])?;
+    ensure!(code == 23 && text.contains("which matches no file"), "{code} {text}");
+    let debs = cases.path("recipes/overlays/debs");
+    fs::create_dir_all(debs.join("hello/DEBIAN"))?;
+    let control = "Package: hello-local\nVersion: 1.0\nArchitecture: all\n\
+                   Maintainer: A Test <a@b.test>\nDescription: a test\n";
+    fs::write(debs.join("hello/DEBIAN/control"), control)?;
+    let deb = debs.join("hello-local_1.0_all.deb");
+    run(Command::new("dpkg-deb").arg("-b").arg(debs.join("hello")).arg(deb))?;
+    cases.built("10-local-packages.yaml", &[])?;
+    ensure!(cases.text("local.tar.gz", "./var/lib/dpkg/status")?.contains("hello-local"));
+    Ok(())
+}
+
+#[test]
+fn names_resolve_in_every_step_and_nothing_of_the_host_stays() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("14-resolv-conf.yaml", &[])?;
+    let list = run(Command::new("tar").arg("-tvf").arg(cases.path("out/resolv.tar")))?.stdout;
+    let list = String::from_utf8(list)?;
+    let line = list.lines().find(|line| line.contains("./etc/resolv.conf ")).unwrap_or_default();
+    ensure!(line.ends_with("/run/systemd/resolve/stub-resolv.conf"), "{line}");
+    for gone in ["./etc/hostname", "resolved.bak", "policy-rc.d", "start-stop-daemon.REAL"] {
+        ensure!(!list.contains(gone), "{gone}");
+    }
+    Ok(())
+}
+
+#[test]
+fn included_recipes_get_what_they_are_given() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("nested/main.yaml", &[])?;
+    let levels = cases.text("nested-green.tar.gz", "./etc/levels")?;
+    ensure!(levels == "main middle inner amd64 blue\n", "{levels}");
+    Ok(())
+}
+
+#[test]
+fn a_root_that_one_recipe_packs_is_unpacked_by_another() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("02-assignment.yaml", &[])?;
+    let second = "architecture: amd64\nactions:\n  - action: unpack\n    file: console.tar\n  \
+                  - action: apt\n    packages: [less]\n  - action: run\n    chroot: true\n    \
+                  command: dpkg -s less | grep -q Status >/etc/has-less\n  - action: pack\n    \
+                  file: second.tar.gz\n";
+    fs::write(cases.path("recipes/second.yaml"), second)?;
+    cases.built("second.yaml", &[])?;
+    let names = cases.names("second.tar.gz")?;
+    ensure!(names.iter().any(|name| name == "./usr/bin/less"));
+    ensure!(cases.text("second.tar.gz", "./etc/console")? == "ttyS0\n");
+    Ok(())
+}
