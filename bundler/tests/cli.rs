@@ -57,6 +57,14 @@ fn a_secret_key_is_its_owners_alone_and_is_never_overwritten() {
 }
 
 #[test]
+fn the_schema_of_recipes_is_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, out, _) = run(dir.path(), &["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &schema["title"]), (0, &"Recipe of Daruma and debos".into()));
+}
+
+#[test]
 fn openssl_reads_the_keys() {
     let dir = tempfile::tempdir().unwrap();
     run(dir.path(), &["keygen", "--out", "."]);

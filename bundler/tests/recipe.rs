@@ -359,3 +359,118 @@ fn values_stay_as_they_were_written() {
     assert_eq!(bootstrap.include, ["0x10", "007", "yes"]);
     assert_eq!(bootstrap.components, ["0x10", "007", "yes"]);
 }
+
+/// A recipe with one disk whose keys, partitions and mountpoints are given.
+fn disk(keys: &str, partitions: &[&str], mountpoints: &[&str]) -> String {
+    let list = |name: &str, items: &[&str]| {
+        let items: String = items.iter().map(|item| format!("      - {{ {item} }}\n")).collect();
+        if items.is_empty() { String::new() } else { format!("    {name}:\n{items}") }
+    };
+    format!(
+        "architecture: amd64\nactions:\n  - action: image-partition\n    imagename: a.img\n    \
+            imagesize: 1GB\n{keys}{}{}",
+        list("partitions", partitions),
+        list("mountpoints", mountpoints)
+    )
+}
+
+#[test]
+fn every_mistake_of_a_disk_is_named_before_anything_is_built() {
+    const GPT: &str = "    partitiontype: gpt\n";
+    const DOS: &str = "    partitiontype: msdos\n";
+    const ROOT: &str = "name: root, fs: ext4, start: 1MiB, end: 100%";
+    let gpt = |partition: &str| disk(GPT, &[partition], &[]);
+    let with = |more: &str| gpt(&format!("{ROOT}, {more}"));
+    let cases = [
+        (disk("", &[ROOT], &[]), "3: the image-partition action needs the key `partitiontype`"),
+        (disk(GPT, &[], &[]), "3: the image-partition action needs `partitions`"),
+        (
+            disk("    partitiontype: mbr\n", &[ROOT], &[]),
+            "6: `partitiontype: mbr` of the image-partition action is not known; known: gpt, msdos",
+        ),
+        (gpt("fs: ext4, start: 0%, end: 1%"), "8: a partition needs the key `name`"),
+        (gpt("name: a, start: 0%, end: 1%"), "8: the partition `a` needs the key `fs`"),
+        (
+            gpt("name: a, fs: ext5, start: 0%, end: 1%"),
+            "8: `fs: ext5` of the partition `a` is not known; did you mean `ext2`?",
+        ),
+        (gpt("name: a, fs: ext4, end: 1%"), "8: the partition `a` needs the key `start`"),
+        (
+            gpt("name: a, fs: ext4, start: 2%, end: 1%"),
+            "8: the partition `a` ends before it begins",
+        ),
+        (
+            gpt("name: a, fs: ext4, start: 1 apple, end: 1%"),
+            "8: `1 apple` is not a size or a position; write for instance 64MB, 64MiB, 2048s or \
+                50%",
+        ),
+        (
+            gpt("name: a-long-name-for-fat, fs: vfat, start: 0%, end: 1%"),
+            "8: the label `a-long-name-for-fat` has 19 bytes, and vfat has room for 11; give a \
+                shorter `fslabel`",
+        ),
+        (with("fsuuid: 1234"), "8: `fsuuid: 1234` is not a UUID"),
+        (
+            gpt("name: a, fs: vfat, start: 0%, end: 1%, fsuuid: 12345"),
+            "8: `fsuuid: 12345` is not 8 hexadecimal digits, as fat is",
+        ),
+        (
+            gpt("name: a, fs: f2fs, start: 0%, end: 1%, fsuuid: 1234"),
+            "8: `fsuuid` cannot be set for f2fs",
+        ),
+        (with("parttype: 83"), "8: `parttype: 83` is not a UUID"),
+        (with("partuuid: x"), "8: `partuuid: x` is not a UUID"),
+        (with("flags: [bot]"), "8: `flags` has the unknown `bot`; did you mean `boot`?"),
+        (with("partattrs: [3]"), "8: `partattrs` has `3`; it takes 0 to 2 and 48 to 63"),
+        (with("flagz: x"), "8: unknown key `flagz` in a partition; did you mean `flags`?"),
+        (
+            disk(DOS, &[&format!("{ROOT}, partlabel: x")], &[]),
+            "8: `partlabel` is only for `partitiontype: gpt`",
+        ),
+        (
+            disk(DOS, &[&format!("{ROOT}, parttype: 123")], &[]),
+            "8: `parttype: 123` is not 2 hexadecimal digits, as msdos needs them",
+        ),
+        (
+            disk("    partitiontype: msdos\n    gpt_gap: 1MB\n", &[ROOT], &[]),
+            "7: `gpt_gap` is only for `partitiontype: gpt`",
+        ),
+        (disk(GPT, &[ROOT, ROOT], &[]), "9: a second partition with the name `root`"),
+        (
+            disk(GPT, &[ROOT], &["mountpoint: boot, partition: root"]),
+            "10: `mountpoint: boot` must be an absolute path",
+        ),
+        (
+            disk(GPT, &[ROOT], &["mountpoint: /, partition: root", "mountpoint: /, partition: r"]),
+            "11: a second partition is mounted at /",
+        ),
+        (
+            disk(GPT, &[ROOT], &["mountpoint: /, partition: rooot"]),
+            "10: there is no partition `rooot`; did you mean `root`?",
+        ),
+        (
+            format!("{}  - action: filesystem-deploy\n", disk(GPT, &[ROOT], &[])),
+            "9: filesystem-deploy needs a root: the image-partition action has no `mountpoint: /`",
+        ),
+        (
+            format!("{}  - action: raw\n    source: s.sh\n    offset: 1MB\n", gpt(ROOT)),
+            "11: `offset: 1MB` is neither bytes nor sectors; write 4096, 0x1000 or 8s",
+        ),
+        (
+            format!("{}  - action: raw\n    source: s.sh\n    partition: roots\n", gpt(ROOT)),
+            "11: there is no partition `roots`; did you mean `root`?",
+        ),
+        (
+            format!("{}  - action: raw\n    source: gone\n", gpt(ROOT)),
+            "10: `source: gone` is not a file",
+        ),
+    ];
+    for (text, wanted) in cases {
+        let error = load(&text).unwrap_err();
+        let (error, action) = error.rsplit_once(" (in the ").unwrap_or((&error, ""));
+        assert_eq!(error, format!("r.yaml:{wanted}"), "{action} for:\n{text}");
+    }
+    let two = disk(GPT, &["name: a, fs: ext4, start: 1MB, end: 64MB"], &[]);
+    let two = two + "      - { name: b, fs: ext4, start: 64MB, end: 100% }\n";
+    load(&two).unwrap();
+}

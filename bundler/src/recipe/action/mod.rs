@@ -2,23 +2,27 @@
 //!
 //! `assemble` calls the readers, and `bundling` does what an action says. docs/recipes.md describes
 //! each key.
-//! Read `step`, then `system` (packages and scripts), `files`, `disk`, `own`, `tables`.
+//! Read `step`, then `system` (packages and scripts), `files`, `origin`, `archive`, `disk`, `own`,
+//! `tables`.
 
+mod archive;
 mod disk;
 mod files;
-mod offset;
+mod origin;
 mod own;
 mod step;
 mod system;
 mod tables;
 
+pub use archive::{Archive, Compression};
 pub use disk::{Deploy, Disk, Filesystem, Mountpoint, Partition, Raw};
-pub use files::{Archive, Compression, Download, From, Origin, Overlay, Pack, Unpack, matching};
+pub use files::{Download, Overlay, Pack, Unpack};
+pub use origin::{From, Origin, matching};
 pub use own::{BundleSettings, Kernel, Pattern};
 pub use step::{Action, Step};
 pub use system::{Apt, Bootstrap, InstallDeb, Program, Run};
 
-pub(in crate::recipe) use files::Origins;
+pub(in crate::recipe) use origin::Origins;
 pub(in crate::recipe) use own::{read_bundle, read_image, read_kernel};
 pub(in crate::recipe) use step::read;
 pub(in crate::recipe) use system::read_bootstrap;

@@ -1,7 +1,8 @@
 //! One step of a recipe: an action, and where it stands.
 
 use crate::recipe::action::disk::{self, Deploy, Disk, Raw};
-use crate::recipe::action::files::{self, Download, Origins, Overlay, Pack, Unpack};
+use crate::recipe::action::files::{self, Download, Overlay, Pack, Unpack};
+use crate::recipe::action::origin::Origins;
 use crate::recipe::action::system::{self, Apt, InstallDeb, Run};
 use crate::recipe::yaml::{Keys, Notes, Place, RecipeError};
 

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::recipe::action::files::{Origin, Origins, matching};
+use crate::recipe::action::origin::{Origin, Origins, matching};
 use crate::recipe::yaml::{Field, Keys, Notes, Place, RecipeError, Table};
 
 pub(super) const MMDEBSTRAP: Table = Table {
