@@ -337,13 +337,18 @@ fn what_cannot_be_done_is_said_before_anything_starts() {
 
     let bench = Bench::new("");
     fs::remove_file(bench.path("out/root.tar.gz")).unwrap();
-    let (code, text) = bench.build(&[]);
+    let (code, text) = bench.build(&["-o", "x.tar"]);
     assert!(code == 23 && text.contains("r.yaml:3: out/root.tar.gz is not there"), "{text}");
+
+    let bench = Bench::new("  - action: run\n    chroot: true\n    command: ls\n");
+    let (code, text) = bench.build(&[]);
+    assert!(code == 1 && text.contains("name the tar of the root filesystem with -o"), "{text}");
 
     let bench = Bench::new("  - action: unpack\n    file: a.zip\n");
     bench.write("out/a.zip", "");
     let mut command = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"));
-    command.args(["build", "r.yaml", "--artifactdir", "out"]).current_dir(bench.dir.path());
+    command.args(["build", "r.yaml", "-o", "x.tar", "--artifactdir", "out"]);
+    command.current_dir(bench.dir.path());
     let output = command.env("PATH", "/nowhere").output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(24), "{text}");

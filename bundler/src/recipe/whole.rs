@@ -59,6 +59,13 @@ impl Recipe {
         })
     }
 
+    /// Returns whether a script runs on the build host, which can write files there.
+    #[must_use]
+    pub fn runs_on_host(&self) -> bool {
+        let on_host = |action: &Action| matches!(action, Action::Run(run) if !run.chroot);
+        self.steps.iter().any(|step| on_host(&step.action))
+    }
+
     /// Returns whether the recipe puts files into the artifact folder while it is built.
     #[must_use]
     pub fn makes_artifacts(&self) -> bool {

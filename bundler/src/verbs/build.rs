@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bundler::recipe::{Options, Recipe, RecipeError};
 use bundler::rootfs::{self, Settings};
 use clap::Args;
@@ -73,6 +73,13 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     if arguments.dry_run {
         eprintln!("{}: {} actions, checked", recipe.path.display(), recipe.steps.len());
         return Ok(());
+    }
+    if output.is_none() && !recipe.makes_artifacts() && !recipe.runs_on_host() {
+        bail!(
+            "{}: no action writes a file; name the tar of the root filesystem with -o, or add a \
+                pack action",
+            recipe.path.display()
+        );
     }
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
     let epoch = rootfs::source_date_epoch()?;
