@@ -169,7 +169,7 @@ fn sweep(judge: &Judge<'_>, cuts: &[Cut]) -> Result<Tally> {
 }
 
 fn whole_machine(scenario: &Scenario, recording: &Recording) -> Result<()> {
-    let (seed, one_of) = (share::seed()?, share::one_of(12)?);
+    let (seed, one_of) = (share::seed()?, share::one_of(24)?);
     let mut dice = Dice(seed);
     let disk = CutDisk::new(&recording.base, recording.size, recording.log.clone())?;
     let judge = Judge::new(recording, &disk)?;
