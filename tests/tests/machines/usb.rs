@@ -265,6 +265,10 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     let drivers = "echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; \
                    for name in xhci_pci usb_storage sd_mod; do modprobe $name || exit 1; done; \
                    until [ -b /dev/sda1 ]; do sleep 1; done";
+    let never = "printf '[usb]\\nprovision = \"never\"\\n' >>/etc/daruma/daruma.toml";
+    vm.run(&format!("{never} && killall daruma && sync"), 60)?.success()?;
+    vm.type_line("daruma daemon >/dev/console 2>&1 &")?;
+    vm.expect("is healthy", BOOT)?;
     vm.run(&format!("({drivers})"), BOOT)?.success()?;
     // Both policies are off, so the agent ignores the stick. An install would change the state of
     // slot B.
@@ -370,10 +374,6 @@ fn a_factory_new_device_takes_the_credentials_of_a_stick_once() -> Result<()> {
     let drivers = "echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; \
                    for name in xhci_pci usb_storage sd_mod; do modprobe $name || exit 1; done; \
                    until [ -b /dev/sda1 ]; do sleep 1; done";
-    let policy = "sed -i 's/\"never\"/\"once\"/' /etc/daruma/daruma.toml";
-    vm.run(&format!("{policy} && killall daruma && sync"), 60)?.success()?;
-    vm.type_line("daruma daemon >/dev/console 2>&1 &")?;
-    vm.expect("is healthy", BOOT)?;
     vm.run(&format!("({drivers})"), BOOT)?.success()?;
     vm.expect("credential app.token: taken (14 bytes)", BOOT)?;
     vm.expect("1 new credentials are taken from a USB stick", BOOT)?;
