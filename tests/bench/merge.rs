@@ -6,7 +6,6 @@
 //! neither the host's disk nor its other work changes anything.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use grub_env::{BOOTED, EnvStore};
@@ -67,12 +66,7 @@ pub(crate) fn row(disk: &Path, update: &Path, dir: &Path) -> Result<Row> {
 /// Returns the argument with which GRUB names the disk of a machine that is off.
 fn named(machine: &Path, dir: &Path) -> Result<String> {
     let raw = dir.join("now.raw");
-    let mut convert = Command::new("qemu-img");
-    let status = convert.args(["convert", "-O", "raw"]).arg(machine).arg(&raw).status();
-    ensure!(
-        status.context("starting qemu-img (package qemu-utils)")?.success(),
-        "qemu-img convert"
-    );
+    trial_disk::raw_of(machine, &raw)?;
     let table = PartitionTable::read(&FileDisk::open_read_only(&raw)?)?;
     let esp = table.find(label::ESP).context("no partition esp")?;
     Ok(format!(" daruma.disk={}", esp.guid))

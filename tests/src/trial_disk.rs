@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, Keyring};
@@ -53,6 +54,30 @@ pub fn change_partition(
     // New holes in the file are not copied back. No change here frees anything.
     copy_data(&File::open(&path)?, &whole, 0, partition.offset, partition.size)?;
     Ok(())
+}
+
+/// Makes a raw disk of a machine's qcow2. The machine is off.
+pub fn raw_of(qcow2: &Path, out: &Path) -> Result<()> {
+    let mut convert = Command::new("qemu-img");
+    let status = convert.args(["convert", "-f", "qcow2", "-O", "raw"]).arg(qcow2).arg(out).status();
+    ensure!(
+        status.context("starting qemu-img (package qemu-utils)")?.success(),
+        "qemu-img convert"
+    );
+    Ok(())
+}
+
+/// Uses up `tries` of slot B's, which is on trial.
+pub fn use_up(disk: &Path, tries: u8) -> Result<()> {
+    change_partition(disk, label::ESP, |path| {
+        let store = EnvStore::open(FileDisk::open(path)?)?;
+        let mut env = store.load()?.env;
+        let mut state = BootState::from_env(&env);
+        ensure!(state.trial == Some(Slot::B), "slot B is not on trial");
+        state.b.tries = tries;
+        state.apply_to(&mut env);
+        Ok(store.store(&env)?)
+    })
 }
 
 /// Puts `update` into slot B of a raw disk, on trial, with `tries` of its three used up.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use tests::story::{self, Line};
 
 #[test]
-fn a_release_without_sshd_is_given_up_and_a_shutdown_shows_no_fault() -> Result<()> {
+fn a_release_without_sshd_is_given_up_though_nothing_was_configured() -> Result<()> {
     let dir = tempfile::tempdir()?;
     story::end(dir.path(), &mut |line| match line {
         Line::Heading(text) | Line::Text(text) => println!("{text}"),
