@@ -370,3 +370,28 @@ fn print_recipe_and_dry_run_build_nothing() {
     assert!(text.starts_with("# r.yaml\n") && text.contains("file: y.tar.gz"), "{text}");
     assert_eq!(bench.artifacts(), Vec::<String>::new());
 }
+
+#[test]
+fn the_cache_serves_the_same_recipe_in_another_folder_and_no_other_one() {
+    let cache = tempfile::tempdir().unwrap();
+    let cache = cache.path().to_str().unwrap();
+    let actions = |word: &str| {
+        format!(
+            "  - action: overlay\n    source: files\n  - action: run\n    script: do.sh {word}\n  \
+            - action: run\n    command: test -d \"$ARTIFACTDIR\" && touch \"$ROOTDIR/made\"\n"
+        )
+    };
+    let build = |word: &str, file: &str| {
+        let bench = Bench::new(&actions(word));
+        bench.write("do.sh", "echo \"$1\" > \"$ROOTDIR/word\"\n");
+        fs::set_permissions(bench.path("do.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        bench.write("files/etc/here", file);
+        let said = bench.built(&["-o", "rootfs.tar", "--cache", cache]);
+        (said.contains("nothing has changed"), fs::read(bench.path("rootfs.tar")).unwrap())
+    };
+    let (found, first) = build("one", "1");
+    assert!(!found);
+    let (found, again) = build("one", "1");
+    assert!(found && again == first);
+    assert!(!build("two", "1").0 && !build("one", "2").0);
+}

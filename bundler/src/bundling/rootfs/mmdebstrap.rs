@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::bundling::rootfs::hooks::{self, FUNCTIONS, Hooks, quote};
+use crate::bundling::rootfs::hooks::{self, FUNCTIONS, Hooks, quote, quote_path};
 use crate::bundling::rootfs::mirror::{self, Source};
 use crate::bundling::rootfs::{fetch, tools};
 use crate::host::tool;
@@ -200,7 +200,8 @@ impl Plan {
         let dir = self.dir.path().to_string_lossy().into_owned();
         let command = self.command(Some(Path::new("out.tar")));
         let command = format!("{:?}", command.get_args().collect::<Vec<_>>());
-        list.push(("command".to_owned(), command.replace(&dir, "STAGED").into_bytes()));
+        let command = self.without_places(&command.replace(&dir, "STAGED"))?;
+        list.push(("command".to_owned(), command.into_bytes()));
         let keyrings = self.recipe.bootstrap.iter().flat_map(|b| &b.keyring_files);
         for file in self.hooks.staged.iter().chain(&self.hooks.inputs).chain(keyrings) {
             let bytes =
@@ -211,6 +212,35 @@ impl Plan {
             list.push((format!("InRelease of {}", source.suite), self.in_release(index, source)?));
         }
         Ok(list)
+    }
+
+    /// Replaces where the recipes and the artifacts lie on this host. The same recipe in another
+    /// folder, or built from another one, gives the same.
+    fn without_places(&self, command: &str) -> Result<String> {
+        let mut folders = Vec::new();
+        for step in &self.recipe.steps {
+            // Without the slash at its end.
+            let folder: PathBuf = hooks::absolute(&step.place.resolve(""))?.components().collect();
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        let mut places: Vec<(PathBuf, String)> = folders
+            .into_iter()
+            .enumerate()
+            .map(|(number, folder)| (folder, format!("RECIPE{number}")))
+            .collect();
+        places.push((self.hooks.artifacts.clone(), "ARTIFACTS".to_owned()));
+        // A folder in another one comes first.
+        places.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.as_os_str().len()));
+        let mut command = command.to_owned();
+        for (folder, name) in places {
+            let quoted = quote_path(&folder)?;
+            let begin = quoted.trim_end_matches('\'');
+            command =
+                command.replace(&quoted, &name).replace(&format!("{begin}/"), &format!("{name}/"));
+        }
+        Ok(command)
     }
 
     fn in_release(&self, index: usize, source: &Source) -> Result<Vec<u8>> {
