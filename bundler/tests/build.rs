@@ -1,6 +1,6 @@
 //! Builds recipes whose root filesystem is unpacked, from programs of this host: no network.
 //!
-//! tests/tests/host/debos.rs builds Debian systems. Each test runs the program as a user does.
+//! tests/tests/debos.rs builds Debian systems. Each test runs the program as a user does.
 
 #![allow(
     clippy::unwrap_used,

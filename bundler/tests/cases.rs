@@ -1,6 +1,6 @@
 //! The case recipes: which are read, what their templates give, which are refused and where.
 //!
-//! tests/tests/host/debos.rs builds them. tests/golden/README.md says where they come from.
+//! tests/tests/debos.rs builds them. tests/golden/README.md says where they come from.
 
 #![allow(
     clippy::unwrap_used,

@@ -199,7 +199,7 @@ impl Fixture {
         hash_tree(&mut key, &programs)?;
         hash_tree(&mut key, &self.key("keyring"))?;
         key.update(version);
-        let prefix = format!("{}-{version}-of-{commit}-", stem(recipe)?);
+        let prefix = format!("of-{commit}-{}-{version}-", stem(recipe)?);
         let name = format!("{prefix}{}", short(&key.finalize()));
         let dir = self.keep(&name, |dir| {
             let (bundle, disk) = (dir.join("bundle.daruma"), dir.join("disk.raw"));

@@ -2,7 +2,6 @@
 //!
 //! They are one program, so that two tests always run side by side.
 
-mod debos;
 mod host_traces;
 mod pull;
 mod reproducible;
