@@ -12,7 +12,7 @@ use bundle::{BundleWriter, ImageInput, Salt, SecretKey, Sha256, Update, Verity};
 use tests::fixture::Fixture;
 use tests::stick;
 use tests::usb::Port;
-use tests::vm::{Firmware, Machine, Size, data_disk};
+use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 
 use crate::says::{committed, status};
 
@@ -73,6 +73,14 @@ impl Field {
         }
         println!("{what}: {:.0} s", self.started.elapsed().as_secs_f64());
     }
+}
+
+/// Keeps a factory-new device from looking for credentials on sticks.
+fn leave_sticks_alone(vm: &mut Vm) -> Result<()> {
+    let never = "printf '[usb]\\nprovision = \"never\"\\n' >>/etc/daruma/daruma.toml";
+    vm.run(&format!("{never} && killall daruma && sync"), 60)?.success()?;
+    vm.type_line("daruma daemon >/dev/console 2>&1 &")?;
+    vm.expect("is healthy", BOOT).map(drop)
 }
 
 fn expect_result(image: &Path, parts: &[&str]) -> Result<()> {
@@ -265,10 +273,7 @@ fn a_running_system_takes_a_newer_bundle_only_where_the_policy_says_so_and_recov
     let drivers = "echo /usr/bin/modprobe >/proc/sys/kernel/modprobe; \
                    for name in xhci_pci usb_storage sd_mod; do modprobe $name || exit 1; done; \
                    until [ -b /dev/sda1 ]; do sleep 1; done";
-    let never = "printf '[usb]\\nprovision = \"never\"\\n' >>/etc/daruma/daruma.toml";
-    vm.run(&format!("{never} && killall daruma && sync"), 60)?.success()?;
-    vm.type_line("daruma daemon >/dev/console 2>&1 &")?;
-    vm.expect("is healthy", BOOT)?;
+    leave_sticks_alone(&mut vm)?;
     vm.run(&format!("({drivers})"), BOOT)?.success()?;
     // Both policies are off, so the agent ignores the stick. An install would change the state of
     // slot B.
@@ -338,6 +343,7 @@ fn an_exfat_stick_that_is_plugged_in_late_brings_a_dead_device_back() -> Result<
     machine.data = Some(data);
     let (mut vm, _port) = Port::start(&machine, &[&image])?;
     committed(&mut vm, "1.0.0")?;
+    leave_sticks_alone(&mut vm)?;
     let copy = "for name in xhci_pci usb_storage sd_mod exfat; do modprobe $name || exit 1; done; \
                 until [ -b /dev/sda ]; do sleep 1; done; mkdir -p /tmp/stick /tmp/data; \
                 mount -t exfat /dev/sda /tmp/stick && mount -t ext4 -o ro /dev/vdb /tmp/data && \
