@@ -324,17 +324,6 @@ fn a_download_is_an_origin_and_its_sum_is_checked() {
 
 #[test]
 fn what_cannot_be_done_is_said_before_anything_starts() {
-    let bench = Bench::new(
-        "  - action: run\n    command: touch \"$ARTIFACTDIR/ran\"\n  \
-           - action: image-partition\n    imagename: a.img\n    imagesize: 1GB\n    \
-             partitiontype: gpt\n    partitions:\n      \
-               - { name: root, fs: ext4, start: 1MiB, end: 100% }\n",
-    );
-    let (code, text) = bench.build(&[]);
-    let wanted = "r.yaml:7: building disks is not there yet";
-    assert!(code == 23 && text.contains(wanted), "{code} {text}");
-    assert_eq!(bench.artifacts(), Vec::<String>::new());
-
     let bench = Bench::new("");
     fs::remove_file(bench.path("out/root.tar.gz")).unwrap();
     let (code, text) = bench.build(&["-o", "x.tar"]);

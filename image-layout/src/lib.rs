@@ -20,7 +20,7 @@ mod var;
 pub use amount::Amount;
 pub use disk::{Disk, FileDisk};
 pub use error::ImageError;
-pub use factory::grub_image::EARLY_GRUB_CFG;
+pub use factory::grub_image::{EARLY_GRUB_CFG, place_grub};
 pub use factory::image::FactoryImage;
 pub use factory::qcow2::convert_to_qcow2;
 pub use fat::long_name::{FAT_ENTRY, LONGEST_FAT_NAME, LongName, long_name_entries, short_alias};

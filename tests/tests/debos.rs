@@ -1,11 +1,12 @@
-//! Builds the case recipes of debos's form that need no disk, as an ordinary user, and checks what
-//! the first lines of each recipe ask for.
+//! Builds the case recipes of debos's form as an ordinary user, and checks what the first lines of
+//! each recipe ask for.
 //!
 //! `bundler/tests/cases.rs` reads all cases. bundler/tests/golden/README.md says where they are
 //! from.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{fs, thread};
@@ -194,5 +195,102 @@ fn a_root_that_one_recipe_packs_is_unpacked_by_another() -> Result<()> {
     let names = cases.names("second.tar.gz")?;
     ensure!(names.iter().any(|name| name == "./usr/bin/less"));
     ensure!(cases.text("second.tar.gz", "./etc/console")? == "ttyS0\n");
+    Ok(())
+}
+
+/// Bytes of a disk in the artifact folder.
+fn bytes(cases: &Cases, disk: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    fs::File::open(cases.path("out").join(disk))?.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+/// What debugfs says of a filesystem on a disk.
+fn debugfs(cases: &Cases, disk: &str, offset: u64, request: &str) -> Result<String> {
+    let disk = format!("{}?offset={offset}", cases.path("out").join(disk).display());
+    let output = run(Command::new("/sbin/debugfs").args(["-R", request, &disk]))?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn disks_without_a_root_are_made_for_any_architecture() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("07-raw-offsets.yaml", &[])?;
+    let text = fs::read(cases.path("recipes/README.md"))?;
+    for offset in [8192, 65_536, 131_072] {
+        ensure!(bytes(&cases, "raw.img", offset, text.len())? == text, "{offset}");
+    }
+    ensure!(fs::metadata(cases.path("out/raw.img"))?.len() == 64 << 20);
+    // The magic number of btrfs lies 64 KiB and 64 bytes into the filesystem.
+    ensure!(bytes(&cases, "raw.img", (16 << 20) + 65_600, 8)? == b"_BHRfS_M");
+    cases.built("12-sectors.yaml", &[])?;
+    ensure!(bytes(&cases, "sectors.img", 4096, 8)? == b"EFI PART");
+    // A FAT names the bytes of its sectors.
+    ensure!(bytes(&cases, "sectors.img", (4 << 20) + 11, 2)? == 4096_u16.to_le_bytes());
+    Ok(())
+}
+
+#[test]
+fn a_mountpoint_for_the_build_only_leaves_no_folder() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("11-build-mount.yaml", &[])?;
+    let at = |sector: u64| sector * 512;
+    // parted's sectors of 1MB, 65MB and 165MB.
+    let firmware = format!("{}@@{}", cases.path("out/many.img").display(), at(1953));
+    let text = run(Command::new("mtype").args(["-i", &firmware, "::config.txt"]))?.stdout;
+    ensure!(text == b"on-the-firmware\n");
+    ensure!(debugfs(&cases, "many.img", at(126_954), "cat /note")? == "on-the-scratch\n");
+    let part = cases.path("f2fs");
+    let mut copy = Command::new("dd");
+    copy.args(["bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse", "status=none"]);
+    copy.arg(format!("skip={}", at(1_171_876))).arg(format!("count={}", at(4_687_466)));
+    copy.arg(format!("if={}", cases.path("out/many.img").display()));
+    run(copy.arg(format!("of={}", part.display())))?;
+    fs::File::options().write(true).open(&part)?.set_len(at(4_687_466))?;
+    let checked = run(Command::new("/sbin/fsck.f2fs").arg("--dry-run").arg(&part))?.stdout;
+    let checked = String::from_utf8_lossy(&checked).into_owned();
+    ensure!(!checked.contains("[Fail]"), "{checked}");
+    Ok(())
+}
+
+#[test]
+fn grub_for_bios_lies_before_the_first_partition() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("05-bios-grub.yaml", &[])?;
+    let first = bytes(&cases, "bios.img", 0, 512)?;
+    ensure!(first[440..444] == 0x5ca1_ab1e_u32.to_le_bytes(), "the id of the disk");
+    ensure!(first[446] == 0x80 && first[510..] == [0x55, 0xaa] && first[..2] == [0xeb, 0x63]);
+    ensure!(bytes(&cases, "bios.img", 512, 512)?[500..508] == 2_u64.to_le_bytes());
+    let root = 2048 * 512;
+    let fstab = debugfs(&cases, "bios.img", root, "cat /etc/fstab")?;
+    let id = fstab.strip_prefix("UUID=").and_then(|rest| rest.split('\t').next());
+    let id = id.context("no id")?.to_owned();
+    ensure!(fstab.ends_with("\t/\text4\tdefaults,errors=remount-ro\t0\t1\n"), "{fstab}");
+    let menu = debugfs(&cases, "bios.img", root, "cat /boot/grub/grub.cfg")?;
+    ensure!(menu.contains(&format!("root=UUID={id} ro")), "{menu}");
+    let probe = debugfs(&cases, "bios.img", root, "stat /usr/sbin/grub-probe")?;
+    ensure!(probe.contains("Size: ") && !probe.contains("Size: 0\n"), "{probe}");
+    Ok(())
+}
+
+#[test]
+fn a_second_recipe_makes_a_disk_for_uefi_of_the_root_of_the_first() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("two-stage/rootfs.yaml", &[])?;
+    cases.built("two-stage/image.yaml", &[])?;
+    ensure!(cases.path("out/two-stage.img.xz").is_file(), "postprocess");
+    let esp = format!("{}@@1M", cases.path("out/two-stage.img").display());
+    let listed = run(Command::new("mdir").args(["-i", &esp, "-/", "-b", "::"]))?.stdout;
+    let listed = String::from_utf8(listed)?;
+    ensure!(listed.contains("::/EFI/BOOT/BOOTX64.EFI"), "{listed}");
+    let root = 128 << 20;
+    let fstab = debugfs(&cases, "two-stage.img", root, "cat /etc/fstab")?;
+    let lines: Vec<_> = fstab.lines().collect();
+    ensure!(lines.len() == 2 && lines[0].ends_with("\t/\text4\tdefaults\t0\t1"), "{fstab}");
+    ensure!(lines[1].ends_with("\t/boot/efi\tvfat\tdefaults,umask=0077\t0\t2"), "{fstab}");
+    let cmdline = debugfs(&cases, "two-stage.img", root, "cat /etc/kernel/cmdline")?;
+    ensure!(cmdline.ends_with(" quiet console=ttyS0\n"), "{cmdline}");
+    let spare = 2_000_000_000 - (16 << 20);
+    ensure!(bytes(&cases, "two-stage.img", spare + 1024, 10)? == b"two-stage\n");
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The build host: its programs, its terminal, and a folder for a cache.
 //!
 //! The callers decide what a program does.
-//! Read `tool`, `progress`, `cache`.
+//! Read `tool`, `shell`, `progress`, `cache`.
 
 pub mod cache;
 pub mod progress;
+pub mod shell;
 pub mod tool;

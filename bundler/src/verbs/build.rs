@@ -83,7 +83,8 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     }
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
     let epoch = rootfs::source_date_epoch()?;
-    let settings = Settings { artifacts: artifactdir, environment, epoch };
+    let needs_root = output.is_some();
+    let settings = Settings { artifacts: artifactdir, environment, epoch, needs_root };
     rootfs::build(recipe, settings, output.as_deref(), cache.as_deref())
 }
 

@@ -26,6 +26,9 @@ const PREFIX: &str = "(,gpt2)/grub";
 /// Where Debian's packages (and most others) put GRUB's modules.
 const GRUB_FOLDER: &str = "/usr/lib/grub";
 
+/// Bytes of code in the first sector. The id of an msdos disk follows.
+const BOOT_CODE: usize = 440;
+
 const PURPOSE_BIOS: &str = "make the boot loader for BIOS";
 const PURPOSE_EFI: &str = "make the boot loader for UEFI";
 
@@ -48,12 +51,17 @@ pub(crate) fn bios(
     let boot = fs::read(&boot_path).map_err(ImageError::io("read", &boot_path))?;
     let core_path = make(aside, "i386-pc", PURPOSE_BIOS, early_cfg, modules)?;
     let core = fs::read(&core_path).map_err(ImageError::io("read", &core_path))?;
-    patch(&boot, core, core_offset / SECTOR).ok_or_else(|| ImageError::ToolFailed {
+    let placed = place_grub(&boot, core, core_offset / SECTOR);
+    let (code, core) = placed.ok_or_else(|| ImageError::ToolFailed {
         purpose: PURPOSE_BIOS,
         command: "grub-mkimage".to_owned(),
         outcome: "made images of a form that is not known here".to_owned(),
         stderr: format!("{} and its core image; use GRUB 2.06 or 2.12", boot_path.display()),
-    })
+    })?;
+    let mut mbr = [0; SECTOR as usize];
+    mbr[..BOOT_CODE].copy_from_slice(&code);
+    mbr[446..].copy_from_slice(&protective_mbr());
+    Ok(BiosLoader { mbr, core })
 }
 
 /// Makes `EFI/BOOT/BOOTX64.EFI`.
@@ -88,9 +96,15 @@ fn make(
 }
 
 /// Fills in what grub-install would fill in: where the BIOS finds the core image's first sector,
-/// and where that sector finds the rest. Returns `None` when the images do not look as GRUB 2.06
-/// and 2.12 make them.
-fn patch(boot: &[u8], mut core: Vec<u8>, core_lba: u64) -> Option<BiosLoader> {
+/// and where that sector finds the rest. Returns the code for the disk's first bytes, and the core
+/// image for the sectors (of 512 bytes) from `core_lba` on. Returns `None` when the images do not
+/// look as GRUB 2.06 and 2.12 make them.
+#[must_use]
+pub fn place_grub(
+    boot: &[u8],
+    mut core: Vec<u8>,
+    core_lba: u64,
+) -> Option<([u8; BOOT_CODE], Vec<u8>)> {
     const KERNEL_SECTOR: usize = 0x5c; // boot.S: GRUB_BOOT_MACHINE_KERNEL_SECTOR
     const BLOCKLIST: usize = 512 - 12; // diskboot.S: start (8), sectors (2), segment (2)
     const SEGMENT: u16 = 0x820;
@@ -105,9 +119,8 @@ fn patch(boot: &[u8], mut core: Vec<u8>, core_lba: u64) -> Option<BiosLoader> {
     core[BLOCKLIST..BLOCKLIST + 8].copy_from_slice(&(core_lba + 1).to_le_bytes());
     core[BLOCKLIST + 8..BLOCKLIST + 10].copy_from_slice(&rest.to_le_bytes());
 
-    let mut mbr = [0; SECTOR as usize];
-    mbr[..440].copy_from_slice(&boot[..440]);
-    mbr[KERNEL_SECTOR..KERNEL_SECTOR + 8].copy_from_slice(&core_lba.to_le_bytes());
-    mbr[446..].copy_from_slice(&protective_mbr());
-    Some(BiosLoader { mbr, core })
+    let mut code = [0; BOOT_CODE];
+    code.copy_from_slice(&boot[..BOOT_CODE]);
+    code[KERNEL_SECTOR..KERNEL_SECTOR + 8].copy_from_slice(&core_lba.to_le_bytes());
+    Some((code, core))
 }

@@ -65,6 +65,9 @@ pub fn build(
         }
         _ => make(&plan, &name, out)?,
     }
+    if let Some(disk) = &plan.hooks.disk {
+        disk.finish().inspect_err(|_| disk.remove())?;
+    }
     postprocess(plan)
 }
 
@@ -85,6 +88,9 @@ fn make(plan: &Plan, name: &str, out: Option<&Path>) -> Result<()> {
         }
     });
     if let Err(error) = result {
+        if let Some(disk) = &plan.hooks.disk {
+            disk.remove();
+        }
         if let Some(part) = part {
             let _ = std::fs::remove_file(part);
         }

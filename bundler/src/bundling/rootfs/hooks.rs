@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::bundling::disk::DiskPlan;
 use crate::bundling::rootfs::staging;
+use crate::host::shell::{quote, quote_path};
 use crate::recipe::{
-    Action, Apt, Archive, From, InstallDeb, Origin, Overlay, Pack, Place, Program, Run, Step,
-    Unpack, matching,
+    Action, Apt, Archive, Deploy, From, InstallDeb, Origin, Overlay, Pack, Place, Program, Raw,
+    Run, Step, Unpack, matching,
 };
 
 /// The functions, which every hook reads.
@@ -26,6 +28,8 @@ pub(super) struct Hooks {
     pub(super) artifacts: PathBuf,
     /// What each `download` action has fetched.
     pub(super) downloads: BTreeMap<String, PathBuf>,
+    /// The disk, if the recipe makes one.
+    pub(super) disk: Option<DiskPlan>,
     /// `SOURCE_DATE_EPOCH`.
     pub(super) epoch: u64,
     /// Tars of overlays, in the order in which the hooks use them.
@@ -43,7 +47,7 @@ impl Hooks {
     }
 
     /// Returns the call for an action. `None`: there is nothing to do while mmdebstrap runs.
-    pub(super) fn call(&mut self, step: &Step) -> Result<Option<String>> {
+    pub(super) fn call(&mut self, index: usize, step: &Step) -> Result<Option<String>> {
         Ok(Some(match &step.action {
             Action::Apt(apt) => format!("install_packages \"$1\" {}", self.apt(apt)?),
             Action::InstallDeb(install) => self.install_deb(install)?,
@@ -52,7 +56,12 @@ impl Hooks {
             Action::Pack(pack) => self.pack(pack)?,
             Action::Run(run) if !run.postprocess => self.run(run, &step.place)?,
             Action::Run(_) | Action::Download(_) => return Ok(None),
-            Action::Disk(_) | Action::Deploy(_) | Action::Raw(_) => bail!(not_yet(&step.place)),
+            Action::Disk(_) => "make_disk".to_owned(),
+            Action::Deploy(deploy) => {
+                let Deploy { fstab, cmdline, append } = deploy;
+                format!("deploy \"$1\" {fstab} {cmdline} {}", quote(append)?)
+            }
+            Action::Raw(raw) => self.raw(index, raw)?,
         }))
     }
 
@@ -143,6 +152,16 @@ impl Hooks {
         Ok(format!("pack \"$1\" {} {file}{program}", quote(&pack.subdir)?))
     }
 
+    fn raw(&mut self, index: usize, raw: &Raw) -> Result<String> {
+        let file = match &raw.source.origin {
+            Origin::Filesystem => format!("\"$(inside \"$1\" {})\"", quote(&raw.source.path)?),
+            _ => self.path(&raw.source)?,
+        };
+        let disk = self.disk.as_ref().context("a raw action without a disk")?;
+        let (offset, room) = disk.room(raw.partition.as_deref(), raw.offset);
+        Ok(format!("write_raw {index} {file} {offset} {room}"))
+    }
+
     fn run(&mut self, run: &Run, place: &Place) -> Result<String> {
         if run.chroot {
             return match &run.program {
@@ -205,14 +224,6 @@ impl Hooks {
     }
 }
 
-/// Says that disks cannot be made.
-pub(super) fn not_yet(place: &Place) -> crate::recipe::RecipeError {
-    place.error(
-        "building disks is not there yet: image-partition, filesystem-deploy and raw are read and \
-            checked, but not done",
-    )
-}
-
 /// Returns the text for a shell: a command, or a script with its arguments, which the shell splits.
 fn command_line(program: &Program, at: &Path) -> Result<String> {
     match program {
@@ -229,16 +240,4 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let text = std::path::absolute(path);
     text.with_context(|| format!("finding {}", path.display()))
-}
-
-/// Quotes a word for mmdebstrap's hooks, which sh reads.
-pub(super) fn quote(word: &str) -> Result<String> {
-    if word.contains('\0') {
-        bail!("a NUL byte in {word:?}");
-    }
-    Ok(format!("'{}'", word.replace('\'', "'\\''")))
-}
-
-pub(super) fn quote_path(path: &Path) -> Result<String> {
-    quote(path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?)
 }

@@ -6,6 +6,9 @@
 
 set -eu
 export DARUMA
+. "$DARUMA/disk.sh"
+unset IMAGE IMAGEMNTDIR
+[ ! -e "$DARUMA/image" ] || IMAGE=$(cat "$DARUMA/image")
 trap 'code=$?; [ "$code" = 0 ] || echo "daruma-bundler: failed $code" >&2' EXIT
 umask 022
 
@@ -41,7 +44,7 @@ with_environment() {
         LC_ALL=C.UTF-8 TZ=UTC DEBIAN_FRONTEND=noninteractive TERM="${TERM-dumb}" \
         SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" ${INITRD:+INITRD="$INITRD"} \
         ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
-        ${no_proxy:+no_proxy="$no_proxy"} "$@"
+        ${no_proxy:+no_proxy="$no_proxy"} ${IMAGE:+IMAGE="$IMAGE"} "$@"
 }
 
 # resolve_names ROOT: lets programs in the root resolve names. Files that are missing are there for
@@ -79,7 +82,7 @@ in_root() {
     root=$1 code=0
     shift
     resolve_names "$root"
-    with_environment chroot "$root" "$@" || code=$?
+    enter "$root" "$@" || code=$?
     forget_names
     return "$code"
 }
@@ -89,10 +92,11 @@ script_in_root() {
     mkdir -p "$1/tmp/script"
     resolve_names "$1"
     code=0
-    with_environment unshare --mount sh -e -c '
+    unshare --mount sh -e -c '
+        . "$DARUMA"/hooks.sh
         mount --bind "$2" "$1/tmp/script"
         mount -o remount,bind,ro "$1/tmp/script" 2>/dev/null || true
-        exec chroot "$1" /bin/sh -e -u -c "$3"' sh "$1" "$2" "$3" || code=$?
+        enter "$1" /bin/sh -e -u -c "$3"' sh "$1" "$2" "$3" || code=$?
     forget_names
     rmdir "$1/tmp/script"
     return "$code"
@@ -101,6 +105,9 @@ script_in_root() {
 # on_host ROOT RECIPEDIR ARTIFACTDIR COMMAND
 on_host() (
     export ROOTDIR="$1" RECIPEDIR="$2" ARTIFACTDIR="$3"
+    [ -z "${IMAGE-}" ] || export IMAGE
+    at=$(mounted "$1")
+    [ -z "$at" ] || export IMAGEMNTDIR="$at"
     exec sh -e -u -c "$4"
 )
 
@@ -127,9 +134,15 @@ install_packages() {
         APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get update
         printf '%s' "$now" >"$DARUMA/sources"
     fi
-    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG DEBIAN_FRONTEND=noninteractive apt-get --yes \
-        -oDPkg::Chroot-Directory="$root" -oApt::Install-Recommends="$recommends" \
+    set -- apt-get --yes -oDPkg::Chroot-Directory="$root" \
+        -oApt::Install-Recommends="$recommends" \
         -oAPT::Get::AllowUnauthenticated="$unauthenticated" install "$@"
+    # A kernel's package runs update-grub then. dpkg cannot replace a program that the stand-in
+    # hides, so the stand-in is there only then.
+    if [ -e "$DARUMA/deployed" ] && [ -e "$root/boot/grub/grub.cfg" ]; then
+        set -- unshare --mount sh -e -c "$STAND_IN" sh "$root" "$DARUMA" "$@"
+    fi
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG DEBIAN_FRONTEND=noninteractive "$@"
 }
 
 # install_files ROOT UPDATE RECOMMENDS UNAUTHENTICATED FILES...: dpkg finds the files in the root.

@@ -14,11 +14,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::bundling::rootfs::hooks::{self, FUNCTIONS, Hooks, quote, quote_path};
+use crate::bundling::disk::{self, DiskPlan};
+use crate::bundling::rootfs::hooks::{self, FUNCTIONS, Hooks};
 use crate::bundling::rootfs::mirror::{self, Source};
 use crate::bundling::rootfs::{fetch, tools};
+use crate::host::shell::{quote, quote_path};
 use crate::host::tool;
-use crate::recipe::{Action, Recipe, RecipeError};
+use crate::recipe::{Action, Origin, Recipe, RecipeError, Run, Step};
 
 /// How a recipe is built.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct Settings {
     pub environment: BTreeMap<String, String>,
     /// `SOURCE_DATE_EPOCH` in seconds.
     pub epoch: u64,
+    /// True if the root filesystem itself is wanted, so a disk without one is not enough.
+    pub needs_root: bool,
 }
 
 /// A recipe that is ready for mmdebstrap.
@@ -76,9 +80,11 @@ impl Plan {
                 downloads.insert(download.name.clone(), fetched);
             }
         }
+        let artifacts = hooks::absolute(&settings.artifacts)?;
         let hooks = Hooks {
             dir: path.to_owned(),
-            artifacts: hooks::absolute(&settings.artifacts)?,
+            disk: DiskPlan::new(&recipe, &artifacts, path)?,
+            artifacts,
             downloads,
             epoch: settings.epoch,
             staged: Vec::new(),
@@ -103,7 +109,13 @@ impl Plan {
         // mmdebstrap copies files from the build host for the time of the build. The last hook
         // removes them, but keeps what the recipe puts in their place.
         let bootstraps = self.recipe.bootstrap.is_some();
-        let begin = if bootstraps { "remember_host \"$1\"" } else { "start_empty \"$1\"" };
+        let begin = if bootstraps {
+            "remember_host \"$1\""
+        } else if self.has_root() {
+            "start_empty \"$1\""
+        } else {
+            "mkdir -p \"$1\""
+        };
         let remember = self.hooks.hook(None, begin)?;
         let list = if bootstraps { &mut self.then } else { &mut self.first };
         list.push(remember);
@@ -120,35 +132,50 @@ impl Plan {
                 self.include.extend(apt.packages.clone());
                 continue;
             }
-            let Some(call) = self.hooks.call(step)? else { continue };
+            let Some(call) = self.hooks.call(index, step)? else { continue };
             bootstrapping = false;
             let hook = self.hooks.hook(Some(index), &call)?;
             if empty { &mut self.first } else { &mut self.then }.push(hook);
             empty = empty && !matches!(step.action, Action::Unpack(_));
         }
         self.then.push(self.hooks.hook(None, "forget_host \"$1\"")?);
+        if let Some(disk) = &self.hooks.disk {
+            self.then.push(self.hooks.hook(Some(disk.step), "finish_disk \"$1\"")?);
+        }
         Ok(())
+    }
+
+    fn has_root(&self) -> bool {
+        has_root(&self.recipe)
     }
 
     /// Returns the command that writes the root filesystem to `out`, or to nowhere.
     pub(super) fn command(&self, out: Option<&Path>) -> Command {
+        // A disk without a root filesystem needs the hooks only.
+        let program = if self.has_root() { "mmdebstrap" } else { "sh" };
         let mut command = if self.is_root {
-            tool::command("mmdebstrap")
+            tool::command(program)
         } else {
             // The user is root in there, and the other ids are those of /etc/subuid. So hooks can
             // write the artifacts and read the user's files.
             let mut command = tool::command("unshare");
             command.args(["--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork"]);
-            command.args(["--mount-proc", "mmdebstrap"]);
+            command.args(["--mount-proc", program]);
             command
         };
         command.env("SOURCE_DATE_EPOCH", self.settings.epoch.to_string()).env("TZ", "UTC");
         command.envs(&self.settings.environment);
-        if self.recipe.bundle.is_some() {
-            // A bundle does not use the initrd that the kernel's hooks would make.
+        if self.recipe.bundle.is_some() && self.hooks.disk.is_none() {
+            // A bundle does not use the initrd that the kernel's hooks would make. A disk does.
             command.env("INITRD", "No");
         } else {
             command.env_remove("INITRD");
+        }
+        if !self.has_root() {
+            let calls = self.first.iter().chain(&self.then).map(|hook| format!("({hook})"));
+            let text = calls.collect::<Vec<_>>().join("\n");
+            command.args(["-e", "-c", &text, "sh"]).arg(self.dir.path().join("no-root"));
+            return command;
         }
         let format = if out.is_some() { "tar" } else { "null" };
         command.args(["--mode=root", &format!("--format={format}"), "--verbose"]);
@@ -259,21 +286,28 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
+/// Whether something makes a root filesystem.
+fn has_root(recipe: &Recipe) -> bool {
+    recipe.bootstrap.is_some()
+        || recipe.steps.iter().any(|step| matches!(step.action, Action::Unpack(_)))
+}
+
 /// Refuses what cannot be done before anything starts.
 fn check(recipe: &Recipe, settings: &Settings, is_root: bool) -> Result<()> {
-    let disk = recipe
-        .steps
-        .iter()
-        .find(|step| matches!(step.action, Action::Disk(_) | Action::Deploy(_) | Action::Raw(_)));
-    if let Some(step) = disk {
-        return Err(hooks::not_yet(&step.place).into());
-    }
+    let needs_root = settings.needs_root;
+    let needs = |step: &Step| match &step.action {
+        Action::Disk(_) | Action::Download(_) => false,
+        Action::Raw(raw) => raw.source.origin == Origin::Filesystem,
+        Action::Run(Run { chroot, .. }) => *chroot,
+        _ => true,
+    };
+    disk::refuse(recipe)?;
     let mut made = false;
     for step in &recipe.steps {
         match &step.action {
             Action::Unpack(unpack) if !made => {
                 let file = settings.artifacts.join(&unpack.source.path);
-                if unpack.source.origin == crate::recipe::Origin::Artifacts && !file.is_file() {
+                if unpack.source.origin == Origin::Artifacts && !file.is_file() {
                     return Err(step
                         .place
                         .error(format_args!(
@@ -289,8 +323,8 @@ fn check(recipe: &Recipe, settings: &Settings, is_root: bool) -> Result<()> {
             _ => {}
         }
     }
-    let makes_root = recipe.steps.iter().any(|step| matches!(step.action, Action::Unpack(_)));
-    if recipe.bootstrap.is_none() && !makes_root {
+    let makes_disk = recipe.steps.iter().any(|step| matches!(step.action, Action::Disk(_)));
+    if !has_root(recipe) && (needs_root || !makes_disk || recipe.steps.iter().any(needs)) {
         return Err(RecipeError(format!(
             "{}: nothing makes a root filesystem; the recipe needs an mmdebstrap, a debootstrap or \
                 an unpack action",
@@ -299,7 +333,7 @@ fn check(recipe: &Recipe, settings: &Settings, is_root: bool) -> Result<()> {
         .into());
     }
     tools::check(recipe, is_root)?;
-    if let Some(why) = tools::foreign(&recipe.architecture) {
+    if let Some(why) = tools::foreign(&recipe.architecture).filter(|_| has_root(recipe)) {
         return Err(tool::ToolError(why).into());
     }
     Ok(())

@@ -2,6 +2,7 @@
 //!
 //! A build must not stop in its middle for a missing program.
 
+use crate::bundling::disk;
 use crate::host::tool::{self, ToolError};
 use crate::recipe::{Action, Archive, Recipe};
 
@@ -50,6 +51,7 @@ fn needed(recipe: &Recipe, is_root: bool) -> Vec<(&'static str, &'static str)> {
             _ => {}
         }
     }
+    all.extend(disk::tools(recipe));
     all.sort();
     all.dedup();
     all

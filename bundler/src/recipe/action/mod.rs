@@ -15,7 +15,7 @@ mod system;
 mod tables;
 
 pub use archive::{Archive, Compression};
-pub use disk::{Deploy, Disk, Filesystem, Mountpoint, Partition, Raw};
+pub use disk::{Deploy, Disk, ENTRIES_BYTES, Filesystem, Mountpoint, Partition, Raw, Sectors};
 pub use files::{Download, Overlay, Pack, Unpack};
 pub use origin::{From, Origin, matching};
 pub use own::{BundleSettings, Kernel, Pattern};

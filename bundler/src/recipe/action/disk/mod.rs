@@ -1,18 +1,21 @@
 //! The actions of disks: image-partition, filesystem-deploy and raw.
 //!
-//! They are read and checked completely. `bundling` cannot do them yet, and says so.
-//! Read this file, then `partition` and `offset`.
+//! They are read and checked completely. `bundling::disk` makes the disk.
+//! Read this file, then `partition`, `offset` and `fit`.
 
+mod fit;
 mod offset;
 mod partition;
 
 use std::collections::BTreeSet;
 
+use crate::recipe::action::disk::fit::{Room, fit_all};
 use crate::recipe::action::disk::offset::Position;
 use crate::recipe::action::disk::partition::{PARTITION, read_id, read_partition};
 use crate::recipe::action::origin::{From, Origin, Origins};
 use crate::recipe::yaml::{Field, Keys, Notes, Place, RecipeError, Table, closest};
 
+pub use fit::Sectors;
 pub use partition::{Filesystem, Partition};
 
 pub(super) const IMAGE_PARTITION: Table = Table {
@@ -58,6 +61,9 @@ pub(super) const RAW: Table = Table {
     ],
 };
 
+/// Bytes of the entries of a gpt.
+pub const ENTRIES_BYTES: u64 = 128 * 128;
+
 /// The `image-partition` action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Disk {
@@ -69,8 +75,10 @@ pub struct Disk {
     pub gpt: bool,
     /// Id of the disk.
     pub id: Option<String>,
-    /// Where the entries of a gpt begin, as the recipe has it.
-    pub gpt_gap: Option<String>,
+    /// Bytes of a sector.
+    pub sector: u64,
+    /// Sector where the entries of a gpt begin.
+    pub entries: u64,
     /// In the order of the table.
     pub partitions: Vec<Partition>,
     /// In the order of the recipe.
@@ -137,11 +145,18 @@ pub(super) fn read_disk(
     if let Some((_, place)) = gpt_gap.as_ref().filter(|_| !gpt) {
         return Err(place.error("`gpt_gap` is only for `partitiontype: gpt`"));
     }
-    if let Some((text, place)) = &gpt_gap {
-        offset::size(text).map_err(|why| place.error(why))?;
+    let sector = origins.sector;
+    let entries = match &gpt_gap {
+        None => 2,
+        Some((text, place)) => offset::size(text).map_err(|why| place.error(why))? / sector,
+    };
+    if size < 128 * sector {
+        let message = format!("`imagesize: {size_text}` has no room for a partition table");
+        return Err(size_place.error(message));
     }
     let mut partitions: Vec<Partition> = Vec::new();
     let mut taken: Vec<(Position, Position)> = Vec::new();
+    let mut places = Vec::new();
     for node in keys.nodes("partitions")? {
         let mut keys = Keys::new("a partition", node, PARTITION, notes)?;
         let place = keys.place.clone();
@@ -161,7 +176,20 @@ pub(super) fn read_disk(
             )));
         }
         taken.push(ends);
+        places.push(place);
         partitions.push(partition);
+    }
+    let room = Room {
+        first: if gpt { entries.max(2) + ENTRIES_BYTES.div_ceil(sector) } else { 1 },
+        last: size / sector - if gpt { 2 + ENTRIES_BYTES.div_ceil(sector) } else { 1 },
+        sector,
+        logical: !gpt && partitions.len() > 4,
+    };
+    let fitted = fit_all(&taken, room).map_err(|(index, why)| {
+        places[index].error(format_args!("the partition `{}` {why}", partitions[index].name))
+    })?;
+    for (partition, sectors) in partitions.iter_mut().zip(fitted) {
+        partition.sectors = sectors;
     }
     if partitions.is_empty() {
         return Err(place.error("the image-partition action needs `partitions`"));
@@ -174,8 +202,7 @@ pub(super) fn read_disk(
     }
     origins.partitions = Some(partitions.iter().map(|partition| partition.name.clone()).collect());
     origins.has_root = mountpoints.iter().any(|mountpoint| mountpoint.path == "/");
-    let gpt_gap = gpt_gap.map(|(text, _)| text);
-    Ok(Disk { name, size, gpt, id, gpt_gap, partitions, mountpoints })
+    Ok(Disk { name, size, gpt, id, sector, entries: entries.max(2), partitions, mountpoints })
 }
 
 fn read_mountpoint(

@@ -28,6 +28,10 @@ pub(super) struct Position {
     pub(super) bytes: u64,
     /// How far from it parted may choose another one, because the unit is a coarse one.
     pub(super) slack: u64,
+    /// True for KiB, MiB and their like: as an end, it is the first byte behind the partition.
+    pub(super) exclusive: bool,
+    /// True for the end of the disk.
+    pub(super) is_end: bool,
 }
 
 /// Reads the size of a disk, in bytes.
@@ -44,6 +48,7 @@ pub(super) fn position(text: &str, disk: u64, sector: u64) -> Result<Position, S
         None => (false, text.trim()),
     };
     let (number, unit) = split(rest)?;
+    let mut exclusive = false;
     let (bytes, slack) = match unit {
         "%" => {
             if number > 100.0 {
@@ -55,14 +60,17 @@ pub(super) fn position(text: &str, disk: u64, sector: u64) -> Result<Position, S
         "s" | "S" => (times(number, sector), 0),
         unit => {
             let factor = if unit.is_empty() { 1_000_000 } else { factor(unit, text)? };
-            let exact = factor == 1 || unit.to_ascii_lowercase().ends_with("ib");
+            exclusive = unit.to_ascii_lowercase().ends_with("ib");
+            let exact = factor == 1 || exclusive;
             (times(number, factor), if exact { 0 } else { factor / 2 })
         }
     };
     let bytes = bytes.ok_or_else(|| wrong(text))?;
-    let bytes = if negative { disk.checked_sub(bytes) } else { Some(bytes) };
+    // parted counts whole sectors from the end.
+    let from_end = disk.checked_sub(bytes / sector * sector);
+    let bytes = if negative { from_end } else { Some(bytes) };
     let bytes = bytes.ok_or_else(|| format!("`{text}` lies before the beginning of the disk"))?;
-    Ok(Position { bytes, slack })
+    Ok(Position { bytes, slack, exclusive, is_end: bytes == disk && unit != "s" })
 }
 
 /// Reads an offset in bytes (decimal, 0x…, 0…) or sectors (`64s`).
@@ -147,7 +155,7 @@ mod tests {
             ("64MB", 64_000_000),
             ("64", 64_000_000),
             ("64MiB", 64 << 20),
-            ("-1MB", disk - 1_000_000),
+            ("-1MB", disk - 999_936),
             ("-1s", disk - 512),
             ("7b", 7),
         ] {

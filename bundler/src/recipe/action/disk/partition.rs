@@ -2,6 +2,7 @@
 //!
 //! The folder's mod.rs reads the disk, and compares its partitions with each other.
 
+use crate::recipe::action::disk::fit::Sectors;
 use crate::recipe::action::disk::offset::{self, Position};
 use crate::recipe::yaml::{Field, Keys, RecipeError, closest};
 
@@ -93,8 +94,10 @@ pub struct Partition {
     pub start: String,
     /// Where it ends, as parted takes it.
     pub end: String,
-    /// First byte, and the byte after the last one.
+    /// First byte, and the byte after the last one, as the recipe names them.
     pub bytes: (u64, u64),
+    /// Where it lies.
+    pub sectors: Sectors,
     /// Id of the filesystem.
     pub fs_uuid: Option<String>,
     /// Id of the partition.
@@ -163,6 +166,7 @@ pub(super) fn read_partition(
         label,
         fs_label,
         bytes: (from.bytes, to.bytes),
+        sectors: Sectors::default(),
         fs_uuid: read_fs_uuid(keys, filesystem)?,
         uuid: read_partuuid(keys, gpt)?,
         kind: read_id(keys, "parttype", gpt, 2)?,

@@ -1,0 +1,93 @@
+//! The shell text that makes each filesystem in a plain file, and fills it from a folder.
+//!
+//! disk.sh runs it with `$file` (as large as the partition) and `$tree` (a folder, which may be
+//! empty). It runs as root of the root filesystem's user namespace, so owners are right.
+//!
+//! The options are those of debos. Ids and times are added, because the programs would choose
+//! others each time.
+
+use anyhow::Result;
+
+use crate::bundling::disk::identity::Identity;
+use crate::host::shell::quote;
+use crate::recipe::{Disk, Partition};
+
+/// mkfs.btrfs takes a smaller partition only with data and metadata mixed.
+const SMALLEST_BTRFS: u64 = 114_294_784;
+
+/// Returns the text for a partition, or `None` if it has no filesystem.
+pub(super) fn format(
+    disk: &Disk,
+    partition: &Partition,
+    identity: &Identity,
+) -> Result<Option<String>> {
+    let label = quote(&partition.fs_label)?;
+    let uuid = identity.filesystem(partition);
+    let features = |option: &str| list(option, &partition.features);
+    let large = disk.sector > 512;
+    Ok(Some(match partition.filesystem.mounted {
+        "vfat" => {
+            let kind = match partition.filesystem.name {
+                "fat12" => " -F12",
+                "fat16" => " -F16",
+                "fat" => "",
+                _ => " -F32",
+            };
+            let sector = if large { " -S 4096" } else { "" };
+            let (volume, hidden) = (identity.volume(partition), partition.sectors.first);
+            format!(
+                "mkfs.fat --invariant{kind}{sector} -i {volume} -h {hidden} -n {label} \"$file\" \
+                 >/dev/null\nfill_fat \"$tree\" \"$file\"\n"
+            )
+        }
+        name @ ("ext2" | "ext3" | "ext4") => {
+            // Two features of newer mke2fs that GRUB of Debian 12 cannot read. The recipe's come
+            // after them.
+            let mut features = partition.features.clone();
+            if name == "ext4" {
+                features.splice(0..0, ["^metadata_csum_seed", "^orphan_file"].map(str::to_owned));
+            }
+            let block = if large { " -b 4096" } else { "" };
+            let features = list("-O", &features)?;
+            let mut options = vec![format!("hash_seed={}", identity.uuid(&partition.name))];
+            options.extend(partition.extended_options.clone());
+            let options = list("-E", &options)?;
+            format!(
+                "export E2FSPROGS_FAKE_TIME=\"$SOURCE_DATE_EPOCH\"\nmke2fs -q -F -t {name}{block} \
+                 -L {label} -U {uuid}{features}{options} -d \"$tree\" \"$file\"\n\
+                 mend_ext \"$tree\" \"$file\"\n"
+            )
+        }
+        "btrfs" => {
+            let bytes = (partition.sectors.last - partition.sectors.first + 1) * disk.sector;
+            let mixed = if bytes < SMALLEST_BTRFS { " --mixed" } else { "" };
+            format!(
+                "top_is_plain \"$tree\"\n\
+                 mkfs.btrfs -q -f{mixed} -L {label} -U {uuid}{} --rootdir \"$tree\" \"$file\"\n",
+                features("-O")?
+            )
+        }
+        "f2fs" => {
+            let options = list("-E", &partition.extended_options)?;
+            format!(
+                "mkfs.f2fs -q -f -r -T \"$SOURCE_DATE_EPOCH\" -l {label} -U {uuid}{}{options} \
+                 \"$file\" >/dev/null\nfill_f2fs \"$tree\" \"$file\"\n",
+                features("-O")?
+            )
+        }
+        "xfs" => {
+            let sector = if large { " -s size=4096" } else { "" };
+            format!("mkfs.xfs -q -f -L {label} -m uuid={uuid}{sector} \"$file\"\n")
+        }
+        "swap" => format!("mkswap -L {label} -U {uuid} \"$file\" >/dev/null\n"),
+        _ => return Ok(None),
+    }))
+}
+
+/// An option with a list, or nothing.
+fn list(option: &str, items: &[String]) -> Result<String> {
+    if items.is_empty() {
+        return Ok(String::new());
+    }
+    Ok(format!(" {option} {}", quote(&items.join(","))?))
+}

@@ -1,0 +1,453 @@
+//! Makes disks of a small tree, and reads them back with sfdisk, e2fsprogs and mtools: no network.
+//!
+//! tests/tests/host/debos.rs makes those of Debian systems. Each test runs the program as a user
+//! does.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; the lint's own exception does not reach its functions"
+)]
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+const EPOCH: u64 = 1_754_697_600;
+
+/// A folder with a recipe, and an artifact folder with a tar of a root.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(text: &str) -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        fs::write(bench.path("r.yaml"), text).unwrap();
+        fs::write(bench.path("loader"), "the loader of a board\n").unwrap();
+        fs::create_dir(bench.path("out")).unwrap();
+        let mut tar = tar::Builder::new(fs::File::create(bench.path("out/root.tar")).unwrap());
+        let mut add = |name: &str, kind: tar::EntryType, mode: u32, owner: u64, text: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_uid(owner);
+            header.set_gid(owner + 1);
+            header.set_mtime(EPOCH - 5000);
+            header.set_size(0);
+            match kind {
+                tar::EntryType::Regular => {
+                    header.set_size(text.len() as u64);
+                    tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+                }
+                tar::EntryType::Directory => {
+                    tar.append_data(&mut header, name, std::io::empty()).unwrap();
+                }
+                _ => tar.append_link(&mut header, name, text).unwrap(),
+            }
+        };
+        use tar::EntryType::{Directory, Link, Regular, Symlink};
+        for folder in ["etc", "usr", "boot", "dev", "proc", "sys", "run", "srv"] {
+            add(folder, Directory, 0o755, 0, "");
+        }
+        add("tmp", Directory, 0o1777, 0, "");
+        add("home", Directory, 0o711, 0, "");
+        add("home/someone", Directory, 0o700, 1000, "");
+        add("home/someone/notes with space", Regular, 0o640, 1000, "mine\n");
+        add("usr/su", Regular, 0o4755, 0, "a program\n");
+        add("usr/su-too", Link, 0o4755, 0, "usr/su");
+        add("etc/link", Symlink, 0o777, 0, "../usr/su");
+        add("etc/hostname", Regular, 0o644, 0, "box\n");
+        tar.finish().unwrap();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn build(&self) -> (i32, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
+            .args(["build", "r.yaml", "--artifactdir", "out"])
+            .env_remove("SOURCE_DATE_EPOCH")
+            .current_dir(self.dir.path())
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn built(&self) {
+        let (code, text) = self.build();
+        assert_eq!(code, 0, "{text}");
+    }
+
+    fn artifacts(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("out")).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != "root.tar");
+        names.sort();
+        names
+    }
+
+    /// Bytes of the disk.
+    fn bytes(&self, offset: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let file = fs::File::open(self.path("out/a.img")).unwrap();
+        file.read_exact_at(&mut bytes, offset).unwrap();
+        bytes
+    }
+
+    /// What debugfs says of the filesystem at a byte of the disk.
+    fn debugfs(&self, offset: u64, request: &str) -> String {
+        let disk = format!("{}?offset={offset}", self.path("out/a.img").display());
+        said(Command::new("/sbin/debugfs").args(["-R", request, &disk]))
+    }
+
+    /// The table as sfdisk writes it down.
+    fn table(&self) -> String {
+        said(Command::new("/sbin/sfdisk").arg("--dump").arg(self.path("out/a.img")))
+    }
+}
+
+fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{command:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn recipe(rest: &str) -> String {
+    format!(
+        "architecture: amd64\nactions:\n  - action: unpack\n    file: root.tar\n  \
+         - action: image-partition\n    imagename: a.img\n{rest}"
+    )
+}
+
+const THREE: &str = "    imagesize: 300MiB
+    partitiontype: gpt
+    diskid: 11111111-2222-4333-8444-555555555555
+    partitions:
+      - { name: esp, fs: vfat, fsuuid: 1234ABCD, start: 1MiB, end: 100MiB, flags: [boot, esp] }
+      - { name: home, fs: ext4, start: 100MiB, end: 150MiB, fsck: false, partattrs: [60] }
+      - name: root
+        fs: ext4
+        fsuuid: 0e5b1f5c-9f36-4a62-9c60-7fbcb0e4c1a2
+        partuuid: 5f7c2a9e-52f4-49a6-a1d0-0f6a5ce3a4b1
+        start: 150MiB
+        end: -16MiB
+      - { name: spare, fs: none, start: -16MiB, end: 100% }
+    mountpoints:
+      - { mountpoint: /boot/efi, partition: esp, options: [umask=0077] }
+      - { mountpoint: /home, partition: home }
+      - { mountpoint: /, partition: root }
+  - action: run
+    command: echo early > \"$IMAGEMNTDIR/boot/efi/early.txt\"
+  - action: filesystem-deploy
+    append-kernel-cmdline: quiet
+  - action: run
+    command: |
+      test -f \"$IMAGE\" && test \"$IMAGEMNTDIR\" = \"$ROOTDIR\"
+      mkdir -p \"$ROOTDIR/boot/efi/EFI\"
+      echo late > \"$ROOTDIR/boot/efi/EFI/A longer name.txt\"
+      printf own | dd of=\"$IMAGE\" bs=1 seek=100000 conv=notrunc
+  - action: raw
+    source: loader
+    offset: 0x20000
+  - action: raw
+    origin: filesystem
+    source: /etc/hostname
+    partition: spare
+    offset: 2s
+";
+
+#[test]
+fn a_disk_has_its_table_and_the_tree_on_its_filesystems() {
+    let bench = Bench::new(&recipe(THREE));
+    bench.built();
+    assert_eq!(bench.artifacts(), ["a.img"]);
+    let table = bench.table();
+    for wanted in [
+        "label: gpt",
+        "label-id: 11111111-2222-4333-8444-555555555555",
+        "first-lba: 34",
+        "start=        2048, size=      202752, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+        "name=\"home\", attrs=\"GUID:60\"",
+        "start=      307200, size=      274432, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, \
+            uuid=5F7C2A9E-52F4-49A6-A1D0-0F6A5CE3A4B1, name=\"root\"",
+        "start=      581632, size=       32735",
+    ] {
+        assert!(table.contains(wanted), "{wanted}\n{table}");
+    }
+    let verified = said(Command::new("/sbin/sfdisk").arg("-V").arg(bench.path("out/a.img")));
+    assert!(verified.contains("No errors detected"), "{verified}");
+
+    let (home, root, spare) = (100 << 20, 150 << 20, 284 << 20);
+    let home_id = bench.debugfs(home, "stats -h");
+    let home_id = home_id.lines().find_map(|line| line.strip_prefix("Filesystem UUID:")).unwrap();
+    let fstab = format!(
+        "UUID=0e5b1f5c-9f36-4a62-9c60-7fbcb0e4c1a2\t/\text4\tdefaults\t0\t1\n\
+         UUID={}\t/home\text4\tdefaults\t0\t0\n\
+         UUID=1234-ABCD\t/boot/efi\tvfat\tdefaults,umask=0077\t0\t2\n",
+        home_id.trim()
+    );
+    // The root comes first. The others stay in the order of the recipe, shallow ones before.
+    assert_eq!(bench.debugfs(root, "cat /etc/fstab"), fstab);
+    assert_eq!(
+        bench.debugfs(root, "cat /etc/kernel/cmdline"),
+        " root=UUID=0e5b1f5c-9f36-4a62-9c60-7fbcb0e4c1a2 quiet\n"
+    );
+    let program = bench.debugfs(root, "stat /usr/su");
+    assert!(program.contains("Mode:  04755") && program.contains("Links: 2"), "{program}");
+    assert!(program.contains(&format!("mtime: 0x{:08x}", EPOCH - 5000)), "{program}");
+    assert!(program.contains(&format!("ctime: 0x{EPOCH:08x}")), "{program}");
+    assert!(bench.debugfs(root, "stat /etc/link").contains("../usr/su"));
+    assert_eq!(bench.debugfs(root, "ls -p /home").lines().count(), 3, "lost in the split");
+    assert_eq!(bench.debugfs(root, "ls -p /boot/efi").lines().count(), 3);
+    let top = bench.debugfs(home, "stat /");
+    assert!(top.contains("Mode:  0711"), "{top}");
+    let notes = bench.debugfs(home, "stat \"/someone/notes with space\"");
+    let owner = notes.contains("User:  1000") && notes.contains("Group:  1001");
+    assert!(owner && notes.contains("Mode:  0640"), "{notes}");
+
+    let esp = format!("{}@@1M", bench.path("out/a.img").display());
+    let listed = said(Command::new("mdir").args(["-i", &esp, "-/", "-b", "::"]));
+    assert!(listed.contains("::/EFI/A longer name.txt"), "{listed}");
+    let early = said(Command::new("mtype").args(["-i", &esp, "::/early.txt"]));
+    assert_eq!(early, "early\n");
+
+    assert_eq!(bench.bytes(100_000, 3), b"own");
+    assert_eq!(bench.bytes(0x20000, 10), b"the loader");
+    assert_eq!(bench.bytes(spare + 1024, 4), b"box\n");
+    for offset in [home, root] {
+        let part = bench.path("part");
+        fs::write(&part, bench.bytes(offset, 50 << 20)).unwrap();
+        if offset == home {
+            said(Command::new("/sbin/e2fsck").args(["-f", "-n"]).arg(&part));
+        }
+    }
+}
+
+#[test]
+fn the_same_recipe_gives_the_same_disk() {
+    let (one, two) = (Bench::new(&recipe(THREE)), Bench::new(&recipe(THREE)));
+    one.built();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    two.built();
+    let same = Command::new("cmp").arg(one.path("out/a.img")).arg(two.path("out/a.img")).output();
+    let same = same.unwrap();
+    assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+}
+
+/// Lets parted make partitions of the same text, and returns first and last sectors.
+fn parted(label: &str, list: &[(&str, &str, &str)]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    fs::File::create(&disk).unwrap().set_len(2_000_000_000).unwrap();
+    let mut command = Command::new("/sbin/parted");
+    command.args(["-s", "-a", "none"]).arg(&disk).args(["--", "mklabel", label]);
+    for (kind, start, end) in list {
+        command.args(["mkpart", kind, start, end]);
+    }
+    said(&mut command);
+    sectors(&said(Command::new("/sbin/sfdisk").arg("--dump").arg(&disk)))
+}
+
+/// The places in what sfdisk writes down, without types and names.
+fn sectors(dump: &str) -> Vec<String> {
+    let lines = dump.lines().filter_map(|line| line.split_once("start="));
+    lines.map(|(_, rest)| rest.split(',').take(2).collect::<String>()).collect()
+}
+
+#[test]
+fn partitions_lie_where_parted_puts_them() {
+    for positions in [
+        &[("0%", "1MB"), ("1MB", "65MB"), ("65MB", "165MB"), ("165MB", "50%"), ("50%", "100%")][..],
+        &[("1MiB", "128MiB"), ("128MiB", "-16MiB"), ("-16MiB", "100%")],
+        &[("2048s", "4095s"), ("4096s", "10MiB"), ("100", "-1MB")],
+    ] {
+        for label in ["gpt", "msdos"] {
+            // With parted the extended partition is one more.
+            let more = label == "msdos" && positions.len() > 4;
+            let mut list: Vec<_> = positions
+                .iter()
+                .enumerate()
+                .map(|(index, (start, end))| {
+                    let kind = if more && index >= 3 { "logical" } else { "primary" };
+                    (kind, *start, *end)
+                })
+                .collect();
+            if more {
+                list.insert(3, ("extended", positions[3].0, "100%"));
+            }
+            let partitions: String = positions
+                .iter()
+                .enumerate()
+                .map(|(index, (start, end))| {
+                    let place = format!("start: \"{start}\", end: \"{end}\"");
+                    format!("      - {{ name: p{index}, fs: none, {place} }}\n")
+                })
+                .collect();
+            let bench = Bench::new(&recipe(&format!(
+                "    imagesize: 2GB\n    partitiontype: {label}\n    partitions:\n{partitions}"
+            )));
+            bench.built();
+            assert_eq!(sectors(&bench.table()), parted(label, &list), "{label} {positions:?}");
+        }
+    }
+}
+
+#[test]
+fn an_msdos_table_has_logical_partitions_and_an_active_one() {
+    let mut partitions = String::new();
+    for number in 1..=6 {
+        let more = if number == 2 { "flags: [boot], parttype: \"0b\"" } else { "flags: [lba]" };
+        partitions += &format!(
+            "      - {{ name: p{number}, fs: none, start: {number}MiB, end: {}MiB, {more} }}\n",
+            number + 1
+        );
+    }
+    let text = format!(
+        "    imagesize: 16MiB\n    partitiontype: msdos\n    diskid: 5ca1ab1e\n    \
+         partitions:\n{partitions}"
+    );
+    let bench = Bench::new(&recipe(&text));
+    bench.built();
+    let table = bench.table();
+    for wanted in [
+        "label-id: 0x5ca1ab1e",
+        "a.img1 : start=        2048, size=        2048, type=83",
+        "a.img2 : start=        4096, size=        2048, type=b, bootable",
+        "a.img4 : start=        8192, size=        6144, type=f",
+        "a.img5 : start=        8193, size=        2047, type=83",
+        "a.img7 : start=       12289, size=        2047, type=83",
+    ] {
+        assert!(table.contains(wanted), "{wanted}\n{table}");
+    }
+}
+
+#[test]
+fn a_disk_without_a_root_needs_no_bootstrap() {
+    let text = "architecture: arm64\nsectorsize: 4096\nactions:\n  - action: image-partition\n    \
+                imagename: a.img\n    imagesize: 64MiB\n    partitiontype: gpt\n    \
+                partitions:\n      \
+                - { name: esp, fs: vfat, start: 4MiB, end: 36MiB, flags: [esp] }\n      \
+                - { name: root, fs: ext4, fslabel: rootfs, start: 36MiB, end: 100% }\n  \
+                - action: raw\n    source: loader\n    offset: 16s\n";
+    let bench = Bench::new(text);
+    bench.built();
+    assert_eq!(bench.bytes(4096, 8), b"EFI PART");
+    assert_eq!(bench.bytes(2 * 4096 + 32, 8), 1024_u64.to_le_bytes());
+    assert_eq!(bench.bytes(65_536, 10), b"the loader");
+    // The last usable sector is before the backup of header and entries.
+    assert_eq!(bench.bytes(4096 + 48, 8), (16_384_u64 - 6).to_le_bytes());
+    let stats = bench.debugfs(36 << 20, "stats -h");
+    assert!(stats.contains("Block size:               4096"), "{stats}");
+    assert!(stats.contains("rootfs"), "{stats}");
+}
+
+#[test]
+fn a_loader_among_the_entries_of_a_gpt_makes_the_table_shorter() {
+    let text = "architecture: arm64\nactions:\n  - action: image-partition\n    \
+                imagename: a.img\n    imagesize: 64MiB\n    partitiontype: gpt\n    \
+                partitions:\n      - { name: data, fs: none, start: 16MiB, end: 100% }\n  \
+                - action: raw\n    source: loader\n    offset: 16s\n";
+    let bench = Bench::new(text);
+    bench.built();
+    assert_eq!(bench.bytes(8192, 10), b"the loader");
+    let table = bench.table();
+    assert!(table.contains("table-length: 56") && table.contains("start=       32768"), "{table}");
+}
+
+#[test]
+fn what_needs_a_block_device_is_refused_before_anything_starts() {
+    let disk = |partition: &str, mounts: &str| {
+        recipe(&format!(
+            "    imagesize: 1GB\n    partitiontype: gpt\n    partitions:\n      \
+             - {{ name: root, start: 1MiB, end: 100%, {partition} }}\n{mounts}"
+        ))
+    };
+    let mounted = "    mountpoints:\n      - { mountpoint: /, partition: root }\n";
+    for (text, wanted) in [
+        (disk("fs: hfs", ""), "r.yaml:5: the image-partition action: the partition `root` has `fs"),
+        (disk("fs: xfs", mounted), "mkfs.xfs of Debian 12 and 13 cannot fill it"),
+        (disk("fs: ext4, flags: [lba]", ""), "the flag `lba` does not exist in a gpt table"),
+        (
+            disk("fs: ext4", mounted) + &"  - action: filesystem-deploy\n".repeat(2),
+            "r.yaml:14: the filesystem-deploy action: it is a second one",
+        ),
+    ] {
+        let bench = Bench::new(&text);
+        let (code, said) = bench.build();
+        assert!(code == 23 && said.contains(wanted), "{code} {said}");
+        assert_eq!(bench.artifacts(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_disk_that_fails_leaves_nothing() {
+    let full = recipe(&THREE.replace("end: -16MiB", "end: 151MiB"));
+    let large = "    command: |\n      head -c 5000000 /dev/urandom >\"$ROOTDIR/usr/large\"\n";
+    let bench = Bench::new(&full.replace("    command: |\n", large));
+    let (code, said) = bench.build();
+    let wanted = "r.yaml:5: the image-partition action (2 of 7) ended with";
+    assert!(code == 24 && said.contains(wanted), "{code} {said}");
+    assert_eq!(bench.artifacts(), Vec::<String>::new());
+}
+
+/// The stand-in for GRUB's programs, with another place for what it reads.
+fn stand_in(dir: &std::path::Path, facts: &str) {
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bundling/disk/grub.sh");
+    let shown = dir.display();
+    let text = fs::read_to_string(text).unwrap();
+    let text = text.replace("here=/dev/disk/daruma", &format!("here={shown}"));
+    assert!(text.contains(&format!("here={shown}")));
+    for name in ["grub-install", "grub-probe", "grub-mkrelpath"] {
+        fs::write(dir.join(name), &text).unwrap();
+    }
+    fs::write(dir.join("facts"), facts).unwrap();
+    fs::create_dir_all(dir.join("boot/efi")).unwrap();
+    let mounts = format!("2 0e5b-root p-root ext2 /\n1 1234-ABCD p-esp fat {shown}/boot/efi\n");
+    fs::write(dir.join("mounts"), mounts).unwrap();
+}
+
+#[test]
+fn the_stand_in_answers_as_grubs_programs_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    stand_in(dir.path(), "TABLE=gpt SECTOR=512 ROOM=0\n");
+    let ask = |name: &str, args: &[&str]| {
+        let mut command = Command::new("sh");
+        let output = command.arg(at(name)).args(args).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap() + &errors)
+    };
+    let efi = at("boot/efi").display().to_string();
+    let yes = |text: &str| (true, text.to_owned());
+    let device = "/dev/disk/by-uuid/0e5b-root";
+    assert_eq!(ask("grub-probe", &["--target=device", "/"]), yes(&format!("{device}\n")));
+    let of_device = ["--device", device, "--target=fs_uuid"];
+    assert_eq!(ask("grub-probe", &of_device), yes("0e5b-root\n"));
+    assert_eq!(ask("grub-probe", &["-t", "fs", &efi]), yes("fat\n"));
+    assert_eq!(ask("grub-probe", &["-t", "partmap", "/boot"]), yes("gpt\n"));
+    assert_eq!(ask("grub-mkrelpath", &["/boot"]), yes("/boot\n"));
+    assert_eq!(ask("grub-mkrelpath", &[&format!("{efi}/EFI")]), yes("/EFI\n"));
+
+    let boot = format!("--boot-directory={}", at("boot").display());
+    let bios = ["--target=i386-pc", &boot, "disk.img"];
+    let (done, said) = ask("grub-install", &bios);
+    assert!(!done && said.contains("no place for GRUB's core image"), "{said}");
+    let (done, said) = ask("grub-install", &["--target=i386-pc", &boot]);
+    assert!(!done && said.contains("install device isn't specified"), "{said}");
+    let (done, said) = ask("grub-install", &["--colour", "disk.img"]);
+    assert!(!done && said.contains("the option --colour is not known"), "{said}");
+    assert!(!at("core.img").exists());
+
+    fs::write(at("facts"), "TABLE=gpt SECTOR=512 ROOM=2048\n").unwrap();
+    let (done, said) = ask("grub-install", &bios);
+    assert!(done && at("core.img").is_file() && at("boot.img").is_file(), "{said}");
+    assert!(at("boot/grub/i386-pc/normal.mod").is_file());
+    let uefi = ["--target", "x86_64-efi", "--removable", &boot, "--efi-directory", &efi];
+    let (done, said) = ask("grub-install", &uefi);
+    assert!(done && at("boot/efi/EFI/BOOT/BOOTX64.EFI").is_file(), "{said}");
+}
