@@ -1,6 +1,6 @@
 //! Makes disks of a small tree, and reads them back with sfdisk, e2fsprogs and mtools: no network.
 //!
-//! tests/tests/host/debos.rs makes those of Debian systems. Each test runs the program as a user
+//! tests/tests/debos.rs makes those of Debian systems. Each test runs the program as a user
 //! does.
 
 #![allow(
