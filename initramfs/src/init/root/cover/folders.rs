@@ -274,7 +274,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (root, base) = (image(dir.path()), dir.path().join("folders"));
         fs::create_dir_all(base.join("home/upper/ann")).unwrap();
-        fs::create_dir_all(base.join("opt/work/work")).unwrap();
+        fs::create_dir_all(base.join("opt").join("work").join("work")).unwrap();
         make_missing(&base, &find(&root, &base, None)).unwrap();
         assert!(base.join("home/upper/ann").exists());
         assert!(base.join("opt/upper").is_dir() && !base.join("opt/work").exists());
