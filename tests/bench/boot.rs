@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bundle::StoredSquashfs;
-use grub_env::{BOOTED, EnvStore};
-use image_layout::{Disk, FileDisk, PartitionTable, Slot, label};
+use grub_env::BOOTED;
+use image_layout::{Disk, FileDisk, PartitionTable, Slot};
 use tests::trial_disk;
 use tests::vm::overlay_disk;
 
@@ -133,12 +133,7 @@ impl BootFiles {
         // GRUB would have left this variable. daruma-init knows the disk by it.
         let counted = dir.join("counted.raw");
         trial_disk::copy(&self.disk, &counted)?;
-        trial_disk::change_partition(&counted, label::ESP, |esp| {
-            let store = EnvStore::open(FileDisk::open(esp)?)?;
-            let mut env = store.load()?.env;
-            env.set(BOOTED, "bench")?;
-            Ok(store.store(&env)?)
-        })?;
+        trial_disk::change_environment(&counted, |env| Ok(env.set(BOOTED, "bench")?))?;
         // The first boot fills and grows /var. That happens once in a device's life, so it is not
         // measured.
         let settled = dir.join("settled.qcow2");

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use grub_env::{BOOTED, EnvStore};
+use grub_env::BOOTED;
 use image_layout::{FileDisk, PartitionTable, Slot, label};
 use tests::trial_disk;
 use tests::vm::overlay_disk;
@@ -28,12 +28,7 @@ pub(crate) fn row(disk: &Path, update: &Path, dir: &Path) -> Result<Row> {
     let raw = dir.join("trial.raw");
     trial_disk::copy(disk, &raw)?;
     trial_disk::put_on_trial(&raw, update, 1)?;
-    trial_disk::change_partition(&raw, label::ESP, |esp| {
-        let store = EnvStore::open(FileDisk::open(esp)?)?;
-        let mut env = store.load()?.env;
-        env.set(BOOTED, "bench")?;
-        Ok(store.store(&env)?)
-    })?;
+    trial_disk::change_environment(&raw, |env| Ok(env.set(BOOTED, "bench")?))?;
     let [a, b] = [Slot::A, Slot::B].map(|slot| BootFiles::of(&raw, slot, &dir.join(slot.name())));
     let (a, b) = (a?, b?);
     let machine = dir.join("merge.qcow2");

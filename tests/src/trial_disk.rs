@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bundle::{Bundle, Keyring};
-use grub_env::{BootState, EnvStore};
+use grub_env::{BootState, Env, EnvStore};
 use image_layout::{FileDisk, PartitionTable, Slot, label};
 
 use crate::cut_disk::copy_data;
@@ -67,16 +67,24 @@ pub fn raw_of(qcow2: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Uses up `tries` of slot B's, which is on trial.
-pub fn use_up(disk: &Path, tries: u8) -> Result<()> {
+/// Changes the environment of a raw disk.
+pub fn change_environment(disk: &Path, change: impl FnOnce(&mut Env) -> Result<()>) -> Result<()> {
     change_partition(disk, label::ESP, |path| {
         let store = EnvStore::open(FileDisk::open(path)?)?;
         let mut env = store.load()?.env;
-        let mut state = BootState::from_env(&env);
+        change(&mut env)?;
+        Ok(store.store(&env)?)
+    })
+}
+
+/// Uses up `tries` of slot B's, which is on trial.
+pub fn use_up(disk: &Path, tries: u8) -> Result<()> {
+    change_environment(disk, |env| {
+        let mut state = BootState::from_env(env);
         ensure!(state.trial == Some(Slot::B), "slot B is not on trial");
         state.b.tries = tries;
-        state.apply_to(&mut env);
-        Ok(store.store(&env)?)
+        state.apply_to(env);
+        Ok(())
     })
 }
 
@@ -90,14 +98,12 @@ pub fn put_on_trial(disk: &Path, update: &Path, tries: u8) -> Result<()> {
             Ok(File::options().write(true).open(path)?.write_all_at(&bytes, 0)?)
         })?;
     }
-    change_partition(disk, label::ESP, |path| {
-        let store = EnvStore::open(FileDisk::open(path)?)?;
-        let mut env = store.load()?.env;
-        let mut state = BootState::from_env(&env);
+    change_environment(disk, |env| {
+        let mut state = BootState::from_env(env);
         state.begin_install(Slot::B)?;
         state.begin_trial(Slot::B)?;
-        state.b.tries = tries;
-        state.apply_to(&mut env);
-        Ok(store.store(&env)?)
-    })
+        state.apply_to(env);
+        Ok(())
+    })?;
+    use_up(disk, tries)
 }

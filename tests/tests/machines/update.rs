@@ -167,6 +167,15 @@ fn a_kernel_that_panics_in_init_falls_back() -> Result<()> {
 }
 
 #[test]
+fn an_init_that_hangs_is_reset_by_the_watchdog_and_falls_back() -> Result<()> {
+    broken_update_falls_back(
+        "tests/recipes/tiny-hang.yaml",
+        "doing nothing for ever (broken on purpose)",
+        "never reached its health checks",
+    )
+}
+
+#[test]
 fn failing_health_falls_back_and_says_which_check() -> Result<()> {
     broken_update_falls_back(
         "tests/recipes/tiny-unhealthy.yaml",
