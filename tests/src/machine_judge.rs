@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::cut_disk::{Change, Cut, CutDisk, View, copy_data};
 use crate::fixture::Fixture;
 use crate::grub_emu;
-use crate::recording::{Phase, Recording, Taken};
+use crate::recording::{KEPT, Phase, Recording, Taken};
 use crate::trial_disk;
 use crate::write_log::SECTOR;
 
@@ -66,8 +66,9 @@ pub struct Judge<'a> {
     environment: HashSet<u64>,
     /// Verdicts of GRUB by the hash of everything that GRUB can read.
     grub: Mutex<HashMap<Vec<u128>, Started>>,
-    /// Verdicts of e2fsck by the hash of the partition table and of /var.
-    var: Mutex<HashMap<(u128, u128), Option<String>>>,
+    /// Verdicts of e2fsck by the hash of the partition table and of /var, and by whether a folder
+    /// was to be kept.
+    var: Mutex<HashMap<(u128, u128, bool), Option<String>>>,
 }
 
 /// What GRUB did: the slot that it took and if it is on trial, or the text that it printed.
@@ -275,7 +276,8 @@ impl<'a> Bench<'a> {
             );
             return Ok((Some(taken), Some(Fault::CommittedLost(text))));
         }
-        let fault = self.var(&table)?.map(|text| Fault::DoesNotBoot(format!("/var: {text}")));
+        let fault =
+            self.var(&table, phase.keeps)?.map(|text| Fault::DoesNotBoot(format!("/var: {text}")));
         // daruma-init makes a new /var, whatever is there.
         let fault = if fault.is_some() && self.resets(&table)? { None } else { fault };
         Ok((Some(taken), fault))
@@ -339,8 +341,9 @@ impl<'a> Bench<'a> {
         Ok(started)
     }
 
-    fn var(&self, table: &PartitionTable) -> Result<Option<String>> {
-        let key = (self.hashes[TABLE], self.hashes[VAR]);
+    /// `keeps`: what a reset was told to keep must be there.
+    fn var(&self, table: &PartitionTable, keeps: bool) -> Result<Option<String>> {
+        let key = (self.hashes[TABLE], self.hashes[VAR], keeps);
         let known = self.judge.var.lock().ok().and_then(|memo| memo.get(&key).cloned());
         if let Some(known) = known {
             return Ok(known);
@@ -350,7 +353,10 @@ impl<'a> Bench<'a> {
         let copy = File::create(&path)?;
         copy.set_len(var.size)?;
         copy_data(&self.view.file, &copy, var.offset, 0, var.size)?;
-        let verdict = check_ext4(&path)?;
+        let mut verdict = check_ext4(&path)?;
+        if verdict.is_none() && keeps {
+            verdict = check_kept(&path)?;
+        }
         if let Ok(mut memo) = self.judge.var.lock() {
             memo.insert(key, verdict.clone());
         }
@@ -409,6 +415,14 @@ fn check_etc(image: &Path) -> Result<Option<String>> {
     }
     let report = read("B/merge.json")?;
     Ok((!report.contains("\"method\":\"merged\"")).then(|| format!("merge.json: {report:?}")))
+}
+
+/// What a reset keeps is whole at every moment of it.
+fn check_kept(image: &Path) -> Result<Option<String>> {
+    let [folder, file, content] = KEPT;
+    let folder = folder.strip_prefix("/var").context("a folder of /var")?;
+    let (_, text) = run("debugfs", &["-R", &format!("cat {folder}/{file}")], image)?;
+    Ok((text != content).then(|| format!("{folder}/{file}, which was to be kept, is {text:?}")))
 }
 
 fn run(program: &str, arguments: &[&str], image: &Path) -> Result<(i32, String)> {

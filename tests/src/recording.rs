@@ -3,6 +3,7 @@
 //! `write_log` reads the recording, and `cut_disk` cuts it. GRUB's writes are in it too.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,6 +33,8 @@ pub struct Phase {
     pub from: usize,
     /// What GRUB may take at the next boot.
     pub may_boot: Vec<Taken>,
+    /// True if [`KEPT`] must be whole in /var.
+    pub keeps: bool,
 }
 
 /// The recording of a machine's life.
@@ -58,12 +61,15 @@ struct Recorder {
     begins: Vec<usize>,
 }
 
+/// The folder that a reset keeps, a file in it, and the file's content.
+pub const KEPT: [&str; 3] = ["/var/lib/app", "data", "what a person has"];
+
 const A: Taken = (Slot::A, false);
 const B_ON_TRIAL: Taken = (Slot::B, true);
 const B: Taken = (Slot::B, false);
 
 /// A story to record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Scenario {
     /// The name of the scenario.
     pub name: &'static str,
@@ -77,6 +83,8 @@ pub struct Scenario {
     /// The phases. The first begins with the factory disk, and the story says when another one
     /// begins.
     phases: &'static [(&'static str, &'static [Taken])],
+    /// The phases in which [`KEPT`] must be whole.
+    keeps: Range<usize>,
     /// The part of the story after the first boot or the install.
     then: fn(&mut Recorder) -> Result<()>,
 }
@@ -94,6 +102,7 @@ pub const UPDATE: Scenario = Scenario {
         ("the new system is on trial", &[B_ON_TRIAL, B]),
         ("the new system is committed", &[B]),
     ],
+    keeps: 0..0,
     then: |recorder| {
         recorder.vm.type_line("reboot -f")?;
         recorder.vm.expect_all(&["tiny# ", "is healthy and committed"], BOOT)?;
@@ -120,6 +129,7 @@ pub const BROKEN_UPDATE: Scenario = Scenario {
         ("the last try and the way back", &[B_ON_TRIAL, A]),
         ("back on the old system", &[A]),
     ],
+    keeps: 0..0,
     then: |recorder| {
         recorder.vm.type_line("reboot -f")?;
         for attempt in 1..=3 {
@@ -136,7 +146,8 @@ pub const BROKEN_UPDATE: Scenario = Scenario {
     },
 };
 
-/// Factory image, first boot, a factory reset, and the boot that does it.
+/// Factory image, first boot, a factory reset that keeps a folder, one that keeps nothing, and the
+/// boots that do them.
 pub const FACTORY_RESET: Scenario = Scenario {
     name: "factory reset",
     recipe: TINY,
@@ -145,20 +156,32 @@ pub const FACTORY_RESET: Scenario = Scenario {
     installs: false,
     phases: &[
         ("the first boot", &[A]),
+        ("data comes", &[A]),
+        ("a reset that keeps the data is asked for and done", &[A]),
+        ("the data is kept", &[A]),
         ("the reset is asked for and done", &[A]),
         ("the reset is done", &[A]),
     ],
+    keeps: 2..4,
     then: |recorder| {
-        let data = "mkdir -p /var/lib/app && echo data >/var/lib/app/data && sync";
-        recorder.vm.run(data, 60)?.success()?;
-        recorder.vm.run("daruma factory-reset", 60)?.success()?;
-        recorder.vm.type_line("reboot -f")?;
-        recorder.vm.expect("factory reset: /var is a new file system", BOOT)?;
-        recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
-        recorder.next_phase()?;
-        let gone = recorder.vm.run("ls /var/lib/app", 60)?;
+        let [folder, file, content] = KEPT;
+        let data = format!("mkdir -p {folder} && echo '{content}' >{folder}/{file} && sync");
+        let reset = |recorder: &mut Recorder, command: &str, says: &str| {
+            recorder.next_phase()?;
+            recorder.vm.run(command, 60)?.success()?;
+            recorder.vm.type_line("reboot -f")?;
+            recorder.vm.expect(says, BOOT)?;
+            recorder.vm.expect_all(&["tiny# ", "slot A is healthy"], BOOT)?;
+            recorder.next_phase()?;
+            recorder.vm.run("echo more >/var/more && sync", 60)?.success().map(drop)
+        };
+        recorder.vm.run(&data, 60)?.success()?;
+        let keep = format!("daruma factory-reset --keep {folder}");
+        reset(recorder, &keep, "factory reset: of /var only")?;
+        reset(recorder, "daruma factory-reset", "factory reset: /var is a new file system")?;
+        let gone = recorder.vm.run(&format!("ls {folder}"), 60)?;
         ensure!(gone.text.contains("No such file"), "{gone:?}");
-        recorder.vm.run("echo more >/var/more && sync", 60)?.success().map(drop)
+        Ok(())
     },
 };
 
@@ -183,12 +206,13 @@ impl Recording {
         }
         let begins: Vec<usize> = serde_json::from_str(&fs::read_to_string(&begins)?)?;
         ensure!(begins.len() == scenario.phases.len(), "the story has not told all its phases");
-        let phase = |((name, may_boot), from): (&(&'static str, &[Taken]), usize)| Phase {
-            name,
-            from,
-            may_boot: may_boot.to_vec(),
-        };
-        let phases = scenario.phases.iter().zip(begins).map(phase).collect();
+        let phases = scenario.phases.iter().zip(begins).enumerate();
+        let phase =
+            |(place, (&(name, may_boot), from)): (usize, (&(&'static str, &[Taken]), _))| {
+                let keeps = scenario.keeps.contains(&place);
+                Phase { name, from, may_boot: may_boot.to_vec(), keeps }
+            };
+        let phases = phases.map(phase).collect();
         Ok(Self { base, size, log: WriteLog::read(&log)?, phases, bundles: [factory, update] })
     }
 }
