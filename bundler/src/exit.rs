@@ -9,6 +9,7 @@ use image_layout::ImageError;
 use crate::bundling::accounts::OtherNumbers;
 use crate::bundling::rootfs::mirror::MirrorError;
 use crate::host::tool::ToolError;
+use crate::lock::LockError;
 use crate::publish::registry::RegistryError;
 use crate::recipe::RecipeError;
 use crate::release::credentials::CredentialArgument;
@@ -25,6 +26,9 @@ pub const TOOL: u8 = 24;
 pub const ACCOUNTS: u8 = 29;
 /// A credential is refused.
 pub const CREDENTIAL: u8 = 30;
+
+/// A lock is refused, or what it names is not to be had.
+pub const LOCK: u8 = 31;
 
 /// Returns the code of the first cause that has one.
 #[must_use]
@@ -52,6 +56,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
             }
             if cause.is::<OtherNumbers>() {
                 return Some(ACCOUNTS);
+            }
+            if cause.is::<LockError>() {
+                return Some(LOCK);
             }
             if cause.is::<CredentialArgument>() {
                 return Some(CREDENTIAL);

@@ -14,6 +14,7 @@ pub mod bundling;
 pub mod exit;
 pub mod fleet;
 pub mod host;
+pub mod lock;
 pub mod publish;
 pub mod recipe;
 pub mod release;

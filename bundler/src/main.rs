@@ -12,11 +12,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use bundle::SecretKey;
 use bundle::oci::Reference;
-use bundler::bundling::Bundling;
+use bundler::bundling::{Bundling, renumber};
 use bundler::credentials::Credentials;
 use bundler::delta::{self, Outputs};
 use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
+use bundler::lock::Lock;
 use bundler::repo::Trusted;
 use bundler::{exit, image, previous, registry, rootfs};
 use clap::{Parser, Subcommand};
@@ -45,6 +46,14 @@ enum Verb {
     },
     /// Build what a recipe names, with mmdebstrap
     Build(Box<build::Build>),
+    /// Called by `build` inside the root filesystem's namespace: gives accounts their old numbers
+    #[command(hide = true)]
+    KeepIds {
+        /// The root filesystem
+        root: PathBuf,
+        /// The lock
+        lock: PathBuf,
+    },
     /// Print the JSON Schema of recipes, for editors
     Schema,
     /// Make a signed bundle of a root filesystem
@@ -176,6 +185,10 @@ fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Keygen { out, name } => keygen(&out, &name),
         Verb::Build(arguments) => build::build(*arguments),
+        Verb::KeepIds { root, lock } => {
+            let lock = Lock::load(&lock)?.context("the lock is gone")?;
+            renumber::renumber(&root, &lock.accounts())
+        }
         Verb::Schema => {
             println!("{:#}", bundler::recipe::schema());
             Ok(())

@@ -4,30 +4,15 @@
 //! update that gives a name another number takes the files away from it, and gives them to whoever
 //! has the old number.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
 
 use crate::bundling::tree::Tree;
+use crate::lock::Accounts;
 
 /// Numbers from here on belong to people, and not to the system.
 const PEOPLE: u32 = 1000;
-
-/// The names and numbers of a system's users and groups.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Accounts {
-    users: BTreeMap<String, u32>,
-    groups: BTreeMap<String, u32>,
-}
-
-impl Accounts {
-    /// Reads the text of `/etc/passwd` and `/etc/group`. A line without a number is no account.
-    #[must_use]
-    pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
-        Self { users: numbers(passwd), groups: numbers(group) }
-    }
-}
 
 /// The accounts of the bundle that devices run now.
 #[derive(Clone, Debug)]
@@ -76,20 +61,6 @@ pub fn compare(previous: &Previous, tree: &Tree) -> Result<()> {
         }
     }
     if lines.is_empty() { Ok(()) } else { Err(OtherNumbers(lines).into()) }
-}
-
-/// Returns the name and the third field of each line. Both files have this form. Of a name that
-/// stands twice the first line counts, as for the C library.
-fn numbers(text: &[u8]) -> BTreeMap<String, u32> {
-    let mut numbers = BTreeMap::new();
-    for line in String::from_utf8_lossy(text).lines() {
-        let mut fields = line.split(':');
-        let (Some(name), Some(number)) = (fields.next(), fields.nth(1)) else { continue };
-        if let Ok(number) = number.parse() {
-            numbers.entry(name.to_owned()).or_insert(number);
-        }
-    }
-    numbers
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //!
 //! `recipe` reads the recipe, and `release` works with the finished bundle.
 //! Read in the order of the work: `rootfs` writes a tar and, with `disk`, a recipe's own disk.
-//! `tree` loads a tar, `system` changes it, `accounts` compares its users with those of an older
-//! bundle, `squash` packs it, and `make` calls these steps.
+//! `renumber` keeps the numbers of accounts. `tree` loads a tar, `system` changes it, `accounts`
+//! compares its users with those of an older bundle, `squash` packs it, and `make` calls these
+//! steps.
 
 pub mod accounts;
 mod disk;
 pub(crate) mod layout;
 mod make;
+pub mod renumber;
 pub mod rootfs;
 pub mod squash;
 pub mod system;

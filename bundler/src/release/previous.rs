@@ -10,7 +10,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use bundle::Keyring;
 
-use crate::bundling::accounts::{Accounts, Previous};
+use crate::bundling::accounts::Previous;
+use crate::lock::Accounts;
 use crate::release::image::open_verified;
 
 /// Most bytes of `/etc/passwd` or `/etc/group`.

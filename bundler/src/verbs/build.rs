@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use bundler::recipe::{Options, Recipe, RecipeError};
-use bundler::rootfs::{self, Settings};
+use bundler::rootfs::{self, Locking, Settings};
 use clap::Args;
 
 /// How a recipe is read.
@@ -43,6 +43,12 @@ pub(crate) struct Build {
     /// Read and check the recipe, and build nothing
     #[arg(long)]
     dry_run: bool,
+    /// Write RECIPE.lock, which names every package with its hash, and say what it changes
+    #[arg(long, conflicts_with = "locked")]
+    lock: bool,
+    /// Build exactly what RECIPE.lock names; needs no network if the packages are in the cache
+    #[arg(long)]
+    locked: bool,
     /// Folder that keeps built root filesystems. A build is skipped if none of its inputs changed
     /// [default: no cache]
     #[arg(long, value_name = "DIR")]
@@ -84,7 +90,14 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
     let epoch = rootfs::source_date_epoch()?;
     let needs_root = output.is_some();
-    let settings = Settings { artifacts: artifactdir, environment, epoch, needs_root };
+    let locking = match (arguments.lock, arguments.locked) {
+        (true, _) => Locking::Renew,
+        (_, true) => Locking::Exact,
+        _ => Locking::Unlocked,
+    };
+    let artifacts = artifactdir;
+    let settings =
+        Settings { artifacts, environment, epoch, needs_root, locking, cache: cache.clone() };
     rootfs::build(recipe, settings, output.as_deref(), cache.as_deref())
 }
 

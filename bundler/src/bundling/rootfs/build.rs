@@ -49,7 +49,7 @@ pub fn build(
     std::fs::create_dir_all(&artifacts)
         .with_context(|| format!("making the artifact folder {}", artifacts.display()))?;
     let plan = Plan::new(recipe, settings)?;
-    let kept = cache.filter(|_| !plan.recipe.makes_artifacts());
+    let kept = cache.filter(|_| !plan.recipe.makes_artifacts() && !plan.lock.renews());
     match (kept, out) {
         (Some(dir), Some(out)) => {
             let cache = Cache::open(dir)?;
@@ -68,10 +68,12 @@ pub fn build(
     if let Some(disk) = &plan.hooks.disk {
         disk.finish().inspect_err(|_| disk.remove())?;
     }
+    plan.lock.renew(&plan.recipe, plan.dir.path(), &plan.sources)?;
     postprocess(plan)
 }
 
 fn make(plan: &Plan, name: &str, out: Option<&Path>) -> Result<()> {
+    plan.lock.prepare(plan.dir.path(), &plan.sources)?;
     let suites: Vec<_> = plan.sources.iter().map(|source| source.suite.as_str()).collect();
     let from =
         if suites.is_empty() { String::new() } else { format!(" from {}", suites.join(", ")) };
@@ -87,7 +89,8 @@ fn make(plan: &Plan, name: &str, out: Option<&Path>) -> Result<()> {
             progress.say(line);
         }
     });
-    if let Err(error) = result {
+    let result = result.map_err(anyhow::Error::from);
+    if let Err(error) = result.and_then(|()| plan.lock.check(plan.dir.path())) {
         if let Some(disk) = &plan.hooks.disk {
             disk.remove();
         }

@@ -263,7 +263,7 @@ write_tar() {
         --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \
         --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --anchored \
         --exclude='./proc/?*' --exclude='./sys/?*' --exclude='./dev/?*' --exclude='./run/?*' \
-        --exclude='./var/lib/apt/lists/?*' --exclude='./var/cache/apt/archives/*.deb' \
+        --exclude='./var/lib/apt/lists/?*' --exclude='./var/cache/apt/archives/?*' \
         --exclude='./var/cache/apt/*.bin' --exclude=./var/cache/ldconfig/aux-cache \
         --exclude=./var/lib/dbus/machine-id --exclude='./var/log/apt/?*' \
         --exclude='./tmp/mmdebstrap.apt.conf.*' --exclude=./var/log/dpkg.log \
@@ -297,6 +297,44 @@ pack() {
     mv "$file.part" "$file"
 }
 
+# use_lock: lets apt see the archive that holds what the lock names, and no other. The root's own
+# sources.list stays as it is. The files belong to the user, and apt's user cannot read them.
+use_lock() (
+    {
+        echo "Dir::Etc::SourceList \"$DARUMA/locked.list\";"
+        echo 'Dir::Etc::SourceParts "/dev/null"; APT::Sandbox::User "root";'
+    } >>"$MMDEBSTRAP_APT_CONFIG"
+)
+
+# keep_ids ROOT: gives accounts the numbers of the last lock.
+keep_ids() {
+    "$DARUMA/daruma-bundler" keep-ids "$1" "$DARUMA/lock"
+}
+
+# note_packages ROOT: keeps apt's indexes and package files for the lock, before a later action
+# removes them.
+note_packages() (
+    notes=$DARUMA/notes
+    mkdir -p "$notes/lists" "$notes/archives"
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get indextargets \
+        --format '$(FILENAME) $(REPO_URI) $(RELEASE)' 'Created-By: Packages' >>"$notes/targets"
+    for file in "$1"/var/lib/apt/lists/*; do
+        [ ! -f "$file" ] || cp -u "$file" "$notes/lists/"
+    done
+    for file in "$1"/var/cache/apt/archives/*.deb; do
+        [ ! -e "$file" ] || ln -f "$file" "$notes/archives/" 2>/dev/null ||
+            cp -u "$file" "$notes/archives/"
+    done
+)
+
+# note_system ROOT: notes what is installed, and the accounts.
+note_system() (
+    mkdir -p "$DARUMA/notes"
+    for file in var/lib/dpkg/status etc/passwd etc/group; do
+        [ ! -e "$1/$file" ] || cp "$1/$file" "$DARUMA/notes/"
+    done
+)
+
 # remember_host ROOT: remembers what mmdebstrap copied from the host.
 remember_host() (
     mkdir -p "$DARUMA/host"
@@ -320,4 +358,11 @@ forget_host() (
         [ -L "$1/etc/$file" ] || ! cmp -s "$1/etc/$file" "$DARUMA/host/$file" || rm "$1/etc/$file"
     done
     rm -rf "$DARUMA/host"
+    # apt gives these folders to its user, whose number is the build host's. mmdebstrap calls apt
+    # once more after this hook.
+    for folder in var/cache/apt/archives/partial var/lib/apt/lists/partial; do
+        [ ! -d "$1/$folder" ] || chown 0:0 "$1/$folder"
+    done
+    [ -z "${MMDEBSTRAP_APT_CONFIG-}" ] ||
+        echo 'APT::Sandbox::User "root";' >>"$MMDEBSTRAP_APT_CONFIG"
 )

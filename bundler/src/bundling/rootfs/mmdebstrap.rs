@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 
 use crate::bundling::disk::{self, DiskPlan};
 use crate::bundling::rootfs::hooks::{self, FUNCTIONS, Hooks};
+use crate::bundling::rootfs::locked::{Locking, RecipeLock};
 use crate::bundling::rootfs::mirror::{self, Source};
 use crate::bundling::rootfs::{fetch, tools};
 use crate::host::shell::{quote, quote_path};
@@ -33,6 +34,10 @@ pub struct Settings {
     pub epoch: u64,
     /// True if the root filesystem itself is wanted, so a disk without one is not enough.
     pub needs_root: bool,
+    /// What to do about the lock.
+    pub locking: Locking,
+    /// The folder that keeps package files. `None`: the user's cache.
+    pub cache: Option<PathBuf>,
 }
 
 /// A recipe that is ready for mmdebstrap.
@@ -42,12 +47,15 @@ pub struct Plan {
     pub(super) settings: Settings,
     pub(super) sources: Vec<Source>,
     include: Vec<String>,
+    /// Hooks before everything else.
+    setup: Vec<String>,
     /// Hooks that make the root, if no bootstrap does, and all others.
     first: Vec<String>,
     then: Vec<String>,
     pub(super) hooks: Hooks,
+    pub(super) lock: RecipeLock,
     is_root: bool,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Plan {
@@ -60,6 +68,7 @@ impl Plan {
     pub fn new(recipe: Recipe, settings: Settings) -> Result<Self> {
         let is_root = is_root();
         check(&recipe, &settings, is_root)?;
+        let lock = RecipeLock::open(&recipe, settings.locking, settings.cache.as_deref())?;
         let sources = recipe.bootstrap.as_ref().map(mirror::sources).transpose()?;
         let dir = tempfile::Builder::new()
             .prefix("daruma-build-")
@@ -95,9 +104,11 @@ impl Plan {
             recipe,
             settings,
             sources: sources.unwrap_or_default(),
+            setup: Vec::new(),
             first: Vec::new(),
             then: Vec::new(),
             hooks,
+            lock,
             is_root,
             dir,
         };
@@ -106,6 +117,9 @@ impl Plan {
     }
 
     fn add_steps(&mut self) -> Result<()> {
+        if self.lock.is_exact() {
+            self.setup.push(self.hooks.hook(None, "use_lock")?);
+        }
         // mmdebstrap copies files from the build host for the time of the build. The last hook
         // removes them, but keeps what the recipe puts in their place.
         let bootstraps = self.recipe.bootstrap.is_some();
@@ -116,7 +130,8 @@ impl Plan {
         } else {
             "mkdir -p \"$1\""
         };
-        let remember = self.hooks.hook(None, begin)?;
+        let after = if bootstraps { self.lock.after(None) } else { String::new() };
+        let remember = self.hooks.hook(None, &format!("{begin}{after}"))?;
         let list = if bootstraps { &mut self.then } else { &mut self.first };
         list.push(remember);
         let mut bootstrapping = bootstraps;
@@ -134,9 +149,13 @@ impl Plan {
             }
             let Some(call) = self.hooks.call(index, step)? else { continue };
             bootstrapping = false;
-            let hook = self.hooks.hook(Some(index), &call)?;
+            let after = self.lock.after(Some(&step.action));
+            let hook = self.hooks.hook(Some(index), &format!("{call}{after}"))?;
             if empty { &mut self.first } else { &mut self.then }.push(hook);
             empty = empty && !matches!(step.action, Action::Unpack(_));
+        }
+        if let Some(call) = self.lock.at_end() {
+            self.then.push(self.hooks.hook(None, call)?);
         }
         self.then.push(self.hooks.hook(None, "forget_host \"$1\"")?);
         if let Some(disk) = &self.hooks.disk {
@@ -182,11 +201,17 @@ impl Plan {
         command.arg(format!("--architectures={}", self.recipe.architecture));
         let Some(bootstrap) = &self.recipe.bootstrap else {
             command.args(["--variant=custom", "--skip=update"]);
-            command.args(self.first.iter().map(|hook| format!("--setup-hook={hook}")));
+            let first = self.setup.iter().chain(&self.first);
+            command.args(first.map(|hook| format!("--setup-hook={hook}")));
             command.args(self.then.iter().map(|hook| format!("--customize-hook={hook}")));
             return self.ended(command, "", out);
         };
         command.arg(format!("--variant={}", bootstrap.variant));
+        command.args(self.setup.iter().map(|hook| format!("--setup-hook={hook}")));
+        if self.lock.renews() {
+            // The lock wants the files of all packages, and mmdebstrap removes some early.
+            command.arg("--skip=essential/unlink");
+        }
         command.arg(format!("--components={}", bootstrap.components.join(",")));
         if !self.include.is_empty() {
             command.arg(format!("--include={}", self.include.join(",")));
@@ -221,6 +246,7 @@ impl Plan {
             ),
             ("apt".to_owned(), tool::run(tool::command("apt-get").arg("--version"))?.into_bytes()),
             ("hooks".to_owned(), FUNCTIONS.into()),
+            ("lock".to_owned(), self.lock.ingredient()),
             ("environment".to_owned(), format!("{:?}", self.settings.environment).into_bytes()),
         ];
         // The hooks name the temporary folder, whose name is different each time.
@@ -235,7 +261,9 @@ impl Plan {
                 std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
             list.push(("file".to_owned(), bytes));
         }
-        for (index, source) in self.sources.iter().enumerate() {
+        // The lock names every package. A build by it needs no network.
+        let sources = if self.lock.is_exact() { &[][..] } else { &self.sources };
+        for (index, source) in sources.iter().enumerate() {
             list.push((format!("InRelease of {}", source.suite), self.in_release(index, source)?));
         }
         Ok(list)
