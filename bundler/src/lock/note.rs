@@ -1,6 +1,7 @@
 //! Reads what a build has noted: what is installed, and the archive's index of it.
 //!
-//! `note_packages` and `note_system` of hooks.sh write the notes; `bundling::rootfs` makes the lock.
+//! `note_packages` and `note_system` of hooks.sh write the notes, and `bundling::rootfs` makes the
+//! lock.
 //!
 //! The folder of the notes holds `status`, `passwd` and `group` of the root filesystem, `lists` and
 //! `archives` of apt, and `targets`: a line `FILE ADDRESS SUITE` for each index.
