@@ -8,6 +8,7 @@ use image_layout::ImageError;
 
 use crate::bundling::accounts::OtherNumbers;
 use crate::bundling::rootfs::mirror::MirrorError;
+use crate::contents::SystemError;
 use crate::host::tool::ToolError;
 use crate::lock::LockError;
 use crate::publish::registry::RegistryError;
@@ -16,6 +17,8 @@ use crate::release::credentials::CredentialArgument;
 
 /// An error without a code of its own.
 pub const UNEXPECTED: u8 = 1;
+/// Neither a bundle nor the tar of a root filesystem, or torn, or without a list of packages.
+pub const NOT_A_SYSTEM: u8 = 10;
 /// An image does not fit its partition.
 pub const TOO_LARGE: u8 = 15;
 /// The recipe is wrong.
@@ -53,6 +56,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
             if cause.is::<ToolError>() || matches!(cause.downcast_ref(), Some(MirrorError::Tool(_)))
             {
                 return Some(TOOL);
+            }
+            if cause.is::<SystemError>() {
+                return Some(NOT_A_SYSTEM);
             }
             if cause.is::<OtherNumbers>() {
                 return Some(ACCOUNTS);

@@ -2,8 +2,8 @@
 //!
 //! The crate `squashfs-ng` writes a SquashFS, the crate `bundle` writes the file of a bundle, and
 //! the crate `image-layout` writes the disk. The modules follow the order of the work: [`recipe`],
-//! [`bundling`], [`release`], [`publish`], [`fleet`]. They all run the programs of the build host
-//! through [`host`].
+//! [`bundling`], [`release`], [`publish`], [`fleet`]. [`contents`] reads what they have made. They
+//! all run the programs of the build host through [`host`].
 //!
 //! Each step reads files and writes one file: [`recipe`] → [`rootfs`] (a tar, by mmdebstrap) →
 //! [`tree`] (in memory, pruned) → [`squash`] and the boot image → bundle → disk image.
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bundling;
+pub mod contents;
 pub mod exit;
 pub mod fleet;
 pub mod host;

@@ -23,7 +23,7 @@ use bundler::{exit, image, previous, registry, rootfs};
 use clap::{Parser, Subcommand};
 use semver::Version;
 
-use verbs::{build, fleet, repo};
+use verbs::{build, contents, fleet, repo};
 
 /// Builds Debian system images, and signs them as updates for Daruma devices.
 #[derive(Parser, Debug)]
@@ -131,6 +131,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Show what takes the room in a tar or a bundle; verifies nothing
+    Size(contents::Size),
     /// Verify the signatures and every byte of a bundle
     Verify {
         /// The bundle
@@ -263,6 +265,7 @@ fn run(verb: Verb) -> Result<()> {
             }
             Ok(())
         }
+        Verb::Size(arguments) => contents::size(&arguments),
         Verb::Verify { bundle, keyring } => {
             let verified = image::open_verified(&bundle, &Trusted::load(&keyring)?.keyring)?;
             let update = &verified.manifest().update;

@@ -13,20 +13,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use image_layout::{Disk, FileDisk};
 
-/// Bytes of an uncompressed metadata block.
-const METADATA_BLOCK: usize = 8192;
-/// A bit in the size of a metadata block: the block is not compressed.
-const STORED_METADATA: u16 = 1 << 15;
-/// A bit in the size of a data block: the block is not compressed.
-const STORED_DATA: u32 = 1 << 24;
-/// The compressor that `squash` uses.
-const ZSTD: u16 = 6;
-/// In an inode: "no fragment". In the superblock: "no table".
-const NONE: u32 = u32::MAX;
-/// Most bytes of an unpacked table. An inode table of this size has some millions of files.
-const TABLE: usize = 1 << 30;
-/// Largest data block of SquashFS, in bytes.
-const LARGEST_BLOCK: u32 = 1 << 20;
+use crate::bundling::squash::metadata::{
+    Fields, NONE, STORED_DATA, Stored, Superblock, fragments, table,
+};
 
 /// Returns the boundaries of data and fragment blocks in the SquashFS at `image`, and the place
 /// where its tables begin, in bytes.
@@ -43,47 +32,20 @@ pub fn boundaries(image: &Path) -> Result<BTreeSet<u64>> {
 /// # Errors
 /// As [`boundaries`].
 pub fn read(disk: &impl Disk) -> Result<BTreeSet<u64>> {
-    let mut superblock = [0; 96];
-    disk.read_at(&mut superblock, 0)?;
-    let mut fields = Fields(&superblock);
-    ensure!(fields.u32()? == u32::from_le_bytes(*b"hsqs"), "the file is not a SquashFS");
-    let inode_count = fields.u32()?;
-    let _time = fields.u32()?;
-    let block_size = fields.u32()?;
-    let fragment_count = fields.u32()?;
-    let compressor = fields.u16()?;
-    ensure!(compressor == ZSTD, "its compressor is number {compressor} and not zstd");
-    ensure!(
-        block_size.is_power_of_two() && block_size <= LARGEST_BLOCK,
-        "its block size is {block_size}"
-    );
-    fields.skip(2 + 2 + 2 + 2 + 2 + 8)?; // block log, flags, ids, version, root
-    let used = fields.u64()?;
-    ensure!(used <= disk.size()?, "it is cut short");
-    fields.skip(8 + 8)?; // ids, xattrs
-    let (inode_table, directory_table, fragment_table) =
-        (fields.u64()?, fields.u64()?, fields.u64()?);
+    let superblock = Superblock::read(disk)?;
+    let Superblock { block_size, inode_table, directory_table, .. } = superblock;
 
     let mut blocks =
         Blocks { found: BTreeSet::from([inode_table, directory_table]), data_end: inode_table };
     let inodes = table(disk, inode_table, directory_table)?;
-    let mut inodes = Fields(&inodes);
-    for _ in 0..inode_count {
+    let mut inodes = Fields(&inodes.content);
+    for _ in 0..superblock.inode_count {
         inode(&mut inodes, block_size, &mut blocks)?;
     }
     ensure!(inodes.0.is_empty(), "its inode table has more inodes than the superblock says");
 
-    // The list has the places of metadata blocks. Each block has 512 entries of 16 bytes.
-    for index in 0..u64::from(fragment_count).div_ceil(512) {
-        let mut place = [0; 8];
-        disk.read_at(&mut place, fragment_table + 8 * index)?;
-        let (entries, _) = metadata_block(disk, u64::from_le_bytes(place))?;
-        let mut entries = Fields(&entries);
-        while !entries.0.is_empty() {
-            let (start, size) = (entries.u64()?, entries.u32()?);
-            entries.skip(4)?;
-            blocks.add(start, size)?;
-        }
+    for Stored { start, size } in fragments(disk, &superblock)? {
+        blocks.add(start, size)?;
     }
     Ok(blocks.found)
 }
@@ -156,61 +118,4 @@ fn inode(fields: &mut Fields<'_>, block_size: u32, blocks: &mut Blocks) -> Resul
         }
     }
     Ok(())
-}
-
-/// Returns the content of the metadata blocks from `place` to `end`.
-fn table(disk: &impl Disk, mut place: u64, end: u64) -> Result<Vec<u8>> {
-    let mut content = Vec::new();
-    while place < end {
-        let (block, next) = metadata_block(disk, place)?;
-        ensure!(content.len() + block.len() <= TABLE, "a table is larger than {TABLE} bytes");
-        content.extend(block);
-        place = next;
-    }
-    ensure!(place == end, "a table does not end where the next begins");
-    Ok(content)
-}
-
-/// Returns the content of the metadata block at `place`, and where the block ends.
-fn metadata_block(disk: &impl Disk, place: u64) -> Result<(Vec<u8>, u64)> {
-    let mut header = [0; 2];
-    disk.read_at(&mut header, place)?;
-    let header = u16::from_le_bytes(header);
-    let len = usize::from(header & !STORED_METADATA);
-    ensure!(len <= METADATA_BLOCK, "a metadata block is larger than {METADATA_BLOCK} bytes");
-    let mut block = vec![0; len];
-    disk.read_at(&mut block, place + 2)?;
-    if header & STORED_METADATA == 0 {
-        block =
-            zstd::bulk::decompress(&block, METADATA_BLOCK).context("unpacking a metadata block")?;
-    }
-    Ok((block, place + 2 + len as u64))
-}
-
-/// Reads little-endian fields one after the other.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk().context("a table is cut short")?;
-        self.0 = rest;
-        Ok(*field)
-    }
-
-    fn skip(&mut self, len: usize) -> Result<()> {
-        self.0 = self.0.get(len..).context("a table is cut short")?;
-        Ok(())
-    }
-
-    fn u16(&mut self) -> Result<u16> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
 }

@@ -1,0 +1,14 @@
+//! What a finished system holds: sizes, differences, and the list of its packages.
+//!
+//! `release` makes bundles and `bundling` the tars. This folder only reads them.
+//! Read `system`, `paragraph`, `package`, `owner`, then `size`.
+
+mod owner;
+mod package;
+mod paragraph;
+mod size;
+mod system;
+
+pub use package::Package;
+pub use size::{By, Sizes};
+pub use system::{System, SystemError};

@@ -1,0 +1,71 @@
+//! The reader of SquashFS gives a tree back, and refuses what is none.
+
+use std::fs;
+
+use bundler::squash::{self, Unpacked};
+use bundler::tree::{Kind, Tree};
+use image_layout::FileDisk;
+
+use crate::small::{everything, pack};
+
+fn described(tree: &Tree) -> Vec<String> {
+    let one = |(path, id)| {
+        let inode = tree.inode(id);
+        let kind = match &inode.kind {
+            Kind::File(content) => format!("{:?}", content.read().unwrap()),
+            other => format!("{other:?}"),
+        };
+        let first = tree.iter().find(|(_, other)| *other == id).unwrap().0;
+        let owner = (inode.mode, inode.uid, inode.gid, inode.mtime);
+        format!("{path} is {first}: {owner:?} {kind}")
+    };
+    tree.iter().map(one).collect()
+}
+
+#[test]
+fn a_tree_comes_back_as_it_was_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = everything();
+    let image = pack(dir.path(), &tree);
+    let disk = FileDisk::open_read_only(&image).unwrap();
+    let Unpacked { tree: read, packed } = squash::unpack(&disk).unwrap();
+    let (wanted, got) = (described(&tree), described(&read));
+    for (wanted, got) in wanted.iter().zip(&got) {
+        assert!(wanted == got, "{:.100} came back as {:.100}", wanted, got);
+    }
+    assert_eq!(wanted.len(), got.len());
+    let bytes = |path: &str| packed[&read.id(path).unwrap()];
+    assert_eq!((bytes("usr/empty"), bytes("usr/more")), (0, bytes("usr/other-name")));
+    let sum: u64 = packed.values().sum();
+    assert!(sum > 40_000 && sum < fs::metadata(&image).unwrap().len(), "{sum}");
+}
+
+#[test]
+fn a_damaged_image_is_an_error_or_another_tree_and_never_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tree = Tree::new(0);
+    tree.put("usr/a", 0o644, vec![1; 200_000]);
+    tree.put("usr/b", 0o644, *b"b");
+    tree.put_symlink("link", "usr/a");
+    let image = pack(dir.path(), &tree);
+    let whole = fs::read(&image).unwrap();
+    let used = u64::from_le_bytes(whole[40..48].try_into().unwrap()) as usize;
+    let damaged = dir.path().join("damaged");
+    let mut refused = 0;
+    let mut read = |bytes: &[u8]| {
+        fs::write(&damaged, bytes).unwrap();
+        let result = squash::unpack(&FileDisk::open_read_only(&damaged).unwrap());
+        refused += usize::from(result.is_err());
+    };
+    for at in 0..used {
+        for bit in [0x01, 0x80] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= bit;
+            read(&bytes);
+        }
+    }
+    for len in 0..used {
+        read(&whole[..len]);
+    }
+    assert!(refused > used, "{refused} of {} were refused", 3 * used);
+}
