@@ -14,6 +14,7 @@ use crate::lock::LockError;
 use crate::publish::registry::RegistryError;
 use crate::recipe::RecipeError;
 use crate::release::credentials::CredentialArgument;
+use crate::release::rebuild::Differs;
 
 /// An error without a code of its own.
 pub const UNEXPECTED: u8 = 1;
@@ -30,6 +31,8 @@ pub const ACCOUNTS: u8 = 29;
 /// A credential is refused.
 pub const CREDENTIAL: u8 = 30;
 
+/// A recipe gives another bundle than the one that is verified.
+pub const DIFFERS: u8 = 32;
 /// A lock is refused, or what it names is not to be had.
 pub const LOCK: u8 = 31;
 
@@ -62,6 +65,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
             }
             if cause.is::<OtherNumbers>() {
                 return Some(ACCOUNTS);
+            }
+            if cause.is::<Differs>() {
+                return Some(DIFFERS);
             }
             if cause.is::<LockError>() {
                 return Some(LOCK);

@@ -23,7 +23,7 @@ use bundler::{exit, image, previous, registry, rootfs};
 use clap::{Parser, Subcommand};
 use semver::Version;
 
-use verbs::{build, contents, fleet, repo};
+use verbs::{build, contents, fleet, repo, verify};
 
 /// Builds Debian system images, and signs them as updates for Daruma devices.
 #[derive(Parser, Debug)]
@@ -133,14 +133,8 @@ enum Verb {
     },
     /// Show what takes the room in a tar or a bundle; verifies nothing
     Size(contents::Size),
-    /// Verify the signatures and every byte of a bundle
-    Verify {
-        /// The bundle
-        bundle: PathBuf,
-        /// Folder of the trusted public keys; enough of them must have signed the bundle
-        #[arg(long, value_name = "DIR")]
-        keyring: PathBuf,
-    },
+    /// Verify the signatures and every byte of a bundle; with --rebuild, that its recipe gives it
+    Verify(Box<verify::Verify>),
     /// Make or change the root document, which says which keys devices trust
     #[command(subcommand)]
     Root(repo::RootVerb),
@@ -266,12 +260,7 @@ fn run(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Size(arguments) => contents::size(&arguments),
-        Verb::Verify { bundle, keyring } => {
-            let verified = image::open_verified(&bundle, &Trusted::load(&keyring)?.keyring)?;
-            let update = &verified.manifest().update;
-            println!("{} {} ({}): good", update.compatible, update.version, update.build);
-            Ok(())
-        }
+        Verb::Verify(arguments) => verify::verify(*arguments),
         Verb::Root(verb) => repo::root(verb),
         Verb::Publish(arguments) => repo::publish(arguments),
         Verb::Withdraw(arguments) => repo::withdraw(arguments),

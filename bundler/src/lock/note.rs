@@ -4,7 +4,8 @@
 //! lock.
 //!
 //! The folder of the notes holds `status`, `passwd` and `group` of the root filesystem, `lists` and
-//! `archives` of apt, and `targets`: a line `FILE ADDRESS SUITE` for each index.
+//! `archives` of apt, `fetched` with the names of package files, and `targets`: a line `FILE ADDRESS
+//! SUITE` for each index.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +45,14 @@ impl Notes {
     /// # Errors
     /// The notes cannot be read.
     pub(crate) fn installed(&self) -> Result<Vec<Package>> {
-        Ok(installed(&self.text("status")?))
+        let packages = installed(&self.text("status")?);
+        if !packages.is_empty() {
+            return Ok(packages);
+        }
+        // The variant `extract` unpacks packages, and dpkg never hears of them.
+        let mut packages: Vec<_> = self.text("fetched")?.lines().filter_map(unpacked).collect();
+        packages.sort();
+        Ok(packages)
     }
 
     /// Returns everything. `known` are the addresses of the build host's mirrors, which differ
@@ -136,6 +144,15 @@ fn installed(status: &str) -> Vec<Package> {
         .collect();
     packages.sort();
     packages
+}
+
+/// Reads the name that apt gives to a package file: `NAME_VERSION_ARCHITECTURE.deb`, in which `%3a`
+/// is a colon.
+fn unpacked(file: &str) -> Option<Package> {
+    let mut words = file.strip_suffix(".deb")?.split('_');
+    let (name, version, architecture) = (words.next()?, words.next()?, words.next()?);
+    let (name, architecture) = (name.to_owned(), architecture.to_owned());
+    Some(Package { name, version: version.replace("%3a", ":"), architecture, origin: None })
 }
 
 /// Checks that `found` is what the lock names.

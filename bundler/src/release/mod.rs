@@ -1,7 +1,7 @@
 //! Uses a finished bundle: makes a disk image or a delta, or shows the bundle.
 //!
 //! `bundling` makes the bundle, and `publish` offers it to devices.
-//! Read `inspect`, `credentials`, `image`, `part`, `previous`, `delta`.
+//! Read `inspect`, `credentials`, `image`, `part`, `previous`, `rebuild`, `delta`.
 
 pub mod credentials;
 pub mod delta;
@@ -9,3 +9,4 @@ pub mod image;
 pub mod inspect;
 pub mod part;
 pub mod previous;
+pub mod rebuild;

@@ -101,7 +101,8 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     rootfs::build(recipe, settings, output.as_deref(), cache.as_deref())
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Reads the value of -t and -e.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once(':').filter(|(name, _)| !name.is_empty());
     let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
     pair.ok_or_else(|| "write NAME:VALUE".to_owned())

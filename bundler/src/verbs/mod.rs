@@ -7,3 +7,4 @@ pub(crate) mod build;
 pub(crate) mod contents;
 pub(crate) mod fleet;
 pub(crate) mod repo;
+pub(crate) mod verify;

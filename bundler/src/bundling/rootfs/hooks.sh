@@ -333,6 +333,7 @@ note_system() (
     for file in var/lib/dpkg/status etc/passwd etc/group; do
         [ ! -e "$1/$file" ] || cp "$1/$file" "$DARUMA/notes/"
     done
+    ls "$1/var/cache/apt/archives" >"$DARUMA/notes/fetched" 2>/dev/null || true
 )
 
 # remember_host ROOT: remembers what mmdebstrap copied from the host.

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use crate::bundling::disk::{self, DiskPlan};
 use crate::bundling::rootfs::hooks::{self, FUNCTIONS, Hooks};
 use crate::bundling::rootfs::locked::{Locking, RecipeLock};
-use crate::bundling::rootfs::mirror::{self, Source};
+use crate::bundling::rootfs::mirror::{self, MirrorError, Source};
 use crate::bundling::rootfs::{fetch, tools};
 use crate::host::shell::{quote, quote_path};
 use crate::host::tool;
@@ -69,7 +69,12 @@ impl Plan {
         let is_root = is_root();
         check(&recipe, &settings, is_root)?;
         let lock = RecipeLock::open(&recipe, settings.locking, settings.cache.as_deref())?;
-        let sources = recipe.bootstrap.as_ref().map(mirror::sources).transpose()?;
+        let sources = match recipe.bootstrap.as_ref().map(mirror::sources) {
+            // The lock has every package. mmdebstrap then writes its own list of archives.
+            Some(Err(MirrorError::Missing(_))) if lock.is_exact() => Vec::new(),
+            Some(sources) => sources?,
+            None => Vec::new(),
+        };
         let dir = tempfile::Builder::new()
             .prefix("daruma-build-")
             .tempdir()
@@ -103,7 +108,7 @@ impl Plan {
             include: recipe.bootstrap.as_ref().map_or(Vec::new(), |b| b.include.clone()),
             recipe,
             settings,
-            sources: sources.unwrap_or_default(),
+            sources,
             setup: Vec::new(),
             first: Vec::new(),
             then: Vec::new(),

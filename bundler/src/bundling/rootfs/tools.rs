@@ -27,7 +27,13 @@ pub(super) fn check(recipe: &Recipe, is_root: bool) -> Result<(), ToolError> {
 }
 
 fn needed(recipe: &Recipe, is_root: bool) -> Vec<(&'static str, &'static str)> {
-    let mut all = vec![("mmdebstrap", "mmdebstrap"), ("tar", "tar"), ("unshare", "util-linux")];
+    let mut all = vec![
+        ("mmdebstrap", "mmdebstrap"),
+        // Without it mmdebstrap goes on, and programs in the root find no /proc.
+        ("mount", "mount"),
+        ("tar", "tar"),
+        ("unshare", "util-linux"),
+    ];
     if !is_root {
         all.push(("newuidmap", "uidmap"));
     }
