@@ -26,4 +26,4 @@ pub use bundling::tree::{self, tar as tree_tar};
 pub use bundling::{accounts, rootfs};
 pub use fleet::{share, simulate, watch};
 pub use publish::{registry, repo, serve};
-pub use release::{credentials, delta, image, inspect, previous, rebuild};
+pub use release::{credentials, delta, grub, image, inspect, previous, rebuild};

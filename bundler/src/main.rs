@@ -19,7 +19,7 @@ use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
 use bundler::lock::Lock;
 use bundler::repo::Trusted;
-use bundler::{exit, image, previous, registry, rootfs};
+use bundler::{exit, grub, image, previous, registry, rootfs};
 use clap::{Parser, Subcommand};
 use semver::Version;
 
@@ -93,7 +93,8 @@ enum Verb {
         /// Folder of the trusted public keys; enough of them must have signed the bundle
         #[arg(long, value_name = "DIR")]
         keyring: PathBuf,
-        /// Take the sizes of the partitions from this recipe [default: from the bundle]
+        /// Take the sizes of the partitions and the suite of GRUB from this recipe [default: the
+        /// sizes from the bundle, and this host's GRUB]
         #[arg(long, value_name = "RECIPE")]
         recipe: Option<PathBuf>,
         /// A systemd credential for the devices that get this image; may be repeated. A value on
@@ -102,6 +103,15 @@ enum Verb {
         credentials: Vec<String>,
         #[command(flatten)]
         reading: build::Reading,
+        /// Write RECIPE.grub.lock, which names the packages of GRUB, and say what it changes
+        #[arg(long, conflicts_with = "locked", requires = "recipe")]
+        lock: bool,
+        /// Take exactly the GRUB that RECIPE.grub.lock names
+        #[arg(long, requires = "recipe")]
+        locked: bool,
+        /// Folder that keeps the packages of GRUB [default: the user's cache]
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
         /// The disk image to write; the ending .raw or .qcow2 chooses the format
         #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
         output: PathBuf,
@@ -231,15 +241,28 @@ fn run(verb: Verb) -> Result<()> {
             print!("{}", Inspection::read(&output)?.to_text());
             Ok(())
         }
-        Verb::Image { bundle, keyring, recipe, credentials, reading, output } => {
+        Verb::Image {
+            bundle,
+            keyring,
+            recipe,
+            credentials,
+            reading,
+            lock,
+            locked,
+            cache,
+            output,
+        } => {
             let credentials = Credentials::of_arguments(&credentials)?;
-            let layout = recipe.map(|recipe| reading.load(&recipe)).transpose()?;
-            let layout = layout.map(|recipe| recipe.layout);
+            let recipe = recipe.map(|recipe| reading.load(&recipe)).transpose()?;
+            let layout = recipe.as_ref().map(|recipe| recipe.layout);
+            let (locking, cache) = (build::locking(lock, locked), cache.as_deref());
+            let grub = recipe.as_ref().map(|recipe| grub::Source { recipe, locking, cache });
             image::write(
                 &bundle,
                 &Trusted::load(&keyring)?.keyring,
                 layout,
                 &credentials,
+                grub.as_ref(),
                 rootfs::source_date_epoch()?,
                 &output,
             )

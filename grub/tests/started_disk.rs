@@ -113,6 +113,7 @@ impl Machine {
             recovery: &image,
             esp_folders: &[],
             esp_files: &[(GRUBENV_PATH, &block), (GRUBENV_BAK_PATH, &block)],
+            grub: None,
             early_grub_cfg: None,
             grub_modules_bios: &["biosdisk", "part_gpt", "fat"],
             grub_modules_efi: &["part_gpt", "fat"],

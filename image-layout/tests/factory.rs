@@ -70,6 +70,7 @@ impl Inputs {
                 ("grub/grubenv", &[b'#'; 1024]),
                 ("grub/grubenv.bak", &[b'#'; 1024]),
             ],
+            grub: None,
             early_grub_cfg: None,
             grub_modules_bios: MODULES_BIOS,
             grub_modules_efi: MODULES_EFI,

@@ -56,6 +56,7 @@ fn factory_image() -> (tempfile::TempDir, std::path::PathBuf) {
         recovery: &image,
         esp_folders: &[],
         esp_files: &[],
+        grub: None,
         early_grub_cfg: None,
         grub_modules_bios: &["biosdisk", "part_gpt", "fat"],
         grub_modules_efi: &["part_gpt", "fat"],

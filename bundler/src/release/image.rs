@@ -18,6 +18,7 @@ use image_layout::{FactoryImage, FileDisk, Layout, convert_to_qcow2};
 use crate::bundling::layout;
 use crate::host::progress::Progress;
 use crate::release::credentials::Credentials;
+use crate::release::grub::Source;
 use image_layout::Amount;
 
 /// Opens a bundle and checks its signature, its tables and every byte.
@@ -39,7 +40,7 @@ pub fn open_verified(path: &Path, keyring: &Keyring) -> Result<Verified<FileDisk
 /// Writes the disk image. The name of `out` decides its format: `.raw` or `.qcow2`.
 ///
 /// Without a `layout` the partitions have the sizes that the bundle carries, or the default ones.
-/// `credentials` go into the EFI system partition.
+/// `credentials` go into the EFI system partition. Without `grub` GRUB is the build host's.
 ///
 /// # Errors
 /// The bundle is refused, an image does not fit its partition, or a host tool is missing or fails.
@@ -48,6 +49,7 @@ pub fn write(
     keyring: &Keyring,
     layout: Option<Layout>,
     credentials: &Credentials,
+    grub: Option<&Source<'_>>,
     epoch: u64,
     out: &Path,
 ) -> Result<()> {
@@ -78,7 +80,9 @@ pub fn write(
         (GRUBENV_BAK_PATH, &block),
     ];
     esp_files.extend(credentials.files());
+    let grub = grub.map(|grub| grub.unpack(epoch, work.path())).transpose()?.flatten();
     let image = FactoryImage {
+        grub: grub.as_deref(),
         layout,
         boot: &boot,
         root: &root,

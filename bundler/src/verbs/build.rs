@@ -90,15 +90,20 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
     let epoch = rootfs::source_date_epoch()?;
     let needs_root = output.is_some();
-    let locking = match (arguments.lock, arguments.locked) {
-        (true, _) => Locking::Renew,
-        (_, true) => Locking::Exact,
-        _ => Locking::Unlocked,
-    };
+    let locking = locking(arguments.lock, arguments.locked);
     let artifacts = artifactdir;
     let settings =
         Settings { artifacts, environment, epoch, needs_root, locking, cache: cache.clone() };
     rootfs::build(recipe, settings, output.as_deref(), cache.as_deref())
+}
+
+/// Returns what `--lock` and `--locked` ask for.
+pub(crate) fn locking(lock: bool, locked: bool) -> Locking {
+    match (lock, locked) {
+        (true, _) => Locking::Renew,
+        (_, true) => Locking::Exact,
+        _ => Locking::Unlocked,
+    }
 }
 
 /// Reads the value of -t and -e.

@@ -23,8 +23,8 @@ pub const EARLY_GRUB_CFG: &str = include_str!("early.cfg");
 /// ESP.
 const PREFIX: &str = "(,gpt2)/grub";
 
-/// Where Debian's packages (and most others) put GRUB's modules.
-const GRUB_FOLDER: &str = "/usr/lib/grub";
+/// Where Debian's packages (and most others) put GRUB's modules, below the root.
+const GRUB_FOLDER: &str = "usr/lib/grub";
 
 /// Bytes of code in the first sector. The id of an msdos disk follows.
 const BOOT_CODE: usize = 440;
@@ -38,61 +38,74 @@ pub(crate) struct BiosLoader {
     pub(crate) core: Vec<u8>,
 }
 
-/// Makes GRUB for BIOS. Its core image is to lie at byte `core_offset` of the disk.
-pub(crate) fn bios(
-    aside: &Aside,
-    early_cfg: &str,
-    modules: &[&str],
-    core_offset: u64,
-) -> Result<BiosLoader, ImageError> {
-    let folder = Path::new(GRUB_FOLDER).join("i386-pc");
-    let boot_path = folder.join("boot.img");
-    require_file(&boot_path, PURPOSE_BIOS, "grub-pc-bin")?;
-    let boot = fs::read(&boot_path).map_err(ImageError::io("read", &boot_path))?;
-    let core_path = make(aside, "i386-pc", PURPOSE_BIOS, early_cfg, modules)?;
-    let core = fs::read(&core_path).map_err(ImageError::io("read", &core_path))?;
-    let placed = place_grub(&boot, core, core_offset / SECTOR);
-    let (code, core) = placed.ok_or_else(|| ImageError::ToolFailed {
-        purpose: PURPOSE_BIOS,
-        command: "grub-mkimage".to_owned(),
-        outcome: "made images of a form that is not known here".to_owned(),
-        stderr: format!("{} and its core image; use GRUB 2.06 or 2.12", boot_path.display()),
-    })?;
-    let mut mbr = [0; SECTOR as usize];
-    mbr[..BOOT_CODE].copy_from_slice(&code);
-    mbr[446..].copy_from_slice(&protective_mbr());
-    Ok(BiosLoader { mbr, core })
+/// Makes both images with one GRUB.
+pub(crate) struct GrubMaker<'a> {
+    pub(crate) aside: &'a Aside,
+    /// The root of the system that has GRUB. `None`: the build host.
+    pub(crate) root: Option<&'a Path>,
+    pub(crate) early_cfg: &'a str,
 }
 
-/// Makes `EFI/BOOT/BOOTX64.EFI`.
-pub(crate) fn efi(aside: &Aside, early_cfg: &str, modules: &[&str]) -> Result<Vec<u8>, ImageError> {
-    require_file(
-        &Path::new(GRUB_FOLDER).join("x86_64-efi/modinfo.sh"),
-        PURPOSE_EFI,
-        "grub-efi-amd64-bin",
-    )?;
-    let path = make(aside, "x86_64-efi", PURPOSE_EFI, early_cfg, modules)?;
-    fs::read(&path).map_err(ImageError::io("read", &path))
-}
+impl GrubMaker<'_> {
+    /// Makes GRUB for BIOS. Its core image is to lie at byte `core_offset` of the disk.
+    pub(crate) fn bios(
+        &self,
+        modules: &[&str],
+        core_offset: u64,
+    ) -> Result<BiosLoader, ImageError> {
+        let boot_path = self.folder("i386-pc").join("boot.img");
+        require_file(&boot_path, PURPOSE_BIOS, "grub-pc-bin")?;
+        let boot = fs::read(&boot_path).map_err(ImageError::io("read", &boot_path))?;
+        let core_path = self.make("i386-pc", PURPOSE_BIOS, modules)?;
+        let core = fs::read(&core_path).map_err(ImageError::io("read", &core_path))?;
+        let placed = place_grub(&boot, core, core_offset / SECTOR);
+        let (code, core) = placed.ok_or_else(|| ImageError::ToolFailed {
+            purpose: PURPOSE_BIOS,
+            command: "grub-mkimage".to_owned(),
+            outcome: "made images of a form that is not known here".to_owned(),
+            stderr: format!("{} and its core image; use GRUB 2.06 or 2.12", boot_path.display()),
+        })?;
+        let mut mbr = [0; SECTOR as usize];
+        mbr[..BOOT_CODE].copy_from_slice(&code);
+        mbr[446..].copy_from_slice(&protective_mbr());
+        Ok(BiosLoader { mbr, core })
+    }
 
-fn make(
-    aside: &Aside,
-    platform: &str,
-    purpose: &'static str,
-    early_cfg: &str,
-    modules: &[&str],
-) -> Result<PathBuf, ImageError> {
-    let early = aside.path("early.cfg");
-    fs::write(&early, early_cfg).map_err(ImageError::io("write", &early))?;
-    let image = aside.path(platform);
-    let folder = Path::new(GRUB_FOLDER).join(platform);
-    let mut args: Vec<&OsStr> =
-        vec![OsStr::new("-O"), OsStr::new(platform), OsStr::new("-d"), folder.as_ref()];
-    args.extend([OsStr::new("-p"), OsStr::new(PREFIX), OsStr::new("-c"), early.as_ref()]);
-    args.extend([OsStr::new("-o"), image.as_ref()]);
-    args.extend(modules.iter().map(OsStr::new));
-    HostTool { name: "grub-mkimage", package: "grub-common", purpose }.run(&args, &[])?;
-    Ok(image)
+    /// Makes `EFI/BOOT/BOOTX64.EFI`.
+    pub(crate) fn efi(&self, modules: &[&str]) -> Result<Vec<u8>, ImageError> {
+        let info = self.folder("x86_64-efi").join("modinfo.sh");
+        require_file(&info, PURPOSE_EFI, "grub-efi-amd64-bin")?;
+        let path = self.make("x86_64-efi", PURPOSE_EFI, modules)?;
+        fs::read(&path).map_err(ImageError::io("read", &path))
+    }
+
+    /// Returns the folder of the modules for a platform.
+    fn folder(&self, platform: &str) -> PathBuf {
+        self.root.unwrap_or(Path::new("/")).join(GRUB_FOLDER).join(platform)
+    }
+
+    fn make(
+        &self,
+        platform: &str,
+        purpose: &'static str,
+        modules: &[&str],
+    ) -> Result<PathBuf, ImageError> {
+        let early = self.aside.path("early.cfg");
+        fs::write(&early, self.early_cfg).map_err(ImageError::io("write", &early))?;
+        let image = self.aside.path(platform);
+        let folder = self.folder(platform);
+        let mut args: Vec<&OsStr> =
+            vec![OsStr::new("-O"), OsStr::new(platform), OsStr::new("-d"), folder.as_ref()];
+        args.extend([OsStr::new("-p"), OsStr::new(PREFIX), OsStr::new("-c"), early.as_ref()]);
+        args.extend([OsStr::new("-o"), image.as_ref()]);
+        args.extend(modules.iter().map(OsStr::new));
+        let tool = HostTool { name: "grub-mkimage", package: "grub-common", purpose };
+        match self.root {
+            None => tool.run(&args, &[])?,
+            Some(root) => tool.run_in(root, &args)?,
+        }
+        Ok(image)
+    }
 }
 
 /// Fills in what grub-install would fill in: where the BIOS finds the core image's first sector,

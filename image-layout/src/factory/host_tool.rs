@@ -19,11 +19,40 @@ impl HostTool {
     /// Runs the program with these arguments and this environment. The program inherits only
     /// `PATH`: a person's own settings must not change the bytes of an image.
     pub(crate) fn run(&self, args: &[&OsStr], env: &[(&str, &str)]) -> Result<(), ImageError> {
-        let program = self.find()?;
-        let mut command = Command::new(&program);
-        command.args(args).env_clear().env("PATH", search_path()).env("LC_ALL", "C");
+        self.run_program(&self.find()?, &[], args, env)
+    }
+
+    /// Runs the program of another Debian system, whose root is the folder `root`, with that
+    /// system's libraries. It need not be the release of the build host.
+    pub(crate) fn run_in(&self, root: &Path, args: &[&OsStr]) -> Result<(), ImageError> {
+        let program = root.join("usr/bin").join(self.name);
+        // Debian 12 and older have these folders in the root itself.
+        let find = |name: &str| {
+            let inner = root.join("usr").join(name);
+            if inner.exists() { inner } else { root.join(name) }
+        };
+        let loader = find("lib64/ld-linux-x86-64.so.2");
+        for (path, package) in [(&program, self.package), (&loader, "libc6")] {
+            require_file(path, self.purpose, package)?;
+        }
+        let mut libraries = root.join("usr/lib/x86_64-linux-gnu").into_os_string();
+        libraries.push(":");
+        libraries.push(root.join("lib/x86_64-linux-gnu"));
+        let words = [OsStr::new("--library-path"), libraries.as_ref(), program.as_ref()];
+        self.run_program(&loader, &words, args, &[])
+    }
+
+    fn run_program(
+        &self,
+        program: &Path,
+        before: &[&OsStr],
+        args: &[&OsStr],
+        env: &[(&str, &str)],
+    ) -> Result<(), ImageError> {
+        let mut command = Command::new(program);
+        command.args(before).args(args).env_clear().env("PATH", search_path()).env("LC_ALL", "C");
         command.envs(env.iter().copied()).stdin(Stdio::null());
-        let output = command.output().map_err(ImageError::io("run", &program))?;
+        let output = command.output().map_err(ImageError::io("run", program))?;
         if output.status.success() {
             return Ok(());
         }

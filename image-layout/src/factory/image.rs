@@ -9,7 +9,8 @@ use std::path::Path;
 use uuid::{Uuid, uuid};
 
 use crate::factory::aside::Aside;
-use crate::factory::{grub_image, sparse, var};
+use crate::factory::grub_image::GrubMaker;
+use crate::factory::{sparse, var};
 use crate::fat::esp;
 use crate::partition::gpt::{
     BACKUP_SECTORS, ENTRIES_BYTES, ENTRY_BYTES, Entry, Header, PRIMARY_ENTRIES, SECTOR,
@@ -38,6 +39,9 @@ pub struct FactoryImage<'a> {
     pub esp_files: &'a [(&'a str, &'a [u8])],
     /// What the core images do first; [`EARLY_GRUB_CFG`] when `None`
     pub early_grub_cfg: Option<&'a str>,
+    /// The root of a Debian system that has GRUB's programs and modules; the build host's `/` when
+    /// `None`
+    pub grub: Option<&'a Path>,
     /// Modules in the core image for BIOS
     pub grub_modules_bios: &'a [&'a str],
     /// Modules in the core image for UEFI
@@ -66,9 +70,10 @@ impl FactoryImage<'_> {
 
         let aside = Aside::new(out)?;
         let early_cfg = self.early_grub_cfg.unwrap_or(EARLY_GRUB_CFG);
-        let loader = grub_image::bios(&aside, early_cfg, self.grub_modules_bios, bios.offset)?;
+        let maker = GrubMaker { aside: &aside, root: self.grub, early_cfg };
+        let loader = maker.bios(self.grub_modules_bios, bios.offset)?;
         check_fits("GRUB's core image", loader.core.len() as u64, bios)?;
-        let efi = grub_image::efi(&aside, early_cfg, self.grub_modules_efi)?;
+        let efi = maker.efi(self.grub_modules_efi)?;
 
         let disk_path = aside.path("disk");
         let failed = || ImageError::io("write", out);

@@ -1,0 +1,71 @@
+//! Gets GRUB from the suite of a recipe: a small system with its programs and what these need.
+//!
+//! `image` gives its folder to the crate `image-layout`. `bundling::rootfs` fetches it, with a lock
+//! of its own: `box.yaml` has `box.grub.lock`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::bundling::rootfs::{self, Locking, Settings};
+use crate::host::tool;
+use crate::lock::Store;
+use crate::recipe::{Bootstrap, Kernel, Recipe};
+
+/// GRUB's programs, and its modules for both firmwares.
+const PACKAGES: [&str; 3] = ["grub-common", "grub-efi-amd64-bin", "grub-pc-bin"];
+
+/// How GRUB is got.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    /// The recipe whose suite it is from.
+    pub recipe: &'a Recipe,
+    /// Whether its lock counts.
+    pub locking: Locking,
+    /// The cache. `None`: the user's.
+    pub cache: Option<&'a Path>,
+}
+
+impl Source<'_> {
+    /// Unpacks GRUB below `work`. Returns the root folder. `None`: the recipe has no suite.
+    ///
+    /// # Errors
+    /// The packages are not to be had, or the lock is refused.
+    pub(super) fn unpack(&self, epoch: u64, work: &Path) -> Result<Option<PathBuf>> {
+        let Some(bootstrap) = &self.recipe.bootstrap else { return Ok(None) };
+        let recipe = Recipe {
+            path: self.recipe.path.with_extension("grub.yaml"),
+            bootstrap: Some(Bootstrap {
+                variant: "extract".to_owned(),
+                include: PACKAGES.map(str::to_owned).to_vec(),
+                dpkgopts: Vec::new(),
+                ..bootstrap.clone()
+            }),
+            steps: Vec::new(),
+            bundle: None,
+            kernel: Kernel { modules: None, btf: true },
+            warnings: Vec::new(),
+            rendered: Vec::new(),
+            ..self.recipe.clone()
+        };
+        let cache = match self.cache {
+            Some(cache) => cache.to_owned(),
+            None => Store::default_cache()?,
+        };
+        let settings = Settings {
+            artifacts: work.join("artifacts"),
+            environment: std::collections::BTreeMap::new(),
+            epoch,
+            needs_root: true,
+            locking: self.locking,
+            cache: Some(cache.clone()),
+        };
+        let (tar, root) = (work.join("grub.tar"), work.join("grub"));
+        rootfs::build(recipe, settings, Some(&tar), Some(&cache)).context("getting GRUB")?;
+        std::fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
+        let mut unpack = tool::command("tar");
+        unpack.args(["-x", "--no-same-owner", "--exclude=./dev/*", "-C"]).arg(&root);
+        tool::run(unpack.arg("-f").arg(&tar)).context("unpacking GRUB")?;
+        Ok(Some(root))
+    }
+}
