@@ -61,6 +61,32 @@ impl Raw {
         Ok(raw)
     }
 
+    /// Gives a folder's inode the same form with every release of libsquashfs: without an index of
+    /// its names, and the short form if that is enough. 1.2 and 1.3 choose differently.
+    pub(crate) fn plain_folder(&mut self) {
+        // SAFETY: the type says which form `data` has. The long form is copied before the short one
+        // is written over it.
+        unsafe {
+            let raw = &mut *self.0;
+            if u32::from(raw.base.type_) != SQFS_INODE_TYPE_SQFS_INODE_EXT_DIR {
+                return;
+            }
+            raw.payload_bytes_used = 0;
+            raw.data.dir_ext.inodex_count = 0;
+            let long = raw.data.dir_ext;
+            let Ok(size) = u16::try_from(long.size) else { return };
+            if long.xattr_idx != u32::MAX {
+                return;
+            }
+            raw.base.type_ = SQFS_INODE_TYPE_SQFS_INODE_DIR as u16;
+            raw.data.dir.start_block = long.start_block;
+            raw.data.dir.nlink = long.nlink;
+            raw.data.dir.size = size;
+            raw.data.dir.offset = long.offset;
+            raw.data.dir.parent_inode = long.parent_inode;
+        }
+    }
+
     /// Sets the count of the inode's names. Returns the bits of its type in a mode.
     pub(crate) fn link(&mut self, links: u32) -> Result<u16, Error> {
         // SAFETY: the type says which form `data` has. The type is read after the last call that

@@ -406,6 +406,7 @@ impl Writer {
                 let Pending { raw, xattrs, parent, .. } = &mut self.nodes[index];
                 raw.0 = sqfs_dir_writer_create_inode(self.dirs.0, 0, *xattrs, *parent);
                 not_null(raw.0, "folder")?;
+                raw.plain_folder();
             }
             let Pending { raw, mode, owner, mtime, xattrs, links, .. } = &mut self.nodes[index];
             done("keep attributes", sqfs_inode_set_xattr_index(raw.0, *xattrs))?;

@@ -4,8 +4,8 @@
 //! lock.
 //!
 //! The folder of the notes holds `status`, `passwd` and `group` of the root filesystem, `lists` and
-//! `archives` of apt, `fetched` with the names of package files, and `targets`: a line `FILE ADDRESS
-//! SUITE` for each index.
+//! `archives` of apt, `fetched` with the names of package files, and `targets`: a line of file,
+//! address and suite for each index.
 
 use std::collections::BTreeMap;
 use std::fs;

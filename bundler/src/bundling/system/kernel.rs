@@ -18,6 +18,7 @@ use initramfs::modules::{ModuleTree, name_of_path};
 use initramfs::stripping;
 
 use crate::bundling::system::modinfo::{ModInfo, normal};
+use crate::bundling::system::module_index;
 use crate::bundling::tree::{Content, Inode, Kind, Tree, glob};
 use crate::host::progress::Progress;
 use crate::host::tool;
@@ -26,6 +27,9 @@ use crate::recipe::{self, Pattern};
 const MODULES: &str = "usr/lib/modules";
 /// Files beside the modules that depmod reads. depmod writes the other files.
 const DEPMOD_INPUT: [&str; 3] = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];
+
+/// A file that only newer releases of depmod write. Only makers of an initrd read it.
+const FOR_INITRD: &str = "modules.weakdep";
 
 /// The kernel of an image.
 #[derive(Debug)]
@@ -247,9 +251,14 @@ impl Unpacked {
             let entry = entry?;
             if entry.file_type()?.is_file()
                 && let Some(name) = entry.file_name().to_str()
+                && name != FOR_INITRD
             {
                 let mut bytes = Vec::new();
                 File::open(entry.path())?.read_to_end(&mut bytes)?;
+                if name.ends_with(".bin") {
+                    bytes = module_index::rewritten(&bytes)
+                        .with_context(|| format!("reading {name}, which depmod has written"))?;
+                }
                 tree.put(&format!("{base}/{name}"), 0o644, bytes);
             }
         }

@@ -1,10 +1,11 @@
 //! Turns a freshly installed Debian into the system of a device.
 //!
 //! `rootfs` installs Debian, and `squash` packs the system.
-//! Read `clean`, `kernel` with `modinfo`, `device` with `trusted`.
+//! Read `clean`, `kernel` with `modinfo` and `module_index`, `device` with `trusted`.
 
 pub mod clean;
 pub mod device;
 pub mod kernel;
 pub mod modinfo;
+mod module_index;
 pub mod trusted;

@@ -1,0 +1,181 @@
+//! Checks that a lock brings the same bundle back: by another user, without a network, and with
+//! Debian 13 as the build host.
+//!
+//! bundler/tests/lock.rs has an archive with two states. Here the packages are Debian's.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use tests::fixture::Fixture;
+
+/// An ordinary user with subordinate ids. As root the test makes it.
+const USER: &str = "daruma-test";
+
+/// The arguments of `bundle` behind the recipe.
+const BUNDLE: &[&str] = &[
+    "--rootfs",
+    "rootfs.tar",
+    "--key",
+    "release.key.pem",
+    "--keyring",
+    "keyring",
+    "--version",
+    "1.0.0",
+    "-o",
+    "out.daruma",
+];
+
+fn run(command: &mut Command) -> Result<Output> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(output)
+}
+
+/// A folder with copies of all inputs.
+struct Site {
+    dir: tempfile::TempDir,
+    /// What is run before the bundler.
+    before: Vec<String>,
+}
+
+impl Site {
+    fn new(name: &str) -> Result<Self> {
+        let fixture = Fixture::open()?;
+        let dir = tempfile::Builder::new().prefix(name).tempdir_in("/var/tmp")?;
+        let site = Self { dir, before: Vec::new() };
+        for (from, to) in [
+            (fixture.repo("target/daruma"), "programs"),
+            (fixture.repo("bundler/recipes"), "shipped"),
+            (fixture.repo("tests/recipes"), "recipes"),
+            (fixture.key("keyring"), "keyring"),
+            (fixture.key("release.key.pem"), "release.key.pem"),
+        ] {
+            run(Command::new("cp").arg("-r").arg(from).arg(site.path(to)))?;
+        }
+        fs::create_dir_all(site.path("cache"))?;
+        fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o755))?;
+        Ok(site)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Takes the lock and the package files of another site.
+    fn take(&self, other: &Self, lock: &str) -> Result<()> {
+        fs::copy(other.path(lock), self.path(lock))?;
+        let packages = other.path("cache/packages");
+        run(Command::new("cp").arg("-r").arg(packages).arg(self.path("cache/"))).map(drop)
+    }
+
+    fn bundler(&self, args: &[&str]) -> Command {
+        let program = self.path("programs/daruma-bundler").to_string_lossy().into_owned();
+        let mut words = self.before.iter().map(String::as_str).chain([program.as_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).args(args).current_dir(self.dir.path());
+        command.env("SOURCE_DATE_EPOCH", "1767225600");
+        command
+    }
+}
+
+fn is_root() -> Result<bool> {
+    Ok(run(Command::new("id").arg("-u"))?.stdout.trim_ascii() == b"0")
+}
+
+fn same(one: &Path, two: &Path) -> Result<()> {
+    ensure!(fs::read(one)? == fs::read(two)?, "{} and {} differ", one.display(), two.display());
+    Ok(())
+}
+
+#[test]
+fn a_lock_gives_the_same_bundle_to_another_user_offline_and_rebuild_says_so() -> Result<()> {
+    let (recipe, cache) = ("recipes/tiny.yaml", ["--cache", "cache"]);
+    let one = Site::new("daruma-lock-")?;
+    run(one.bundler(&["build", recipe, "-o", "rootfs.tar", "--lock"]).args(cache))?;
+    run(one.bundler(&["bundle", recipe]).args(BUNDLE))?;
+    let image =
+        ["image", "out.daruma", "--keyring", "keyring", "-o", "disk.raw", "--recipe", recipe];
+    run(one.bundler(&image).arg("--lock").args(cache))?;
+    // GRUB is that of the recipe's suite.
+    let lock = fs::read_to_string(one.path("recipes/tiny.grub.lock"))?;
+    let grub = lock.split_once("name = \"grub-common\"\nversion = \"").context("no grub-common")?.1;
+    let grub = grub.split('"').next().context("a version")?;
+    ensure!(fs::read(one.path("disk.raw"))?.windows(grub.len()).any(|w| w == grub.as_bytes()));
+
+    let mut two = Site::new("daruma-locked-")?;
+    two.take(&one, "recipes/tiny.lock")?;
+    fs::copy(one.path("recipes/tiny.grub.lock"), two.path("recipes/tiny.grub.lock"))?;
+    fs::copy(one.path("out.daruma"), two.path("first.daruma"))?;
+    if is_root()? {
+        if !Command::new("id").arg(USER).output()?.status.success() {
+            run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", USER]))?;
+        }
+        run(Command::new("chown").args(["-R", USER]).arg(two.dir.path()))?;
+        // As an ordinary user the test cannot take the network away.
+        let words = ["unshare", "--net", "runuser", "-u", USER, "--"];
+        two.before = words.map(str::to_owned).to_vec();
+    }
+    run(two.bundler(&["build", recipe, "-o", "rootfs.tar", "--locked"]).args(cache))?;
+    run(two.bundler(&["bundle", recipe]).args(BUNDLE))?;
+    same(&one.path("out.daruma"), &two.path("out.daruma"))?;
+    run(two.bundler(&image).arg("--locked").args(cache))?;
+    same(&one.path("disk.raw"), &two.path("disk.raw"))?;
+
+    // The environment's time is another one: the bundle says which one counts.
+    let verify =
+        ["verify", "first.daruma", "--keyring", "keyring", "--rebuild", "--recipe", recipe];
+    let output = run(two.bundler(&verify).args(cache).env("SOURCE_DATE_EPOCH", "1"))?;
+    let said = String::from_utf8(output.stdout)?;
+    ensure!(said.ends_with("gives first.daruma again, byte for byte\n"), "{said}");
+
+    let script = two.path("recipes/overlay-tiny/etc/inittab");
+    fs::write(&script, [&fs::read(&script)?[..], b"# changed\n"].concat())?;
+    let output = two.bundler(&verify).args(cache).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(32), "{said}");
+    let wanted = "first.daruma is not what recipes/tiny.yaml gives: image root: /etc/inittab: \
+                  content: ";
+    ensure!(said.lines().last().is_some_and(|line| line.contains(wanted)), "{said}");
+    Ok(())
+}
+
+/// Runs a command in a root filesystem of Debian 13, in the folder that the site has there.
+const INSIDE: &str = r#"
+set -eu
+mkdir host
+mount -t tmpfs tmpfs host
+tar -xf host.tar -C host --exclude='./dev/*'
+mkdir -p host/site
+mount --bind . host/site
+mount -t proc proc host/proc
+mount --rbind /sys host/sys
+mount --rbind /dev host/dev
+chroot host sh -eu -c 'cd /site; unset TMPDIR; programs/daruma-bundler build "$1" -o rootfs.tar \
+    --locked --cache cache; shift; exec programs/daruma-bundler bundle "$@"' sh "$1" "$@"
+"#;
+
+#[test]
+fn debian_13_as_the_build_host_gives_the_same_bundle_as_this_host() -> Result<()> {
+    let recipe = "shipped/base.yaml";
+    let one = Site::new("daruma-lock-")?;
+    run(&mut one.bundler(&["build", recipe, "-o", "rootfs.tar", "--lock", "--cache", "cache"]))?;
+    run(one.bundler(&["bundle", recipe]).args(BUNDLE))?;
+
+    let two = Site::new("daruma-thirteen-")?;
+    two.take(&one, "shipped/base.lock")?;
+    run(&mut two.bundler(&["build", "recipes/host-13.yaml", "-o", "host.tar"]))?;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--net", "--pid", "--fork", "--kill-child"]);
+    if !is_root()? {
+        command.args(["--user", "--map-root-user", "--map-auto"]);
+    }
+    command.args(["sh", "-c", INSIDE, "sh", recipe]).args(BUNDLE).current_dir(two.dir.path());
+    let output = run(command.env("SOURCE_DATE_EPOCH", "1767225600"))?;
+    // It was another host.
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(said.contains("the lock was made with mmdebstrap "), "{said}");
+    same(&one.path("out.daruma"), &two.path("out.daruma"))
+}
