@@ -23,7 +23,7 @@ use bundler::{exit, grub, image, previous, registry, rootfs};
 use clap::{Parser, Subcommand};
 use semver::Version;
 
-use verbs::{build, contents, fleet, repo, verify};
+use verbs::{build, cache, contents, fleet, repo, verify};
 
 /// Builds Debian system images, and signs them as updates for Daruma devices.
 #[derive(Parser, Debug)]
@@ -54,6 +54,8 @@ enum Verb {
         /// The lock
         lock: PathBuf,
     },
+    /// Show what `build` keeps, or remove some of it
+    Cache(cache::CacheArguments),
     /// Print the JSON Schema of recipes, for editors
     Schema,
     /// Make a signed bundle of a root filesystem
@@ -195,6 +197,7 @@ fn run(verb: Verb) -> Result<()> {
             let lock = Lock::load(&lock)?.context("the lock is gone")?;
             renumber::renumber(&root, &lock.accounts())
         }
+        Verb::Cache(arguments) => cache::cache(&arguments),
         Verb::Schema => {
             println!("{:#}", bundler::recipe::schema());
             Ok(())

@@ -89,6 +89,7 @@ impl Bench {
         let output = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
             .args(["build", "r.yaml", "--artifactdir", "out"])
             .args(args)
+            .env("DARUMA_CACHE", self.path("cache"))
             .current_dir(self.dir.path())
             .output()
             .unwrap();
@@ -336,7 +337,7 @@ fn what_cannot_be_done_is_said_before_anything_starts() {
     let bench = Bench::new("  - action: unpack\n    file: a.zip\n");
     bench.write("out/a.zip", "");
     let mut command = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"));
-    command.args(["build", "r.yaml", "-o", "x.tar", "--artifactdir", "out"]);
+    command.args(["build", "r.yaml", "--no-cache", "-o", "x.tar", "--artifactdir", "out"]);
     command.current_dir(bench.dir.path());
     let output = command.env("PATH", "/nowhere").output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
@@ -366,13 +367,14 @@ fn the_cache_serves_the_same_recipe_in_another_folder_and_no_other_one() {
     let cache = cache.path().to_str().unwrap();
     let actions = |word: &str| {
         format!(
-            "  - action: overlay\n    source: files\n  - action: run\n    script: do.sh {word}\n  \
-            - action: run\n    command: test -d \"$ARTIFACTDIR\" && touch \"$ROOTDIR/made\"\n"
+            "  - action: overlay\n    source: files\n  - action: run\n    chroot: true\n    \
+            script: do.sh {word}\n  \
+            - action: run\n    command: touch \"$ROOTDIR/made\"\n"
         )
     };
     let build = |word: &str, file: &str| {
         let bench = Bench::new(&actions(word));
-        bench.write("do.sh", "echo \"$1\" > \"$ROOTDIR/word\"\n");
+        bench.write("do.sh", "#!/bin/sh\necho \"$1\" > /word\n");
         fs::set_permissions(bench.path("do.sh"), fs::Permissions::from_mode(0o755)).unwrap();
         bench.write("files/etc/here", file);
         let said = bench.built(&["-o", "rootfs.tar", "--cache", cache]);

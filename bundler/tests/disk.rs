@@ -68,7 +68,7 @@ impl Bench {
 
     fn build(&self) -> (i32, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
-            .args(["build", "r.yaml", "--artifactdir", "out"])
+            .args(["build", "r.yaml", "--no-cache", "--artifactdir", "out"])
             .env_remove("SOURCE_DATE_EPOCH")
             .current_dir(self.dir.path())
             .output()

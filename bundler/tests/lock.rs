@@ -242,6 +242,7 @@ impl Bench {
             .args(args)
             .current_dir(self.dir.path())
             .env("XDG_CACHE_HOME", self.path("cache"))
+            .env_remove("DARUMA_CACHE")
             .output()
             .unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -340,7 +341,7 @@ fn accounts_keep_the_numbers_of_the_lock() {
 
 /// Refuses to build, with one line and exit code 31, and writes nothing.
 fn refused(bench: &Bench, wanted: &[&str]) {
-    let (code, text) = bench.build("no.tar", &["--locked"]);
+    let (code, text) = bench.build("no.tar", &["--locked", "--no-cache"]);
     assert_eq!(code, 31, "{text}");
     let line = text.lines().last().unwrap();
     for wanted in wanted {

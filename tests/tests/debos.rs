@@ -62,7 +62,7 @@ impl Cases {
         } else {
             Command::new(program)
         };
-        command.args(["build", case, "--artifactdir", "../out"]).args(args);
+        command.args(["build", case, "--no-cache", "--artifactdir", "../out"]).args(args);
         let output = command.current_dir(self.path("recipes")).output()?;
         let code = output.status.code().context("a signal")?;
         Ok((code, String::from_utf8_lossy(&output.stderr).into_owned()))

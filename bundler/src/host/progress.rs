@@ -37,6 +37,24 @@ impl Progress {
         )
     }
 
+    /// Starts the actions of a recipe. [`Progress::begin`] names each.
+    #[must_use]
+    pub fn actions(total: u64) -> Self {
+        Self::new("", total, "{spinner} {elapsed} {bar:20} {msg}")
+    }
+
+    /// Begins the next action, after `done` others and `elapsed` of work.
+    pub fn begin(&mut self, what: &str, done: u64, elapsed: Duration) {
+        what.clone_into(&mut self.what);
+        match &self.bar {
+            None => eprintln!("{:8.1} s  {what}", elapsed.as_secs_f64()),
+            Some(bar) => {
+                bar.set_position(done);
+                bar.set_message(what.to_owned());
+            }
+        }
+    }
+
     fn new(what: &str, total: u64, template: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(template)
@@ -45,7 +63,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        if bar.is_none() {
+        if bar.is_none() && !what.is_empty() {
             eprintln!("{what} …");
         }
         Self {

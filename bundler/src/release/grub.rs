@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::bundling::rootfs::{self, Locking, Settings};
+use crate::host::cache::Cache;
 use crate::host::tool;
 use crate::lock::Store;
 use crate::recipe::{Bootstrap, Kernel, Recipe};
@@ -61,7 +62,8 @@ impl Source<'_> {
             cache: Some(cache.clone()),
         };
         let (tar, root) = (work.join("grub.tar"), work.join("grub"));
-        rootfs::build(recipe, settings, Some(&tar), Some(&cache)).context("getting GRUB")?;
+        let kept = Cache::open(&cache)?;
+        rootfs::build(recipe, settings, Some(&tar), Some(&kept)).context("getting GRUB")?;
         std::fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
         let mut unpack = tool::command("tar");
         unpack.args(["-x", "--no-same-owner", "--exclude=./dev/*", "-C"]).arg(&root);

@@ -10,6 +10,8 @@ use bundler::recipe::{Options, Recipe, RecipeError};
 use bundler::rootfs::{self, Locking, Settings};
 use clap::Args;
 
+use crate::verbs::cache;
+
 /// How a recipe is read.
 #[derive(Args, Debug)]
 pub(crate) struct Reading {
@@ -49,10 +51,13 @@ pub(crate) struct Build {
     /// Build exactly what RECIPE.lock names; needs no network if the packages are in the cache
     #[arg(long)]
     locked: bool,
-    /// Folder that keeps built root filesystems. A build is skipped if none of its inputs changed
-    /// [default: no cache]
+    /// Folder that keeps what was built, so that only what changed is built again [default:
+    /// ~/.cache/daruma/build]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Build everything, and keep nothing
+    #[arg(long, conflicts_with = "cache")]
+    no_cache: bool,
 }
 
 impl Reading {
@@ -94,7 +99,8 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let artifacts = artifactdir;
     let settings =
         Settings { artifacts, environment, epoch, needs_root, locking, cache: cache.clone() };
-    rootfs::build(recipe, settings, output.as_deref(), cache.as_deref())
+    let cache = if arguments.no_cache { None } else { cache::open(cache.as_deref())? };
+    rootfs::build(recipe, settings, output.as_deref(), cache.as_ref())
 }
 
 /// Returns what `--lock` and `--locked` ask for.

@@ -1,9 +1,10 @@
 //! The verbs that have arguments of their own, and the calls that they make.
 //!
 //! The library does the work. `main` has the other verbs.
-//! Read `build`, `contents`, `repo`, then `fleet`.
+//! Read `build`, `cache`, `contents`, `repo`, then `fleet`.
 
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod contents;
 pub(crate) mod fleet;
 pub(crate) mod repo;

@@ -70,7 +70,8 @@ pub(crate) fn verify(arguments: Verify) -> Result<()> {
         locking: Locking::Exact,
         cache: arguments.cache.clone(),
     };
-    rootfs::build(recipe.clone(), settings, Some(&tar), arguments.cache.as_deref())?;
+    // A proof builds everything again.
+    rootfs::build(recipe.clone(), settings, Some(&tar), None)?;
     let bundling = Bundling {
         recipe: &recipe,
         rootfs: &tar,

@@ -60,7 +60,7 @@ fn build(dir: &Path, as_user: bool, clock: &str) -> Result<(Vec<u8>, Vec<u8>)> {
         run(&mut command)
     };
     let recipe = "recipes/tiny.yaml";
-    bundler(None, &["build", recipe, "-o", "rootfs.tar"])?;
+    bundler(None, &["build", recipe, "--no-cache", "-o", "rootfs.tar"])?;
     bundler(
         Some(clock),
         &[

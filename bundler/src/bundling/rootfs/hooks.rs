@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::bundling::disk::DiskPlan;
-use crate::bundling::rootfs::staging;
+use crate::bundling::rootfs::inputs::staging;
+use crate::bundling::rootfs::inputs::states::{self, Input};
 use crate::host::shell::{quote, quote_path};
 use crate::recipe::{
     Action, Apt, Archive, Deploy, From, InstallDeb, Origin, Overlay, Pack, Place, Program, Raw,
@@ -32,10 +33,10 @@ pub(super) struct Hooks {
     pub(super) disk: Option<DiskPlan>,
     /// `SOURCE_DATE_EPOCH`.
     pub(super) epoch: u64,
-    /// Tars of overlays, in the order in which the hooks use them.
-    pub(super) staged: Vec<PathBuf>,
-    /// Other files that decide what comes out: host scripts, archives, packages.
-    pub(super) inputs: Vec<PathBuf>,
+    /// Number of overlays that were packed.
+    pub(super) staged: usize,
+    /// What the action reads whose call was asked for last.
+    pub(super) inputs: Vec<Input>,
 }
 
 impl Hooks {
@@ -78,12 +79,15 @@ impl Hooks {
         let settings = self.apt(&install.apt)?;
         let folder = self.origin(&install.origin)?;
         if install.patterns.is_empty() {
+            if let Some(file) = self.folder(&install.origin)? {
+                self.reads(&file);
+            }
             return Ok(format!("install_files \"$1\" {settings} {folder}"));
         }
         let mut words = Vec::new();
         for pattern in &install.patterns {
-            if let Origin::Recipe(dir) = &install.origin {
-                self.inputs.extend(matching(&absolute(dir)?, pattern));
+            if let Some(dir) = self.folder(&install.origin)? {
+                matching(&dir, pattern).iter().for_each(|file| self.reads(file));
             }
             // The shell expands the pattern when the action runs. The rest is quoted.
             let special = |c: char| "*?[]".contains(c);
@@ -104,11 +108,15 @@ impl Hooks {
             Origin::Artifacts | Origin::Filesystem => None,
         };
         let Some(now) = now.filter(|path| path.exists()) else {
+            if let Some(folder) = self.folder(&source.origin)? {
+                self.reads(&folder.join(&source.path));
+            }
             let source = self.path(source)?;
             return Ok(format!("lay_now \"$1\" {source} {}", quote(destination)?));
         };
-        let tar = self.dir.join(format!("{:03}.tar", self.staged.len()));
-        self.staged.push(tar.clone());
+        let tar = self.dir.join(format!("{:03}.tar", self.staged));
+        self.staged += 1;
+        self.reads(&tar);
         let tar_word = quote_path(&tar)?;
         if now.is_dir() {
             let folders = staging::pack_overlay(&now, &tar, self.epoch)?;
@@ -124,12 +132,8 @@ impl Hooks {
 
     fn unpack(&mut self, unpack: &Unpack) -> Result<String> {
         let file = self.path(&unpack.source)?;
-        if let Origin::Recipe(folder) = &unpack.source.origin {
-            self.inputs.push(absolute(folder)?.join(&unpack.source.path));
-        }
-        if unpack.source.origin == Origin::Artifacts {
-            let file = self.artifacts.join(&unpack.source.path);
-            self.inputs.extend(Some(file).filter(|file| file.is_file()));
+        if let Some(folder) = self.folder(&unpack.source.origin)? {
+            self.reads(&folder.join(&unpack.source.path));
         }
         let (kind, option) = match unpack.archive {
             Archive::Tar(None) => ("tar", String::new()),
@@ -170,8 +174,9 @@ impl Hooks {
                 }
                 Program::Script { file, .. } => {
                     let file = absolute(file)?;
-                    self.inputs.push(file.clone());
                     let folder = file.parent().unwrap_or(Path::new("/"));
+                    // A script sees the folder that it lies in.
+                    self.inputs.push(Input { path: folder.to_owned(), is_script: true });
                     let name = file.file_name().unwrap_or_default();
                     let command = command_line(&run.program, &Path::new("/tmp/script").join(name))?;
                     let folder = quote_path(folder)?;
@@ -180,13 +185,14 @@ impl Hooks {
             };
         }
         let command = self.host_command(run)?;
+        self.inputs.extend(states::named_files(&command));
         let folder = quote_path(&absolute(&place.resolve(""))?)?;
         let artifacts = quote_path(&self.artifacts)?;
         Ok(format!("on_host \"$1\" {folder} {artifacts} {}", quote(&command)?))
     }
 
     /// Returns the call for an action that comes after everything else.
-    pub(super) fn after_all(&mut self, number: usize, run: &Run, place: &Place) -> Result<String> {
+    pub(super) fn after_all(&self, number: usize, run: &Run, place: &Place) -> Result<String> {
         let command = quote(&self.host_command(run)?)?;
         let folder = quote_path(&absolute(&place.resolve(""))?)?;
         let artifacts = quote_path(&self.artifacts)?;
@@ -194,13 +200,25 @@ impl Hooks {
     }
 
     /// Returns the text that a shell of the build host runs.
-    fn host_command(&mut self, run: &Run) -> Result<String> {
+    fn host_command(&self, run: &Run) -> Result<String> {
         if let Program::Script { file, .. } = &run.program {
-            let file = absolute(file)?;
-            self.inputs.push(file.clone());
-            return command_line(&run.program, &file);
+            return command_line(&run.program, &absolute(file)?);
         }
         command_line(&run.program, Path::new(""))
+    }
+
+    fn reads(&mut self, path: &Path) {
+        self.inputs.push(Input { path: path.to_owned(), is_script: false });
+    }
+
+    /// Returns an origin on the build host. `None`: it is in the root filesystem.
+    fn folder(&self, origin: &Origin) -> Result<Option<PathBuf>> {
+        Ok(match origin {
+            Origin::Recipe(folder) => Some(absolute(folder)?),
+            Origin::Artifacts => Some(self.artifacts.clone()),
+            Origin::Download { name, .. } => self.downloads.get(name).cloned(),
+            Origin::Filesystem => None,
+        })
     }
 
     fn path(&self, from: &From) -> Result<String> {

@@ -249,8 +249,8 @@ untidy() (
     rm -r "$DARUMA/away"
 )
 
-# write_tar ROOT FOLDER: writes a tar without what is mounted for the time of the build.
-write_tar() {
+# unmount_below ROOT: for a mount namespace of its own.
+unmount_below() {
     # A space is \040 in this file.
     while read -r _ _ _ _ at _; do
         at=$(printf %b "$(printf %s "$at" | sed 's/\\\([0-7]\{3\}\)/\\0\1/g')")
@@ -259,6 +259,11 @@ write_tar() {
         # What lies on it goes with it, and is no mount any more when its turn comes.
         umount -l "$at" 2>/dev/null || true
     done
+}
+
+# write_tar ROOT FOLDER: writes a tar without what is mounted for the time of the build.
+write_tar() {
+    unmount_below "$1"
     tar -c --sort=name --numeric-owner --xattrs --xattrs-include='*' --format=pax \
         --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime \
         --mtime="@$SOURCE_DATE_EPOCH" --clamp-mtime --anchored \
@@ -366,4 +371,68 @@ forget_host() (
     done
     [ -z "${MMDEBSTRAP_APT_CONFIG-}" ] ||
         echo 'APT::Sandbox::User "root";' >>"$MMDEBSTRAP_APT_CONFIG"
+)
+
+# keep_state ROOT NUMBER FILE SECONDS: keeps the root as it is now, if that many seconds of work
+# went into it since the last state. The build goes on without it if there is no room.
+keep_state() (
+    [ $(($(date +%s) - $(cat "$DARUMA/since"))) -ge "$4" ] || return 0
+    # What is the host's is not kept. The state says which files these are.
+    left_out= names=
+    for file in hostname resolv.conf; do
+        if [ ! -L "$1/etc/$file" ] && cmp -s "$1/etc/$file" "$DARUMA/host/$file"; then
+            left_out="$left_out --exclude=./etc/$file" names="$names $file"
+        fi
+    done
+    for folder in sbin usr/sbin; do
+        [ ! -e "$1/$folder/start-stop-daemon.REAL" ] ||
+            left_out="$left_out --exclude=./$folder/start-stop-daemon"
+    done
+    now=$(cat "$DARUMA/sources" 2>/dev/null) || now='- -'
+    if unshare --mount sh -e -c '. "$DARUMA"/hooks.sh; write_state "$@"' sh "$1" $left_out \
+        2>"$DARUMA/not-kept" >"$3"; then
+        echo "daruma-bundler: kept $2 $now$names" >&2
+    else
+        : >"$3"
+        # tar does not say why a file took less than all.
+        why=$(sed -e '/^daruma-bundler/d' -e 's/.*Wrote only.*/No space left on device/' \
+            "$DARUMA/not-kept" | head -n 1)
+        echo "daruma-bundler: not kept $2 $why" >&2
+    fi
+    date +%s >"$DARUMA/since"
+)
+
+# write_state ROOT OPTIONS...: writes everything that later actions can see, with its exact times.
+write_state() {
+    unmount_below "$1"
+    root=$1
+    shift
+    tar -c --numeric-owner --xattrs --xattrs-include='*' --format=pax \
+        --pax-option=delete=atime,delete=ctime --anchored "$@" \
+        --exclude='./proc/?*' --exclude='./sys/?*' --exclude='./dev/?*' \
+        --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/cache/apt/*.bin' \
+        --exclude='./tmp/mmdebstrap.apt.conf.*' --exclude=./usr/sbin/policy-rc.d \
+        --exclude=./etc/apt/apt.conf.d/00mmdebstrap -C "$root" .
+}
+
+# take_state ROOT FILE: replaces what mmdebstrap has begun by a state. $DARUMA/state is its note.
+take_state() (
+    remember_host "$1"
+    cp -p "$1/etc/apt/apt.conf.d/00mmdebstrap" "$DARUMA/host/"
+    find "$1" -mindepth 1 -maxdepth 1 ! -name dev ! -name tmp -exec rm -r --one-file-system {} +
+    tar -x -p --xattrs --xattrs-include='*.*' --numeric-owner -C "$1" -f "$2"
+    read -r sum size names <"$DARUMA/state"
+    for file in $names; do
+        cp -p "$DARUMA/host/$file" "$1/etc/$file"
+    done
+    [ ! -d "$1/etc/apt/apt.conf.d" ] ||
+        cp -p "$DARUMA/host/00mmdebstrap" "$1/etc/apt/apt.conf.d/"
+    for folder in sbin usr/sbin; do
+        [ -L "$1/$folder" ] || [ ! -e "$1/$folder/start-stop-daemon.REAL" ] ||
+            mv "$1/$folder/start-stop-daemon.REAL" "$1/$folder/start-stop-daemon"
+    done
+    rm -f "$DARUMA/sources"
+    # The archive of a lock lies in another folder now, so apt reads its lists again.
+    [ "$sum" = - ] || [ -e "$DARUMA/locked.list" ] || printf '%s' "$sum $size" >"$DARUMA/sources"
+    date +%s >"$DARUMA/since"
 )

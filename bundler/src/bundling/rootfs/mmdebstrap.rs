@@ -16,12 +16,15 @@ use anyhow::{Context, Result};
 
 use crate::bundling::disk::{self, DiskPlan};
 use crate::bundling::rootfs::hooks::{self, FUNCTIONS, Hooks};
+use crate::bundling::rootfs::inputs::fetch;
+use crate::bundling::rootfs::inputs::states::{self, Input};
 use crate::bundling::rootfs::locked::{Locking, RecipeLock};
 use crate::bundling::rootfs::mirror::{self, MirrorError, Source};
-use crate::bundling::rootfs::{fetch, tools};
+use crate::bundling::rootfs::tools;
+use crate::host::cache::key;
 use crate::host::shell::{quote, quote_path};
 use crate::host::tool;
-use crate::recipe::{Action, Origin, Recipe, RecipeError, Run, Step};
+use crate::recipe::{Action, Bootstrap, Origin, Recipe, RecipeError, Run, Step};
 
 /// How a recipe is built.
 #[derive(Clone, Debug)]
@@ -49,14 +52,47 @@ pub struct Plan {
     include: Vec<String>,
     /// Hooks before everything else.
     setup: Vec<String>,
-    /// Hooks that make the root, if no bootstrap does, and all others.
-    first: Vec<String>,
-    then: Vec<String>,
+    /// Calls that make the root, if no bootstrap does, and all others.
+    first: Vec<Call>,
+    then: Vec<Call>,
     pub(super) hooks: Hooks,
     pub(super) lock: RecipeLock,
     is_root: bool,
     pub(super) dir: tempfile::TempDir,
 }
+
+/// A call of hooks.sh.
+#[derive(Debug)]
+struct Call {
+    /// The number of its action.
+    step: Option<usize>,
+    text: String,
+    /// What it reads.
+    inputs: Vec<Input>,
+}
+
+/// The names of what the cache can have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Keys {
+    /// Of the root filesystem: after what makes it, and after each action that follows. The chain
+    /// ends where an action does what no key can name.
+    pub(super) states: Vec<String>,
+    /// Of the finished tar. `None`: it depends on more than keys can name.
+    pub(super) tar: Option<String>,
+}
+
+/// Where a build begins, and what it keeps.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Way {
+    /// A state to begin with: its number in [`Keys::states`], and its file.
+    pub(super) from: Option<(usize, PathBuf)>,
+    /// States to keep: number and file.
+    pub(super) keep: Vec<(usize, PathBuf)>,
+}
+
+/// A state is kept if at least this much work went into it since the last one: as much as writing
+/// and reading a state takes.
+const WORTH_KEEPING_S: u64 = 3;
 
 impl Plan {
     /// Checks what can be known before, fetches downloads, packs overlays, and asks the host's apt
@@ -101,7 +137,7 @@ impl Plan {
             artifacts,
             downloads,
             epoch: settings.epoch,
-            staged: Vec::new(),
+            staged: 0,
             inputs: Vec::new(),
         };
         let mut plan = Self {
@@ -128,6 +164,7 @@ impl Plan {
         // mmdebstrap copies files from the build host for the time of the build. The last hook
         // removes them, but keeps what the recipe puts in their place.
         let bootstraps = self.recipe.bootstrap.is_some();
+        let call = |step, text| Call { step, text, inputs: Vec::new() };
         let begin = if bootstraps {
             "remember_host \"$1\""
         } else if self.has_root() {
@@ -136,7 +173,7 @@ impl Plan {
             "mkdir -p \"$1\""
         };
         let after = if bootstraps { self.lock.after(None) } else { String::new() };
-        let remember = self.hooks.hook(None, &format!("{begin}{after}"))?;
+        let remember = call(None, format!("{begin}{after}"));
         let list = if bootstraps { &mut self.then } else { &mut self.first };
         list.push(remember);
         let mut bootstrapping = bootstraps;
@@ -152,21 +189,68 @@ impl Plan {
                 self.include.extend(apt.packages.clone());
                 continue;
             }
-            let Some(call) = self.hooks.call(index, step)? else { continue };
+            let Some(text) = self.hooks.call(index, step)? else { continue };
+            let inputs = std::mem::take(&mut self.hooks.inputs);
             bootstrapping = false;
-            let after = self.lock.after(Some(&step.action));
-            let hook = self.hooks.hook(Some(index), &format!("{call}{after}"))?;
-            if empty { &mut self.first } else { &mut self.then }.push(hook);
+            let text = format!("{text}{}", self.lock.after(Some(&step.action)));
+            let call = Call { step: Some(index), text, inputs };
+            if empty { &mut self.first } else { &mut self.then }.push(call);
             empty = empty && !matches!(step.action, Action::Unpack(_));
         }
-        if let Some(call) = self.lock.at_end() {
-            self.then.push(self.hooks.hook(None, call)?);
+        if let Some(text) = self.lock.at_end() {
+            self.then.push(call(None, text.to_owned()));
         }
-        self.then.push(self.hooks.hook(None, "forget_host \"$1\"")?);
+        self.then.push(call(None, "forget_host \"$1\"".to_owned()));
         if let Some(disk) = &self.hooks.disk {
-            self.then.push(self.hooks.hook(Some(disk.step), "finish_disk \"$1\"")?);
+            self.then.push(call(Some(disk.step), "finish_disk \"$1\"".to_owned()));
         }
         Ok(())
+    }
+
+    /// Returns the hooks before and after the root filesystem is there.
+    fn all_hooks(&self, way: &Way) -> Result<(Vec<String>, Vec<String>)> {
+        let hook = |call: &Call| self.hooks.hook(call.step, &call.text);
+        let first = match &way.from {
+            None => self.first.iter().map(hook).collect::<Result<_>>()?,
+            Some((_, file)) => {
+                let text = format!("take_state \"$1\" {}", quote_path(file)?);
+                vec![self.hooks.hook(None, &text)?]
+            }
+        };
+        let mut then = Vec::new();
+        let begin = self.begin();
+        let keep = |number: usize, then: &mut Vec<String>| -> Result<()> {
+            if let Some((_, file)) = way.keep.iter().find(|(kept, _)| *kept == number) {
+                let file = quote_path(file)?;
+                let text = format!("keep_state \"$1\" {number} {file} {WORTH_KEEPING_S}");
+                then.push(self.hooks.hook(None, &text)?);
+            }
+            Ok(())
+        };
+        let done = way.from.as_ref().map_or(0, |(number, _)| begin + number);
+        for (index, call) in self.then.iter().enumerate() {
+            if index >= done {
+                if index == begin {
+                    keep(0, &mut then)?;
+                }
+                then.push(hook(call)?);
+                if index >= begin {
+                    keep(index - begin + 1, &mut then)?;
+                }
+            }
+        }
+        Ok((first, then))
+    }
+
+    /// The number of the first of `then` that changes the root. mmdebstrap's own files are looked
+    /// at before.
+    fn begin(&self) -> usize {
+        usize::from(self.recipe.bootstrap.is_some())
+    }
+
+    /// A bundle does not use the initrd that the kernel's hooks would make. A disk does.
+    fn makes_initrd(&self) -> bool {
+        self.recipe.bundle.is_none() || self.hooks.disk.is_some()
     }
 
     fn has_root(&self) -> bool {
@@ -174,7 +258,8 @@ impl Plan {
     }
 
     /// Returns the command that writes the root filesystem to `out`, or to nowhere.
-    pub(super) fn command(&self, out: Option<&Path>) -> Command {
+    pub(super) fn command(&self, out: Option<&Path>, way: &Way) -> Result<Command> {
+        let (first, then) = self.all_hooks(way)?;
         // A disk without a root filesystem needs the hooks only.
         let program = if self.has_root() { "mmdebstrap" } else { "sh" };
         let mut command = if self.is_root {
@@ -189,94 +274,166 @@ impl Plan {
         };
         command.env("SOURCE_DATE_EPOCH", self.settings.epoch.to_string()).env("TZ", "UTC");
         command.envs(&self.settings.environment);
-        if self.recipe.bundle.is_some() && self.hooks.disk.is_none() {
-            // A bundle does not use the initrd that the kernel's hooks would make. A disk does.
-            command.env("INITRD", "No");
-        } else {
+        if self.makes_initrd() {
             command.env_remove("INITRD");
+        } else {
+            command.env("INITRD", "No");
         }
         if !self.has_root() {
-            let calls = self.first.iter().chain(&self.then).map(|hook| format!("({hook})"));
+            let calls = first.iter().chain(&then).map(|hook| format!("({hook})"));
             let text = calls.collect::<Vec<_>>().join("\n");
             command.args(["-e", "-c", &text, "sh"]).arg(self.dir.path().join("no-root"));
-            return command;
+            return Ok(command);
         }
         let format = if out.is_some() { "tar" } else { "null" };
         command.args(["--mode=root", &format!("--format={format}"), "--verbose"]);
-        command.arg(format!("--architectures={}", self.recipe.architecture));
-        let Some(bootstrap) = &self.recipe.bootstrap else {
-            command.args(["--variant=custom", "--skip=update"]);
-            let first = self.setup.iter().chain(&self.first);
-            command.args(first.map(|hook| format!("--setup-hook={hook}")));
-            command.args(self.then.iter().map(|hook| format!("--customize-hook={hook}")));
-            return self.ended(command, "", out);
+        let hooks = |stage: &str, hooks: &[String]| -> Vec<String> {
+            hooks.iter().map(|hook| format!("--{stage}-hook={hook}")).collect()
         };
-        command.arg(format!("--variant={}", bootstrap.variant));
-        command.args(self.setup.iter().map(|hook| format!("--setup-hook={hook}")));
+        command.args(hooks("setup", &self.setup));
+        let bootstrap = self.recipe.bootstrap.as_ref();
+        if bootstrap.is_none() || way.from.is_some() {
+            command.args(["--variant=custom", "--skip=update"]);
+            command.args(hooks("setup", &first)).args(hooks("customize", &then));
+        }
+        match bootstrap {
+            None => {
+                command.arg(format!("--architectures={}", self.recipe.architecture));
+            }
+            Some(bootstrap) if way.from.is_none() => {
+                command.args(self.bootstrap_arguments(bootstrap));
+                // The variant `extract` configures nothing, so mmdebstrap never runs its customize
+                // hooks.
+                let stage = if bootstrap.variant == "extract" { "extract" } else { "customize" };
+                command.args(hooks(stage, &then));
+            }
+            Some(bootstrap) => {
+                command.args(self.archive_arguments(bootstrap));
+            }
+        }
+        command.arg(bootstrap.map_or("", |bootstrap| &bootstrap.suite));
+        command.arg(out.unwrap_or(Path::new("/dev/null")));
+        command.args(self.sources.iter().map(Source::line));
+        Ok(command)
+    }
+
+    fn bootstrap_arguments(&self, bootstrap: &Bootstrap) -> Vec<OsString> {
+        let mut arguments = self.archive_arguments(bootstrap);
+        arguments.push(format!("--variant={}", bootstrap.variant).into());
         if self.lock.renews() {
             // The lock wants the files of all packages, and mmdebstrap removes some early.
-            command.arg("--skip=essential/unlink");
+            arguments.push("--skip=essential/unlink".into());
         }
-        command.arg(format!("--components={}", bootstrap.components.join(",")));
+        arguments.push(format!("--components={}", bootstrap.components.join(",")).into());
         if !self.include.is_empty() {
-            command.arg(format!("--include={}", self.include.join(",")));
+            arguments.push(format!("--include={}", self.include.join(",")).into());
         }
-        command.args(bootstrap.keyring_files.iter().map(|file| {
-            let mut arg = OsString::from("--keyring=");
-            arg.push(file);
-            arg
+        arguments.extend(bootstrap.dpkgopts.iter().map(|line| format!("--dpkgopt={line}").into()));
+        arguments
+    }
+
+    /// What apt needs to know before and after.
+    fn archive_arguments(&self, bootstrap: &Bootstrap) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> =
+            vec![format!("--architectures={}", self.recipe.architecture).into()];
+        arguments.extend(bootstrap.keyring_files.iter().map(|file| {
+            let mut argument = OsString::from("--keyring=");
+            argument.push(file);
+            argument
         }));
-        command.args(bootstrap.aptopts.iter().map(|line| format!("--aptopt={line}")));
-        command.args(bootstrap.dpkgopts.iter().map(|line| format!("--dpkgopt={line}")));
-        // The variant `extract` configures nothing, so mmdebstrap never runs its customize hooks.
-        let stage = if bootstrap.variant == "extract" { "extract" } else { "customize" };
-        command.args(self.then.iter().map(|hook| format!("--{stage}-hook={hook}")));
-        self.ended(command, &bootstrap.suite, out)
+        arguments.extend(bootstrap.aptopts.iter().map(|line| format!("--aptopt={line}").into()));
+        arguments
     }
 
-    fn ended(&self, mut command: Command, suite: &str, out: Option<&Path>) -> Command {
-        command.arg(suite).arg(out.unwrap_or(Path::new("/dev/null")));
-        command.args(self.sources.iter().map(Source::line));
-        command
+    /// Tells hooks.sh when the work begins, and the note of the state that it begins with.
+    pub(super) fn begins(&self, note: &str) -> Result<()> {
+        let now = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs());
+        for (name, text) in [("since", now.to_string()), ("state", format!("{note}\n"))] {
+            let file = self.dir.path().join(name);
+            std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        }
+        Ok(())
     }
 
-    /// Returns everything that decides what the tar will hold. The cache makes its key from it.
-    pub(crate) fn ingredients(&self) -> Result<Vec<(String, Vec<u8>)>> {
+    /// Names a state for people.
+    pub(super) fn state(&self, number: usize) -> String {
+        let calls = &self.then[..self.begin() + number];
+        match calls.iter().filter_map(|call| call.step).next_back() {
+            None => "before its first action".to_owned(),
+            Some(index) => format!("after action {} of {}", index + 1, self.recipe.steps.len()),
+        }
+    }
+
+    /// Returns the keys of all states that the cache may have.
+    pub(super) fn keys(&self, results: &[PathBuf]) -> Result<Keys> {
+        let mut keys = Keys { states: Vec::new(), tar: None };
+        if !self.has_root() {
+            return Ok(keys);
+        }
+        // What mmdebstrap only extracts, it cannot go on with.
+        let is_extracted =
+            self.recipe.bootstrap.as_ref().is_some_and(|bootstrap| bootstrap.variant == "extract");
+        let mut state = key(&self.ingredients()?);
+        let first = self.first.len();
+        for (index, call) in self.first.iter().chain(&self.then).enumerate() {
+            if index == first + self.begin() && !is_extracted {
+                keys.states.push(state.clone());
+            }
+            let Some(step) = call.step else { continue };
+            let text = self.without_places(&call.text)?;
+            let inside = states::stays_inside(&self.recipe.steps[step].action);
+            let after = || states::after(&state, &text, &call.inputs, results);
+            let Some(after) = inside.then(after).flatten() else { return Ok(keys) };
+            state = after;
+            if index >= first + self.begin() && !is_extracted {
+                keys.states.push(state.clone());
+            }
+        }
+        keys.tar = Some(key(&[("the tar of".to_owned(), state.into_bytes())]));
+        Ok(keys)
+    }
+
+    /// Returns what decides on every root of this recipe, before its first action.
+    fn ingredients(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let version = |program: &str| tool::run(tool::command(program).arg("--version"));
         let mut list = vec![
+            ("format".to_owned(), states::FORMAT.into()),
             ("epoch".to_owned(), self.settings.epoch.to_string().into_bytes()),
             ("daruma-bundler".to_owned(), env!("CARGO_PKG_VERSION").into()),
-            (
-                "mmdebstrap".to_owned(),
-                tool::run(tool::command("mmdebstrap").arg("--version"))?.into_bytes(),
-            ),
-            ("apt".to_owned(), tool::run(tool::command("apt-get").arg("--version"))?.into_bytes()),
+            ("mmdebstrap".to_owned(), version("mmdebstrap")?.into_bytes()),
             ("hooks".to_owned(), FUNCTIONS.into()),
             ("lock".to_owned(), self.lock.ingredient()),
             ("environment".to_owned(), format!("{:?}", self.settings.environment).into_bytes()),
+            ("initrd".to_owned(), self.makes_initrd().to_string().into_bytes()),
+            ("architecture".to_owned(), self.recipe.architecture.clone().into_bytes()),
         ];
-        // The hooks name the temporary folder, whose name is different each time.
-        let dir = self.dir.path().to_string_lossy().into_owned();
-        let command = self.command(Some(Path::new("out.tar")));
-        let command = format!("{:?}", command.get_args().collect::<Vec<_>>());
-        let command = self.without_places(&command.replace(&dir, "STAGED"))?;
-        list.push(("command".to_owned(), command.into_bytes()));
-        let keyrings = self.recipe.bootstrap.iter().flat_map(|b| &b.keyring_files);
-        for file in self.hooks.staged.iter().chain(&self.hooks.inputs).chain(keyrings) {
+        let Some(bootstrap) = &self.recipe.bootstrap else { return Ok(list) };
+        list.push(("apt".to_owned(), version("apt-get")?.into_bytes()));
+        list.push(("suite".to_owned(), bootstrap.suite.clone().into_bytes()));
+        let is_path = |argument: &OsString| argument.as_encoded_bytes().starts_with(b"--keyring=");
+        for argument in self.bootstrap_arguments(bootstrap).iter().filter(|a| !is_path(a)) {
+            list.push(("argument".to_owned(), argument.as_encoded_bytes().to_owned()));
+        }
+        for file in &bootstrap.keyring_files {
             let bytes =
                 std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-            list.push(("file".to_owned(), bytes));
+            list.push(("keyring".to_owned(), bytes));
         }
-        // The lock names every package. A build by it needs no network.
-        let sources = if self.lock.is_exact() { &[][..] } else { &self.sources };
-        for (index, source) in sources.iter().enumerate() {
-            list.push((format!("InRelease of {}", source.suite), self.in_release(index, source)?));
+        list.push(("lock".to_owned(), self.lock.ingredient()));
+        for (index, source) in self.sources.iter().enumerate() {
+            list.push(("source".to_owned(), source.line().into_bytes()));
+            // The lock names every package. A build by it needs no network.
+            if !self.lock.is_exact() {
+                let text = self.in_release(index, source)?;
+                list.push((format!("InRelease of {}", source.suite), text));
+            }
         }
         Ok(list)
     }
 
-    /// Replaces where the recipes and the artifacts lie on this host. The same recipe in another
-    /// folder, or built from another one, gives the same.
-    fn without_places(&self, command: &str) -> Result<String> {
+    /// Replaces where files lie on this host: the temporary folder, the recipes, the artifacts. The
+    /// same recipe in another folder, or built from another one, gives the same.
+    fn without_places(&self, call: &str) -> Result<String> {
         let mut folders = Vec::new();
         for step in &self.recipe.steps {
             // Without the slash at its end.
@@ -291,16 +448,16 @@ impl Plan {
             .map(|(number, folder)| (folder, format!("RECIPE{number}")))
             .collect();
         places.push((self.hooks.artifacts.clone(), "ARTIFACTS".to_owned()));
+        places.push((self.dir.path().to_owned(), "STAGED".to_owned()));
         // A folder in another one comes first.
         places.sort_by_key(|(folder, _)| std::cmp::Reverse(folder.as_os_str().len()));
-        let mut command = command.to_owned();
+        let mut call = call.to_owned();
         for (folder, name) in places {
             let quoted = quote_path(&folder)?;
             let begin = quoted.trim_end_matches('\'');
-            command =
-                command.replace(&quoted, &name).replace(&format!("{begin}/"), &format!("{name}/"));
+            call = call.replace(&quoted, &name).replace(&format!("{begin}/"), &format!("{name}/"));
         }
-        Ok(command)
+        Ok(call)
     }
 
     fn in_release(&self, index: usize, source: &Source) -> Result<Vec<u8>> {

@@ -18,7 +18,11 @@ use anyhow::{Context, Result, bail};
 /// # Errors
 /// A file cannot be read, or is of a kind that a recipe's folder cannot hold (device nodes,
 /// sockets).
-pub fn pack_overlay(source: &Path, out: &Path, epoch: u64) -> Result<Vec<PathBuf>> {
+pub(in crate::bundling::rootfs) fn pack_overlay(
+    source: &Path,
+    out: &Path,
+    epoch: u64,
+) -> Result<Vec<PathBuf>> {
     let mut tar = create(out)?;
     let mut folders = Vec::new();
     add_folder(&mut tar, source, Path::new(""), epoch, &mut folders)?;
@@ -30,7 +34,12 @@ pub fn pack_overlay(source: &Path, out: &Path, epoch: u64) -> Result<Vec<PathBuf
 ///
 /// # Errors
 /// A file cannot be read or written.
-pub fn pack_file(file: &Path, name: &str, out: &Path, epoch: u64) -> Result<()> {
+pub(in crate::bundling::rootfs) fn pack_file(
+    file: &Path,
+    name: &str,
+    out: &Path,
+    epoch: u64,
+) -> Result<()> {
     let mut tar = create(out)?;
     add_file(&mut tar, file, Path::new(name), epoch)?;
     close(tar, out)

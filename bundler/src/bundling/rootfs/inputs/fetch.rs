@@ -17,7 +17,11 @@ use crate::recipe::{Archive, Download, Place};
 ///
 /// # Errors
 /// The file cannot be fetched, has another sum than the recipe says, or cannot be unpacked.
-pub(super) fn fetch(download: &Download, place: &Place, dir: &Path) -> Result<PathBuf> {
+pub(in crate::bundling::rootfs) fn fetch(
+    download: &Download,
+    place: &Place,
+    dir: &Path,
+) -> Result<PathBuf> {
     let dir = dir.join(format!("download-{}", hex(&Sha256::digest(&download.name)[..4])));
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let file = dir.join(&download.filename);
