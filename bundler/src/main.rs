@@ -87,6 +87,8 @@ enum Verb {
         /// Folder with daruma, daruma-static and daruma-init [default: this program's folder]
         #[arg(long, value_name = "DIR")]
         device_programs: Option<PathBuf>,
+        #[command(flatten)]
+        caching: cache::Caching,
     },
     /// Make a disk image that boots a bundle
     Image {
@@ -212,6 +214,7 @@ fn run(verb: Verb) -> Result<()> {
             previous,
             output,
             device_programs,
+            caching,
         } => {
             // The arguments are checked completely before the long work begins.
             let recipe = reading.load(&recipe)?;
@@ -230,6 +233,7 @@ fn run(verb: Verb) -> Result<()> {
                 .map(|old| previous::read(&old, &trusted.keyring, &settings.compatible))
                 .transpose()?;
             let (rootfs, version) = (rootfs.as_path(), &version);
+            let cache = caching.open()?;
             let bundling = Bundling {
                 recipe: &recipe,
                 rootfs,
@@ -239,6 +243,7 @@ fn run(verb: Verb) -> Result<()> {
                 previous: previous.as_ref(),
                 programs,
                 epoch,
+                cache: cache.as_ref(),
             };
             bundling.write(&output)?;
             print!("{}", Inspection::read(&output)?.to_text());

@@ -168,7 +168,7 @@ fn a_build_from_a_state_gives_the_bytes_of_a_whole_one() {
     // The finished tar goes, and the state stays.
     for description in bench.kept("json") {
         if fs::read_to_string(&description).unwrap().contains("the root filesystem\"") {
-            fs::remove_file(description.with_extension("tar")).unwrap();
+            fs::remove_file(description.with_extension("content")).unwrap();
             fs::remove_file(description).unwrap();
         }
     }
@@ -230,7 +230,7 @@ fn a_killed_build_leaves_nothing_that_the_next_one_takes_for_whole() {
     child.wait().unwrap();
     assert!(!bench.path("t.tar").exists());
     // A writer that was killed in its middle leaves this.
-    let state = bench.kept("tar")[0].clone();
+    let state = bench.kept("content")[0].clone();
     let part = state.with_extension("x.part");
     fs::write(&part, "half").unwrap();
     let said = bench.built(&["-o", "t.tar"]);
@@ -269,7 +269,7 @@ fn two_builds_at_once_do_not_disturb_each_other() {
 fn a_damaged_file_is_noticed_and_made_again() {
     let bench = Bench::new(&[&run("before", "sleep 3"), OVERLAY].concat());
     bench.built(&["-o", "1.tar"]);
-    let kept = bench.kept("tar");
+    let kept = bench.kept("content");
     assert_eq!(kept.len(), 2);
     for (index, file) in kept.iter().enumerate() {
         // The output is a link to the same file.
@@ -338,18 +338,23 @@ fn the_cache_is_shown_and_trimmed() {
     let day = SystemTime::now() - Duration::from_secs(26 * 60 * 60);
     File::options().append(true).open(&state).unwrap().set_modified(day).unwrap();
     assert!(cache(&["--older", "2"]).contains("removed 0 B"));
-    let bytes = bench.kept("tar").iter().map(|f| f.metadata().unwrap().len()).max().unwrap();
+    let bytes = bench.kept("content").iter().map(|f| f.metadata().unwrap().len()).max().unwrap();
     let said = cache(&["--trim", &bytes.to_string()]);
     assert!(said.contains("26 h ago") && !state.exists(), "{said}");
     assert!(bench.built(&["-o", "2.tar"]).contains("nothing has changed"));
     // What a build uses now stays.
-    let used = File::open(&bench.kept("tar")[0]).unwrap();
+    let used = File::open(&bench.kept("content")[0]).unwrap();
     used.lock_shared().unwrap();
     cache(&["--trim", "0"]);
-    assert_eq!(bench.kept("tar").len(), 1);
+    assert_eq!(bench.kept("content").len(), 1);
     drop(used);
     cache(&["--trim", "0"]);
-    assert_eq!(bench.kept("tar").len() + bench.kept("json").len(), 0);
+    assert_eq!(bench.kept("content").len() + bench.kept("json").len(), 0);
+    // Earlier versions wrote tars without a description, and never removed them.
+    bench.write("cache/build/0123.tar", "old");
+    assert!(cache(&[]).contains("not whole"));
+    cache(&["--trim", "0"]);
+    assert!(bench.kept("tar").is_empty());
     // The output is not the cache's to remove.
     assert_eq!(bench.text("1.tar", "./etc/edited"), "1\n");
 }

@@ -134,14 +134,35 @@ fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// Compresses archives, each into one zstd frame that begins on a multiple of [`ALIGNMENT`]. It
-/// uses one thread, so that the same bytes come out every time. The kernel unpacks the frames one
-/// after the other and skips the zeros between.
+/// Compresses archives and joins them ([`frame`], [`join`]).
 pub fn compress(archives: &[Vec<u8>]) -> Result<Vec<u8>, BuildError> {
+    let frames: Vec<_> = archives.iter().map(|archive| frame(archive)).collect::<Result<_, _>>()?;
+    Ok(join(&frames))
+}
+
+/// Compresses an archive into one zstd frame. It uses one thread, so that the same bytes come out
+/// every time.
+///
+/// # Errors
+/// zstd fails.
+pub fn frame(archive: &[u8]) -> Result<Vec<u8>, BuildError> {
+    Ok(zstd::bulk::compress(archive, LEVEL)?)
+}
+
+/// Says what makes [`frame`] of an archive: two programs that say the same make the same bytes.
+#[must_use]
+pub fn frame_format() -> String {
+    format!("zstd {} level {LEVEL}", zstd::zstd_safe::version_string())
+}
+
+/// Joins frames. Each begins on a multiple of [`ALIGNMENT`]. The kernel unpacks the frames one
+/// after the other and skips the zeros between.
+#[must_use]
+pub fn join(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut image = Vec::new();
-    for archive in archives {
+    for frame in frames {
         image.resize(image.len().next_multiple_of(ALIGNMENT), 0);
-        image.extend(zstd::bulk::compress(archive, LEVEL)?);
+        image.extend(frame);
     }
-    Ok(image)
+    image
 }

@@ -46,13 +46,18 @@ pub struct InitramfsInput<'a> {
 /// The second holds `/lib/modules/NAME.ko` and the [`Index`] of the modules. An update of the
 /// kernel changes only the second.
 pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
+    archive::compress(&archives(input)?)
+}
+
+/// Returns the archives of [`build`], for a caller that compresses them itself.
+pub fn archives(input: &InitramfsInput<'_>) -> Result<Vec<Vec<u8>>, BuildError> {
     let mut program = Archive::new(input.epoch)?;
     program.file("init", 0o755, input.init)?;
     program.char_device("dev/console", 0o600, (5, 1))?;
     program.char_device("dev/null", 0o666, (1, 3))?;
     let mut modules = Archive::new(input.epoch)?;
     add_modules(&mut modules, &input.modules, &[])?;
-    archive::compress(&[program.finish()?, modules.finish()?])
+    Ok(vec![program.finish()?, modules.finish()?])
 }
 
 /// Puts the modules and their index into the archive. Another archive brings the modules of

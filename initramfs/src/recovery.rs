@@ -41,6 +41,14 @@ pub struct RecoveryInput<'a> {
 /// # Errors
 /// Those of [`crate::build()`].
 pub fn build(input: &RecoveryInput<'_>) -> Result<Vec<u8>, BuildError> {
+    archive::compress(&archives(input)?)
+}
+
+/// Returns the archives of [`build`], for a caller that compresses them itself.
+///
+/// # Errors
+/// Those of [`crate::build()`].
+pub fn archives(input: &RecoveryInput<'_>) -> Result<Vec<Vec<u8>>, BuildError> {
     let mut agent = Archive::new(input.epoch)?;
     agent.file(AGENT, 0o755, input.agent)?;
     let mut rest = Archive::new(input.epoch)?;
@@ -48,5 +56,5 @@ pub fn build(input: &RecoveryInput<'_>) -> Result<Vec<u8>, BuildError> {
         rest.file(path, 0o644, content)?;
     }
     add_modules(&mut rest, input.modules, input.present)?;
-    archive::compress(&[agent.finish()?, rest.finish()?])
+    Ok(vec![agent.finish()?, rest.finish()?])
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bundle::{
     BuildId, BundleWriter, Compatible, ImageInput, ImageName, Manifest, ROOT_CHUNKS, SecretKey,
     SlotChunks, StoredSquashfs, Update, Verity,
@@ -25,7 +25,7 @@ use crate::bundling::system::device::{self, DevicePrograms};
 use crate::bundling::system::kernel::{self, KernelImage};
 use crate::bundling::system::trusted::Trusted;
 use crate::bundling::tree::{Kind, Tree, tar};
-use crate::host::cache::hex;
+use crate::host::cache::{self, Cache, hex};
 use crate::host::progress::Progress;
 use crate::recipe::{BundleSettings, Recipe};
 
@@ -51,6 +51,8 @@ pub struct Bundling<'a> {
     pub programs: DevicePrograms,
     /// `SOURCE_DATE_EPOCH` in seconds.
     pub epoch: u64,
+    /// Keeps what takes long to compress.
+    pub cache: Option<&'a Cache>,
 }
 
 impl Bundling<'_> {
@@ -87,18 +89,19 @@ impl Bundling<'_> {
             "set daruma_compatible={}\nset daruma_version={}\nset daruma_min_version={}\n",
             settings.compatible, self.version, settings.min_version
         );
-        let recovery = initramfs::recovery::build(&initramfs::recovery::RecoveryInput {
+        let recovery = initramfs::recovery::archives(&initramfs::recovery::RecoveryInput {
             agent: &self.programs.recovery_agent,
             present: &initramfs_modules,
             modules: &recovery_modules,
             files: &device::recovery_files(&tree, identity)?,
             epoch: self.epoch,
         })?;
-        let initrd = initramfs::build(&initramfs::InitramfsInput {
+        let initrd = initramfs::archives(&initramfs::InitramfsInput {
             init: &self.programs.init,
             modules: initramfs_modules,
             epoch: self.epoch,
         })?;
+        let (initrd, recovery) = pack_initramfs(self.cache, &initrd, &recovery)?;
         eprintln!(
             "Initramfs: {}, recovery: {}",
             Amount(initrd.len() as u64),
@@ -177,6 +180,46 @@ impl Bundling<'_> {
         ));
         Ok(manifest)
     }
+}
+
+/// Compresses the archives of the initramfs and of recovery, each on a thread of its own. zstd's
+/// highest level takes seconds for each, and most archives are those of the last bundle.
+fn pack_initramfs(
+    cache: Option<&Cache>,
+    initrd: &[Vec<u8>],
+    recovery: &[Vec<u8>],
+) -> Result<(Vec<u8>, Vec<u8>)> {
+    let frames = std::thread::scope(|scope| {
+        let frames: Vec<_> = initrd
+            .iter()
+            .chain(recovery)
+            .map(|archive| scope.spawn(move || frame(cache, archive)))
+            .collect();
+        let join = |frame: std::thread::ScopedJoinHandle<'_, Result<Vec<u8>>>| {
+            frame.join().unwrap_or_else(|_| bail!("compressing the initramfs: a thread died"))
+        };
+        frames.into_iter().map(join).collect::<Result<Vec<_>>>()
+    })?;
+    let (initrd, recovery) = frames.split_at(initrd.len());
+    Ok((initramfs::archive::join(initrd), initramfs::archive::join(recovery)))
+}
+
+fn frame(cache: Option<&Cache>, archive: &[u8]) -> Result<Vec<u8>> {
+    let Some(cache) = cache else { return Ok(initramfs::archive::frame(archive)?) };
+    let key = cache::key(&[
+        ("frame".to_owned(), initramfs::archive::frame_format().into_bytes()),
+        ("archive".to_owned(), archive.to_owned()),
+    ]);
+    if let Some(frame) = cache.find(&key).and_then(|found| fs::read(found.path).ok()) {
+        return Ok(frame);
+    }
+    let frame = initramfs::archive::frame(archive)?;
+    // A bundle is as good without a cache. `build` says that a cache is full.
+    let _ = cache.begin(&key).and_then(|part| {
+        fs::write(&part.path, &frame)?;
+        cache.keep(part, "a part of an initramfs", "")
+    });
+    Ok(frame)
 }
 
 /// Returns a hash of everything that decides what a device runs, as 16 hexadecimal digits.
@@ -281,4 +324,25 @@ fn write_boot(
     boot.add_bytes(ROOT_CHUNKS, root_chunks)?;
     boot.write_to(out).with_context(|| format!("writing {}", out.display()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_from_the_cache_is_the_frame_that_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let archive = vec![b"an archive".repeat(1000), b"another".to_vec()];
+        let made = pack_initramfs(None, &archive, &archive[1..]).unwrap();
+        for _ in 0..2 {
+            assert!(pack_initramfs(Some(&cache), &archive, &archive[1..]).unwrap() == made);
+        }
+        let kept = cache.entries();
+        assert_eq!(kept.len(), 2);
+        // A damaged frame is made again.
+        fs::write(&kept[0].path, "x").unwrap();
+        assert!(pack_initramfs(Some(&cache), &archive, &archive[1..]).unwrap() == made);
+    }
 }

@@ -3,7 +3,7 @@
 //! `rootfs` lists everything that an entry depends on. The hash of that list is the entry's key.
 //! This file knows nothing of recipes.
 //!
-//! An entry is two files. `KEY.tar` is the content. `KEY.json` says what the content is, and its
+//! An entry is two files: `KEY.content`, and `KEY.json`, which says what the content is, and its
 //! SHA-256 sum. The time of `KEY.json` is when the entry was last used. This file is written last,
 //! so an entry without it is not whole. A file that is being written is `KEY.….part`, and its
 //! writer holds a lock on it.
@@ -69,6 +69,8 @@ pub struct Entry {
     pub key: String,
     /// For people.
     pub what: String,
+    /// The content.
+    pub path: PathBuf,
     /// Bytes on the disk.
     pub bytes: u64,
     /// When it was last used.
@@ -197,7 +199,9 @@ impl Cache {
     /// Returns all whole entries, the one that was used last first.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = self.files("tar").filter_map(|p| self.entry(&p)).collect();
+        // Earlier versions of this program kept tars, without a description.
+        let files = self.files("content").chain(self.files("tar"));
+        let mut entries: Vec<Entry> = files.filter_map(|path| self.entry(&path)).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
         entries
     }
@@ -208,11 +212,10 @@ impl Cache {
         let description = self.description(&key);
         let about = fs::read(&description).ok();
         let about = about.and_then(|text| serde_json::from_slice::<About>(&text).ok());
-        // Earlier versions of this program wrote no description.
         let what = about.map_or_else(|| "not whole".to_owned(), |about| about.what);
         let used = description.metadata().and_then(|file| file.modified());
         let used = used.or_else(|_| content.modified()).ok()?;
-        Some(Entry { key, what, bytes: content.len(), used })
+        Some(Entry { key, what, path: path.to_owned(), bytes: content.len(), used })
     }
 
     /// Removes what was not used for the longest time, until at most `bytes` are left and nothing
@@ -227,9 +230,10 @@ impl Cache {
                 left += entry.bytes;
                 continue;
             }
-            let file = File::open(self.content(&entry.key));
+            let file = File::open(&entry.path);
             if file.is_ok_and(|file| file.try_lock().is_ok()) {
                 self.remove(&entry.key);
+                let _ = fs::remove_file(&entry.path);
                 removed.push(entry);
             } else {
                 left += entry.bytes;
@@ -251,7 +255,7 @@ impl Cache {
     }
 
     fn content(&self, key: &str) -> PathBuf {
-        self.dir.join(format!("{key}.tar"))
+        self.dir.join(format!("{key}.content"))
     }
 
     fn description(&self, key: &str) -> PathBuf {

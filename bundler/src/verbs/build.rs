@@ -10,7 +10,7 @@ use bundler::recipe::{Options, Recipe, RecipeError};
 use bundler::rootfs::{self, Locking, Settings};
 use clap::Args;
 
-use crate::verbs::cache;
+use crate::verbs::cache::Caching;
 
 /// How a recipe is read.
 #[derive(Args, Debug)]
@@ -51,13 +51,8 @@ pub(crate) struct Build {
     /// Build exactly what RECIPE.lock names; needs no network if the packages are in the cache
     #[arg(long)]
     locked: bool,
-    /// Folder that keeps what was built, so that only what changed is built again [default:
-    /// ~/.cache/daruma/build]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// Build everything, and keep nothing
-    #[arg(long, conflicts_with = "cache")]
-    no_cache: bool,
+    #[command(flatten)]
+    caching: Caching,
 }
 
 impl Reading {
@@ -74,7 +69,7 @@ impl Reading {
 
 /// Builds a recipe.
 pub(crate) fn build(arguments: Build) -> Result<()> {
-    let Build { recipe, output, reading, artifactdir, environment, cache, .. } = arguments;
+    let Build { recipe, output, reading, artifactdir, environment, caching, .. } = arguments;
     let recipe = reading.load(&recipe)?;
     if arguments.print_recipe {
         for (path, text) in &recipe.rendered {
@@ -97,9 +92,15 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let needs_root = output.is_some();
     let locking = locking(arguments.lock, arguments.locked);
     let artifacts = artifactdir;
-    let settings =
-        Settings { artifacts, environment, epoch, needs_root, locking, cache: cache.clone() };
-    let cache = if arguments.no_cache { None } else { cache::open(cache.as_deref())? };
+    let settings = Settings {
+        artifacts,
+        environment,
+        epoch,
+        needs_root,
+        locking,
+        cache: caching.cache.clone(),
+    };
+    let cache = caching.open()?;
     rootfs::build(recipe, settings, output.as_deref(), cache.as_ref())
 }
 

@@ -76,20 +76,37 @@ fn amount(entries: &[Entry]) -> Amount {
     Amount(entries.iter().map(|entry| entry.bytes).sum())
 }
 
-/// Opens the cache of `build`. Without a home folder there is none.
-///
-/// # Errors
-/// The folder that a person named cannot be made.
-pub(super) fn open(named: Option<&Path>) -> Result<Option<Cache>> {
-    if let Some(dir) = named {
-        return Cache::open(dir).map(Some);
-    }
-    let Some(dir) = folder() else { return Ok(None) };
-    match Cache::open(&dir) {
-        Ok(cache) => Ok(Some(cache)),
-        Err(error) => {
-            eprintln!("warning: building without a cache: {error:#}");
-            Ok(None)
+/// The options of verbs that use the cache.
+#[derive(Args, Debug)]
+pub(crate) struct Caching {
+    /// Folder that keeps what was made, so that only what changed is made again [default:
+    /// ~/.cache/daruma/build]
+    #[arg(long, value_name = "DIR")]
+    pub(super) cache: Option<PathBuf>,
+    /// Make everything, and keep nothing
+    #[arg(long, conflicts_with = "cache")]
+    no_cache: bool,
+}
+
+impl Caching {
+    /// Opens the cache. Without a home folder there is none.
+    ///
+    /// # Errors
+    /// The folder that a person named cannot be made.
+    pub(crate) fn open(&self) -> Result<Option<Cache>> {
+        if self.no_cache {
+            return Ok(None);
+        }
+        if let Some(dir) = &self.cache {
+            return Cache::open(dir).map(Some);
+        }
+        let Some(dir) = folder() else { return Ok(None) };
+        match Cache::open(&dir) {
+            Ok(cache) => Ok(Some(cache)),
+            Err(error) => {
+                eprintln!("warning: working without a cache: {error:#}");
+                Ok(None)
+            }
         }
     }
 }
