@@ -249,6 +249,33 @@ fn a_killed_build_leaves_nothing_that_the_next_one_takes_for_whole() {
 }
 
 #[test]
+fn an_artifact_that_was_not_finished_never_has_its_name() {
+    let bench = Bench::new(
+        "  - action: run\n    command: head -c 6000000 /dev/urandom >\"$ROOTDIR/big\"\n  \
+           - action: pack\n    file: p.tar.xz\n    compression: xz\n",
+    );
+    let parts = || {
+        let entries = fs::read_dir(bench.path("out")).unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".part")).count()
+    };
+    let mut child = bench.build_command(&[]).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while parts() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "nothing was packed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!bench.path("out/p.tar.xz").exists());
+    // The killed build's programs may still write, and two more builds write at the same time.
+    let mut builds: Vec<Child> =
+        (0..2).map(|_| bench.build_command(&[]).stderr(Stdio::null()).spawn().unwrap()).collect();
+    assert!(builds.iter_mut().all(|build| build.wait().unwrap().success()));
+    let whole = Command::new("xz").arg("-t").arg(bench.path("out/p.tar.xz")).status().unwrap();
+    assert!(whole.success());
+}
+
+#[test]
 fn two_builds_at_once_do_not_disturb_each_other() {
     let bench = Bench::new(&[&run("before", "sleep 3"), OVERLAY, &run("slow", "true")].concat());
     let mut builds: Vec<Child> = ["1.tar", "2.tar"]

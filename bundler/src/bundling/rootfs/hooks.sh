@@ -275,31 +275,34 @@ write_tar() {
         --exclude=./var/log/alternatives.log -C "$2" .
 }
 
-# pack ROOT FOLDER FILE [PROGRAM...]: writes a tar. FILE appears when it is whole.
+# pack ROOT FOLDER FILE [PROGRAM...]: writes a tar. FILE appears when it is whole. The parts have
+# names of this build's, so another build cannot write to them.
 pack() {
-    root=$1 folder=$(inside "$1" "$2") file=$3
+    root=$1 folder=$(inside "$1" "$2") file=$3 part=$3.${DARUMA##*-}.part
     shift 3
     if [ ! -d "$folder" ]; then
         echo "the root filesystem has no folder ${folder#"$root"}" >&2
         return 1
     fi
     mkdir -p "${file%/*}"
+    # What a killed build has left.
+    find "${file%/*}" -maxdepth 1 -name "${file##*/}.??????.part*" -mmin +1440 -delete
     tidy "$root"
     code=0
     unshare --mount sh -e -c '. "$DARUMA"/hooks.sh; write_tar "$@"' sh "$root" "$folder" \
-        >"$file.part.tar" || code=$?
+        >"$part.tar" || code=$?
     untidy "$root"
     if [ "$code" = 0 ] && [ "$#" -gt 0 ]; then
-        "$@" <"$file.part.tar" >"$file.part" || code=$?
-        rm "$file.part.tar"
+        "$@" <"$part.tar" >"$part" || code=$?
+        rm "$part.tar"
     elif [ "$code" = 0 ]; then
-        mv "$file.part.tar" "$file.part"
+        mv "$part.tar" "$part"
     fi
     if [ "$code" != 0 ]; then
-        rm -f "$file.part" "$file.part.tar"
+        rm -f "$part" "$part.tar"
         return "$code"
     fi
-    mv "$file.part" "$file"
+    mv "$part" "$file"
 }
 
 # use_lock: lets apt see the archive that holds what the lock names, and no other. The root's own
