@@ -9,21 +9,19 @@ mod verbs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ::bundle::SecretKey;
+use ::bundle::oci::Reference;
 use anyhow::{Context, Result, bail};
-use bundle::SecretKey;
-use bundle::oci::Reference;
-use bundler::bundling::{Bundling, renumber};
+use bundler::bundling::renumber;
 use bundler::credentials::Credentials;
 use bundler::delta::{self, Outputs};
-use bundler::device::DevicePrograms;
 use bundler::inspect::Inspection;
 use bundler::lock::Lock;
 use bundler::repo::Trusted;
-use bundler::{exit, grub, image, previous, registry, rootfs};
+use bundler::{exit, grub, image, registry, rootfs};
 use clap::{Parser, Subcommand};
-use semver::Version;
 
-use verbs::{build, cache, contents, fleet, repo, verify};
+use verbs::{build, bundle, cache, contents, fleet, repo, verify};
 
 /// Builds Debian system images, and signs them as updates for Daruma devices.
 #[derive(Parser, Debug)]
@@ -59,37 +57,7 @@ enum Verb {
     /// Print the JSON Schema of recipes, for editors
     Schema,
     /// Make a signed bundle of a root filesystem
-    Bundle {
-        /// The recipe that the root filesystem was built from
-        recipe: PathBuf,
-        #[command(flatten)]
-        reading: build::Reading,
-        /// The tar file that `build` wrote
-        #[arg(long, value_name = "ROOTFS.tar")]
-        rootfs: PathBuf,
-        /// Secret key of the release role; repeat the option until the threshold is met
-        #[arg(long = "key", value_name = "KEY.pem", required = true)]
-        keys: Vec<PathBuf>,
-        /// Folder of the public keys that devices will trust. A root.json in it goes into the
-        /// image, and its release keys then count instead
-        #[arg(long, value_name = "DIR")]
-        keyring: PathBuf,
-        /// Version of the system, such as 1.2.3
-        #[arg(long, value_name = "X.Y.Z")]
-        version: Version,
-        /// The bundle that devices run now. System users and groups must have the numbers that they
-        /// have there, because files in /var belong to numbers
-        #[arg(long, value_name = "OLD.daruma")]
-        previous: Option<PathBuf>,
-        /// The bundle to write
-        #[arg(short, value_name = "OUT.daruma")]
-        output: PathBuf,
-        /// Folder with daruma, daruma-static and daruma-init [default: this program's folder]
-        #[arg(long, value_name = "DIR")]
-        device_programs: Option<PathBuf>,
-        #[command(flatten)]
-        caching: cache::Caching,
-    },
+    Bundle(Box<bundle::Bundle>),
     /// Make a disk image that boots a bundle
     Image {
         /// The bundle
@@ -204,51 +172,7 @@ fn run(verb: Verb) -> Result<()> {
             println!("{:#}", bundler::recipe::schema());
             Ok(())
         }
-        Verb::Bundle {
-            recipe,
-            reading,
-            rootfs,
-            keys,
-            keyring,
-            version,
-            previous,
-            output,
-            device_programs,
-            caching,
-        } => {
-            // The arguments are checked completely before the long work begins.
-            let recipe = reading.load(&recipe)?;
-            let settings = recipe.bundle()?;
-            let keys =
-                keys.iter().map(|path| Ok(SecretKey::load(path)?)).collect::<Result<Vec<_>>>()?;
-            let mut ids: Vec<_> = keys.iter().map(|key| key.public().id()).collect();
-            ids.sort();
-            if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-                bail!("key {} is named twice; name each key once", twice[0]);
-            }
-            let trusted = Trusted::load(&keyring)?;
-            let programs = DevicePrograms::find(device_programs.as_deref())?;
-            let epoch = rootfs::source_date_epoch()?;
-            let previous = previous
-                .map(|old| previous::read(&old, &trusted.keyring, &settings.compatible))
-                .transpose()?;
-            let (rootfs, version) = (rootfs.as_path(), &version);
-            let cache = caching.open()?;
-            let bundling = Bundling {
-                recipe: &recipe,
-                rootfs,
-                keys: &keys,
-                trusted: &trusted,
-                version,
-                previous: previous.as_ref(),
-                programs,
-                epoch,
-                cache: cache.as_ref(),
-            };
-            bundling.write(&output)?;
-            print!("{}", Inspection::read(&output)?.to_text());
-            Ok(())
-        }
+        Verb::Bundle(arguments) => bundle::bundle(*arguments),
         Verb::Image {
             bundle,
             keyring,

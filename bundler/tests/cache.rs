@@ -48,12 +48,16 @@ impl Bench {
         for folder in ["etc", "tmp", "root", "proc", "sys", "dev", "run"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
+        bench.pack_root();
+        bench
+    }
+
+    fn pack_root(&self) {
         let tar = Command::new("tar")
             .args(["-c", "--owner=0", "--group=0", "-f", "out/root.tar", "-C", "root", "."])
-            .current_dir(bench.dir.path())
+            .current_dir(self.dir.path())
             .status();
         assert!(tar.unwrap().success());
-        bench
     }
 
     fn recipe(&self, actions: &str) {
@@ -384,4 +388,100 @@ fn the_cache_is_shown_and_trimmed() {
     assert!(bench.kept("tar").is_empty());
     // The output is not the cache's to remove.
     assert_eq!(bench.text("1.tar", "./etc/edited"), "1\n");
+}
+
+/// A bench whose root has a kernel without modules, and what signs.
+fn appliance(actions: &str) -> Bench {
+    let bench = Bench::new("");
+    let modules = "usr/lib/modules/6.1.0-test";
+    bench.write("root/boot/vmlinuz-6.1.0-test", "a kernel");
+    let names = ["squashfs", "overlay", "ext4", "dm-mod", "dm-verity"];
+    let builtin = names.map(|name| format!("kernel/{name}.ko\n")).concat();
+    bench.write(&format!("root/{modules}/modules.builtin"), &builtin);
+    bench.write(&format!("root/{modules}/modules.order"), "");
+    bench.write("root/etc/os-release", "ID=test\n");
+    bench.pack_root();
+    bench.recipe(&format!(
+        "{actions}  - action: kernel\n    modules: []\n  \
+         - action: bundle\n    compatible: box\n"
+    ));
+    for program in ["daruma", "daruma-static", "daruma-init"] {
+        bench.write(&format!("programs/{program}"), program);
+    }
+    let keygen = bench.command(&["keygen", "--out", "keys", "--name", "k"]).output().unwrap();
+    assert!(keygen.status.success());
+    copy(&bench.path("keys/k.pub.pem"), &bench.path("ring/k.pub.pem"));
+    bench
+}
+
+const SIGNED: [&str; 8] = [
+    "--key",
+    "keys/k.key.pem",
+    "--keyring",
+    "ring",
+    "--version",
+    "1.0.0",
+    "--device-programs",
+    "programs",
+];
+
+#[test]
+fn one_command_makes_the_bundle_and_a_second_one_takes_it_from_the_cache() {
+    let bench = appliance(OVERLAY);
+    let bundle = bench.path("out/box-1.0.0.daruma");
+    let said = bench.built(&SIGNED);
+    assert!(said.lines().last().unwrap().ends_with("out/box-1.0.0.daruma"), "{said}");
+    let first = read(&bundle);
+    assert!(bench.built(&SIGNED).contains("box-1.0.0.daruma: nothing has changed"));
+    assert!(read(&bundle) == first);
+    // The verbs one after the other give the same, with or without a cache.
+    bench.built(&["-o", "root.tar"]);
+    let verb = ["bundle", "r.yaml", "--rootfs", "root.tar", "-o", "verb.daruma", "--no-cache"];
+    let made = bench.command(&[&verb[..], &SIGNED].concat()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    assert!(read(&bench.path("verb.daruma")) == first);
+    // Whatever goes into a bundle counts: an overlay, a program, the recipe, the version.
+    bench.write("files/etc/edited", "2\n");
+    assert!(!bench.built(&SIGNED).contains("nothing has changed"));
+    bench.write("programs/daruma", "another");
+    let said = bench.built(&SIGNED);
+    assert!(said.contains("r.yaml: nothing has changed"), "{said}");
+    assert!(!said.contains("daruma: nothing has changed"), "{said}");
+    // A damaged bundle is made again.
+    let whole = read(&bundle);
+    for file in bench.kept("content").iter().filter(|file| read(file) == whole) {
+        fs::remove_file(file).unwrap();
+        fs::write(file, &whole[..whole.len() / 2]).unwrap();
+    }
+    assert!(bench.built(&SIGNED).contains("damaged"));
+    assert!(read(&bundle) == whole);
+    let output = bench.build_command(&[]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("name keys with --key, --keyring and --version"), "{said}");
+}
+
+#[test]
+fn a_bundle_that_was_not_finished_never_has_its_name() {
+    let bench = appliance(
+        "  - action: run\n    command: \
+        head -c 30000000 /dev/urandom >\"$ROOTDIR/big\"\n",
+    );
+    let mut child = bench.build_command(&SIGNED).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    let is_begun = |entry: fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // The second folder is that of the bundle.
+        name.starts_with(".daruma-bundle-") && entry.path().join("root.img").exists()
+    };
+    while !fs::read_dir(bench.path("out")).unwrap().flatten().any(is_begun) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+        assert!(begun.elapsed() < Duration::from_secs(120), "no bundle was begun");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!bench.path("out/box-1.0.0.daruma").exists());
+    bench.built(&SIGNED);
+    let verify = ["verify", "out/box-1.0.0.daruma", "--keyring", "ring"];
+    assert!(bench.command(&verify).status().unwrap().success());
 }

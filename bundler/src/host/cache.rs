@@ -8,6 +8,7 @@
 //! so an entry without it is not whole. A file that is being written is `KEY.….part`, and its
 //! writer holds a lock on it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -300,6 +301,23 @@ pub fn key(ingredients: &[(String, Vec<u8>)]) -> String {
         }
     }
     hex(&hash.finalize())
+}
+
+/// Returns a hash of this program and of the libraries that it runs with: two programs of the same
+/// hash do the same.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn this_program() -> io::Result<String> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let mapped = maps.lines().filter_map(|line| line.split_once('/')).map(|(_, path)| path);
+    let libraries: BTreeSet<&str> = mapped.filter(|path| path.contains(".so")).collect();
+    let mut list = vec![("program".to_owned(), sum(Path::new("/proc/self/exe"))?.1.into_bytes())];
+    for path in libraries {
+        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+        list.push((name, sum(Path::new(&format!("/{path}")))?.1.into_bytes()));
+    }
+    Ok(key(&list))
 }
 
 /// Returns the length of a file and its SHA-256 sum.

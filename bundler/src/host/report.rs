@@ -88,12 +88,23 @@ impl Actions {
             eprintln!("{took:8.1} s  {action}");
         }
         let mut files = Files::of(dir).newer_than(before);
-        files.extend(out.map(Path::to_owned).filter(|out| !files.contains(out)));
+        files.extend(out.map(Path::to_owned).filter(|out| !files.contains(out) && !is_aside(out)));
         for file in files {
-            let bytes = file.metadata().map_or(0, |file| file.len());
-            eprintln!("{:>10}  {}", Amount(bytes).to_string(), file.display());
+            print_file(&file);
         }
     }
+}
+
+/// Whether a file lies in a folder that this program removes at its end.
+fn is_aside(path: &Path) -> bool {
+    let folder = path.parent().and_then(Path::file_name);
+    folder.is_some_and(|name| name.as_encoded_bytes().starts_with(b".daruma-"))
+}
+
+/// Prints a line of the summary: the size of a file, and the file.
+pub fn print_file(file: &Path) {
+    let bytes = file.metadata().map_or(0, |file| file.len());
+    eprintln!("{:>10}  {}", Amount(bytes).to_string(), file.display());
 }
 
 /// The files of a folder and of the folders in it: size and time.

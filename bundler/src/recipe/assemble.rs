@@ -49,6 +49,7 @@ pub(super) fn assemble(
         kernel: Kernel::default(),
         bundle: None,
         layout: Layout::default(),
+        has_image: false,
         warnings: Vec::new(),
         rendered,
     };
@@ -72,7 +73,10 @@ pub(super) fn assemble(
                 recipe.bootstrap = Some(read_bootstrap(&name, &mut keys, &mut notes)?);
             }
             "kernel" => recipe.kernel = read_kernel(&mut keys)?,
-            "image" => recipe.layout = read_image(&mut keys)?,
+            "image" => {
+                recipe.layout = read_image(&mut keys)?;
+                recipe.has_image = true;
+            }
             _ if own => recipe.bundle = Some(read_bundle(&mut keys)?),
             _ => {
                 let step = action::read(&name, &mut keys, &mut origins, &mut notes)

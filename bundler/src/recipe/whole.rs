@@ -39,6 +39,8 @@ pub struct Recipe {
     pub bundle: Option<BundleSettings>,
     /// Partition sizes of the factory image, in bytes.
     pub layout: Layout,
+    /// Whether the recipe names a factory image.
+    pub has_image: bool,
     /// What a person should know, each with its place.
     pub warnings: Vec<String>,
     /// Each file and the text that its template gave, in the order of reading.

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use bundler::host::report;
 use bundler::recipe::{Options, Recipe, RecipeError};
 use bundler::rootfs::{self, Locking, Settings};
 use clap::Args;
 
 use crate::verbs::cache::Caching;
+use crate::verbs::signing::Signing;
 
 /// How a recipe is read.
 #[derive(Args, Debug)]
@@ -52,6 +54,8 @@ pub(crate) struct Build {
     #[arg(long)]
     locked: bool,
     #[command(flatten)]
+    signing: Signing,
+    #[command(flatten)]
     caching: Caching,
 }
 
@@ -69,7 +73,8 @@ impl Reading {
 
 /// Builds a recipe.
 pub(crate) fn build(arguments: Build) -> Result<()> {
-    let Build { recipe, output, reading, artifactdir, environment, caching, .. } = arguments;
+    let Build { recipe, output, reading, artifactdir, environment, caching, signing, .. } =
+        arguments;
     let recipe = reading.load(&recipe)?;
     if arguments.print_recipe {
         for (path, text) in &recipe.rendered {
@@ -80,16 +85,22 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
         eprintln!("{}: {} actions, checked", recipe.path.display(), recipe.steps.len());
         return Ok(());
     }
-    if output.is_none() && !recipe.makes_artifacts() && !recipe.runs_on_host() {
+    let ready = signing.ready(&recipe)?;
+    let makes_files = recipe.makes_artifacts() || recipe.runs_on_host();
+    if output.is_none() && ready.is_none() && !makes_files {
+        let instead = match recipe.bundle {
+            Some(_) => "name keys with --key, --keyring and --version for the bundle",
+            None => "add a pack action",
+        };
         bail!(
-            "{}: no action writes a file; name the tar of the root filesystem with -o, or add a \
-                pack action",
+            "{}: no action writes a file; name the tar of the root filesystem with -o, or \
+                {instead}",
             recipe.path.display()
         );
     }
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
     let epoch = rootfs::source_date_epoch()?;
-    let needs_root = output.is_some();
+    let needs_root = output.is_some() || ready.is_some();
     let locking = locking(arguments.lock, arguments.locked);
     let artifacts = artifactdir;
     let settings = Settings {
@@ -101,7 +112,20 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
         cache: caching.cache.clone(),
     };
     let cache = caching.open()?;
-    rootfs::build(recipe, settings, output.as_deref(), cache.as_ref())
+    let artifacts = settings.artifacts.clone();
+    let Some(ready) = ready else {
+        return rootfs::build(recipe, settings, output.as_deref(), cache.as_ref());
+    };
+    let making = || format!("making the artifact folder {}", artifacts.display());
+    std::fs::create_dir_all(&artifacts).with_context(making)?;
+    let work = tempfile::Builder::new().prefix(".daruma-bundle-").tempdir_in(&artifacts);
+    let work = work.with_context(making)?;
+    let tar = output.unwrap_or_else(|| work.path().join("rootfs.tar"));
+    rootfs::build(recipe.clone(), settings, Some(&tar), cache.as_ref())?;
+    for file in ready.write_all(&recipe, &tar, cache.as_ref(), &artifacts, locking)? {
+        report::print_file(&file);
+    }
+    Ok(())
 }
 
 /// Returns what `--lock` and `--locked` ask for.

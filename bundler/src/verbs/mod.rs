@@ -1,11 +1,13 @@
 //! The verbs that have arguments of their own, and the calls that they make.
 //!
 //! The library does the work. `main` has the other verbs.
-//! Read `build`, `cache`, `contents`, `repo`, then `fleet`.
+//! Read `build`, `bundle`, `signing`, `cache`, `contents`, `repo`, `fleet`, then `verify`.
 
 pub(crate) mod build;
+pub(crate) mod bundle;
 pub(crate) mod cache;
 pub(crate) mod contents;
 pub(crate) mod fleet;
 pub(crate) mod repo;
+mod signing;
 pub(crate) mod verify;

@@ -81,6 +81,7 @@ pub(crate) fn verify(arguments: Verify) -> Result<()> {
         previous: None,
         programs,
         epoch,
+        cache: None,
     };
     bundling.write(&again)?;
     let reading = || format!("reading {}", again.display());

@@ -65,6 +65,7 @@ fn build(dir: &Path, as_user: bool, clock: &str) -> Result<(Vec<u8>, Vec<u8>)> {
         Some(clock),
         &[
             "bundle",
+            "--no-cache",
             recipe,
             "--rootfs",
             "rootfs.tar",
