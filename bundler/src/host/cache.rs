@@ -223,16 +223,13 @@ impl Cache {
     /// is older than `age`. What a running build uses stays. Returns what was removed.
     #[must_use]
     pub fn trim(&self, bytes: u64, age: Option<Duration>) -> Vec<Entry> {
-        let mut left = 0;
+        let (mut left, mut is_full) = (0, false);
         let mut removed = Vec::new();
         for entry in self.entries() {
             let is_old = age.is_some_and(|age| entry.used.elapsed().is_ok_and(|old| old > age));
-            if left + entry.bytes <= bytes && !is_old {
-                left += entry.bytes;
-                continue;
-            }
-            let file = File::open(&entry.path);
-            if file.is_ok_and(|file| file.try_lock().is_ok()) {
+            is_full |= left + entry.bytes > bytes;
+            let is_unused = || File::open(&entry.path).is_ok_and(|file| file.try_lock().is_ok());
+            if (is_full || is_old) && is_unused() {
                 self.remove(&entry.key);
                 let _ = fs::remove_file(&entry.path);
                 removed.push(entry);

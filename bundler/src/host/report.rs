@@ -30,14 +30,9 @@ impl Actions {
         Self { names, bar: None, begun: Instant::now(), now: None, took: Vec::new() }
     }
 
-    /// Begins with mmdebstrap's own work. `suites`: where packages come from.
-    pub fn begin(&mut self, suites: &[&str]) {
-        let what = if suites.is_empty() {
-            "beginning".to_owned()
-        } else {
-            format!("packages from {}", suites.join(", "))
-        };
-        self.next(what, 0);
+    /// Begins with the work before the first action.
+    pub fn begin(&mut self, what: &str) {
+        self.next(what.to_owned(), 0);
     }
 
     /// Takes a line. `action` is the number of the action that printed it.

@@ -133,7 +133,11 @@ fn make(
     let part = work.as_ref().map(|dir| dir.path().join("rootfs.tar"));
     let mut log = Log { action: None, code: None, lines: Vec::new() };
     let suites: Vec<_> = plan.sources.iter().map(|source| source.suite.as_str()).collect();
-    progress.begin(&suites);
+    progress.begin(&match (&states.from, suites.as_slice()) {
+        (Some(_), _) => "reading the root filesystem from the cache".to_owned(),
+        (None, []) => "beginning".to_owned(),
+        (None, suites) => format!("packages from {}", suites.join(", ")),
+    });
     let mut command = plan.command(part.as_deref(), &states.way())?;
     let result = tool::run_watched(&mut command, |line| {
         if states.line(line) {
