@@ -407,6 +407,9 @@ impl Plan {
             ("initrd".to_owned(), self.makes_initrd().to_string().into_bytes()),
             ("architecture".to_owned(), self.recipe.architecture.clone().into_bytes()),
         ];
+        let functions = self.dir.path().join("disk.sh");
+        let reading = || format!("reading {}", functions.display());
+        list.push(("disk".to_owned(), std::fs::read(&functions).with_context(reading)?));
         let Some(bootstrap) = &self.recipe.bootstrap else { return Ok(list) };
         list.push(("apt".to_owned(), version("apt-get")?.into_bytes()));
         list.push(("suite".to_owned(), bootstrap.suite.clone().into_bytes()));
@@ -419,7 +422,6 @@ impl Plan {
                 std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
             list.push(("keyring".to_owned(), bytes));
         }
-        list.push(("lock".to_owned(), self.lock.ingredient()));
         for (index, source) in self.sources.iter().enumerate() {
             list.push(("source".to_owned(), source.line().into_bytes()));
             // The lock names every package. A build by it needs no network.
