@@ -421,3 +421,17 @@ fn a_package_that_is_gone_or_another_is_named_with_where_to_put_it() {
     bench.built("three.tar", &["--locked"]);
     bench.same("one.tar", "three.tar");
 }
+
+#[test]
+fn a_recipe_without_packages_has_a_lock_too() {
+    let bench = Bench::new();
+    write(&bench.path("empty/etc/here"), "here", 0o644);
+    run(Command::new("tar").args(["-cf", "root.tar", "-C", "empty", "."]).current_dir(&bench.dir));
+    let text = "architecture: amd64\nactions:\n  - action: unpack\n    file: root.tar\n";
+    write(&bench.path("box.yaml"), text, 0o644);
+    let said = bench.built("one.tar", &["--lock"]);
+    assert!(said.contains("box.lock: a new lock of 0 packages"), "{said}");
+    bench.archive.on.store(false, Ordering::SeqCst);
+    bench.built("two.tar", &["--locked"]);
+    bench.same("one.tar", "two.tar");
+}

@@ -382,6 +382,17 @@ fn a_qcow2_holds_the_same_disk() {
 }
 
 #[test]
+fn grub_is_that_of_the_root_that_is_named_and_never_the_hosts() {
+    let inputs = Inputs::new();
+    fs::create_dir(inputs.path("out")).unwrap();
+    let out = inputs.path("out/disk");
+    let error = inputs.build_with(|image| image.grub = Some(Path::new("/nowhere")), &out);
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("/nowhere/usr/lib/grub/i386-pc/boot.img"), "{text}");
+    assert!(names_in(&inputs.path("out")).is_empty());
+}
+
+#[test]
 fn a_missing_host_tool_is_one_line_that_names_debians_package() {
     const BARE: &str = "DARUMA_TEST_BARE";
     if std::env::var_os(BARE).is_some() {

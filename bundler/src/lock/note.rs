@@ -123,7 +123,11 @@ impl Notes {
 
     fn text(&self, name: &str) -> Result<String> {
         let path = self.dir.join(name);
-        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let bytes = match fs::read(&path) {
+            // A recipe without packages notes none.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            bytes => bytes.with_context(|| format!("reading {}", path.display()))?,
+        };
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
