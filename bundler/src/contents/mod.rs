@@ -1,14 +1,16 @@
 //! What a finished system holds: sizes, differences, and the list of its packages.
 //!
 //! `release` makes bundles and `bundling` the tars. This folder only reads them.
-//! Read `system`, `paragraph`, `package`, `owner`, then `size`.
+//! Read `system`, `paragraph`, `package`, `owner`, then `size` and `difference`.
 
+mod difference;
 mod owner;
 mod package;
 mod paragraph;
 mod size;
 mod system;
 
+pub use difference::Diff;
 pub use package::Package;
 pub use size::{By, Sizes};
 pub use system::{System, SystemError};

@@ -3,7 +3,7 @@
 //! dpkg's lists name the files of each package. A list may name a file by its old place (`/bin`),
 //! where a link stands today, and by the place that a diversion has given to another package.
 //! `bundling` unpacks the modules of a kernel and takes them out of the list, so a folder of
-//! modules belongs to its kernel's package.
+//! modules belongs to its kernel's package. What dpkg keeps about a package belongs to it too.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,6 +17,10 @@ pub(super) struct Owners {
     of_path: HashMap<String, usize>,
     /// The index of the kernel's package of each version.
     of_modules: BTreeMap<String, usize>,
+    /// Where dpkg keeps a package's lists and scripts, with a slash at the end.
+    info: String,
+    /// The index of each package, by its name without an architecture.
+    of_name: HashMap<String, usize>,
 }
 
 impl Owners {
@@ -33,9 +37,10 @@ impl Owners {
         let (diversions, _) = lines.as_chunks::<3>();
         let diverted: HashMap<&str, (&str, &str)> =
             diversions.iter().map(|[from, to, keeper]| (*from, (*to, *keeper))).collect();
-        let mut owners = Self::default();
+        let mut owners = Self { info: format!("{database}/info/"), ..Self::default() };
         for (index, package) in packages.iter().enumerate() {
             let name = package.plain_name();
+            owners.of_name.entry(name.to_owned()).or_insert(index);
             let mut list = text(&format!("info/{name}:{}.list", package.architecture));
             if list.is_empty() {
                 list = text(&format!("info/{name}.list"));
@@ -62,7 +67,11 @@ impl Owners {
             let version = path.strip_prefix("usr/lib/modules/")?.split('/').next()?;
             self.of_modules.get(version)
         };
-        self.of_path.get(path).or_else(modules).copied()
+        let of_dpkg = || {
+            let (name, _) = path.strip_prefix(&self.info)?.rsplit_once('.')?;
+            self.of_name.get(name.split_once(':').map_or(name, |(name, _)| name))
+        };
+        self.of_path.get(path).or_else(modules).or_else(of_dpkg).copied()
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use bundler::contents::{By, Sizes, System};
+use bundler::contents::{By, Diff, Sizes, System};
 use clap::{Args, ValueEnum};
 
 /// Most rows of folders or files that a person is shown without asking for more.
@@ -34,6 +34,31 @@ pub(crate) struct Size {
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
+}
+
+/// Arguments of `diff`.
+#[derive(Args, Debug)]
+pub(crate) struct Compared {
+    /// A tar that `build` wrote, packed or not, or a bundle
+    old: PathBuf,
+    /// The file to compare it with
+    new: PathBuf,
+    /// Show all files, also those of packages that changed
+    #[arg(long)]
+    all: bool,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows what differs between two systems.
+pub(crate) fn diff(arguments: &Compared) -> Result<()> {
+    let (old, new) = (System::open(&arguments.old)?, System::open(&arguments.new)?);
+    let diff = Diff::of(&old, &new)?;
+    if arguments.json {
+        return print(&format!("{:#}\n", diff.to_json()));
+    }
+    print(&diff.to_text(arguments.all))
 }
 
 /// Shows the sizes of a system.

@@ -7,6 +7,7 @@
     reason = "a test; the lint's own exception does not reach its functions"
 )]
 
+mod differences;
 mod refusals;
 mod sizes;
 mod small;
