@@ -115,21 +115,10 @@ enum Verb {
     },
     /// Show what takes the room in a tar or a bundle; verifies nothing
     Size(contents::Size),
-<<<<<<< HEAD
-    /// Verify the signatures and every byte of a bundle; with --rebuild, that its recipe gives it
-    Verify(Box<verify::Verify>),
-=======
     /// Show what differs between two tars or bundles; verifies nothing
     Diff(contents::Compared),
-    /// Verify the signatures and every byte of a bundle
-    Verify {
-        /// The bundle
-        bundle: PathBuf,
-        /// Folder of the trusted public keys; enough of them must have signed the bundle
-        #[arg(long, value_name = "DIR")]
-        keyring: PathBuf,
-    },
->>>>>>> 08e5dc2 (bundler: diff shows what differs between two tars or bundles)
+    /// Verify the signatures and every byte of a bundle; with --rebuild, that its recipe gives it
+    Verify(Box<verify::Verify>),
     /// Make or change the root document, which says which keys devices trust
     #[command(subcommand)]
     Root(repo::RootVerb),
@@ -228,17 +217,8 @@ fn run(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Size(arguments) => contents::size(&arguments),
-<<<<<<< HEAD
-        Verb::Verify(arguments) => verify::verify(*arguments),
-=======
         Verb::Diff(arguments) => contents::diff(&arguments),
-        Verb::Verify { bundle, keyring } => {
-            let verified = image::open_verified(&bundle, &Trusted::load(&keyring)?.keyring)?;
-            let update = &verified.manifest().update;
-            println!("{} {} ({}): good", update.compatible, update.version, update.build);
-            Ok(())
-        }
->>>>>>> 08e5dc2 (bundler: diff shows what differs between two tars or bundles)
+        Verb::Verify(arguments) => verify::verify(*arguments),
         Verb::Root(verb) => repo::root(verb),
         Verb::Publish(arguments) => repo::publish(arguments),
         Verb::Withdraw(arguments) => repo::withdraw(arguments),

@@ -173,7 +173,7 @@ fn scripts_see_what_debos_gives_them() {
     fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
     bench.write("scripts/beside", "beside\n");
     bench.built(&["-e", "COLOUR:blue"]);
-    assert_eq!(bench.artifacts(), ["after", "note", "p.tar"]);
+    assert_eq!(bench.artifacts(), ["after", "note", "p.tar", "p.tar.spdx.json"]);
     let tar = bench.tar("p.tar", plain);
     assert_eq!(content(&tar, "etc/host"), "host blue\n");
     assert_eq!(content(&tar, "etc/inside"), "blue\n");

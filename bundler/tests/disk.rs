@@ -165,7 +165,7 @@ const THREE: &str = "    imagesize: 300MiB
 fn a_disk_has_its_table_and_the_tree_on_its_filesystems() {
     let bench = Bench::new(&recipe(THREE));
     bench.built();
-    assert_eq!(bench.artifacts(), ["a.img"]);
+    assert_eq!(bench.artifacts(), ["a.img", "a.img.spdx.json"]);
     let table = bench.table();
     for wanted in [
         "label: gpt",

@@ -78,10 +78,20 @@ impl System {
             }
             None => return Err(SystemError::OtherKind(path.to_owned()).into()),
         };
+        let system = Self::of_tree(path, tree)?;
+        Ok(Self { packed, ..system })
+    }
+
+    /// Reads the list of packages of a tree, which is (part of) what the file `path` holds.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn of_tree(path: &Path, tree: Tree) -> Result<Self> {
+        let path = path.to_owned();
         let mut system =
-            Self { path: path.to_owned(), tree, packed, packages: None, owners: Owners::default() };
+            Self { path, tree, packed: None, packages: None, owners: Owners::default() };
         if let Some(database) = package::database(&system.tree) {
-            let status = system.tree.read(&format!("{database}/status")).with_context(opening)?;
+            let status = system.tree.read(&format!("{database}/status"))?;
             let packages = package::packages(&String::from_utf8_lossy(&status));
             system.owners = Owners::read(&system.tree, database, &packages);
             system.packages = Some(packages);
@@ -119,6 +129,10 @@ fn kind(head: &[u8]) -> Option<Form> {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => Some(Form::Packed("xz")),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Form::Packed("zstd")),
         [b'B', b'Z', b'h', ..] => Some(Form::Packed("bzip2")),
+        [b'L', b'Z', b'I', b'P', ..] => Some(Form::Packed("lzip")),
+        [0x89, b'L', b'Z', b'O', ..] => Some(Form::Packed("lzop")),
+        // The old form of xz has no magic number, but it begins so with xz's own settings.
+        [0x5d, 0, 0, ..] => Some(Form::Packed("xz")),
         _ if head.get(257..262) == Some(b"ustar") => Some(Form::Tar),
         _ => None,
     }

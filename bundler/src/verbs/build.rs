@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use bundler::contents::{System, write_beside};
 use bundler::host::report;
-use bundler::recipe::{Options, Recipe, RecipeError};
+use bundler::recipe::{Action, Options, Recipe, RecipeError};
 use bundler::rootfs::{self, Locking, Settings};
+use bundler::tree::Tree;
 use clap::Args;
 
 use crate::verbs::cache::Caching;
+use crate::verbs::contents;
 use crate::verbs::signing::Signing;
 
 /// How a recipe is read.
@@ -113,17 +116,52 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     };
     let cache = caching.open()?;
     let artifacts = settings.artifacts.clone();
+    let outputs = outputs(&recipe, &artifacts, output.as_deref());
     let Some(ready) = ready else {
-        return rootfs::build(recipe, settings, output.as_deref(), cache.as_ref());
+        let packages = rootfs::build(recipe, settings, output.as_deref(), cache.as_ref())?;
+        return describe(outputs, packages, epoch);
     };
     let making = || format!("making the artifact folder {}", artifacts.display());
     std::fs::create_dir_all(&artifacts).with_context(making)?;
     let work = tempfile::Builder::new().prefix(".daruma-bundle-").tempdir_in(&artifacts);
     let work = work.with_context(making)?;
     let tar = output.unwrap_or_else(|| work.path().join("rootfs.tar"));
-    rootfs::build(recipe.clone(), settings, Some(&tar), cache.as_ref())?;
+    let packages = rootfs::build(recipe.clone(), settings, Some(&tar), cache.as_ref())?;
+    describe(outputs, packages, epoch)?;
     for file in ready.write_all(&recipe, &tar, cache.as_ref(), &artifacts, locking)? {
         report::print_file(&file);
+    }
+    Ok(())
+}
+
+/// The form of an output.
+enum Form {
+    Tar,
+    Disk,
+}
+
+/// Returns what the actions write, and the tar of the root filesystem.
+fn outputs(recipe: &Recipe, artifacts: &Path, tar: Option<&Path>) -> Vec<(PathBuf, Form)> {
+    let written = recipe.steps.iter().filter_map(|step| match &step.action {
+        Action::Pack(pack) => Some((artifacts.join(&pack.file), Form::Tar)),
+        Action::Disk(disk) => Some((artifacts.join(&disk.name), Form::Disk)),
+        _ => None,
+    });
+    written.chain(tar.map(|tar| (tar.to_owned(), Form::Tar))).collect()
+}
+
+/// Writes an SPDX document beside each output. `packages` are those of the recipe's disk.
+fn describe(outputs: Vec<(PathBuf, Form)>, mut packages: Option<Tree>, epoch: u64) -> Result<()> {
+    for (path, form) in outputs {
+        // An action may have removed it, packed it, or written it twice.
+        if !path.is_file() {
+            continue;
+        }
+        let system = match form {
+            Form::Tar => contents::holding(&path)?,
+            Form::Disk => packages.take().map(|tree| System::of_tree(&path, tree)).transpose()?,
+        };
+        write_beside(&path, system.as_ref(), epoch)?;
     }
     Ok(())
 }

@@ -3,10 +3,10 @@
 //! `bundler::contents` reads it.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bundler::contents::{By, Diff, Sizes, System};
+use bundler::contents::{By, Diff, Sizes, System, SystemError};
 use clap::{Args, ValueEnum};
 
 /// Most rows of folders or files that a person is shown without asking for more.
@@ -74,6 +74,15 @@ pub(crate) fn size(arguments: &Size) -> Result<()> {
     }
     let most = if arguments.all || by == By::Package { usize::MAX } else { ROWS };
     print(&sizes.to_text(most))
+}
+
+/// Returns the system that an output holds. A tar of a folder need not hold one.
+pub(crate) fn holding(output: &Path) -> Result<Option<System>> {
+    match System::open(output) {
+        Ok(system) => Ok(Some(system)),
+        Err(error) if error.is::<SystemError>() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes to stdout. A reader that has seen enough, such as `head`, is no error.

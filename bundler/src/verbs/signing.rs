@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use bundle::SecretKey;
 use bundler::accounts::Previous;
 use bundler::bundling::Bundling;
+use bundler::contents::write_beside;
 use bundler::credentials::Credentials;
 use bundler::device::DevicePrograms;
 use bundler::host::cache::{self, Cache};
@@ -18,6 +19,8 @@ use bundler::rootfs::{self, Locking};
 use bundler::{grub, image, previous};
 use clap::Args;
 use semver::Version;
+
+use crate::verbs::contents;
 
 /// What makes a bundle of what `build` builds.
 #[derive(Args, Debug)]
@@ -113,6 +116,7 @@ impl Ready {
         if let Some(found) = kept.as_ref().and_then(|(cache, key)| cache.find(key)) {
             eprintln!("{}: nothing has changed, taking it from the cache", out.display());
             found.take(out)?;
+            describe(out, self.epoch)?;
             return Ok(self.trusted);
         }
         let bundling = Bundling {
@@ -127,6 +131,7 @@ impl Ready {
             cache,
         };
         bundling.write(out)?;
+        describe(out, self.epoch)?;
         if let Some((cache, key)) = kept {
             let what = format!("{}: the bundle {}", recipe.path.display(), self.version);
             if let Err(error) = cache.add(&key, out, &what) {
@@ -183,4 +188,9 @@ impl Ready {
         image::write(&bundle, keyring, layout, &none, Some(&grub), epoch, &disk)?;
         Ok(vec![bundle, disk])
     }
+}
+
+/// Writes an SPDX document beside a bundle.
+fn describe(bundle: &Path, epoch: u64) -> Result<()> {
+    write_beside(bundle, contents::holding(bundle)?.as_ref(), epoch)
 }

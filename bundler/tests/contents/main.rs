@@ -8,6 +8,7 @@
 )]
 
 mod differences;
+mod packages;
 mod refusals;
 mod sizes;
 mod small;

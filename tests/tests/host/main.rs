@@ -2,6 +2,7 @@
 //!
 //! They are one program, so that two tests always run side by side.
 
+mod contents;
 mod host_traces;
 mod pull;
 mod reproducible;

@@ -198,6 +198,15 @@ finish_disk() {
     return "$code"
 }
 
+# list_packages TREE: keeps dpkg's list and the licences, which the list of the disk's packages is
+# made from.
+list_packages() (
+    cd "$1"
+    find etc/os-release usr/lib/os-release var/lib/dpkg/status usr/share/doc \
+        ! -type d \( ! -path 'usr/share/doc/*' -o -type l -o -name copyright \) 2>/dev/null |
+        LC_ALL=C sort | tar -c --no-recursion --files-from=- >"$DARUMA/packages.tar" || true
+)
+
 assemble() {
     mkdir "$DARUMA/parts"
     if [ -e "$DARUMA/deployed" ]; then
@@ -214,6 +223,7 @@ assemble() {
     else
         return 0
     fi
+    list_packages "$DARUMA/tree"
     while read -r number _ _ when at; do
         case $when-$at in now-* | *-/) continue ;; esac
         folder=$(inside "$DARUMA/tree" "$at")

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::bundling::disk::identity::Identity;
 use crate::bundling::disk::{format, fstab, table};
+use crate::bundling::tree::{Tree, tar};
 use crate::host::tool::ToolError;
 use crate::recipe::{Action, Disk, Recipe};
 
@@ -37,6 +38,8 @@ pub(in crate::bundling) struct DiskPlan {
     out: PathBuf,
     /// Folder in which the stand-in leaves what it is asked for.
     asked: PathBuf,
+    /// A tar with dpkg's list of the disk's root.
+    packages: PathBuf,
 }
 
 impl DiskPlan {
@@ -100,7 +103,8 @@ impl DiskPlan {
         fs::set_permissions(&grub, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("writing {}", grub.display()))?;
         let out = artifacts.join(&disk.name);
-        Ok(Some(Self { disk: disk.clone(), step, part, out, asked }))
+        let packages = dir.join("packages.tar");
+        Ok(Some(Self { disk: disk.clone(), step, part, out, asked, packages }))
     }
 
     /// Makes the disk whole and gives it its name.
@@ -117,6 +121,12 @@ impl DiskPlan {
         let parent = self.out.parent().unwrap_or(Path::new("."));
         let kept = named.and_then(|()| sync(parent));
         kept.with_context(|| format!("writing {}", self.out.display()))
+    }
+
+    /// Returns dpkg's list and the licences of the disk's root. `None`: the disk has no root, or
+    /// not with a list.
+    pub(in crate::bundling) fn packages(&self) -> Option<Tree> {
+        tar::load(&self.packages, 0).ok().map(|loaded| loaded.tree)
     }
 
     /// Removes the unfinished disk.

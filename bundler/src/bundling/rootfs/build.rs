@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::bundling::rootfs::hooks;
 use crate::bundling::rootfs::mmdebstrap::{Keys, Plan, Settings, Way};
+use crate::bundling::tree::Tree;
 use crate::host::cache::{self, Cache, Found, Part};
 use crate::host::report::{Actions, Files};
 use crate::host::tool::{self, ToolError};
@@ -35,7 +36,8 @@ pub fn source_date_epoch() -> Result<u64> {
 }
 
 /// Builds a recipe: its artifacts, and with `out` the tar of its root filesystem. Begins after the
-/// last action whose state the cache has.
+/// last action whose state the cache has. Returns the list of packages of the recipe's disk, as the
+/// part of a tree that has it.
 ///
 /// # Errors
 /// No archive is found, a program is missing or fails, or the output cannot be written.
@@ -44,7 +46,7 @@ pub fn build(
     settings: Settings,
     out: Option<&Path>,
     cache: Option<&Cache>,
-) -> Result<()> {
+) -> Result<Option<Tree>> {
     let name = recipe.path.display().to_string();
     let artifacts = settings.artifacts.clone();
     std::fs::create_dir_all(&artifacts)
@@ -78,13 +80,14 @@ pub fn build(
     if let Some(disk) = &plan.hooks.disk {
         disk.finish().inspect_err(|_| disk.remove())?;
     }
+    let packages = plan.hooks.disk.as_ref().and_then(|disk| disk.packages());
     plan.lock.renew(&plan.recipe, plan.dir.path(), &plan.sources)?;
     postprocess(&plan, &mut progress)?;
     if let Some(cache) = cache {
         let _ = cache.trim(cache::LIMIT, None);
     }
     progress.summary(&name, out, &before, &artifacts);
-    Ok(())
+    Ok(packages)
 }
 
 /// How a person calls each action.
