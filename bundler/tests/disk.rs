@@ -370,7 +370,6 @@ fn what_needs_a_block_device_is_refused_before_anything_starts() {
     let mounted = "    mountpoints:\n      - { mountpoint: /, partition: root }\n";
     for (text, wanted) in [
         (disk("fs: hfs", ""), "r.yaml:5: the image-partition action: the partition `root` has `fs"),
-        (disk("fs: xfs", mounted), "mkfs.xfs of Debian 12 and 13 cannot fill it"),
         (disk("fs: ext4, flags: [lba]", ""), "the flag `lba` does not exist in a gpt table"),
         (
             disk("fs: ext4", mounted) + &"  - action: filesystem-deploy\n".repeat(2),
@@ -382,6 +381,119 @@ fn what_needs_a_block_device_is_refused_before_anything_starts() {
         assert!(code == 23 && said.contains(wanted), "{code} {said}");
         assert_eq!(bench.artifacts(), Vec::<String>::new());
     }
+}
+
+/// A disk with one filesystem, which has a mountpoint and begins at 1 MiB.
+fn one_filesystem(fs: &str, size: &str) -> String {
+    recipe(&format!(
+        "    imagesize: {size}\n    partitiontype: gpt\n    partitions:\n      \
+         - {{ name: root, start: 1MiB, end: 100%, fs: {fs} }}\n    mountpoints:\n      \
+         - {{ mountpoint: /, partition: root }}\n"
+    ))
+}
+
+/// Puts the filesystem of that disk into a file of its own.
+fn filesystem(bench: &Bench) -> PathBuf {
+    let (disk, file) = (fs::read(bench.path("out/a.img")).unwrap(), bench.path("filesystem"));
+    fs::write(&file, &disk[1 << 20..]).unwrap();
+    file
+}
+
+#[test]
+fn an_xfs_is_filled_and_is_the_same_twice() {
+    let rest = "  - action: run
+    command: |
+      cd \"$ROOTDIR\"
+      rm home/someone/*
+      echo x >'usr/a\\x2db'
+      mkdir usr/a usr/a.b usr/a/c
+      mkfifo usr/pipe
+  - action: filesystem-deploy
+";
+    let text = one_filesystem("xfs", "330MiB") + rest;
+    let (one, two) = (Bench::new(&text), Bench::new(&text));
+    one.built();
+    two.built();
+    let same = Command::new("cmp").arg(one.path("out/a.img")).arg(two.path("out/a.img")).status();
+    assert!(same.unwrap().success(), "two disks differ");
+    let file = filesystem(&one);
+    said(Command::new("/sbin/xfs_repair").args(["-n", "-f"]).arg(&file));
+    let ask = |path: &str, what: &str| {
+        let mut command = Command::new("/usr/sbin/xfs_db");
+        command.args(["-r", "-c", &format!("path {path}"), "-c", &format!("print {what}")]);
+        said(command.arg(&file).env("TZ", "UTC")).lines().collect::<Vec<_>>().join(", ")
+    };
+    for (path, wanted) in [
+        ("/tmp", "core.mode = 041777, core.uid = 0, core.gid = 1"),
+        ("/home", "core.mode = 040711, core.uid = 0, core.gid = 1"),
+        ("/home/someone", "core.mode = 040700, core.uid = 1000, core.gid = 1001"),
+        ("/usr/su", "core.mode = 0104755, core.uid = 0, core.gid = 1"),
+        ("/usr/su-too", "core.mode = 0104755, core.uid = 0, core.gid = 1"),
+        ("/etc/link", "core.mode = 0120777, core.uid = 0, core.gid = 1"),
+        ("/usr/pipe", "core.mode = 010644, core.uid = 0, core.gid = 0"),
+        ("/usr/a\\x2db", "core.mode = 0100644, core.uid = 0, core.gid = 0"),
+        ("/usr/a/c", "core.mode = 040755, core.uid = 0, core.gid = 0"),
+    ] {
+        assert_eq!(ask(path, "core.mode core.uid core.gid"), wanted, "{path}");
+    }
+    // EPOCH - 5000, and what an action has changed is as old as the build says.
+    assert_eq!(ask("/usr/su", "core.mtime.sec"), "core.mtime.sec = Fri Aug  8 22:36:40 2025");
+    assert_eq!(ask("/usr", "core.mtime.sec"), "core.mtime.sec = Sat Aug  9 00:00:00 2025");
+    assert_eq!(ask("/etc/link", "u3.symlink"), "u3.symlink = \"../usr/su\"");
+    assert_eq!(ask("/usr/su", "core.size"), "core.size = 10");
+    let has =
+        |text: &str| fs::read(&file).unwrap().windows(text.len()).any(|w| w == text.as_bytes());
+    assert!(has("a program\n"), "the content of a file");
+}
+
+#[test]
+fn a_squashfs_is_filled_and_found_by_its_partition() {
+    let text = one_filesystem("squashfs", "20MiB") + "  - action: filesystem-deploy\n";
+    let (one, two) = (Bench::new(&text), Bench::new(&text));
+    one.built();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    two.built();
+    let same = Command::new("cmp").arg(one.path("out/a.img")).arg(two.path("out/a.img")).status();
+    assert!(same.unwrap().success(), "two disks differ");
+    let file = filesystem(&one);
+    let list = said(Command::new("unsquashfs").arg("-llnumeric").arg(&file).env("TZ", "UTC"));
+    let list: Vec<String> =
+        list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for wanted in [
+        "-rw-r----- 1000/1001 5 2025-08-08 22:36 squashfs-root/home/someone/notes with space",
+        "-rwsr-xr-x 0/1 10 2025-08-08 22:36 squashfs-root/usr/su",
+        "lrwxrwxrwx 0/1 9 2025-08-08 22:36 squashfs-root/etc/link -> ../usr/su",
+        "drwxrwxrwt 0/1 3 2025-08-08 22:36 squashfs-root/tmp",
+    ] {
+        assert!(list.iter().any(|line| line == wanted), "{wanted}\n{}", list.join("\n"));
+    }
+    let cat = |path: &str| said(Command::new("unsquashfs").arg("-cat").arg(&file).arg(path));
+    let table = one.table();
+    let id = table.split("uuid=").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let id = id.trim().to_lowercase();
+    assert_eq!(cat("etc/fstab"), format!("PARTUUID={id}\t/\tsquashfs\tdefaults\t0\t0\n"));
+    assert_eq!(cat("etc/kernel/cmdline").trim(), format!("root=PARTUUID={id}"));
+
+    let gpt = "partitiontype: gpt";
+    let msdos = text.replace(gpt, "partitiontype: msdos\n    diskid: 5ca1ab1e");
+    let bench = Bench::new(&msdos);
+    bench.built();
+    let file = filesystem(&bench);
+    let fstab = said(Command::new("unsquashfs").arg("-cat").arg(&file).arg("etc/fstab"));
+    assert!(fstab.starts_with("PARTUUID=5ca1ab1e-01\t/\tsquashfs"), "{fstab}");
+
+    let bench = Bench::new(&text.replace("fs: squashfs", "fs: squashfs, fslabel: x"));
+    let (code, said) = bench.build();
+    assert!(code == 23 && said.contains("squashfs has no label"), "{code} {said}");
+}
+
+#[test]
+fn an_xfs_with_a_blank_in_a_name_is_refused_with_the_name() {
+    let bench = Bench::new(&(one_filesystem("xfs", "330MiB") + "  - action: filesystem-deploy\n"));
+    let (code, said) = bench.build();
+    let wanted = "and /home/someone/notes with space is one";
+    assert!(code == 24 && said.contains(wanted), "{code} {said}");
+    assert_eq!(bench.artifacts(), Vec::<String>::new());
 }
 
 #[test]

@@ -115,6 +115,65 @@ fill_f2fs() {
     return "$code"
 }
 
+# Turns lines of find (type, mode, owner, group, time, depth, path, target) into two files: the
+# list that mkfs.xfs reads, and the commands of xfs_db for what that list cannot say.
+XFS_LISTS='
+    BEGIN { print "/\n0 0" >proto }
+    {
+        type = $1; mode = sprintf("%04d", $2); depth = $6; path = $7
+        while (open > depth) { print "$" >proto; open-- }
+        special = substr(mode, 1, 1) + 0
+        word = (type == "f" ? "-" : type) (int(special / 4) ? "u" : "-")
+        word = word (int(special / 2) % 2 ? "g" : "-") substr(mode, 2)
+        name = path
+        sub(/.*\//, "", name)
+        if (depth > 0) printf "%s ", name >proto
+        printf "%s %s %s", word, $3, $4 >proto
+        if (type == "f") printf " %s", path >proto
+        if (type == "l") printf " %s", $8 >proto
+        print "" >proto
+        if (type == "d") open++
+        print "path " (depth > 0 ? substr(path, 2) : "/") >commands
+        if (type == "d") print "write core.mode 04" mode >commands
+        # Nanoseconds since the earliest moment that xfs knows. A number of awk cannot hold them.
+        sub(/[.].*/, "", $5)
+        printf "write core.mtime.sec %.0f000000000\n", $5 + 2147483648 >commands
+    }
+    END { while (open-- > 0) print "$" >proto }'
+
+# fill_xfs TREE FILE LABEL UUID SECTOR: mkfs.xfs fills a filesystem from a list. The list cannot
+# name two links of one file, which become two files, nor extended attributes, nor names with
+# blanks.
+fill_xfs() (
+    cd "$1"
+    wrong=$(find . -name '*[[:space:]]*' -o -lname '*[[:space:]]*' -o -type s -o -type b \
+        -o -type c | head -n 1)
+    if [ -n "$wrong" ]; then
+        echo "xfs cannot be filled with blanks in a name, sockets and devices, and ${wrong#.} is" \
+            "one" >&2
+        exit 1
+    fi
+    lost=$(getfattr -R -h -m '^(security|user)[.]' . 2>/dev/null | head -n 1)
+    if [ -n "$lost" ]; then
+        echo "xfs cannot be filled with extended attributes, and ${lost#"# file: "} has some" >&2
+        exit 1
+    fi
+    # The slash becomes the first of all characters, so a folder comes right before its content.
+    find . -printf '%y %m %U %G %T@ %d %p %l\n' | tr / '\001' | LC_ALL=C sort -k 7,7 |
+        tr '\001' / >"$DARUMA/listed"
+    awk -v proto="$DARUMA/proto" -v commands="$DARUMA/commands" "$XFS_LISTS" "$DARUMA/listed"
+    export TZ=UTC LC_ALL=C
+    faketime -f "$(date -d "@$SOURCE_DATE_EPOCH" '+%Y-%m-%d %H:%M:%S')" mkfs.xfs -q -f -L "$3" \
+        -m uuid="$4" -s size="$5" -p "$DARUMA/proto" "$2"
+    xfs_db -x "$2" <"$DARUMA/commands" >/dev/null
+    # What xfs_db writes as a time is not the same in every version.
+    said=$(xfs_db -r -c 'path /' -c 'print core.mtime.sec' "$2")
+    if [ "$said" != "core.mtime.sec = $(date -d "@$(stat -c %Y .)" '+%a %b %e %T %Y')" ]; then
+        echo "xfs_db of this version of xfsprogs writes other times: $said" >&2
+        exit 1
+    fi
+)
+
 # write_raw NUMBER FILE OFFSET ROOM: writes a file to the disk. Filesystems are written at the end,
 # so what lies in one is kept and written again.
 write_raw() {

@@ -76,9 +76,12 @@ pub(super) fn format(
             )
         }
         "xfs" => {
-            let sector = if large { " -s size=4096" } else { "" };
-            format!("mkfs.xfs -q -f -L {label} -m uuid={uuid}{sector} \"$file\"\n")
+            format!("fill_xfs \"$tree\" \"$file\" {label} {uuid} {}\n", disk.sector)
         }
+        // The program makes its own file, and takes its time from SOURCE_DATE_EPOCH.
+        "squashfs" => "rm \"$file\"\nmksquashfs \"$tree\" \"$file\" -noappend -no-progress -quiet \
+             >/dev/null\n"
+            .to_owned(),
         "swap" => format!("mkswap -L {label} -U {uuid} \"$file\" >/dev/null\n"),
         _ => return Ok(None),
     }))

@@ -38,12 +38,13 @@ pub(super) fn number(disk: &Disk, index: usize) -> usize {
 /// The text of /etc/fstab.
 pub(super) fn fstab(disk: &Disk, identity: &Identity) -> String {
     let mut text = String::new();
-    for (mount, partition, _) in mounts(disk) {
+    for (mount, partition, number) in mounts(disk) {
         if mount.buildtime {
             continue;
         }
         let pass = match (partition.fsck, mount.path.as_str()) {
             (false, _) => 0,
+            _ if has_no_id(partition) => 0,
             (true, "/") => 1,
             (true, _) => 2,
         };
@@ -51,8 +52,8 @@ pub(super) fn fstab(disk: &Disk, identity: &Identity) -> String {
         options.extend(mount.options.iter().map(String::as_str));
         let _ = writeln!(
             text,
-            "UUID={}\t{}\t{}\t{}\t0\t{pass}",
-            identity.mounted(partition),
+            "{}\t{}\t{}\t{}\t0\t{pass}",
+            source(disk, partition, number, identity),
             mount.path.replace(' ', "\\040"),
             partition.filesystem.mounted,
             options.join(",")
@@ -61,12 +62,28 @@ pub(super) fn fstab(disk: &Disk, identity: &Identity) -> String {
     text
 }
 
+/// Whether the filesystem has no id, and nothing that fsck could repair: a SquashFS.
+fn has_no_id(partition: &Partition) -> bool {
+    partition.filesystem.mounted == "squashfs"
+}
+
+/// What a system finds a partition by: the id of its filesystem, or else its own.
+fn source(disk: &Disk, partition: &Partition, number: usize, identity: &Identity) -> String {
+    if !has_no_id(partition) {
+        return format!("UUID={}", identity.mounted(partition));
+    }
+    if disk.gpt {
+        return format!("PARTUUID={}", identity.partition(partition));
+    }
+    format!("PARTUUID={:08x}-{number:02x}", identity.disk_number(disk))
+}
+
 /// `root=UUID=…`, or nothing if the disk has no root.
 pub(super) fn kernel_root(disk: &Disk, identity: &Identity) -> String {
     let mounts = mounts(disk);
     let root = mounts.iter().find(|(mount, ..)| depth(&mount.path) == 0);
-    root.map_or(String::new(), |(_, partition, _)| {
-        format!("root=UUID={}", identity.mounted(partition))
+    root.map_or(String::new(), |(_, partition, number)| {
+        format!("root={}", source(disk, partition, *number, identity))
     })
 }
 

@@ -30,10 +30,6 @@ fn refuse_disk(step: &Step, disk: &Disk) -> Result<(), RecipeError> {
         let is_mounted = disk.mountpoints.iter().any(|mount| mount.partition == *name);
         let why = match partition.filesystem.mounted {
             "hfs" | "hfsplus" => "Debian has no program that fills this filesystem without a mount",
-            "xfs" if is_mounted => {
-                "mkfs.xfs of Debian 12 and 13 cannot fill it with links, attributes and times; \
-                    use ext4, btrfs or f2fs, or leave it without a mountpoint"
-            }
             _ => "",
         };
         if !why.is_empty() {
@@ -72,7 +68,13 @@ pub(in crate::bundling) fn tools(recipe: &Recipe) -> Vec<(&'static str, &'static
         "f2fs" => {
             &[("mkfs.f2fs", "f2fs-tools"), ("sload.f2fs", "f2fs-tools"), ("getfattr", "attr")]
         }
-        "xfs" => &[("mkfs.xfs", "xfsprogs")],
+        "xfs" => &[
+            ("mkfs.xfs", "xfsprogs"),
+            ("xfs_db", "xfsprogs"),
+            ("faketime", "faketime"),
+            ("getfattr", "attr"),
+        ],
+        "squashfs" => &[("mksquashfs", "squashfs-tools")],
         "swap" => &[("mkswap", "util-linux")],
         _ => &[],
     });

@@ -25,7 +25,7 @@ pub(super) const PARTITION: &[Field] = &[
 
 const FILESYSTEMS: &[&str] = &[
     "none", "ext2", "ext3", "ext4", "vfat", "fat", "fat12", "fat16", "fat32", "msdos", "btrfs",
-    "f2fs", "xfs", "hfs", "hfsplus", "hfsx", "swap",
+    "f2fs", "xfs", "squashfs", "hfs", "hfsplus", "hfsx", "swap",
 ];
 
 const FLAGS: &[&str] = &[
@@ -152,6 +152,9 @@ pub(super) fn read_partition(
         return Err(place.error("the name of a gpt partition has at most 36 characters"));
     }
     let fs_label = keys.text_at("fslabel")?.filter(|(text, _)| !text.is_empty());
+    if let Some((_, place)) = fs_label.as_ref().filter(|_| filesystem.mounted == "squashfs") {
+        return Err(place.error("squashfs has no label; leave out `fslabel`"));
+    }
     let (fs_label, label_place) = fs_label.unwrap_or_else(|| (name.clone(), place.clone()));
     if !filesystem.mounted.is_empty() && fs_label.len() > filesystem.label_limit {
         return Err(label_place.error(format_args!(
