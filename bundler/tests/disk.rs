@@ -488,12 +488,19 @@ fn a_squashfs_is_filled_and_found_by_its_partition() {
 }
 
 #[test]
-fn an_xfs_with_a_blank_in_a_name_is_refused_with_the_name() {
-    let bench = Bench::new(&(one_filesystem("xfs", "330MiB") + "  - action: filesystem-deploy\n"));
-    let (code, said) = bench.build();
-    let wanted = "and /home/someone/notes with space is one";
-    assert!(code == 24 && said.contains(wanted), "{code} {said}");
-    assert_eq!(bench.artifacts(), Vec::<String>::new());
+fn an_xfs_with_a_name_that_its_list_cannot_say_is_refused_with_the_name() {
+    let rest = "  - action: run
+    command: cd \"$ROOTDIR/home/someone\"; rm notes*; touch \"COLON\"
+  - action: filesystem-deploy
+";
+    for name in ["notes with space", ":etc:hosts", "$"] {
+        let rest = rest.replace("COLON", &name.replace('$', "\\$"));
+        let bench = Bench::new(&(one_filesystem("xfs", "330MiB") + &rest));
+        let (code, said) = bench.build();
+        let wanted = format!("not with /home/someone/{name}");
+        assert!(code == 24 && said.contains(&wanted), "{code} {said}");
+        assert_eq!(bench.artifacts(), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -142,15 +142,15 @@ XFS_LISTS='
     END { while (open-- > 0) print "$" >proto }'
 
 # fill_xfs TREE FILE LABEL UUID SECTOR: mkfs.xfs fills a filesystem from a list. The list cannot
-# name two links of one file, which become two files, nor extended attributes, nor names with
-# blanks.
+# name two links of one file, which become two files, nor extended attributes, nor some names: a
+# colon begins a comment, and a dollar ends a folder.
 fill_xfs() (
     cd "$1"
-    wrong=$(find . -name '*[[:space:]]*' -o -lname '*[[:space:]]*' -o -type s -o -type b \
-        -o -type c | head -n 1)
+    wrong=$(find . -name '*[[:space:]]*' -o -lname '*[[:space:]]*' -o -name ':*' -o -lname ':*' \
+        -o -name '$' -o -type s -o -type b -o -type c | head -n 1)
     if [ -n "$wrong" ]; then
-        echo "xfs cannot be filled with blanks in a name, sockets and devices, and ${wrong#.} is" \
-            "one" >&2
+        echo "xfs can be filled with plain files only, without blanks and without a colon at the" \
+            "beginning of a name: not with ${wrong#.}" >&2
         exit 1
     fi
     lost=$(getfattr -R -h -m '^(security|user)[.]' . 2>/dev/null | head -n 1)
@@ -165,7 +165,10 @@ fill_xfs() (
     export TZ=UTC LC_ALL=C
     faketime -f "$(date -d "@$SOURCE_DATE_EPOCH" '+%Y-%m-%d %H:%M:%S')" mkfs.xfs -q -f -L "$3" \
         -m uuid="$4" -s size="$5" -p "$DARUMA/proto" "$2"
-    xfs_db -x "$2" <"$DARUMA/commands" >/dev/null
+    xfs_db -x "$2" <"$DARUMA/commands" >"$DARUMA/xfs" 2>&1 || {
+        tail -n 5 "$DARUMA/xfs" >&2
+        exit 1
+    }
     # What xfs_db writes as a time is not the same in every version.
     said=$(xfs_db -r -c 'path /' -c 'print core.mtime.sec' "$2")
     if [ "$said" != "core.mtime.sec = $(date -d "@$(stat -c %Y .)" '+%a %b %e %T %Y')" ]; then
