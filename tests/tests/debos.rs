@@ -231,6 +231,17 @@ fn disks_without_a_root_are_made_for_any_architecture() -> Result<()> {
 }
 
 #[test]
+fn another_architecture_is_emulated_and_the_host_registers_nothing() -> Result<()> {
+    let cases = Cases::new()?;
+    cases.built("09-foreign.yaml", &[])?;
+    ensure!(cases.text("foreign.tar.gz", "./etc/architecture")? == "arm64\n");
+    let names = cases.names("foreign.tar.gz")?;
+    ensure!(names.iter().any(|name| name == "./usr/bin/less"), "less is not installed");
+    ensure!(!names.iter().any(|name| name.contains("qemu")), "the emulator is in the root");
+    Ok(())
+}
+
+#[test]
 fn a_mountpoint_for_the_build_only_leaves_no_folder() -> Result<()> {
     let cases = Cases::new()?;
     cases.built("11-build-mount.yaml", &[])?;

@@ -22,9 +22,10 @@ fn a_real_bundle_and_its_tar_are_read_whole_and_compared() -> Result<()> {
     let facts = json(&fixture, &["inspect", &bundle])?;
     let root = facts["images"]["root"]["size"].as_u64().context("no size")?;
     let count = facts["meta"]["system"]["packages"].as_str().context("no count")?;
+    let count: u64 = count.parse()?;
     for file in [&tar, &bundle] {
         let sizes = json(&fixture, &["size", file])?;
-        ensure!(sizes["packages"].to_string() == count, "{file}: {}", sizes["packages"]);
+        ensure!(sizes["packages"] == count, "{file}: {}", sizes["packages"]);
         let rows = sizes["rows"].as_array().context("no rows")?;
         let bytes = |row: &Value, key: &str| row[key].as_u64().unwrap_or_default();
         let sum: u64 = rows.iter().map(|row| bytes(row, "bytes")).sum();

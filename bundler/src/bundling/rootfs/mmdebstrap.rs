@@ -22,6 +22,7 @@ use crate::bundling::rootfs::locked::{Locking, RecipeLock};
 use crate::bundling::rootfs::mirror::{self, MirrorError, Source};
 use crate::bundling::rootfs::tools;
 use crate::host::cache::key;
+use crate::host::emulator::{self, Emulator};
 use crate::host::shell::{quote, quote_path};
 use crate::host::tool;
 use crate::recipe::{Action, Bootstrap, Origin, Recipe, RecipeError, Run, Step};
@@ -58,6 +59,8 @@ pub struct Plan {
     pub(super) hooks: Hooks,
     pub(super) lock: RecipeLock,
     is_root: bool,
+    /// What the build registers for the recipe's architecture.
+    emulator: Option<Emulator>,
     pub(super) dir: tempfile::TempDir,
 }
 
@@ -104,6 +107,8 @@ impl Plan {
     pub fn new(recipe: Recipe, settings: Settings) -> Result<Self> {
         let is_root = is_root();
         check(&recipe, &settings, is_root)?;
+        let emulator =
+            if has_root(&recipe) { emulator::needed(&recipe.architecture, is_root)? } else { None };
         let lock = RecipeLock::open(&recipe, settings.locking, settings.cache.as_deref())?;
         let sources = match recipe.bootstrap.as_ref().map(mirror::sources) {
             // The lock has every package. mmdebstrap then writes its own list of archives.
@@ -151,6 +156,7 @@ impl Plan {
             hooks,
             lock,
             is_root,
+            emulator,
             dir,
         };
         plan.add_steps()?;
@@ -269,7 +275,9 @@ impl Plan {
             // write the artifacts and read the user's files.
             let mut command = tool::command("unshare");
             command.args(["--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork"]);
-            command.args(["--mount-proc", program]);
+            command.arg("--mount-proc");
+            command.args(self.emulator.iter().flat_map(Emulator::words));
+            command.arg(program);
             command
         };
         command.env("SOURCE_DATE_EPOCH", self.settings.epoch.to_string()).env("TZ", "UTC");
@@ -525,8 +533,5 @@ fn check(recipe: &Recipe, settings: &Settings, is_root: bool) -> Result<()> {
         .into());
     }
     tools::check(recipe, is_root)?;
-    if let Some(why) = tools::foreign(&recipe.architecture).filter(|_| has_root(recipe)) {
-        return Err(tool::ToolError(why).into());
-    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! A build must not stop in its middle for a missing program.
 
 use crate::bundling::disk;
+use crate::host::emulator;
 use crate::host::tool::{self, ToolError};
 use crate::recipe::{Action, Archive, Recipe};
 
@@ -37,6 +38,9 @@ fn needed(recipe: &Recipe, is_root: bool) -> Vec<(&'static str, &'static str)> {
     if !is_root {
         all.push(("newuidmap", "uidmap"));
     }
+    if emulator::is_foreign(&recipe.architecture) {
+        all.push(("arch-test", "arch-test"));
+    }
     let mut archive = |archive: Archive| match archive {
         Archive::Tar(Some(compression)) => vec![(compression.program, compression.package)],
         Archive::Tar(None) => Vec::new(),
@@ -61,33 +65,4 @@ fn needed(recipe: &Recipe, is_root: bool) -> Vec<(&'static str, &'static str)> {
     all.sort();
     all.dedup();
     all
-}
-
-/// Returns the package that lets the host run programs of another architecture, if it cannot.
-pub(super) fn foreign(architecture: &str) -> Option<String> {
-    let host = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let runs = host == architecture || host == "amd64" && architecture == "i386";
-    let qemu = match architecture {
-        "amd64" => "x86_64",
-        "arm64" => "aarch64",
-        "armhf" | "armel" => "arm",
-        "ppc64el" => "ppc64le",
-        "loong64" => "loongarch64",
-        other => other,
-    };
-    let registered = || {
-        std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten().any(|entry| {
-            entry.file_name().to_str().is_some_and(|name| name.ends_with(&format!("-{qemu}")))
-        })
-    };
-    (!runs && !registered()).then(|| {
-        format!(
-            "this host ({host}) cannot run programs of {architecture}; install the Debian package \
-                qemu-user-static, which registers qemu-{qemu} with the kernel"
-        )
-    })
 }
