@@ -504,6 +504,51 @@ fn an_xfs_with_a_name_that_its_list_cannot_say_is_refused_with_the_name() {
 }
 
 #[test]
+fn root_fills_a_disk_through_a_loop_device_and_others_are_told_why_not() {
+    let rest = "  - action: run
+    command: |
+      test -b \"$IMAGE\"
+      printf own | dd of=\"$IMAGE\" bs=1 seek=30000 conv=notrunc
+      touch \"$ROOTDIR/usr/:colon\"
+  - action: filesystem-deploy
+";
+    let bench = Bench::new(&(one_filesystem("xfs", "330MiB") + rest));
+    let before = said(Command::new("/sbin/losetup").arg("--list"));
+    let program = env!("CARGO_BIN_EXE_daruma-bundler");
+    let output = Command::new(program)
+        .args(["build", "--loop", "r.yaml", "--artifactdir", "out"])
+        .current_dir(bench.path(""))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said(Command::new("/sbin/losetup").arg("--list")), before, "a loop device is left");
+    let is_root = said(Command::new("id").arg("-u")) == "0\n";
+    let kernel = fs::read_to_string("/proc/filesystems").unwrap();
+    if output.status.success() {
+        assert!(is_root && kernel.contains("\txfs\n"));
+        assert_eq!(bench.bytes(30_000, 3), b"own");
+        let file = filesystem(&bench);
+        said(Command::new("/sbin/xfs_repair").args(["-n", "-f"]).arg(&file));
+        let mut ask = Command::new("/usr/sbin/xfs_db");
+        ask.args(["-r", "-c", "path /usr/su-too", "-c", "print core.mode core.nlinkv2"]);
+        ask.args(["-c", "path /usr/:colon", "-c", "print core.mode"]);
+        let wanted = "core.mode = 0104755\ncore.nlinkv2 = 2\ncore.mode = 0100644\n";
+        assert_eq!(said(ask.arg(&file)), wanted);
+        return;
+    }
+    let why = if !is_root {
+        "only root may use loop devices"
+    } else if text.contains("no loop device") {
+        "this host has no loop device: "
+    } else {
+        "this host's kernel has no driver for xfs"
+    };
+    assert_eq!(output.status.code(), Some(24), "{text}");
+    assert!(text.starts_with(&format!("daruma-bundler: --loop: {why}")), "{text}");
+    assert_eq!((text.lines().count(), bench.artifacts()), (1, Vec::new()));
+}
+
+#[test]
 fn a_disk_that_fails_leaves_nothing() {
     let full = recipe(&THREE.replace("end: -16MiB", "end: 151MiB"));
     let large = "    command: |\n      head -c 5000000 /dev/urandom >\"$ROOTDIR/usr/large\"\n";

@@ -44,6 +44,10 @@ pub(crate) struct Build {
     /// A variable for scripts; repeat the option for more
     #[arg(short, long = "environ-var", value_name = "NAME:VALUE", value_parser = pair)]
     environment: Vec<(String, String)>,
+    /// Fill btrfs, f2fs and xfs through loop devices, and give scripts of the host a block device
+    /// as $IMAGE. Only for root
+    #[arg(long = "loop")]
+    loop_devices: bool,
     /// Print the recipe and its files as their templates give them
     #[arg(long)]
     print_recipe: bool,
@@ -104,6 +108,7 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let environment: BTreeMap<String, String> = environment.into_iter().collect();
     let epoch = rootfs::source_date_epoch()?;
     let needs_root = output.is_some() || ready.is_some();
+    let loop_devices = arguments.loop_devices;
     let locking = locking(arguments.lock, arguments.locked);
     let artifacts = artifactdir;
     let settings = Settings {
@@ -111,6 +116,7 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
         environment,
         epoch,
         needs_root,
+        loop_devices,
         locking,
         cache: caching.cache.clone(),
     };

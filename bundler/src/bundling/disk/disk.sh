@@ -177,6 +177,30 @@ fill_xfs() (
     fi
 )
 
+# fill_mounted TREE FILE TYPE: lets the kernel fill a filesystem. The mount and its loop device are
+# gone when the shell has ended, however it ends.
+fill_mounted() {
+    mkdir -p "$DARUMA/mounted"
+    unshare --mount sh -e -c '
+        mount -t "$3" -o "loop$5" "$2" "$4"
+        { tar -c --xattrs --xattrs-include="*" --numeric-owner -C "$1" . ||
+            touch "$4.failed"; } |
+            tar -x -p --xattrs --xattrs-include="*.*" --numeric-owner -C "$4"
+        umount "$4"
+        [ ! -e "$4.failed" ]' sh "$1" "$2" "$3" "$DARUMA/mounted" \
+        "$([ "$(cat "$DARUMA/loop")" = 512 ] || echo ",sector-size=$(cat "$DARUMA/loop")")"
+}
+
+# with_block_device COMMAND...: runs a command that finds a loop device of the disk in $IMAGE.
+with_block_device() {
+    IMAGE=$(losetup --find --show --sector-size "$(cat "$DARUMA/loop")" "$IMAGE")
+    export IMAGE
+    code=0
+    "$@" || code=$?
+    losetup --detach "$IMAGE" || true
+    return "$code"
+}
+
 # write_raw NUMBER FILE OFFSET ROOM: writes a file to the disk. Filesystems are written at the end,
 # so what lies in one is kept and written again.
 write_raw() {

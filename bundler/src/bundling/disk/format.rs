@@ -15,17 +15,34 @@ use crate::recipe::{Disk, Partition};
 /// mkfs.btrfs takes a smaller partition only with data and metadata mixed.
 const SMALLEST_BTRFS: u64 = 114_294_784;
 
-/// Returns the text for a partition, or `None` if it has no filesystem.
+/// Filesystems that the kernel fills better than their programs: with every owner of the top
+/// folder, all extended attributes, all links.
+pub(super) const MOUNTED: [&str; 3] = ["btrfs", "f2fs", "xfs"];
+
+/// Returns the text for a partition, or `None` if it has no filesystem. `loops`: the kernel fills
+/// the filesystems of [`MOUNTED`].
 pub(super) fn format(
     disk: &Disk,
     partition: &Partition,
     identity: &Identity,
+    loops: bool,
 ) -> Result<Option<String>> {
     let label = quote(&partition.fs_label)?;
     let uuid = identity.filesystem(partition);
     let features = |option: &str| list(option, &partition.features);
     let large = disk.sector > 512;
-    Ok(Some(match partition.filesystem.mounted {
+    let kind = partition.filesystem.mounted;
+    if loops && MOUNTED.contains(&kind) {
+        let options = match kind {
+            "btrfs" => format!("-q -f -L {label} -U {uuid}{}", features("-O")?),
+            "f2fs" => format!("-q -f -l {label} -U {uuid}{}", features("-O")?),
+            _ => format!("-q -f -L {label} -m uuid={uuid} -s size={}", disk.sector),
+        };
+        return Ok(Some(format!(
+            "mkfs.{kind} {options} \"$file\" >/dev/null\nfill_mounted \"$tree\" \"$file\" {kind}\n"
+        )));
+    }
+    Ok(Some(match kind {
         "vfat" => {
             let kind = match partition.filesystem.name {
                 "fat12" => " -F12",

@@ -1,5 +1,5 @@
 //! Makes the disk of an image-partition action from files: no root, no loop device, no mounts of
-//! the disk.
+//! the disk, unless root asks for them.
 //!
 //! `rootfs` runs the actions. Read `plan`, `identity`, `table` with `kind`, `format`, `fstab`,
 //! disk.sh with grub.sh (what runs beside the actions), then `refuse`.
@@ -13,4 +13,4 @@ mod refuse;
 mod table;
 
 pub(super) use plan::DiskPlan;
-pub(super) use refuse::{refuse, tools};
+pub(super) use refuse::{check_loops, refuse, tools};

@@ -43,7 +43,8 @@ pub(in crate::bundling) struct DiskPlan {
 }
 
 impl DiskPlan {
-    /// Writes the files for disk.sh into `dir`, the folder of this build.
+    /// Writes the files for disk.sh into `dir`, the folder of this build. `loops`: the build may
+    /// use loop devices.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -51,6 +52,7 @@ impl DiskPlan {
         recipe: &Recipe,
         artifacts: &Path,
         dir: &Path,
+        loops: bool,
     ) -> Result<Option<Self>> {
         write(&dir.join("disk.sh"), FUNCTIONS)?;
         let found = recipe.steps.iter().enumerate().find_map(|(index, step)| match &step.action {
@@ -61,6 +63,9 @@ impl DiskPlan {
         let part = artifacts.join(format!("{}.part", disk.name));
         let shown = part.to_str().with_context(|| format!("{} is not UTF-8", part.display()))?;
         write(&dir.join("image"), shown)?;
+        if loops {
+            write(&dir.join("loop"), &disk.sector.to_string())?;
+        }
         let identity = Identity::new(recipe);
         let folder = dir.join("disk");
         let asked = dir.join("by").join("daruma");
@@ -71,7 +76,7 @@ impl DiskPlan {
         write_table(&folder.join("table"), disk.size, &pieces)?;
         let mut lines = Vec::new();
         for (index, partition) in disk.partitions.iter().enumerate() {
-            let Some(text) = format::format(disk, partition, &identity)? else { continue };
+            let Some(text) = format::format(disk, partition, &identity, loops)? else { continue };
             let number = fstab::number(disk, index);
             write(&folder.join(format!("format-{number}")), &text)?;
             let mount = disk.mountpoints.iter().find(|mount| mount.partition == partition.name);

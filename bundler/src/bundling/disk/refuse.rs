@@ -2,7 +2,9 @@
 //!
 //! `rootfs` asks before anything starts.
 
+use crate::bundling::disk::format::MOUNTED;
 use crate::bundling::disk::kind;
+use crate::host::tool::{self, ToolError};
 use crate::recipe::{Action, Disk, Partition, Recipe, RecipeError, Step};
 
 /// Refuses a disk that cannot be made.
@@ -44,6 +46,49 @@ fn refuse_disk(step: &Step, disk: &Disk) -> Result<(), RecipeError> {
         }
     }
     Ok(())
+}
+
+/// Checks that root's build can use loop devices and the kernel's filesystems.
+///
+/// # Errors
+/// One line says what is missing.
+pub(in crate::bundling) fn check_loops(recipe: &Recipe, is_root: bool) -> Result<(), ToolError> {
+    let refused = |why: String| {
+        ToolError(format!("--loop: {why}; leave out --loop, and the disk is made without"))
+    };
+    if !is_root {
+        return Err(refused("only root may use loop devices".to_owned()));
+    }
+    let file = tempfile::NamedTempFile::new().and_then(|file| {
+        file.as_file().set_len(1 << 20)?;
+        Ok(file)
+    });
+    let file = file.map_err(|error| refused(format!("making a temporary file: {error}")))?;
+    let attach = tool::run(tool::command("losetup").args(["--find", "--show"]).arg(file.path()));
+    let attached =
+        attach.map_err(|error| refused(format!("this host has no loop device: {error}")))?;
+    tool::run(tool::command("losetup").arg("--detach").arg(attached.trim()))
+        .map_err(|error| refused(error.to_string()))?;
+    let disks = recipe.steps.iter().filter_map(|step| match &step.action {
+        Action::Disk(disk) => Some(disk),
+        _ => None,
+    });
+    for partition in disks.flat_map(|disk| &disk.partitions) {
+        let kind = partition.filesystem.mounted;
+        if MOUNTED.contains(&kind) && !kernel_has(kind) {
+            return Err(refused(format!("this host's kernel has no driver for {kind}")));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether the kernel mounts a kind of filesystem. Asks for the module, as mount does.
+fn kernel_has(kind: &str) -> bool {
+    let has = || {
+        let list = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        list.lines().any(|line| line.trim() == kind)
+    };
+    has() || tool::run(tool::command("modprobe").args(["-q", kind])).is_ok() && has()
 }
 
 fn mounted_twice(disk: &Disk, partition: &Partition) -> bool {

@@ -108,7 +108,11 @@ on_host() (
     [ -z "${IMAGE-}" ] || export IMAGE
     at=$(mounted "$1")
     [ -z "$at" ] || export IMAGEMNTDIR="$at"
-    exec sh -e -u -c "$4"
+    if [ -e "$DARUMA/loop" ] && [ -f "${IMAGE-}" ]; then
+        with_block_device sh -e -u -c "$4"
+    else
+        exec sh -e -u -c "$4"
+    fi
 )
 
 # after_all RECIPEDIR ARTIFACTDIR COMMAND: what comes after the build, in the artifact folder.

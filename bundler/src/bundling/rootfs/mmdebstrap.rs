@@ -38,6 +38,8 @@ pub struct Settings {
     pub epoch: u64,
     /// True if the root filesystem itself is wanted, so a disk without one is not enough.
     pub needs_root: bool,
+    /// True if root's build may use loop devices and the kernel's filesystems for a disk.
+    pub loop_devices: bool,
     /// What to do about the lock.
     pub locking: Locking,
     /// The folder that keeps package files. `None`: the user's cache.
@@ -138,7 +140,7 @@ impl Plan {
         let artifacts = hooks::absolute(&settings.artifacts)?;
         let hooks = Hooks {
             dir: path.to_owned(),
-            disk: DiskPlan::new(&recipe, &artifacts, path)?,
+            disk: DiskPlan::new(&recipe, &artifacts, path, settings.loop_devices)?,
             artifacts,
             downloads,
             epoch: settings.epoch,
@@ -533,5 +535,8 @@ fn check(recipe: &Recipe, settings: &Settings, is_root: bool) -> Result<()> {
         .into());
     }
     tools::check(recipe, is_root)?;
+    if settings.loop_devices {
+        disk::check_loops(recipe, is_root)?;
+    }
     Ok(())
 }
