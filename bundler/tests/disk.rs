@@ -505,6 +505,12 @@ fn an_xfs_with_a_name_that_its_list_cannot_say_is_refused_with_the_name() {
 
 #[test]
 fn root_fills_a_disk_through_a_loop_device_and_others_are_told_why_not() {
+    for sector in ["", "sectorsize: 4096\n"] {
+        fill_through_a_loop_device(sector);
+    }
+}
+
+fn fill_through_a_loop_device(sector: &str) {
     let rest = "  - action: run
     command: |
       test -b \"$IMAGE\"
@@ -512,7 +518,7 @@ fn root_fills_a_disk_through_a_loop_device_and_others_are_told_why_not() {
       touch \"$ROOTDIR/usr/:colon\"
   - action: filesystem-deploy
 ";
-    let bench = Bench::new(&(one_filesystem("xfs", "330MiB") + rest));
+    let bench = Bench::new(&(sector.to_owned() + &one_filesystem("xfs", "330MiB") + rest));
     let before = said(Command::new("/sbin/losetup").arg("--list"));
     let program = env!("CARGO_BIN_EXE_daruma-bundler");
     let output = Command::new(program)

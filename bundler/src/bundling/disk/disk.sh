@@ -182,13 +182,12 @@ fill_xfs() (
 fill_mounted() {
     mkdir -p "$DARUMA/mounted"
     unshare --mount sh -e -c '
-        mount -t "$3" -o "loop$5" "$2" "$4"
+        mount -t "$3" -o loop "$2" "$4"
         { tar -c --xattrs --xattrs-include="*" --numeric-owner -C "$1" . ||
             touch "$4.failed"; } |
             tar -x -p --xattrs --xattrs-include="*.*" --numeric-owner -C "$4"
         umount "$4"
-        [ ! -e "$4.failed" ]' sh "$1" "$2" "$3" "$DARUMA/mounted" \
-        "$([ "$(cat "$DARUMA/loop")" = 512 ] || echo ",sector-size=$(cat "$DARUMA/loop")")"
+        [ ! -e "$4.failed" ]' sh "$1" "$2" "$3" "$DARUMA/mounted"
 }
 
 # with_block_device COMMAND...: runs a command that finds a loop device of the disk in $IMAGE.
