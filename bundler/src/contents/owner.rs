@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::bundling::tree::{Kind, Tree};
 use crate::contents::package::Package;
+use crate::contents::text;
 
 /// The owners of a tree's files.
 #[derive(Debug, Default)]
@@ -26,10 +27,7 @@ pub(super) struct Owners {
 impl Owners {
     /// Reads the lists in `database` of `packages`.
     pub(super) fn read(tree: &Tree, database: &str, packages: &[Package]) -> Self {
-        let text = |path: &str| {
-            let bytes = tree.read(&format!("{database}/{path}")).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
+        let text = |path: &str| text::read(tree, &format!("{database}/{path}")).unwrap_or_default();
         // Each diversion is three lines: a path, its new place, and the package that keeps the
         // path.
         let diversions = text("diversions");

@@ -17,6 +17,7 @@ use crate::bundling::squash::{self, Unpacked};
 use crate::bundling::tree::{InodeId, Tree, tar};
 use crate::contents::owner::Owners;
 use crate::contents::package::{self, Package};
+use crate::contents::text;
 use crate::host::tool::{self, ToolError};
 use crate::release::part::Part;
 
@@ -91,8 +92,11 @@ impl System {
         let mut system =
             Self { path, tree, packed: None, packages: None, owners: Owners::default() };
         if let Some(database) = package::database(&system.tree) {
-            let status = system.tree.read(&format!("{database}/status"))?;
-            let packages = package::packages(&String::from_utf8_lossy(&status));
+            let Some(status) = text::read(&system.tree, &format!("{database}/status")) else {
+                let why = "its list of packages cannot be read, or is too large".to_owned();
+                return Err(SystemError::Torn { path: system.path, why }.into());
+            };
+            let packages = package::packages(&status);
             system.owners = Owners::read(&system.tree, database, &packages);
             system.packages = Some(packages);
         }
@@ -184,7 +188,7 @@ fn has_end(file: &Path) -> io::Result<bool> {
 }
 
 fn torn(path: &Path, error: &anyhow::Error) -> anyhow::Error {
-    SystemError::Torn { path: path.to_owned(), why: format!("{error:#}") }.into()
+    SystemError::Torn { path: path.to_owned(), why: text::plain(&format!("{error:#}")) }.into()
 }
 
 /// Unpacks a tar into a temporary file.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use bundler::contents::{By, Diff, Sizes, System, SystemError};
+use bundler::contents::{By, Diff, Sizes, System, SystemError, plain};
 use clap::{Args, ValueEnum};
 
 /// Most rows of folders or files that a person is shown without asking for more.
@@ -58,7 +58,7 @@ pub(crate) fn diff(arguments: &Compared) -> Result<()> {
     if arguments.json {
         return print(&format!("{:#}\n", diff.to_json()));
     }
-    print(&diff.to_text(arguments.all))
+    print(&plain(&diff.to_text(arguments.all)))
 }
 
 /// Shows the sizes of a system.
@@ -73,7 +73,7 @@ pub(crate) fn size(arguments: &Size) -> Result<()> {
         return print(&format!("{:#}\n", sizes.to_json()));
     }
     let most = if arguments.all || by == By::Package { usize::MAX } else { ROWS };
-    print(&sizes.to_text(most))
+    print(&plain(&sizes.to_text(most)))
 }
 
 /// Returns the system that an output holds. A tar of a folder need not hold one.

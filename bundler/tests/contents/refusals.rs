@@ -40,3 +40,30 @@ fn what_is_no_system_is_refused_in_one_line() {
     // Folders and files need no list.
     assert_eq!(bench.run(&["size", "--by=folder", "few.tar"]).0, 0);
 }
+
+#[test]
+fn a_name_with_control_characters_does_not_reach_the_terminal() {
+    let bench = Bench::new();
+    let mut entries = entries();
+    entries.push(("srv/\u{1b}[2Jx", "x".repeat(90_000), 0o644, 0));
+    bench.bundle("root.daruma", &entries);
+    bench.tar("other.tar", &crate::small::entries());
+    for args in [&["size", "--by=file", "root.daruma"][..], &["diff", "other.tar", "root.daruma"]] {
+        let (code, out, err) = bench.run(args);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains("/srv/\\u{1b}[2Jx") && !out.contains('\u{1b}'), "{out}");
+    }
+}
+
+#[test]
+fn a_list_of_packages_of_any_size_is_not_read_into_memory() {
+    let bench = Bench::new();
+    let mut entries = entries();
+    entries.retain(|(path, ..)| *path != "var/lib/dpkg/status");
+    entries.push(("var/lib/dpkg/status", "\n".repeat((64 << 20) + 1), 0o644, 0));
+    bench.tar("root.tar", &entries);
+    let (code, _, err) = bench.run(&["size", "root.tar"]);
+    let wanted = "root.tar is torn or holds no root filesystem: its list of packages cannot be \
+                  read, or is too large; get the file again";
+    assert!(code == 10 && err.contains(wanted), "{err}");
+}

@@ -35,7 +35,7 @@ pub struct Unpacked {
 ///
 /// # Errors
 /// The disk cannot be read, or is not a SquashFS as [`crate::bundling::squash`] packs it. The
-/// temporary file cannot be written.
+/// temporary file cannot be written. Names of the image are quoted.
 pub fn unpack(disk: &impl Disk) -> Result<Unpacked> {
     let superblock = Superblock::read(disk)?;
     let inodes = table(disk, superblock.inode_table, superblock.directory_table)?;
@@ -53,7 +53,7 @@ pub fn unpack(disk: &impl Disk) -> Result<Unpacked> {
     let mut folders = Vec::new();
     walk.add("", superblock.root, &mut folders)?;
     while let Some((path, place)) = folders.pop() {
-        walk.list(&path, place, &mut folders).with_context(|| format!("reading /{path}"))?;
+        walk.list(&path, place, &mut folders).with_context(|| format!("reading {path:?}"))?;
     }
     let Walk { mut tree, files, .. } = walk;
     let packed = contents(disk, &superblock, &mut tree, files)?;
@@ -114,9 +114,9 @@ impl<D: Disk> Walk<'_, D> {
                 ensure!(!wrong, "a file cannot be called {name:?}");
                 let path = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
                 ensure!(path.len() < LONGEST_PATH, "a path is longer than {LONGEST_PATH} bytes");
-                ensure!(self.tree.get(&path).is_none(), "two files are called {name}");
+                ensure!(self.tree.get(&path).is_none(), "two files are called {name:?}");
                 self.add(&path, u64::from(block) << 16 | u64::from(at), folders)
-                    .with_context(|| format!("reading /{path}"))?;
+                    .with_context(|| format!("reading {path:?}"))?;
             }
         }
         Ok(())
@@ -126,7 +126,7 @@ impl<D: Disk> Walk<'_, D> {
     fn add(&mut self, path: &str, place: u64, folders: &mut Vec<(String, Listing)>) -> Result<()> {
         if let Some(first) = self.names.get(&place) {
             let is_dir = self.tree.get(first).is_some_and(|inode| matches!(inode.kind, Kind::Dir));
-            ensure!(!is_dir, "the folder is also at /{first}");
+            ensure!(!is_dir, "the folder is also at {first:?}");
             return self.tree.link(path, first);
         }
         let mut fields = self.inodes.from(place >> 16, usize::from(place as u16))?;
@@ -247,7 +247,7 @@ fn contents(
     let mut packed = BTreeMap::new();
     let mut end = 0_u64;
     for Blocks { path, size, full, tail } in files {
-        let reading = || format!("reading /{path}");
+        let reading = || format!("reading {path:?}");
         let (offset, mut taken) = (end, 0);
         end = end
             .checked_add(size)
@@ -260,7 +260,7 @@ fn contents(
             if block.size != 0 {
                 let content =
                     data_block(disk, block, superblock.block_size).with_context(reading)?;
-                ensure!(content.len() as u64 == len, "a block of /{path} has another size");
+                ensure!(content.len() as u64 == len, "a block of {path:?} has another size");
                 write(&file, &content, at)?;
                 taken += u64::from(block.size & !STORED_DATA);
             }
@@ -275,7 +275,7 @@ fn contents(
             }
             let (place, len) = (place as usize, (end - at) as usize);
             let content = fragment.1.get(place..).and_then(|rest| rest.get(..len));
-            write(&file, content.with_context(|| format!("/{path} is cut short"))?, at)?;
+            write(&file, content.with_context(|| format!("{path:?} is cut short"))?, at)?;
             let whole = (fragment.1.len() as u64).max(1);
             taken += u64::from(stored.size & !STORED_DATA) * len as u64 / whole;
         }

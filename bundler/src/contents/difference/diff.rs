@@ -13,6 +13,7 @@ use super::service::services;
 use crate::lock::Accounts;
 use crate::bundling::tree::Kind;
 use crate::contents::system::System;
+use crate::contents::text;
 
 /// One of the two systems.
 #[derive(Debug)]
@@ -54,8 +55,8 @@ impl Diff {
         };
         let packages = changes(&versions(old)?, &versions(new)?);
         let accounts = |system: &System| {
-            let read = |path| system.tree.read(path).unwrap_or_default();
-            Accounts::parse(&read("etc/passwd"), &read("etc/group"))
+            let read = |path| text::read(&system.tree, path).unwrap_or_default();
+            Accounts::parse(read("etc/passwd").as_bytes(), read("etc/group").as_bytes())
         };
         let (before, now) = (accounts(old), accounts(new));
         Ok(Self {

@@ -8,6 +8,7 @@ use super::licence::{References, translate};
 use crate::bundling::tree::{Kind, Tree};
 use crate::contents::package::Package;
 use crate::contents::paragraph::paragraphs;
+use crate::contents::text;
 
 /// Most links that lead to a copyright file.
 const LINKS: usize = 4;
@@ -73,7 +74,7 @@ fn read(tree: &Tree, name: &str) -> Option<String> {
             break;
         }
     }
-    Some(String::from_utf8_lossy(&tree.read(&path).ok()?).into_owned())
+    text::read(tree, &path)
 }
 
 /// Returns where a link in the folder `above` leads.

@@ -18,6 +18,7 @@ use super::licence::{References, plain};
 use crate::bundling::tree::Tree;
 use crate::contents::package::Package;
 use crate::contents::system::System;
+use crate::contents::text;
 use crate::host::cache::hex;
 
 /// Name space of the documents' name spaces. A UUIDv5 is made of this and of the document.
@@ -170,8 +171,7 @@ struct Release {
 
 impl Release {
     fn of(tree: &Tree) -> Self {
-        let bytes = tree.read("usr/lib/os-release").unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
+        let text = text::read(tree, "usr/lib/os-release").unwrap_or_default();
         let value = |key: &str| {
             let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
             found.unwrap_or_default().trim_matches('"').to_owned()
