@@ -119,7 +119,10 @@ impl Bench {
 
     /// Starts a build, and waits until the cache has a state.
     fn started(&self, args: &[&str]) -> Child {
-        let child = self.build_command(args).stderr(Stdio::null()).spawn().unwrap();
+        fs::create_dir(self.path("tmp")).unwrap();
+        let mut command = self.build_command(args);
+        command.env("TMPDIR", self.path("tmp")).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
         let begun = Instant::now();
         while self.kept("json").is_empty() {
             assert!(begun.elapsed() < Duration::from_secs(120), "no state was kept");
@@ -233,6 +236,9 @@ fn a_killed_build_leaves_nothing_that_the_next_one_takes_for_whole() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!bench.path("t.tar").exists());
+    // Whoever builds: nothing is mounted on the host.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(bench.dir.path().to_str().unwrap()), "{mounts}");
     // A writer that was killed in its middle leaves this.
     let state = bench.kept("content")[0].clone();
     let part = state.with_extension("x.part");

@@ -271,7 +271,10 @@ impl Plan {
         // A disk without a root filesystem needs the hooks only.
         let program = if self.has_root() { "mmdebstrap" } else { "sh" };
         let mut command = if self.is_root {
-            tool::command(program)
+            // What is mounted for the build goes with it, even if it is killed.
+            let mut command = tool::command("unshare");
+            command.args(["--mount", program]);
+            command
         } else {
             // The user is root in there, and the other ids are those of /etc/subuid. So hooks can
             // write the artifacts and read the user's files.
