@@ -43,7 +43,7 @@ setup:
 #
 # Packed relocations (glibc 2.36, Debian 12) and one copy of equal functions take 150 kB less.
 DEVICE := --locked --profile device
-STATIC := -- -C target-feature=+crt-static -C relocation-model=static
+STATIC := -- -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--icf=all
 PACKED := -- -C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all
 build: programs
 	$(CARGO) build --locked --release -p bundler --bins
@@ -87,8 +87,13 @@ sweep: setup build
 	@$(CARGO) run --locked --quiet -p tests --bin sweep
 	DARUMA_SWEEP=all $(CARGO) test --locked --release -p tests --test machines machine_sweep -- --nocapture --test-threads=1
 
-demo: setup build tools
-	@target/release/demo
+# Compiles as the tests do, so that a machine needs one set of compiled crates for both.
+demo: setup
+	@tests/compiled take
+	@tests/compiled programs & programs=$$!; \
+	    $(CARGO) build --locked -p bundler -p tests --bins && wait $$programs
+	@install -m 755 target/debug/daruma-bundler $(OUT)/
+	@target/debug/demo
 
 bench: setup build tools
 	@tests/setup bench

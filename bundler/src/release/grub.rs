@@ -58,6 +58,7 @@ impl Source<'_> {
             environment: std::collections::BTreeMap::new(),
             epoch,
             needs_root: true,
+            loop_devices: false,
             locking: self.locking,
             cache: Some(cache.clone()),
         };

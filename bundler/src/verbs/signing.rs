@@ -192,5 +192,5 @@ impl Ready {
 
 /// Writes an SPDX document beside a bundle.
 fn describe(bundle: &Path, epoch: u64) -> Result<()> {
-    write_beside(bundle, contents::holding(bundle)?.as_ref(), epoch)
+    write_beside(bundle, contents::holding(bundle)?.as_ref(), epoch).map(drop)
 }

@@ -67,6 +67,7 @@ pub(crate) fn verify(arguments: Verify) -> Result<()> {
         environment: arguments.environment.into_iter().collect(),
         epoch,
         needs_root: true,
+        loop_devices: false,
         locking: Locking::Exact,
         cache: arguments.cache.clone(),
     };

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::change::{Change, changes};
 use super::file::{self, Facts, FileChange};
 use super::service::services;
-use crate::lock::Accounts;
 use crate::bundling::tree::Kind;
 use crate::contents::system::System;
 use crate::contents::text;
+use crate::lock::Accounts;
 
 /// One of the two systems.
 #[derive(Debug)]
