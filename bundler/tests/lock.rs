@@ -235,16 +235,17 @@ impl Bench {
         self.dir.path().join(name)
     }
 
+    fn bundler(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"));
+        command.current_dir(self.dir.path());
+        command.env("XDG_CACHE_HOME", self.path("cache")).env_remove("DARUMA_CACHE");
+        command
+    }
+
     /// Builds to `out`. Returns the exit code and stderr.
     fn build(&self, out: &str, args: &[&str]) -> (i32, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
-            .args(["build", "box.yaml", "-o", out])
-            .args(args)
-            .current_dir(self.dir.path())
-            .env("XDG_CACHE_HOME", self.path("cache"))
-            .env_remove("DARUMA_CACHE")
-            .output()
-            .unwrap();
+        let output = self.bundler().args(["build", "box.yaml", "-o", out]).args(args).output();
+        let output = output.unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
@@ -396,7 +397,11 @@ fn a_package_that_is_gone_or_another_is_named_with_where_to_put_it() {
     let mut bench = Bench::new();
     bench.built("one.tar", &["--lock"]);
     let lock = bench.lock();
-    let packages = bench.path("cache/daruma-bundler/packages");
+    let packages = bench.path("cache/daruma/build/packages");
+    let shown = bench.bundler().arg("cache").output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let count = fs::read_dir(&packages).unwrap().count();
+    assert!(shown.contains(&format!(": {count} package files of locks, not trimmed")), "{shown}");
     let (hello, _) = lock.split_once("name = \"helper\"").unwrap();
     let (_, hello) = hello.rsplit_once("sha256 = \"").unwrap();
     let file = packages.join(format!("{}.deb", hello.split('"').next().unwrap()));

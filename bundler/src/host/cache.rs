@@ -286,6 +286,18 @@ impl Drop for Part {
     }
 }
 
+/// The folder unless a person names one: in `$DARUMA_CACHE`, else in `$XDG_CACHE_HOME` or
+/// `~/.cache`. `None`: there is no home folder.
+#[must_use]
+pub fn folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let daruma = set("DARUMA_CACHE").map(PathBuf::from).or_else(|| {
+        let home = || set("HOME").map(|home| Path::new(&home).join(".cache"));
+        set("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).map(|dir| dir.join("daruma"))
+    });
+    daruma.map(|dir| dir.join("build"))
+}
+
 /// Returns the hash of named ingredients. The hash covers their lengths, so no two lists look
 /// alike.
 #[must_use]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::host::tool;
+use crate::host::{cache, tool};
 use crate::lock::file::{Origin, Package, sum};
 use crate::lock::{Lock, LockError};
 
@@ -29,17 +29,21 @@ impl Store {
         Ok(Self { dir })
     }
 
-    /// Returns the cache folder of this user: `$XDG_CACHE_HOME/daruma-bundler`, or the same below
-    /// `~/.cache`.
+    /// Returns the cache folder of this user, that of `build`.
     ///
     /// # Errors
-    /// The environment has neither `XDG_CACHE_HOME` nor `HOME`.
+    /// The environment names no home folder.
     pub fn default_cache() -> Result<PathBuf> {
-        let given = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let base = given("XDG_CACHE_HOME").map(PathBuf::from);
-        let base = base.or_else(|| given("HOME").map(|home| PathBuf::from(home).join(".cache")));
-        let base = base.context("HOME is not set; name a folder with --cache")?;
-        Ok(base.join("daruma-bundler"))
+        cache::folder().context("HOME is not set; name a folder with --cache")
+    }
+
+    /// Returns the bytes and the number of the package files in a cache.
+    #[must_use]
+    pub fn size(cache: &Path) -> (u64, usize) {
+        let files = fs::read_dir(cache.join("packages")).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).fold((0, 0), |(bytes, count), file| {
+            (bytes + file.len(), count + 1)
+        })
     }
 
     /// Returns the place of the file with this sum.

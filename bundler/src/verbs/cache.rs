@@ -2,11 +2,12 @@
 //!
 //! `host::cache` keeps the entries.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
-use bundler::host::cache::{Cache, Entry, LIMIT};
+use bundler::host::cache::{Cache, Entry, LIMIT, folder};
+use bundler::lock::Store;
 use clap::Args;
 use image_layout::Amount;
 
@@ -47,6 +48,10 @@ pub(crate) fn cache(arguments: &CacheArguments) -> Result<()> {
         left.len(),
         Amount(LIMIT)
     );
+    let (bytes, packages) = Store::size(&dir);
+    if packages > 0 {
+        println!("{}: {packages} package files of locks, not trimmed", Amount(bytes));
+    }
     Ok(())
 }
 
@@ -109,17 +114,6 @@ impl Caching {
             }
         }
     }
-}
-
-/// The folder unless a person names one: in `$DARUMA_CACHE`, else in `$XDG_CACHE_HOME` or
-/// `~/.cache`.
-fn folder() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let daruma = set("DARUMA_CACHE").map(PathBuf::from).or_else(|| {
-        let home = || set("HOME").map(|home| Path::new(&home).join(".cache"));
-        set("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).map(|dir| dir.join("daruma"))
-    });
-    daruma.map(|dir| dir.join("build"))
 }
 
 fn size(text: &str) -> Result<u64, String> {

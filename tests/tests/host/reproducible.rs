@@ -79,10 +79,10 @@ fn build(dir: &Path, as_user: bool, clock: &str) -> Result<Vec<(&'static str, Ve
             "tiny.daruma",
         ],
     )?;
-    bundler(
-        Some(clock),
-        &["image", "tiny.daruma", "--keyring", "keyring", "--recipe", recipe, "-o", "disk.raw"],
-    )?;
+    // Without --recipe GRUB is the host's. With it apt would fetch GRUB and look at the date;
+    // `locked` has that.
+    let image = ["image", "tiny.daruma", "--keyring", "keyring", "-o", "disk.raw"];
+    bundler(Some(clock), &image)?;
     ["rootfs.tar.spdx.json", "tiny.daruma", "tiny.daruma.spdx.json", "disk.raw"]
         .into_iter()
         .map(|name| Ok((name, fs::read(dir.join(name))?)))
