@@ -41,9 +41,9 @@ impl Store {
     #[must_use]
     pub fn size(cache: &Path) -> (u64, usize) {
         let files = fs::read_dir(cache.join("packages")).into_iter().flatten().flatten();
-        files.filter_map(|file| file.metadata().ok()).fold((0, 0), |(bytes, count), file| {
-            (bytes + file.len(), count + 1)
-        })
+        files
+            .filter_map(|file| file.metadata().ok())
+            .fold((0, 0), |(bytes, count), file| (bytes + file.len(), count + 1))
     }
 
     /// Returns the place of the file with this sum.
