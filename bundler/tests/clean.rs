@@ -9,7 +9,7 @@ use bundler::recipe::{BundleSettings, Recipe};
 use bundler::tree::{Inode, Kind, Tree};
 use bundler::{clean, device};
 
-fn settings(rest: &str) -> BundleSettings {
+fn recipe(rest: &str) -> Recipe {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.yaml");
     let text = format!(
@@ -17,7 +17,11 @@ fn settings(rest: &str) -> BundleSettings {
             bundle\n    compatible: Box\n{rest}"
     );
     std::fs::write(&path, text).unwrap();
-    Recipe::load(&path).unwrap().bundle.unwrap()
+    Recipe::load(&path).unwrap()
+}
+
+fn settings(rest: &str) -> BundleSettings {
+    recipe(rest).bundle.unwrap()
 }
 
 fn tree(paths: &[&str]) -> Tree {
@@ -207,4 +211,27 @@ fn the_image_names_the_units_that_must_work_on_a_device_without_a_baseline() {
     device::add_health_units(&mut tree, &units);
     let text = tree.read("usr/lib/daruma/health-units").unwrap();
     assert_eq!(text, b"ssh.service\ngetty@tty1.service\n");
+}
+
+#[test]
+fn the_mountpoints_of_the_recipes_own_disk_are_not_those_of_the_device() {
+    let disk = "  - action: image-partition\n    imagename: a.img\n    imagesize: 1GB\n    \
+        partitiontype: gpt\n    partitions:\n      \
+        - { name: esp, fs: vfat, start: 1MiB, end: 100MiB }\n      \
+        - { name: root, fs: ext4, start: 100MiB, end: 100% }\n    mountpoints:\n      \
+        - { mountpoint: /, partition: root }\n      \
+        - { mountpoint: /boot/efi, partition: esp }\n  - action: filesystem-deploy\n";
+    let (own, other) = ("# by hand\ntmpfs /srv tmpfs defaults 0 0\n", "/dev/sdb1 /data ext4\n");
+    let of_the_disk = "UUID=1-2\t/\text4\tdefaults\t0\t1\nUUID=AB-CD\t/boot/efi\tvfat\tx\t0\t2\n";
+    let text = format!("{own}{of_the_disk}{other}");
+    let mut tree = Tree::new(1);
+    tree.put("etc/fstab", 0o644, text.as_bytes());
+    clean::forget_disk(&mut tree, &recipe("")).unwrap();
+    assert_eq!(tree.read("etc/fstab").unwrap(), text.as_bytes());
+    clean::forget_disk(&mut tree, &recipe(disk)).unwrap();
+    assert_eq!(tree.read("etc/fstab").unwrap(), format!("{own}{other}").as_bytes());
+    // A system without the file gets none.
+    let mut without = Tree::new(1);
+    clean::forget_disk(&mut without, &recipe(disk)).unwrap();
+    assert!(without.get("etc/fstab").is_none());
 }

@@ -13,7 +13,10 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
+use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 
+/// Seconds that any one boot may take. These machines are slow and shared.
+const BOOT: u64 = 600;
 /// An ordinary user with subordinate ids. As root the test makes it.
 const USER: &str = "daruma-test";
 
@@ -305,5 +308,67 @@ fn a_second_recipe_makes_a_disk_for_uefi_of_the_root_of_the_first() -> Result<()
     ensure!(cmdline.ends_with(" quiet console=ttyS0\n"), "{cmdline}");
     let spare = 2_000_000_000 - (16 << 20);
     ensure!(bytes(&cases, "two-stage.img", spare + 1024, 10)? == b"two-stage\n");
+    let (disk, log) = (cases.path("out/two-stage.img"), cases.path("serial.log"));
+    let (format, firmware, size) = ("raw", Firmware::Uefi, Size::Router);
+    let machine = Machine { disk, format, data: None, firmware, size, log };
+    Vm::start(&machine)?.expect("login: ", BOOT).map(drop)
+}
+
+/// What a hypervisor gives the guest, so that a test can work in a system in which nobody has put a
+/// key: a shell on the serial console (systemd.system-credentials(7), agetty(8)).
+const SHELL: [&str; 6] = [
+    "-smbios",
+    "type=11,value=io.systemd.credential:getty.ttys.serial=ttyS0",
+    "-smbios",
+    "type=11,value=io.systemd.credential:agetty.autologin=root",
+    "-smbios",
+    "type=11,value=io.systemd.credential:login.noauth=yes",
+];
+
+#[test]
+fn one_file_beside_a_recipe_makes_a_device_that_boots_updates_and_goes_back() -> Result<()> {
+    let (cases, fixture) = (Cases::new()?, Fixture::open()?);
+    let case = "13-appliance/appliance.yaml";
+    let text = |path: PathBuf| path.display().to_string();
+    let (ring, programs) = (text(fixture.key("keyring")), text(fixture.repo("target/daruma")));
+    let key = cases.path("release.key.pem");
+    fs::copy(fixture.key("release.key.pem"), &key)?;
+    if cases.as_user {
+        run(Command::new("chown").arg(USER).arg(&key))?;
+    }
+    let key = text(key);
+    let signed = |version| {
+        ["--key", &key, "--keyring", &ring, "--device-programs", &programs, "--version", version]
+    };
+    cases.built(case, &[&signed("1.0.0")[..], &["-o", "../out/root.tar"]].concat())?;
+    let out = |name: &str| cases.path("out").join(name);
+    let mut bundle = Command::new(fixture.program("daruma-bundler"));
+    bundle.arg("bundle").arg(cases.path("recipes").join(case)).args(signed("2.0.0"));
+    run(bundle.arg("--rootfs").arg(out("root.tar")).arg("-o").arg(out("v2.daruma")))?;
+    let data = out("data.ext4");
+    data_disk(&data, &[("v2.daruma", &out("v2.daruma"))])?;
+    let (disk, log) = (out("theirs-1.0.0.raw"), cases.path("serial.log"));
+    let (format, firmware, size) = ("raw", Firmware::Bios, Size::Router);
+    let machine = Machine { disk, format, data: Some(data), firmware, size, log };
+    let mut vm = Vm::start_with(&machine, &machine.drive(), &SHELL)?;
+    let settled = "until daruma status | grep -q 'committed, healthy'; do sleep 1; done";
+    let prompt = "root@theirs:~# ";
+    vm.expect(prompt, BOOT)?;
+    vm.run(settled, BOOT)?.success()?;
+    // The mountpoints of the recipe's own disk would fail here, or wait for a partition.
+    vm.run("! systemctl is-failed systemd-remount-fs.service local-fs.target", 60)?.success()?;
+    vm.run("mount -o ro /dev/vdb /mnt && daruma install /mnt/v2.daruma >/dev/null", BOOT)?
+        .success()?;
+    vm.type_line("reboot")?;
+    vm.expect("slot B, try 1 of 3", BOOT)?;
+    vm.expect(prompt, BOOT)?;
+    vm.run(settled, BOOT)?.success()?;
+    ensure!(vm.json("daruma status --json", 60)?["version"] == "2.0.0");
+    vm.run("daruma rollback", 60)?.success()?;
+    vm.type_line("reboot")?;
+    vm.expect("slot A, try 1 of 3", BOOT)?;
+    vm.expect(prompt, BOOT)?;
+    vm.run(settled, BOOT)?.success()?;
+    ensure!(vm.json("daruma status --json", 60)?["version"] == "1.0.0");
     Ok(())
 }

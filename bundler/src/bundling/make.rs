@@ -108,6 +108,7 @@ impl Bundling<'_> {
             Amount(recovery.len() as u64)
         );
         clean::clean(&mut tree, settings)?;
+        clean::forget_disk(&mut tree, self.recipe)?;
         let build = build_id(
             &tree,
             &[

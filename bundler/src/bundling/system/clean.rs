@@ -11,12 +11,13 @@ use anyhow::{Context, Result, bail};
 use semver::Version;
 
 use crate::bundling::tree::{Kind, Tree, glob};
-use crate::recipe::BundleSettings;
+use crate::recipe::{Action, BundleSettings, Recipe};
 
 /// The place of dpkg's database in the image. The device keeps its own /var when the image changes,
 /// but the list of packages describes the image. So /var/lib/dpkg becomes a link to this folder.
 pub const PACKAGE_DATABASE: &str = "usr/lib/sysimage/dpkg";
 
+const FSTAB: &str = "etc/fstab";
 /// The program of systemd.
 const SYSTEMD: &str = "usr/lib/systemd/systemd";
 /// Folders whose files belong to the build, or that every boot makes again.
@@ -110,6 +111,39 @@ pub fn clean(tree: &mut Tree, settings: &BundleSettings) -> Result<()> {
         if let Some(inode) = tree.get_mut(path) {
             inode.mode = *mode;
         }
+    }
+    Ok(())
+}
+
+/// Removes from /etc/fstab what belongs to the recipe's own disk: its mountpoints. A device has
+/// another disk, and would wait for partitions that it does not have. Other lines stay.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn forget_disk(tree: &mut Tree, recipe: &Recipe) -> Result<()> {
+    let disks = recipe.steps.iter().filter_map(|step| match &step.action {
+        Action::Disk(disk) => Some(disk),
+        _ => None,
+    });
+    let mounts: Vec<String> = disks
+        .flat_map(|disk| disk.mountpoints.iter().map(|mount| mount.path.replace(' ', "\\040")))
+        .collect();
+    let is_file = tree.get(FSTAB).is_some_and(|inode| matches!(inode.kind, Kind::File(_)));
+    if mounts.is_empty() || !is_file {
+        return Ok(());
+    }
+    let bytes = tree.read(FSTAB)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let of_the_disk = |line: &str| {
+        let at = line.split_whitespace().nth(1);
+        !line.trim_start().starts_with('#')
+            && at.is_some_and(|at| mounts.iter().any(|path| path == at))
+    };
+    let left: Vec<&str> = text.lines().filter(|line| !of_the_disk(line)).collect();
+    if left.len() < text.lines().count() {
+        eprintln!("/{FSTAB}: the mountpoints of the recipe's own disk are left out");
+        let left = left.iter().map(|line| format!("{line}\n")).collect::<String>();
+        tree.put(FSTAB, 0o644, left.into_bytes());
     }
     Ok(())
 }
