@@ -329,14 +329,19 @@ const SHELL: [&str; 6] = [
 fn one_file_beside_a_recipe_makes_a_device_that_boots_updates_and_goes_back() -> Result<()> {
     let (cases, fixture) = (Cases::new()?, Fixture::open()?);
     let case = "13-appliance/appliance.yaml";
-    let text = |path: PathBuf| path.display().to_string();
-    let (ring, programs) = (text(fixture.key("keyring")), text(fixture.repo("target/daruma")));
-    let key = cases.path("release.key.pem");
-    fs::copy(fixture.key("release.key.pem"), &key)?;
-    if cases.as_user {
-        run(Command::new("chown").arg(USER).arg(&key))?;
+    // The ordinary user may not look into the cache or the clone.
+    for (from, to) in [
+        (fixture.key("keyring"), "keyring"),
+        (fixture.key("release.key.pem"), "release.key.pem"),
+        (fixture.repo("target/daruma"), "programs"),
+    ] {
+        run(Command::new("cp").arg("-r").arg(from).arg(cases.path(to)))?;
+        if cases.as_user {
+            run(Command::new("chown").args(["-R", USER]).arg(cases.path(to)))?;
+        }
     }
-    let key = text(key);
+    let text = |name: &str| cases.path(name).display().to_string();
+    let (key, ring, programs) = (text("release.key.pem"), text("keyring"), text("programs"));
     let signed = |version| {
         ["--key", &key, "--keyring", &ring, "--device-programs", &programs, "--version", version]
     };
