@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-const HEADERS: [&str; 12] = [
+const HEADERS: [&str; 10] = [
     "block_processor.h",
     "block_writer.h",
     "compressor.h",
-    "data_reader.h",
-    "dir_reader.h",
     "dir_writer.h",
     "error.h",
     "frag_table.h",

@@ -253,6 +253,9 @@ fn a_bundle_whose_accounts_have_other_numbers_than_before_is_refused_and_not_wri
     bundle_with_users(path, "box", "postgres:x:103:106::/:\ngone:x:104:104::/:\n");
     let (_, _, said) = bundle("keys");
     assert!(said.contains("group postgres is 106") && !said.contains("user postgres"), "{said}");
+    bundle_with_users(path, "box", &"x".repeat((4 << 20) + 1));
+    let (code, _, said) = bundle("keys");
+    assert!(code == 1 && said.contains("/etc/passwd is longer than 4194304 bytes"), "{said}");
     let left = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
     let left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| left(entry.unwrap())).collect();
     assert!(!left.iter().any(|name| name.starts_with("new.daruma")), "{left:?}");

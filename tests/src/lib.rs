@@ -10,6 +10,7 @@ pub mod grub_disk;
 pub mod grub_emu;
 pub mod healthy;
 pub mod machine_judge;
+pub mod ordinary_user;
 pub mod publisher;
 pub mod qmp;
 pub mod recording;

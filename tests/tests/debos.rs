@@ -8,24 +8,16 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::{fs, thread};
 
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
+use tests::ordinary_user::{USER, copy_inputs, give, is_root, run};
 use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
 
 /// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 600;
-/// An ordinary user with subordinate ids. As root the test makes it.
-const USER: &str = "daruma-test";
-
-fn run(command: &mut Command) -> Result<Output> {
-    let output = command.output().with_context(|| format!("starting {command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(output)
-}
-
 /// A copy of the cases and of the program, which belong to the ordinary user.
 struct Cases {
     dir: tempfile::TempDir,
@@ -36,17 +28,14 @@ impl Cases {
     fn new() -> Result<Self> {
         let fixture = Fixture::open()?;
         let dir = tempfile::Builder::new().prefix("daruma-cases-").tempdir_in("/var/tmp")?;
-        let as_user = run(Command::new("id").arg("-u"))?.stdout.trim_ascii() == b"0";
+        let as_user = is_root()?;
         let cases = Self { dir, as_user };
         let recipes = fixture.repo("bundler/tests/golden/recipes");
         run(Command::new("cp").arg("-a").arg(recipes).arg(cases.path("recipes")))?;
         fs::copy(fixture.program("daruma-bundler"), cases.path("daruma-bundler"))?;
         fs::create_dir(cases.path("out"))?;
         if as_user {
-            if !Command::new("id").arg(USER).output()?.status.success() {
-                run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", USER]))?;
-            }
-            run(Command::new("chown").args(["-R", USER]).arg(cases.dir.path()))?;
+            give(cases.dir.path(), USER)?;
         }
         Ok(cases)
     }
@@ -329,18 +318,12 @@ const SHELL: [&str; 6] = [
 fn one_file_beside_a_recipe_makes_a_device_that_boots_updates_and_goes_back() -> Result<()> {
     let (cases, fixture) = (Cases::new()?, Fixture::open()?);
     let case = "13-appliance/appliance.yaml";
-    // The ordinary user may not look into the cache or the clone.
-    for (from, to) in [
-        (fixture.key("keyring"), "keyring"),
-        (fixture.key("release.key.pem"), "release.key.pem"),
-        (fixture.repo("target/daruma"), "programs"),
-    ] {
-        run(Command::new("cp").arg("-r").arg(from).arg(cases.path(to)))?;
-        if cases.as_user {
-            run(Command::new("chown").args(["-R", USER]).arg(cases.path(to)))?;
-        }
+    let inputs = cases.path("inputs");
+    copy_inputs(&fixture, &inputs)?;
+    if cases.as_user {
+        give(&inputs, USER)?;
     }
-    let text = |name: &str| cases.path(name).display().to_string();
+    let text = |name: &str| inputs.join(name).display().to_string();
     let (key, ring, programs) = (text("release.key.pem"), text("keyring"), text("programs"));
     let signed = |version| {
         ["--key", &key, "--keyring", &ring, "--device-programs", &programs, "--version", version]

@@ -6,16 +6,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
+use tests::ordinary_user::{USER, copy_inputs, give, is_root, run};
 
-/// An ordinary user with subordinate ids. As root the test makes it.
-const USER: &str = "daruma-test";
-
-/// The arguments of `bundle` behind the recipe.
+/// The arguments of `bundle` behind the recipe. Nothing may come from a cache.
 const BUNDLE: &[&str] = &[
+    "--no-cache",
     "--rootfs",
     "rootfs.tar",
     "--key",
@@ -27,12 +26,6 @@ const BUNDLE: &[&str] = &[
     "-o",
     "out.daruma",
 ];
-
-fn run(command: &mut Command) -> Result<Output> {
-    let output = command.output().with_context(|| format!("starting {command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(output)
-}
 
 /// A folder with copies of all inputs.
 struct Site {
@@ -46,15 +39,7 @@ impl Site {
         let fixture = Fixture::open()?;
         let dir = tempfile::Builder::new().prefix(name).tempdir_in("/var/tmp")?;
         let site = Self { dir, before: Vec::new() };
-        for (from, to) in [
-            (fixture.repo("target/daruma"), "programs"),
-            (fixture.repo("bundler/recipes"), "shipped"),
-            (fixture.repo("tests/recipes"), "recipes"),
-            (fixture.key("keyring"), "keyring"),
-            (fixture.key("release.key.pem"), "release.key.pem"),
-        ] {
-            run(Command::new("cp").arg("-r").arg(from).arg(site.path(to)))?;
-        }
+        copy_inputs(&fixture, site.dir.path())?;
         fs::create_dir_all(site.path("cache"))?;
         fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o755))?;
         Ok(site)
@@ -79,10 +64,6 @@ impl Site {
         command.env("SOURCE_DATE_EPOCH", "1767225600");
         command
     }
-}
-
-fn is_root() -> Result<bool> {
-    Ok(run(Command::new("id").arg("-u"))?.stdout.trim_ascii() == b"0")
 }
 
 fn same(one: &Path, two: &Path) -> Result<()> {
@@ -110,10 +91,7 @@ fn a_lock_gives_the_same_bundle_to_another_user_offline_and_rebuild_says_so() ->
     fs::copy(one.path("recipes/tiny.grub.lock"), two.path("recipes/tiny.grub.lock"))?;
     fs::copy(one.path("out.daruma"), two.path("first.daruma"))?;
     if is_root()? {
-        if !Command::new("id").arg(USER).output()?.status.success() {
-            run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", USER]))?;
-        }
-        run(Command::new("chown").args(["-R", USER]).arg(two.dir.path()))?;
+        give(two.dir.path(), USER)?;
         // As an ordinary user the test cannot take the network away.
         let words = ["unshare", "--net", "runuser", "-u", USER, "--"];
         two.before = words.map(str::to_owned).to_vec();
@@ -159,13 +137,13 @@ chroot host sh -eu -c 'cd /site; unset TMPDIR; programs/daruma-bundler build "$1
 
 #[test]
 fn debian_13_as_the_build_host_gives_the_same_bundle_as_this_host() -> Result<()> {
-    let recipe = "shipped/base.yaml";
+    let recipe = "bundler/recipes/base.yaml";
     let one = Site::new("daruma-lock-")?;
     run(&mut one.bundler(&["build", recipe, "-o", "rootfs.tar", "--lock", "--cache", "cache"]))?;
     run(one.bundler(&["bundle", recipe]).args(BUNDLE))?;
 
     let two = Site::new("daruma-thirteen-")?;
-    two.take(&one, "shipped/base.lock")?;
+    two.take(&one, "bundler/recipes/base.lock")?;
     run(&mut two.bundler(&["build", "recipes/host-13.yaml", "-o", "host.tar"]))?;
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--pid", "--fork", "--kill-child"]);

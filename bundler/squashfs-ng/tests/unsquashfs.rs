@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use squashfs_ng::{Error, Metadata, NAME_MAX, Node, Writer, read_file};
+use squashfs_ng::{Error, Metadata, NAME_MAX, Node, Writer};
 
 const EPOCH: u32 = 1_700_000_000;
 
@@ -51,25 +51,6 @@ fn stdout(command: &mut Command) -> String {
     let output = output.expect("squashfs-tools and squashfs-tools-ng are installed");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-#[test]
-fn a_file_is_read_back_and_nothing_else_is_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let image = dir.path().join("image");
-    // Less than a block, exactly a block, and blocks with a rest.
-    for length in [0, 5, 131_072, 300_000] {
-        let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-        write(&image, &content);
-        assert_eq!(read_file(&image, "dir/file", length).unwrap(), Some(content));
-        for path in ["dir", "link", "pipe", "dev", "dir/none", "none/file", "link/file", ""] {
-            assert_eq!(read_file(&image, path, length).unwrap(), None, "{path}");
-        }
-    }
-    let error = read_file(&image, "dir/file", 299_999).unwrap_err();
-    assert!(error.to_string().contains("longer than"), "{error}");
-    fs::write(&image, [7; 5000]).unwrap();
-    read_file(&image, "dir/file", 300_000).unwrap_err();
 }
 
 #[test]

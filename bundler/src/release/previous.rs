@@ -1,21 +1,23 @@
 //! Reads the accounts of the bundle that devices run now.
 //!
-//! `bundling::accounts` compares them. The bundle is verified first, because a C library reads its
-//! root image.
+//! `bundling::accounts` compares them. The bundle is verified first: a stranger's numbers are no
+//! reason to refuse an image.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bundle::Keyring;
+use image_layout::FileDisk;
 
 use crate::bundling::accounts::Previous;
+use crate::bundling::squash;
+use crate::bundling::tree::Kind;
 use crate::lock::Accounts;
 use crate::release::image::open_verified;
+use crate::release::part::Part;
 
 /// Most bytes of `/etc/passwd` or `/etc/group`.
-const LIMIT: usize = 4 << 20;
+const LIMIT: u64 = 4 << 20;
 
 /// Returns the accounts of the bundle at `path`, which must be for `compatible` devices.
 ///
@@ -33,20 +35,19 @@ pub fn read(path: &Path, keyring: &Keyring, compatible: &str) -> Result<Previous
     }
     let name = format!("{} ({})", path.display(), update.version);
     let reading = || format!("reading the accounts of the bundle {}", path.display());
-    // libsquashfs opens a file by its name.
-    let work = tempfile::tempdir().context("making a temporary folder")?;
-    let root = work.path().join("root.img");
-    let mut file = File::create(&root).with_context(|| format!("creating {}", root.display()))?;
-    let mut chunk = Vec::new();
-    for index in 0..verified.chunks("root").len() {
-        verified.read_chunk("root", index, &mut chunk).with_context(reading)?;
-        file.write_all(&chunk).with_context(|| format!("writing {}", root.display()))?;
-    }
-    let text = |path: &str| {
-        squashfs_ng::read_file(&root, path, LIMIT)
-            .map(Option::unwrap_or_default)
-            .with_context(reading)
+    let image = verified.manifest().image("root").context("the bundle has no image root");
+    let image = image.with_context(reading)?;
+    let disk = FileDisk::open_read_only(path).with_context(reading)?;
+    let root = Part::new(disk, image.offset, image.size);
+    let tree = squash::unpack(&root).with_context(reading)?.tree;
+    let text = |path: &str| -> Result<Vec<u8>> {
+        let Some(Kind::File(content)) = tree.get(path).map(|inode| &inode.kind) else {
+            return Ok(Vec::new());
+        };
+        ensure!(content.len() <= LIMIT, "/{path} is longer than {LIMIT} bytes");
+        Ok(content.read()?)
     };
+    let text = |path| text(path).with_context(reading);
     let accounts = Accounts::parse(&text("etc/passwd")?, &text("etc/group")?);
     Ok(Previous { name, accounts })
 }

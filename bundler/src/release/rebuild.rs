@@ -4,7 +4,6 @@
 //! maker has them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -47,10 +46,8 @@ impl Side<'_> {
 /// The bundle cannot be read.
 pub fn epoch(bundle: Side<'_>) -> Result<u64> {
     let (root, _) = bundle.image("root")?;
-    let mut time = [0; 4];
-    let reading = || format!("reading {}", bundle.path.display());
-    root.read_at(&mut time, 8).with_context(reading)?;
-    Ok(u32::from_le_bytes(time).into())
+    let time = squash::time(&root).with_context(|| format!("reading {}", bundle.path.display()))?;
+    Ok(time.into())
 }
 
 /// Returns the first difference between a bundle and its rebuilt one, with the reason. `None`: all
@@ -176,22 +173,7 @@ fn content(old: &Content, new: &Content) -> std::io::Result<Option<String>> {
     if old.len() != new.len() {
         return Ok(Some(format!("content: {} bytes, now {}", old.len(), new.len())));
     }
-    let (mut old, mut new) = (old.reader(), new.reader());
-    let (mut before, mut now) = (Vec::new(), Vec::new());
-    let mut at = 0;
-    loop {
-        before.clear();
-        now.clear();
-        old.by_ref().take(1 << 20).read_to_end(&mut before)?;
-        new.by_ref().take(1 << 20).read_to_end(&mut now)?;
-        if let Some(byte) = before.iter().zip(&now).position(|(a, b)| a != b) {
-            return Ok(Some(format!("content: byte {} is another", at + byte)));
-        }
-        if before.is_empty() {
-            return Ok(None);
-        }
-        at += before.len();
-    }
+    Ok(old.first_difference(new)?.map(|byte| format!("content: byte {byte} is another")))
 }
 
 /// Returns the first byte that differs, as far as both images reach.

@@ -41,6 +41,28 @@ fn a_tree_comes_back_as_it_was_packed() {
 }
 
 #[test]
+fn files_of_every_length_come_back_and_nothing_else_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    // Less than a block, exactly a block, and blocks with a rest.
+    for length in [0, 5, 131_072, 300_000] {
+        let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let mut tree = Tree::new(0);
+        tree.put("dir/file", 0o644, content.clone());
+        tree.put_symlink("link", "dir/file");
+        let image = pack(dir.path(), &tree);
+        let read = squash::unpack(&FileDisk::open_read_only(&image).unwrap()).unwrap().tree;
+        assert_eq!(read.read("dir/file").unwrap(), content);
+        for path in ["dir", "link", "dir/none", "none/file", "link/file", ""] {
+            let is_file = read.get(path).is_some_and(|inode| matches!(inode.kind, Kind::File(_)));
+            assert!(!is_file, "{path:?}");
+        }
+    }
+    let junk = dir.path().join("junk");
+    fs::write(&junk, [7; 5000]).unwrap();
+    squash::unpack(&FileDisk::open_read_only(&junk).unwrap()).unwrap_err();
+}
+
+#[test]
 fn a_damaged_image_is_an_error_or_another_tree_and_never_a_panic() {
     let dir = tempfile::tempdir().unwrap();
     let mut tree = Tree::new(0);

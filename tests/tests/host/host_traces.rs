@@ -8,10 +8,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
+use tests::ordinary_user::{as_root, copy_inputs, give, run};
 
 /// Two ordinary users with subordinate ids. The user namespace of mmdebstrap needs such ids.
 const USERS: [&str; 2] = ["daruma-test", "daruma-other"];
@@ -51,30 +51,9 @@ const HOSTS: [Host; 2] = [
     },
 ];
 
-fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("starting {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", said.trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Returns a command that runs as root.
-fn as_root(program: &str) -> Result<Command> {
-    let id = Command::new("id").arg("-u").output().context("starting id")?;
-    if id.stdout.trim_ascii() == b"0" {
-        return Ok(Command::new(program));
-    }
-    let mut sudo = Command::new("sudo");
-    sudo.args(["-n", program]);
-    Ok(sudo)
-}
-
 /// Builds the bundle on `host`, in `dir`.
 fn build(host: &Host, dir: &Path) -> Result<Vec<u8>> {
     let fixture = Fixture::open()?;
-    if !Command::new("id").arg(host.user).output()?.status.success() {
-        run(as_root("useradd")?.args(["--create-home", "--shell", "/bin/sh", host.user]))?;
-    }
     let own = |file: &str, more: String| -> Result<()> {
         let path = dir.join(file);
         let text = fs::read_to_string(Path::new("/etc").join(file)).unwrap_or_default();
@@ -84,23 +63,16 @@ fn build(host: &Host, dir: &Path) -> Result<Vec<u8>> {
     own("resolv.conf", format!("nameserver {}\nsearch {}\n", host.address, host.domain))?;
     own("hosts", format!("{} neighbour.{}\n", host.address, host.domain))?;
     own("hostname", format!("{}\n", host.name))?;
-    for (from, to) in [
-        (fixture.repo("target/daruma"), "programs"),
-        (fixture.repo("tests/recipes"), "recipes"),
-        (fixture.key("keyring"), "keyring"),
-        (fixture.key("release.key.pem"), "release.key.pem"),
-    ] {
-        run(Command::new("cp").arg("-r").arg(from).arg(dir.join(to)))?;
-    }
-    run(as_root("chown")?.args(["-R", host.user]).arg(dir))?;
+    copy_inputs(&fixture, dir)?;
+    give(dir, host.user)?;
     let environment: Vec<String> =
         host.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let script = format!(
         "cd {dir} && for f in resolv.conf hosts hostname; do mount --bind $f /etc/$f; done && \
          hostname {name} && umask {umask} && exec runuser -u {user} -- env {environment} \
          SOURCE_DATE_EPOCH=1767225600 sh -e -c '\
-         programs/daruma-bundler build recipes/traces.yaml -o rootfs.tar && \
-         programs/daruma-bundler bundle recipes/traces.yaml --rootfs rootfs.tar \
+         programs/daruma-bundler build recipes/traces.yaml --no-cache -o rootfs.tar && \
+         programs/daruma-bundler bundle recipes/traces.yaml --no-cache --rootfs rootfs.tar \
          --key release.key.pem --keyring keyring --version 1.0.0 -o traces.daruma'",
         dir = dir.display(),
         name = host.name,

@@ -6,26 +6,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tests::fixture::Fixture;
-
-/// An ordinary user. The test makes it when the test runs as root, because a build by root proves
-/// nothing about privileges.
-const USER: &str = "daruma-test";
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("starting {command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
-
-fn is_root() -> Result<bool> {
-    let output = Command::new("id").arg("-u").output()?;
-    Ok(output.stdout.trim_ascii() == b"0")
-}
+use tests::ordinary_user::{USER, copy_inputs, give, is_root, run};
 
 /// Builds tiny in `dir` from copies of all inputs.
 ///
@@ -33,17 +19,10 @@ fn is_root() -> Result<bool> {
 /// checks the dates of the archive.
 fn build(dir: &Path, as_user: bool, clock: &str) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let fixture = Fixture::open()?;
-    let copy =
-        |from: PathBuf, to: &str| run(Command::new("cp").arg("-r").arg(from).arg(dir.join(to)));
-    copy(fixture.repo("target/daruma"), "programs")?;
-    fs::create_dir(dir.join("bundler"))?;
-    copy(fixture.repo("bundler/recipes"), "bundler/recipes")?;
-    copy(fixture.repo("tests/recipes"), "recipes")?;
-    copy(fixture.key("keyring"), "keyring")?;
-    copy(fixture.key("release.key.pem"), "release.key.pem")?;
+    copy_inputs(&fixture, dir)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     if as_user {
-        run(Command::new("chown").args(["-R", USER]).arg(dir))?;
+        give(dir, USER)?;
     }
     let bundler = |clock: Option<&str>, args: &[&str]| {
         let mut words: Vec<String> = Vec::new();
@@ -57,7 +36,7 @@ fn build(dir: &Path, as_user: bool, clock: &str) -> Result<Vec<(&'static str, Ve
         words.extend(args.iter().map(|arg| (*arg).to_owned()));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(dir).env("SOURCE_DATE_EPOCH", "1767225600");
-        run(&mut command)
+        run(&mut command).map(drop)
     };
     let recipe = "recipes/tiny.yaml";
     bundler(None, &["build", recipe, "--no-cache", "-o", "rootfs.tar"])?;
@@ -93,11 +72,6 @@ fn build(dir: &Path, as_user: bool, clock: &str) -> Result<Vec<(&'static str, Ve
 fn the_same_inputs_give_identical_bundle_and_disk_in_another_folder_on_another_day_as_another_user()
 -> Result<()> {
     let root = is_root()?;
-    if root && !Command::new("id").arg(USER).output()?.status.success() {
-        // --create-home also gives the user subordinate ids. The user namespace of mmdebstrap needs
-        // them.
-        run(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", USER]))?;
-    }
     let one = tempfile::Builder::new().prefix("daruma-one-").tempdir_in("/var/tmp")?;
     let two = tempfile::Builder::new().prefix("daruma-another-").tempdir_in("/var/tmp")?;
     let files = build(one.path(), false, "@2026-01-02 03:04:05")?;

@@ -26,6 +26,8 @@ const LARGEST_BLOCK: u32 = 1 << 20;
 /// What the superblock says. Places are in bytes from the start of the image.
 pub(super) struct Superblock {
     pub(super) inode_count: u32,
+    /// Seconds since 1970
+    time: u32,
     /// Bytes of an unpacked data block.
     pub(super) block_size: u32,
     fragment_count: u32,
@@ -48,7 +50,7 @@ impl Superblock {
         let mut fields = Fields(&superblock);
         ensure!(fields.u32()? == u32::from_le_bytes(*b"hsqs"), "the file is not a SquashFS");
         let inode_count = fields.u32()?;
-        let _time = fields.u32()?;
+        let time = fields.u32()?;
         let block_size = fields.u32()?;
         let fragment_count = fields.u32()?;
         let compressor = fields.u16()?;
@@ -69,6 +71,7 @@ impl Superblock {
             (fields.u64()?, fields.u64()?, fields.u64()?);
         Ok(Self {
             inode_count,
+            time,
             block_size,
             fragment_count,
             id_count,
@@ -79,6 +82,14 @@ impl Superblock {
             fragment_table,
         })
     }
+}
+
+/// Returns the time of the SquashFS at the beginning of `disk`, in seconds since 1970.
+///
+/// # Errors
+/// As for [`super::unpack`].
+pub fn time(disk: &impl Disk) -> Result<u32> {
+    Ok(Superblock::read(disk)?.time)
 }
 
 /// The place of a packed block, and its size with the flag [`STORED_DATA`].

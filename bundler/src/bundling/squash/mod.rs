@@ -10,5 +10,6 @@ mod pack;
 mod unpack;
 pub mod verity;
 
+pub use metadata::time;
 pub use pack::{LEVEL, pack};
 pub use unpack::{Unpacked, unpack};

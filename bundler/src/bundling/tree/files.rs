@@ -56,6 +56,31 @@ impl Content {
     pub fn reader(&self) -> ContentReader {
         ContentReader { content: self.clone(), at: 0 }
     }
+
+    /// Returns the first byte that is another one in `other`, as far as both reach. `None`: one is
+    /// the beginning of the other.
+    ///
+    /// # Errors
+    /// A tar cannot be read.
+    pub fn first_difference(&self, other: &Self) -> std::io::Result<Option<u64>> {
+        const PIECE: u64 = 1 << 18;
+        let (mut old, mut new) = (self.reader(), other.reader());
+        let (mut before, mut now) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        loop {
+            before.clear();
+            now.clear();
+            old.by_ref().take(PIECE).read_to_end(&mut before)?;
+            new.by_ref().take(PIECE).read_to_end(&mut now)?;
+            if let Some(byte) = before.iter().zip(&now).position(|(a, b)| a != b) {
+                return Ok(Some(at + byte as u64));
+            }
+            if before.is_empty() || now.is_empty() {
+                return Ok(None);
+            }
+            at += before.len().min(now.len()) as u64;
+        }
+    }
 }
 
 /// Reads a [`Content`]. Many readers can share one tar, because no reader moves the file's

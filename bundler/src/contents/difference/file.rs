@@ -4,7 +4,7 @@
 //! only, because a bundle's are not read.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 
 use anyhow::{Context, Result};
 
@@ -111,22 +111,5 @@ fn differences(old: &Inode, new: &Inode) -> Result<Vec<&'static str>> {
 }
 
 fn are_same(old: &Content, new: &Content) -> io::Result<bool> {
-    if old.len() != new.len() {
-        return Ok(false);
-    }
-    const PIECE: u64 = 1 << 18;
-    let (mut old, mut new) = (old.reader(), new.reader());
-    let (mut before, mut now) = (Vec::new(), Vec::new());
-    loop {
-        before.clear();
-        now.clear();
-        (&mut old).take(PIECE).read_to_end(&mut before)?;
-        (&mut new).take(PIECE).read_to_end(&mut now)?;
-        if before != now {
-            return Ok(false);
-        }
-        if before.is_empty() {
-            return Ok(true);
-        }
-    }
+    Ok(old.len() == new.len() && old.first_difference(new)?.is_none())
 }
