@@ -81,9 +81,8 @@ enum Verb {
         /// Take exactly the GRUB that RECIPE.grub.lock names
         #[arg(long, requires = "recipe")]
         locked: bool,
-        /// Folder that keeps the packages of GRUB [default: the user's cache]
-        #[arg(long, value_name = "DIR")]
-        cache: Option<PathBuf>,
+        #[command(flatten)]
+        caching: cache::Caching,
         /// The disk image to write; the ending .raw or .qcow2 chooses the format
         #[arg(short, value_name = "DISK.raw|DISK.qcow2")]
         output: PathBuf,
@@ -183,13 +182,15 @@ fn run(verb: Verb) -> Result<()> {
             reading,
             lock,
             locked,
-            cache,
+            caching,
             output,
         } => {
             let credentials = Credentials::of_arguments(&credentials)?;
             let recipe = recipe.map(|recipe| reading.load(&recipe)).transpose()?;
             let layout = recipe.as_ref().map(|recipe| recipe.layout);
-            let (locking, cache) = (build::locking(lock, locked), cache.as_deref());
+            let locking = build::locking(lock, locked);
+            let cache = recipe.as_ref().map(|_| caching.open()).transpose()?.flatten();
+            let cache = cache.as_ref();
             let grub = recipe.as_ref().map(|recipe| grub::Source { recipe, locking, cache });
             image::write(
                 &bundle,

@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 use crate::bundling::rootfs::{self, Locking, Settings};
 use crate::host::cache::Cache;
 use crate::host::tool;
-use crate::lock::Store;
 use crate::recipe::{Bootstrap, Kernel, Recipe};
 
 /// GRUB's programs, and its modules for both firmwares.
@@ -23,8 +22,8 @@ pub struct Source<'a> {
     pub recipe: &'a Recipe,
     /// Whether its lock counts.
     pub locking: Locking,
-    /// The cache. `None`: the user's.
-    pub cache: Option<&'a Path>,
+    /// The cache. `None`: everything is fetched, but for what a lock keeps in the user's.
+    pub cache: Option<&'a Cache>,
 }
 
 impl Source<'_> {
@@ -49,10 +48,6 @@ impl Source<'_> {
             rendered: Vec::new(),
             ..self.recipe.clone()
         };
-        let cache = match self.cache {
-            Some(cache) => cache.to_owned(),
-            None => Store::default_cache()?,
-        };
         let settings = Settings {
             artifacts: work.join("artifacts"),
             environment: std::collections::BTreeMap::new(),
@@ -60,11 +55,10 @@ impl Source<'_> {
             needs_root: true,
             loop_devices: false,
             locking: self.locking,
-            cache: Some(cache.clone()),
+            cache: self.cache.map(|cache| cache.dir().to_owned()),
         };
         let (tar, root) = (work.join("grub.tar"), work.join("grub"));
-        let kept = Cache::open(&cache)?;
-        rootfs::build(recipe, settings, Some(&tar), Some(&kept)).context("getting GRUB")?;
+        rootfs::build(recipe, settings, Some(&tar), self.cache).context("getting GRUB")?;
         std::fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
         let mut unpack = tool::command("tar");
         unpack.args(["-x", "--no-same-owner", "--exclude=./dev/*", "-C"]).arg(&root);

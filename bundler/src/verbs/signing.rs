@@ -183,7 +183,7 @@ impl Ready {
         }
         let disk = dir.join(format!("{name}.raw"));
         let none = Credentials::of_arguments(&[])?;
-        let grub = grub::Source { recipe, locking, cache: None };
+        let grub = grub::Source { recipe, locking, cache };
         let (keyring, layout) = (&trusted.keyring, Some(recipe.layout));
         image::write(&bundle, keyring, layout, &none, Some(&grub), epoch, &disk)?;
         Ok(vec![bundle, disk])
