@@ -75,12 +75,19 @@ enum Verb {
         credentials: Vec<String>,
         #[command(flatten)]
         reading: build::Reading,
-        /// Write RECIPE.grub.lock, which names the packages of GRUB, and say what it changes
-        #[arg(long, conflicts_with = "locked", requires = "recipe")]
-        lock: bool,
-        /// Take exactly the GRUB that RECIPE.grub.lock names
-        #[arg(long, requires = "recipe")]
-        locked: bool,
+        /// Write RECIPE.grub.lock, which names the packages of GRUB, and say what it changes. With
+        /// FILE.lock, FILE.grub.lock
+        #[arg(
+            long,
+            value_name = "FILE.lock",
+            require_equals = true,
+            conflicts_with = "locked",
+            requires = "recipe"
+        )]
+        lock: Option<Option<PathBuf>>,
+        /// Take exactly the GRUB that RECIPE.grub.lock or FILE.grub.lock names
+        #[arg(long, value_name = "FILE.lock", require_equals = true, requires = "recipe")]
+        locked: Option<Option<PathBuf>>,
         #[command(flatten)]
         caching: cache::Caching,
         /// The disk image to write; the ending .raw or .qcow2 chooses the format
@@ -188,10 +195,12 @@ fn run(verb: Verb) -> Result<()> {
             let credentials = Credentials::of_arguments(&credentials)?;
             let recipe = recipe.map(|recipe| reading.load(&recipe)).transpose()?;
             let layout = recipe.as_ref().map(|recipe| recipe.layout);
-            let locking = build::locking(lock, locked);
+            let (locking, lock_file) = build::Locks { lock, locked }.wanted();
             let cache = recipe.as_ref().map(|_| caching.open()).transpose()?.flatten();
             let cache = cache.as_ref();
-            let grub = recipe.as_ref().map(|recipe| grub::Source { recipe, locking, cache });
+            let lock_file = lock_file.as_deref();
+            let grub = |recipe| grub::Source { recipe, locking, lock_file, cache };
+            let grub = recipe.as_ref().map(grub);
             image::write(
                 &bundle,
                 &Trusted::load(&keyring)?.keyring,

@@ -440,3 +440,66 @@ fn a_recipe_without_packages_has_a_lock_too() {
     bench.built("two.tar", &["--locked"]);
     bench.same("one.tar", "two.tar");
 }
+
+/// What the SPDX document of an output says of a package.
+fn listed(bench: &Bench, output: &str, package: &str) -> serde_json::Value {
+    let text = fs::read(bench.path(&format!("{output}.spdx.json"))).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let packages = document["packages"].as_array().unwrap();
+    packages.iter().find(|found| found["name"] == package).unwrap().clone()
+}
+
+#[test]
+fn the_list_of_packages_has_the_sums_that_the_lock_knows() {
+    let bench = Bench::new();
+    bench.built("one.tar", &["--lock"]);
+    bench.built("two.tar", &["--locked"]);
+    bench.built("free.tar", &[]);
+    let deb = &bench.archive.packages["hello_1.0_all.deb"];
+    let sums = serde_json::json!([{ "algorithm": "SHA256", "checksumValue": sum(deb) }]);
+    for output in ["one.tar", "two.tar"] {
+        let hello = listed(&bench, output, "hello");
+        assert_eq!(
+            (&hello["checksums"], &hello["packageFileName"]),
+            (&sums, &"hello_1.0_all.deb".into())
+        );
+        assert_eq!(listed(&bench, output, "base")["packageFileName"], "base_1_amd64.deb");
+    }
+    assert_eq!(listed(&bench, "free.tar", "hello")["checksums"], serde_json::Value::Null);
+    let document = bench.path("two.tar.spdx.json");
+    let output = Command::new(validator()).arg("-i").arg(document).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The program that tests/setup installs.
+fn validator() -> PathBuf {
+    let home = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let cache = home("DARUMA_CACHE")
+        .or_else(|| Some(home("XDG_CACHE_HOME")?.join("daruma")))
+        .or_else(|| Some(home("HOME")?.join(".cache/daruma")));
+    cache.unwrap().join("spdx-tools-0.8.5/bin/pyspdxtools")
+}
+
+#[test]
+fn each_set_of_template_values_may_have_its_own_lock() {
+    let mut bench = Bench::new();
+    bench.recipe("{{ or .packages \"hello\" }}");
+    let zebra = ["-t", "packages:zebra"];
+    let with = |more: &[&'static str], lock: &'static str| [more, &[lock]].concat();
+    bench.built("hello.tar", &["--lock=hello.lock"]);
+    bench.built("zebra.tar", &with(&zebra, "--lock=zebra.lock"));
+    assert!(!bench.path("box.lock").exists());
+    bench.upgrade();
+    bench.built("again.tar", &["--locked=hello.lock"]);
+    bench.same("hello.tar", "again.tar");
+    bench.built("again.tar", &with(&zebra, "--locked=zebra.lock"));
+    bench.same("zebra.tar", "again.tar");
+    let (code, text) = bench.build("no.tar", &with(&zebra, "--locked=hello.lock"));
+    let wanted = "hello.lock: the lock is not for this recipe: the recipe asks for zebra too, and \
+        does not ask for hello; run `build --lock` to renew it, or if other values of -t ask for \
+        that, keep a lock for each set of values: `--lock=FILE` writes one and `--locked=FILE` \
+        uses it";
+    assert!(code == 31 && text.contains(wanted), "{code} {text}");
+    let (code, text) = bench.build("no.tar", &["--locked=gone.lock"]);
+    assert!(code == 31 && text.contains("gone.lock: there is no lock"), "{code} {text}");
+}

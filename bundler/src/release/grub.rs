@@ -22,6 +22,8 @@ pub struct Source<'a> {
     pub recipe: &'a Recipe,
     /// Whether its lock counts.
     pub locking: Locking,
+    /// The lock of the recipe. `None`: the one beside it. GRUB's own has the ending `.grub.lock`.
+    pub lock_file: Option<&'a Path>,
     /// The cache. `None`: everything is fetched, but for what a lock keeps in the user's.
     pub cache: Option<&'a Cache>,
 }
@@ -55,6 +57,7 @@ impl Source<'_> {
             needs_root: true,
             loop_devices: false,
             locking: self.locking,
+            lock_file: self.lock_file.map(|file| file.with_extension("grub.lock")),
             cache: self.cache.map(|cache| cache.dir().to_owned()),
         };
         let (tar, root) = (work.join("grub.tar"), work.join("grub"));

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use bundler::contents::{System, write_beside};
+use bundler::grub;
 use bundler::host::report;
+use bundler::lock::{self, Lock};
 use bundler::recipe::{Action, Options, Recipe, RecipeError};
 use bundler::rootfs::{self, Locking, Settings};
 use bundler::tree::Tree;
@@ -54,16 +56,36 @@ pub(crate) struct Build {
     /// Read and check the recipe, and build nothing
     #[arg(long)]
     dry_run: bool,
-    /// Write RECIPE.lock, which names every package with its hash, and say what it changes
-    #[arg(long, conflicts_with = "locked")]
-    lock: bool,
-    /// Build exactly what RECIPE.lock names; needs no network if the packages are in the cache
-    #[arg(long)]
-    locked: bool,
+    #[command(flatten)]
+    locks: Locks,
     #[command(flatten)]
     signing: Signing,
     #[command(flatten)]
     caching: Caching,
+}
+
+/// What the lock is for.
+#[derive(Args, Debug)]
+pub(crate) struct Locks {
+    /// Write the lock, which names every package with its hash, and say what it changes [default:
+    /// RECIPE.lock]
+    #[arg(long, value_name = "FILE", require_equals = true, conflicts_with = "locked")]
+    pub(crate) lock: Option<Option<PathBuf>>,
+    /// Take exactly what the lock names; needs no network if the packages are in the cache
+    /// [default: RECIPE.lock]
+    #[arg(long, value_name = "FILE", require_equals = true)]
+    pub(crate) locked: Option<Option<PathBuf>>,
+}
+
+impl Locks {
+    /// Returns what is asked for, and the lock if one is named.
+    pub(crate) fn wanted(self) -> (Locking, Option<PathBuf>) {
+        match (self.lock, self.locked) {
+            (Some(file), _) => (Locking::Renew, file),
+            (None, Some(file)) => (Locking::Exact, file),
+            (None, None) => (Locking::Unlocked, None),
+        }
+    }
 }
 
 impl Reading {
@@ -80,8 +102,8 @@ impl Reading {
 
 /// Builds a recipe.
 pub(crate) fn build(arguments: Build) -> Result<()> {
-    let Build { recipe, output, reading, artifactdir, environment, caching, signing, .. } =
-        arguments;
+    let Build { recipe, output, reading, artifactdir, environment, caching, .. } = arguments;
+    let Build { locks, signing, .. } = arguments;
     let recipe = reading.load(&recipe)?;
     if arguments.print_recipe {
         for (path, text) in &recipe.rendered {
@@ -109,7 +131,7 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let epoch = rootfs::source_date_epoch()?;
     let needs_root = output.is_some() || ready.is_some();
     let loop_devices = arguments.loop_devices;
-    let locking = locking(arguments.lock, arguments.locked);
+    let (locking, lock_file) = locks.wanted();
     let artifacts = artifactdir;
     let settings = Settings {
         artifacts,
@@ -118,14 +140,17 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
         needs_root,
         loop_devices,
         locking,
+        lock_file: lock_file.clone(),
         cache: caching.cache.clone(),
     };
     let cache = caching.open()?;
     let artifacts = settings.artifacts.clone();
     let outputs = outputs(&recipe, &artifacts, output.as_deref());
     let Some(ready) = ready else {
+        let path = recipe.path.clone();
         let packages = rootfs::build(recipe, settings, output.as_deref(), cache.as_ref())?;
-        return describe(outputs, packages, epoch);
+        let lock = used_lock(&path, locking, lock_file.as_deref())?;
+        return describe(outputs, packages, lock.as_ref(), epoch);
     };
     let making = || format!("making the artifact folder {}", artifacts.display());
     std::fs::create_dir_all(&artifacts).with_context(making)?;
@@ -133,8 +158,16 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let work = work.with_context(making)?;
     let tar = output.unwrap_or_else(|| work.path().join("rootfs.tar"));
     let packages = rootfs::build(recipe.clone(), settings, Some(&tar), cache.as_ref())?;
-    describe(outputs, packages, epoch)?;
-    for file in ready.write_all(&recipe, &tar, cache.as_ref(), &artifacts, locking)? {
+    let lock = used_lock(&recipe.path, locking, lock_file.as_deref())?;
+    let lock = lock.as_ref();
+    describe(outputs, packages, lock, epoch)?;
+    let grub = grub::Source {
+        recipe: &recipe,
+        locking,
+        lock_file: lock_file.as_deref(),
+        cache: cache.as_ref(),
+    };
+    for file in ready.write_all(&grub, &tar, lock, &artifacts)? {
         report::print_file(&file);
     }
     Ok(())
@@ -156,8 +189,21 @@ fn outputs(recipe: &Recipe, artifacts: &Path, tar: Option<&Path>) -> Vec<(PathBu
     written.chain(tar.map(|tar| (tar.to_owned(), Form::Tar))).collect()
 }
 
+/// Returns the lock that a build has used or written.
+fn used_lock(recipe: &Path, locking: Locking, file: Option<&Path>) -> Result<Option<Lock>> {
+    match locking {
+        Locking::Unlocked => Ok(None),
+        _ => Lock::load(&file.map_or_else(|| lock::path_of(recipe), Path::to_owned)),
+    }
+}
+
 /// Writes an SPDX document beside each output. `packages` are those of the recipe's disk.
-fn describe(outputs: Vec<(PathBuf, Form)>, mut packages: Option<Tree>, epoch: u64) -> Result<()> {
+fn describe(
+    outputs: Vec<(PathBuf, Form)>,
+    mut packages: Option<Tree>,
+    lock: Option<&Lock>,
+    epoch: u64,
+) -> Result<()> {
     for (path, form) in outputs {
         // An action may have removed it, packed it, or written it twice.
         if !path.is_file() {
@@ -167,18 +213,9 @@ fn describe(outputs: Vec<(PathBuf, Form)>, mut packages: Option<Tree>, epoch: u6
             Form::Tar => contents::holding(&path)?,
             Form::Disk => packages.take().map(|tree| System::of_tree(&path, tree)).transpose()?,
         };
-        write_beside(&path, system.as_ref(), epoch)?;
+        write_beside(&path, system.as_ref(), lock, epoch)?;
     }
     Ok(())
-}
-
-/// Returns what `--lock` and `--locked` ask for.
-pub(crate) fn locking(lock: bool, locked: bool) -> Locking {
-    match (lock, locked) {
-        (true, _) => Locking::Renew,
-        (_, true) => Locking::Exact,
-        _ => Locking::Unlocked,
-    }
 }
 
 /// Reads the value of -t and -e.

@@ -50,7 +50,7 @@ pub(crate) fn bundle(arguments: Bundle) -> Result<()> {
     let recipe = reading.load(&recipe)?;
     let ready = Ready::new(&recipe, &keys, &keyring, version, &more)?;
     let cache = caching.open()?;
-    ready.write(&recipe, &rootfs, cache.as_ref(), &output)?;
+    ready.write(&recipe, &rootfs, None, cache.as_ref(), &output)?;
     print!("{}", Inspection::read(&output)?.to_text());
     Ok(())
 }

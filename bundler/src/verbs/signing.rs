@@ -13,9 +13,10 @@ use bundler::credentials::Credentials;
 use bundler::device::DevicePrograms;
 use bundler::host::cache::{self, Cache};
 use bundler::host::tool;
+use bundler::lock::Lock;
 use bundler::recipe::Recipe;
 use bundler::repo::Trusted;
-use bundler::rootfs::{self, Locking};
+use bundler::rootfs;
 use bundler::{grub, image, previous};
 use clap::Args;
 use semver::Version;
@@ -98,11 +99,13 @@ impl Ready {
         Ok(Self { keys, trusted, version, previous, programs, epoch })
     }
 
-    /// Writes the bundle, or takes it from the cache.
+    /// Writes the bundle, or takes it from the cache. `lock` is what the root filesystem was built
+    /// by.
     pub(super) fn write(
         self,
         recipe: &Recipe,
         rootfs: &Path,
+        lock: Option<&Lock>,
         cache: Option<&Cache>,
         out: &Path,
     ) -> Result<Trusted> {
@@ -116,7 +119,7 @@ impl Ready {
         if let Some(found) = kept.as_ref().and_then(|(cache, key)| cache.find(key)) {
             eprintln!("{}: nothing has changed, taking it from the cache", out.display());
             found.take(out)?;
-            describe(out, self.epoch)?;
+            describe(out, lock, self.epoch)?;
             return Ok(self.trusted);
         }
         let bundling = Bundling {
@@ -131,7 +134,7 @@ impl Ready {
             cache,
         };
         bundling.write(out)?;
-        describe(out, self.epoch)?;
+        describe(out, lock, self.epoch)?;
         if let Some((cache, key)) = kept {
             let what = format!("{}: the bundle {}", recipe.path.display(), self.version);
             if let Err(error) = cache.add(&key, out, &what) {
@@ -165,32 +168,31 @@ impl Ready {
         Ok(cache::key(&list))
     }
 
-    /// Writes the bundle into a folder, and the factory image if the recipe names one. Returns the
-    /// files.
+    /// Writes the bundle of `grub`'s recipe into a folder, and the factory image if the recipe
+    /// names one. `lock` is what the root filesystem was built by. Returns the files.
     pub(super) fn write_all(
         self,
-        recipe: &Recipe,
+        grub: &grub::Source<'_>,
         rootfs: &Path,
-        cache: Option<&Cache>,
+        lock: Option<&Lock>,
         dir: &Path,
-        locking: Locking,
     ) -> Result<Vec<PathBuf>> {
+        let recipe = grub.recipe;
         let name = format!("{}-{}", recipe.bundle()?.compatible, self.version);
         let (bundle, epoch) = (dir.join(format!("{name}.daruma")), self.epoch);
-        let trusted = self.write(recipe, rootfs, cache, &bundle)?;
+        let trusted = self.write(recipe, rootfs, lock, grub.cache, &bundle)?;
         if !recipe.has_image {
             return Ok(vec![bundle]);
         }
         let disk = dir.join(format!("{name}.raw"));
         let none = Credentials::of_arguments(&[])?;
-        let grub = grub::Source { recipe, locking, cache };
         let (keyring, layout) = (&trusted.keyring, Some(recipe.layout));
-        image::write(&bundle, keyring, layout, &none, Some(&grub), epoch, &disk)?;
+        image::write(&bundle, keyring, layout, &none, Some(grub), epoch, &disk)?;
         Ok(vec![bundle, disk])
     }
 }
 
 /// Writes an SPDX document beside a bundle.
-fn describe(bundle: &Path, epoch: u64) -> Result<()> {
-    write_beside(bundle, contents::holding(bundle)?.as_ref(), epoch).map(drop)
+fn describe(bundle: &Path, lock: Option<&Lock>, epoch: u64) -> Result<()> {
+    write_beside(bundle, contents::holding(bundle)?.as_ref(), lock, epoch).map(drop)
 }

@@ -29,9 +29,12 @@ pub(crate) struct Verify {
     /// Build the recipe again, exactly as its lock says, and compare every byte
     #[arg(long, requires = "recipe")]
     rebuild: bool,
-    /// The recipe of the bundle, for --rebuild; its RECIPE.lock must be beside it
+    /// The recipe of the bundle, for --rebuild
     #[arg(long, value_name = "RECIPE", requires = "rebuild")]
     recipe: Option<PathBuf>,
+    /// The lock, for --rebuild [default: RECIPE.lock beside the recipe]
+    #[arg(long, value_name = "FILE", requires = "rebuild")]
+    lock: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
     /// A variable for scripts, for --rebuild; repeat the option for more
@@ -69,6 +72,7 @@ pub(crate) fn verify(arguments: Verify) -> Result<()> {
         needs_root: true,
         loop_devices: false,
         locking: Locking::Exact,
+        lock_file: arguments.lock.clone(),
         cache: arguments.cache.clone(),
     };
     // A proof builds everything again.

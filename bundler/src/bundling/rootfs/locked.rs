@@ -36,12 +36,18 @@ pub(super) struct RecipeLock {
 }
 
 impl RecipeLock {
-    /// Reads the lock beside the recipe. `cache` holds the package files.
+    /// Reads the lock at `file`, or else the one beside the recipe. `cache` holds the package
+    /// files.
     ///
     /// # Errors
     /// The lock is refused, is missing, or answers another request.
-    pub(super) fn open(recipe: &Recipe, locking: Locking, cache: Option<&Path>) -> Result<Self> {
-        let path = lock::path_of(&recipe.path);
+    pub(super) fn open(
+        recipe: &Recipe,
+        locking: Locking,
+        file: Option<&Path>,
+        cache: Option<&Path>,
+    ) -> Result<Self> {
+        let path = file.map_or_else(|| lock::path_of(&recipe.path), Path::to_owned);
         let (last, request) = (Lock::load(&path)?, Request::of(recipe));
         if locking == Locking::Exact {
             let Some(last) = &last else {
@@ -53,7 +59,8 @@ impl RecipeLock {
                 let of = if last.recipe == name { "" } else { &format!(" (of {})", last.recipe) };
                 return Err(LockError(format!(
                     "{}: the lock{of} is not for this recipe: {difference}; run `build --lock` to \
-                        renew it",
+                        renew it, or if other values of -t ask for that, keep a lock for each set \
+                        of values: `--lock=FILE` writes one and `--locked=FILE` uses it",
                     path.display()
                 ))
                 .into());

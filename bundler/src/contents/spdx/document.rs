@@ -3,6 +3,7 @@
 //! The same output gives the same document: its time is `SOURCE_DATE_EPOCH`, and its name space is
 //! made from its content.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::contents::package::Package;
 use crate::contents::system::System;
 use crate::contents::text;
 use crate::host::cache::hex;
+use crate::lock::{self, Lock, Origin};
 
 /// Name space of the documents' name spaces. A UUIDv5 is made of this and of the document.
 const NAME_SPACE: Uuid = uuid!("5a4c7a0e-9d0b-4b57-9f0a-2f4de9a7c1b3");
@@ -29,14 +31,20 @@ const NOT_SAID: &str = "NOASSERTION";
 const OUTPUT: &str = "SPDXRef-Output";
 
 /// Writes `FILE.spdx.json` beside an output, and returns its path. `system` is what the output
-/// holds, if that can be read. `epoch` is `SOURCE_DATE_EPOCH` in seconds.
+/// holds, if that can be read. `lock` is what the output was built by, if anything: it knows the
+/// sums of the package files. `epoch` is `SOURCE_DATE_EPOCH` in seconds.
 ///
 /// # Errors
 /// The output cannot be read, or the document cannot be written.
-pub fn write_beside(output: &Path, system: Option<&System>, epoch: u64) -> Result<PathBuf> {
+pub fn write_beside(
+    output: &Path,
+    system: Option<&System>,
+    lock: Option<&Lock>,
+    epoch: u64,
+) -> Result<PathBuf> {
     let name = output.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let sum = sum(output).with_context(|| format!("reading {}", output.display()))?;
-    let document = document(&name, &sum, system, epoch);
+    let document = document(&name, &sum, system, &files(lock), epoch);
     let path = output.with_file_name(format!("{name}.spdx.json"));
     let part = output.with_file_name(format!("{name}.spdx.json.part"));
     let written = fs::write(&part, format!("{document:#}\n"));
@@ -57,7 +65,26 @@ fn sum(output: &Path) -> io::Result<String> {
     }
 }
 
-fn document(name: &str, sum: &str, system: Option<&System>, epoch: u64) -> Value {
+/// Package files by name, version and architecture.
+type Files<'a> = BTreeMap<(&'a str, &'a str, &'a str), &'a Origin>;
+
+fn files(lock: Option<&Lock>) -> Files<'_> {
+    let packages = lock.into_iter().flat_map(|lock| &lock.packages);
+    packages
+        .filter_map(|package| {
+            let lock::Package { name, version, architecture, origin } = package;
+            Some(((name.as_str(), version.as_str(), architecture.as_str()), origin.as_ref()?))
+        })
+        .collect()
+}
+
+fn document(
+    name: &str,
+    sum: &str,
+    system: Option<&System>,
+    files: &Files<'_>,
+    epoch: u64,
+) -> Value {
     let mut packages = vec![json!({
         "SPDXID": OUTPUT,
         "name": name,
@@ -72,7 +99,14 @@ fn document(name: &str, sum: &str, system: Option<&System>, epoch: u64) -> Value
         let release = Release::of(&system.tree);
         for package in system.packages.iter().flatten() {
             let licence = copyright::declared(&system.tree, package, &mut references);
-            let entry = entry(package, licence, &release);
+            let mut entry = entry(package, licence, &release);
+            let key = (package.plain_name(), &*package.version, &*package.architecture);
+            if let Some(file) = files.get(&key) {
+                let name = file.file.rsplit('/').next().unwrap_or_default();
+                entry["packageFileName"] = name.into();
+                entry["checksums"] =
+                    json!([{ "algorithm": "SHA256", "checksumValue": file.sha256 }]);
+            }
             relations.push(relation(OUTPUT, "CONTAINS", &id(package)));
             packages.push(entry);
         }
