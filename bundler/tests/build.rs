@@ -324,6 +324,38 @@ fn a_download_is_an_origin_and_its_sum_is_checked() {
 }
 
 #[test]
+fn actions_of_the_host_need_no_system_in_the_root() {
+    let bench = Bench::new("");
+    bench.write("files/etc/setting", "mine");
+    bench.write(
+        "r.yaml",
+        r#"architecture: arm64
+actions:
+  - action: download
+    url: {{ .server }}/some/f.txt
+    name: data
+  - action: overlay
+    source: files
+  - action: run
+    command: |
+      test "$(cat "$ROOTDIR/../f.txt")" = hello
+      echo more >"$ROOTDIR/etc/more"
+  - action: pack
+    file: p.tar
+    compression: none
+"#,
+    );
+    let server = format!("server:{}", serve("hello"));
+    bench.built(&["-t", &server]);
+    let entries = bench.tar("p.tar", plain);
+    assert_eq!(content(&entries, "etc/setting"), "mine");
+    assert_eq!(content(&entries, "etc/more"), "more\n");
+    // A tar of the root itself, or a command in it, would hold nothing that was meant.
+    let (code, text) = bench.build(&["-t", &server, "-o", "x.tar"]);
+    assert!(code == 23 && text.contains("nothing makes a root filesystem"), "{code} {text}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_before_anything_starts() {
     let bench = Bench::new("");
     fs::remove_file(bench.path("out/root.tar.gz")).unwrap();

@@ -76,9 +76,10 @@ impl Bench {
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
-    fn built(&self) {
+    fn built(&self) -> String {
         let (code, text) = self.build();
         assert_eq!(code, 0, "{text}");
+        text
     }
 
     fn artifacts(&self) -> Vec<String> {
@@ -164,7 +165,19 @@ const THREE: &str = "    imagesize: 300MiB
 #[test]
 fn a_disk_has_its_table_and_the_tree_on_its_filesystems() {
     let bench = Bench::new(&recipe(THREE));
-    bench.built();
+    let log = bench.built();
+    let (progress, _) = log.split_once("r.yaml: built in").unwrap();
+    let at = |what: &str| {
+        let lines: Vec<usize> = progress
+            .lines()
+            .enumerate()
+            .filter_map(|(at, line)| line.contains(what).then_some(at))
+            .collect();
+        assert_eq!(lines.len(), 1, "{what}: {progress}");
+        lines[0]
+    };
+    let order = ["2 of 7: image-partition a.img", "4 of 7: filesystem-deploy", "filling the disk"];
+    assert!(order.map(at).is_sorted(), "{progress}");
     assert_eq!(bench.artifacts(), ["a.img", "a.img.spdx.json"]);
     let table = bench.table();
     for wanted in [
@@ -344,6 +357,43 @@ fn a_disk_without_a_root_needs_no_bootstrap() {
     let stats = bench.debugfs(36 << 20, "stats -h");
     assert!(stats.contains("Block size:               4096"), "{stats}");
     assert!(stats.contains("rootfs"), "{stats}");
+}
+
+#[test]
+fn a_disk_that_has_no_mountpoint_for_the_root_gets_what_lies_below_the_others() {
+    let text = recipe(
+        "    imagesize: 64MiB\n    partitiontype: gpt\n    partitions:\n      \
+            - { name: home, fs: ext4, start: 1MiB, end: 100% }\n    mountpoints:\n      \
+            - { mountpoint: /home, partition: home }\n  - action: filesystem-deploy\n",
+    );
+    let bench = Bench::new(&text);
+    let log = bench.built();
+    assert!(log.contains("has no `mountpoint: /`"), "{log}");
+    let notes = bench.debugfs(1 << 20, "stat \"/someone/notes with space\"");
+    assert!(notes.contains("User:  1000"), "{notes}");
+    assert!(!bench.debugfs(1 << 20, "ls -p /").contains("etc"));
+}
+
+#[test]
+fn a_disk_may_have_no_partitions_and_lie_in_a_folder() {
+    for (kind, label) in [("gpt", "label: gpt"), ("msdos", "label: dos")] {
+        let text = format!(
+            "architecture: arm64\nactions:\n  - action: image-partition\n    imagename: \
+                disks/a.img\n    imagesize: 64MiB\n    partitiontype: {kind}\n  - action: raw\n    \
+                source: loader\n    offset: 2048s\n"
+        );
+        let bench = Bench::new(&text);
+        bench.built();
+        let names = fs::read_dir(bench.path("out/disks")).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a.img", "a.img.spdx.json"]);
+        fs::rename(bench.path("out/disks/a.img"), bench.path("out/a.img")).unwrap();
+        assert!(bench.table().contains(label), "{}", bench.table());
+        let verified = said(Command::new("/sbin/sfdisk").arg("-V").arg(bench.path("out/a.img")));
+        assert!(verified.contains("No errors detected"), "{verified}");
+        assert_eq!(bench.bytes(1 << 20, 10), b"the loader");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::Path;
 
-use bundler::recipe::{Action, Apt, Options, Origin, Overlay, Program, Recipe, Run};
+use bundler::recipe::{Action, Apt, Archive, Options, Origin, Overlay, Program, Recipe, Run};
 use tempfile::TempDir;
 
 const HEAD: &str = "architecture: amd64\nactions:\n  - action: mmdebstrap\n    suite: trixie\n  - \
@@ -383,7 +383,10 @@ fn every_mistake_of_a_disk_is_named_before_anything_is_built() {
     let with = |more: &str| gpt(&format!("{ROOT}, {more}"));
     let cases = [
         (disk("", &[ROOT], &[]), "3: the image-partition action needs the key `partitiontype`"),
-        (disk(GPT, &[], &[]), "3: the image-partition action needs `partitions`"),
+        (
+            disk(GPT, &[ROOT], &[]).replace("a.img", "../a.img"),
+            "4: `imagename: ../a.img` leads out of the folder that it begins in",
+        ),
         (
             disk("    partitiontype: mbr\n", &[ROOT], &[]),
             "6: `partitiontype: mbr` of the image-partition action is not known; known: gpt, msdos",
@@ -449,10 +452,6 @@ fn every_mistake_of_a_disk_is_named_before_anything_is_built() {
             "10: there is no partition `rooot`; did you mean `root`?",
         ),
         (
-            format!("{}  - action: filesystem-deploy\n", disk(GPT, &[ROOT], &[])),
-            "9: filesystem-deploy needs a root: the image-partition action has no `mountpoint: /`",
-        ),
-        (
             format!("{}  - action: raw\n    source: s.sh\n    offset: 1MB\n", gpt(ROOT)),
             "11: `offset: 1MB` is neither bytes nor sectors; write 4096, 0x1000 or 8s",
         ),
@@ -473,4 +472,199 @@ fn every_mistake_of_a_disk_is_named_before_anything_is_built() {
     let two = disk(GPT, &["name: a, fs: ext4, start: 1MB, end: 64MB"], &[]);
     let two = two + "      - { name: b, fs: ext4, start: 64MB, end: 100% }\n";
     load(&two).unwrap();
+}
+
+/// The warnings of a recipe, without the name of its file.
+fn warnings(text: &str) -> Vec<String> {
+    let recipe = load(text).unwrap();
+    let plain = |warning: &String| {
+        let (_, rest) = warning.split_once("r.yaml:").unwrap();
+        rest.to_owned()
+    };
+    recipe.warnings.iter().map(plain).collect()
+}
+
+#[test]
+fn a_key_that_can_change_nothing_is_a_warning() {
+    let text = format!(
+        "{HEAD}  - action: apt\n    chroot: true\n    packages: [a]\n  - action: run\n    origin: \
+            kernel\n    label: dpkg\n    command: ls\n  - action: overlay\n    label: files\n    \
+            source: overlay\n"
+    );
+    let recipe = load(&text).unwrap();
+    assert_eq!(recipe.steps[1].description, "dpkg");
+    let wanted = [
+        "8: `chroot` changes nothing in the apt action: apt always works in the root filesystem",
+        "11: `origin` changes nothing in the run action: a command names its files itself",
+        "15: `label` changes nothing in the overlay action: only a run action shows it",
+    ];
+    assert_eq!(warnings(&text), wanted);
+    // A slip that looks like one of them is an error.
+    let slip = text.replace("chroot: true", "chrot: true");
+    assert!(load(&slip).unwrap_err().contains("r.yaml:8: unknown key `chrot`"));
+}
+
+#[test]
+fn a_list_that_a_template_leaves_empty_is_a_warning() {
+    for list in ["packages: [\n\n    ]", "packages: []", "packages:\n#      - one\n#      - two"] {
+        let text = format!("{HEAD}  - action: apt\n    {list}\n");
+        let wanted = "7: `packages` of the apt action is empty, so it installs nothing";
+        assert_eq!(warnings(&text), [wanted], "{list}");
+    }
+    // A slip in the key itself is passed over with --lenient, and nothing is installed.
+    let dir = folder(&[("r.yaml", &format!("{HEAD}  - action: apt\n    package: [a]\n"))]);
+    let lenient = Options { lenient: true, ..Options::default() };
+    let recipe = Recipe::load_with(&dir.path().join("r.yaml"), &lenient).unwrap();
+    assert_eq!(recipe.warnings.len(), 2, "{:?}", recipe.warnings);
+}
+
+#[test]
+fn a_download_of_one_file_is_found_at_the_origin_itself() {
+    let download = "  - action: download\n    url: http://x/u-boot.bin\n    name: loader\n";
+    for source in ["", "    source: .\n", "    source: ./\n"] {
+        let text = format!(
+            "{HEAD}{download}  - action: overlay\n    origin: loader\n{source}    destination: \
+                /boot/u-boot.bin\n"
+        );
+        let recipe = load(&text).unwrap();
+        let Action::Overlay(Overlay { source, .. }) = &recipe.steps[1].action else {
+            panic!("{:?}", recipe.steps)
+        };
+        assert_eq!(source.path, "");
+    }
+}
+
+#[test]
+fn a_compression_may_be_the_word_zip() {
+    for (name, archive) in
+        [("a.zip", Archive::Zip), ("download", Archive::Zip), ("a.deb", Archive::Deb)]
+    {
+        let text = format!(
+            "{HEAD}  - action: download\n    url: http://x/{name}\n    name: kernel\n    unpack: \
+                true\n    compression: zip\n"
+        );
+        let recipe = load(&text).unwrap();
+        let Action::Download(download) = &recipe.steps[0].action else {
+            panic!("{:?}", recipe.steps)
+        };
+        assert_eq!(download.unpack, Some(archive), "{name}");
+    }
+}
+
+#[test]
+fn a_disk_may_lie_in_a_folder_and_have_no_partitions_and_no_root() {
+    const GPT: &str = "    partitiontype: gpt\n";
+    let text = disk(GPT, &[], &[]).replace("a.img", "disks/a.img");
+    let recipe = load(&text).unwrap();
+    let Action::Disk(made) = &recipe.steps[0].action else { panic!("{:?}", recipe.steps) };
+    assert_eq!(made.name, "disks/a.img");
+    let wanted = "3: the disk has no `partitions`; only raw actions can write to it";
+    assert_eq!(warnings(&text), [wanted]);
+    let data = "name: data, fs: ext4, start: 1MiB, end: 100%";
+    let text = disk(GPT, &[data], &["mountpoint: /srv, partition: data"]);
+    let wanted = "11: the image-partition action has no `mountpoint: /`, so the disk gets only \
+        what lies below its mountpoints";
+    assert_eq!(warnings(&format!("{text}  - action: filesystem-deploy\n")), [wanted]);
+}
+
+const FORMS: &str = r#"---
+# A comment
+{{- $suite := or .suite "trixie"}}
+architecture: amd64
+actions:
+  - action: mmdebstrap
+    suite: {{$suite}}
+    variant: &kind minbase
+    components: [ main, contrib,
+                  non-free, ]
+#   - a comment in the first column
+  - description: >-
+      Two lines
+      that are one.
+    action: run
+    chroot: True<TAB># after a tab
+    command: |
+      cat <<EOF
+      a: b # no comment
+      EOF
+  - &more
+    action: apt
+    recommends: no
+    packages:
+    - less # a note
+    - "curl*"
+  - <<: *more
+    recommends: yes
+  - <<: [ *more, { update: false } ]
+    packages: [ *kind ]
+  - action: run
+    command: sh -c "echo '127.0.0.1<TAB>box' >> $ROOTDIR/etc/hosts" && test "$a" = b || { echo no; }
+    chroot:  false
+"#;
+
+#[test]
+fn all_forms_of_yaml_that_public_recipes_have_are_read() {
+    let text = FORMS.replace("<TAB>", "\t");
+    for text in [text.clone(), text.replace('\n', "\r\n"), format!("\u{feff}{text}")] {
+        let recipe = load(&text).unwrap();
+        assert_eq!(recipe.bootstrap.unwrap().components, ["main", "contrib", "non-free"]);
+        assert_eq!(recipe.steps[0].description, "Two lines that are one.");
+        let run = |index: usize| match &recipe.steps[index].action {
+            Action::Run(Run { program: Program::Command(command), chroot, .. }) => {
+                (command.clone(), *chroot)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(run(0), ("cat <<EOF\na: b # no comment\nEOF\n".to_owned(), true));
+        let command = "sh -c \"echo '127.0.0.1\tbox' >> $ROOTDIR/etc/hosts\" && test \"$a\" = b \
+            || { echo no; }";
+        assert_eq!(run(4), (command.to_owned(), false));
+        let apt = |index: usize| match &recipe.steps[index].action {
+            Action::Apt(Apt { packages, recommends, update, .. }) => {
+                (packages.join(" "), *recommends, *update)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(apt(1), ("less curl*".to_owned(), false, true));
+        assert_eq!(apt(2), ("less curl*".to_owned(), true, true));
+        assert_eq!(apt(3), ("minbase".to_owned(), false, false));
+    }
+}
+
+#[test]
+fn lines_in_brackets_and_quotes_may_begin_anywhere() {
+    let cases = [
+        "packages: [\n    ]",
+        "packages: [\na,\n  # a note\n  b,\n]",
+        "packages: [ a,\n  b\n]",
+        "packages: [\n      \"a\",\n      {{ range list 1 2 }}x{{ . }},\n{{ end }}\n  b\n  ]",
+    ];
+    let wanted = [&[][..], &["a", "b"], &["a", "b"], &["a", "x1", "x2", "b"]];
+    for (text, wanted) in cases.into_iter().zip(wanted) {
+        let text = format!("{HEAD}  - action: apt\n    {text}\n  - action: run\n    command: ls\n");
+        let recipe = load(&text).unwrap();
+        let Action::Apt(apt) = &recipe.steps[0].action else { panic!("{:?}", recipe.steps) };
+        assert_eq!(apt.packages, wanted, "{text}");
+        assert_eq!(recipe.steps.len(), 2);
+    }
+    let quoted = "command: \"one\ntwo\n\n  three\"\n    chroot: !!str no";
+    let text = format!("{HEAD}  - action: run\n    {quoted}\n");
+    let error = load(&text).unwrap_err();
+    assert_eq!(error, "r.yaml:12: `chroot` of the run action must be true or false, not text");
+    let recipe = load(&text.replace("!!str no", "yes")).unwrap();
+    let Action::Run(run) = &recipe.steps[0].action else { panic!("{:?}", recipe.steps) };
+    assert_eq!(run.program, Program::Command("one two\nthree".to_owned()));
+    // Outside of them a line must begin where the others do.
+    let error = load(&format!("{HEAD}  - action: run\n   command: ls\n")).unwrap_err();
+    assert!(error.starts_with("r.yaml:8: not YAML"), "{error}");
+}
+
+#[test]
+fn what_a_template_takes_from_the_environment_is_a_warning() {
+    let text = format!("{HEAD}    description: {{{{ env \"HOME\" | base | quote }}}}\n");
+    let wanted = "7: `env HOME` reads the environment of this host, so another host can build \
+        something else; a variable of -t is the same everywhere";
+    assert_eq!(warnings(&text), [wanted]);
+    let random = load(&text.replace("env \"HOME\" | base", "randAlphaNum 5")).unwrap_err();
+    assert!(random.contains("two builds of one recipe would differ; give a value with -t"));
 }

@@ -40,6 +40,8 @@ impl Actions {
         if let Some(index) = action.filter(|_| line.starts_with("daruma-bundler: action ")) {
             let name = self.names.get(index).cloned().unwrap_or_default();
             self.next(name, index as u64);
+        } else if action.is_some() && line.starts_with("daruma-bundler: finishing ") {
+            self.next("filling the disk".to_owned(), self.names.len() as u64);
         } else if let Some(step) = line.strip_prefix("I: ") {
             if step.starts_with("cleaning package lists") {
                 self.next("writing the result".to_owned(), self.names.len() as u64);

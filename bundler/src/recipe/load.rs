@@ -127,6 +127,15 @@ impl Files {
                 ),
             );
         }
+        for (what, line) in &rendered.asked {
+            self.notes.warn(
+                &at(*line),
+                format_args!(
+                    "`{what}` reads the environment of this host, so another host can build \
+                        something else; a variable of -t is the same everywhere"
+                ),
+            );
+        }
         self.collected.rendered.push((path.to_owned(), rendered.text.clone()));
         Node::parse(&rendered.text, path, &rendered.lines)
     }

@@ -63,5 +63,6 @@ fn value(kind: Kind) -> Value {
         Kind::Texts => json!({ "type": ["array", "null"], "items": text }),
         Kind::Pairs => json!({ "type": ["object", "null"], "additionalProperties": text }),
         Kind::Mappings(fields) => json!({ "type": "array", "items": mapping(fields) }),
+        Kind::Unused => json!({ "deprecated": true }),
     }
 }

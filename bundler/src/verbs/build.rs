@@ -111,6 +111,7 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
         }
     }
     if arguments.dry_run {
+        rootfs::refuse(&recipe)?;
         eprintln!("{}: {} actions, checked", recipe.path.display(), recipe.steps.len());
         return Ok(());
     }

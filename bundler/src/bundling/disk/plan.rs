@@ -163,7 +163,7 @@ fn entries(recipe: &Recipe, disk: &Disk) -> usize {
     });
     let free = raws.filter_map(|offset| offset.checked_sub(begin)).map(|bytes| bytes / ENTRY);
     let count = free.min().unwrap_or(ENTRIES).min(ENTRIES);
-    let needed = disk.partitions.len() as u64;
+    let needed = disk.partitions.len().max(1) as u64;
     if count < needed { ENTRIES as usize } else { count as usize }
 }
 

@@ -295,7 +295,8 @@ struct Log {
 
 impl Log {
     fn line(&mut self, line: &str) {
-        if let Some(number) = line.strip_prefix("daruma-bundler: action ") {
+        let number = line.strip_prefix("daruma-bundler: action ");
+        if let Some(number) = number.or(line.strip_prefix("daruma-bundler: finishing ")) {
             self.action = number.parse().ok();
             self.lines.clear();
         } else if let Some(code) = line.strip_prefix("daruma-bundler: failed ") {

@@ -18,6 +18,12 @@ begin() {
     exec >&2
 }
 
+# finish NUMBER: says that the work of an action before is now ended.
+finish() {
+    echo "daruma-bundler: finishing $1" >&2
+    exec >&2
+}
+
 # inside ROOT PATH: prints the path with its links followed inside the root. A link to /run in the
 # root must not lead to the /run of the build host.
 inside() (

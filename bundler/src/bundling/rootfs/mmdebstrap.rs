@@ -101,6 +101,9 @@ pub(super) struct Way {
 /// and reading a state takes.
 const WORTH_KEEPING_S: u64 = 3;
 
+/// The root of a recipe in which nothing makes one, in the folder of the build.
+const EMPTY_ROOT: &str = "no-root/root";
+
 impl Plan {
     /// Checks what can be known before, fetches downloads, packs overlays, and asks the host's apt
     /// for its archives.
@@ -137,6 +140,9 @@ impl Plan {
         for step in &recipe.steps {
             if let Action::Download(download) = &step.action {
                 let fetched = fetch::fetch(download, &step.place, path)?;
+                if !has_root(&recipe) {
+                    show_beside(&path.join(EMPTY_ROOT), &fetched)?;
+                }
                 downloads.insert(download.name.clone(), fetched);
             }
         }
@@ -213,7 +219,8 @@ impl Plan {
         }
         self.then.push(call(None, "forget_host \"$1\"".to_owned()));
         if let Some(disk) = &self.hooks.disk {
-            self.then.push(call(Some(disk.step), "finish_disk \"$1\"".to_owned()));
+            let text = format!("finish {}; finish_disk \"$1\"", disk.step);
+            self.then.push(call(None, text));
         }
         Ok(())
     }
@@ -298,7 +305,7 @@ impl Plan {
         if !self.has_root() {
             let calls = first.iter().chain(&then).map(|hook| format!("({hook})"));
             let text = calls.collect::<Vec<_>>().join("\n");
-            command.args(["-e", "-c", &text, "sh"]).arg(self.dir.path().join("no-root"));
+            command.args(["-e", "-c", &text, "sh"]).arg(self.dir.path().join(EMPTY_ROOT));
             return Ok(command);
         }
         let format = if out.is_some() { "tar" } else { "null" };
@@ -488,6 +495,19 @@ impl Plan {
     }
 }
 
+/// Shows a download beside the root, where debos has it: scripts read `$ROOTDIR/../NAME`.
+fn show_beside(root: &Path, fetched: &Path) -> Result<()> {
+    let link = root.with_file_name(fetched.file_name().unwrap_or_default());
+    let made = std::fs::create_dir_all(root).and_then(|()| {
+        // Two downloads may have one name. The later one counts, as in debos.
+        match std::fs::remove_file(&link) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => std::os::unix::fs::symlink(fetched, &link),
+        }
+    });
+    made.with_context(|| format!("writing {}", link.display()))
+}
+
 /// Whether this process is root. The kernel gives a process's folder in /proc its effective user.
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -500,16 +520,23 @@ fn has_root(recipe: &Recipe) -> bool {
         || recipe.steps.iter().any(|step| matches!(step.action, Action::Unpack(_)))
 }
 
+/// Refuses what this program cannot do on any host.
+///
+/// # Errors
+/// One line with file, line, action and reason.
+pub fn refuse(recipe: &Recipe) -> Result<(), RecipeError> {
+    disk::refuse(recipe)
+}
+
 /// Refuses what cannot be done before anything starts.
 fn check(recipe: &Recipe, settings: &Settings, is_root: bool) -> Result<()> {
-    let needs_root = settings.needs_root;
-    let needs = |step: &Step| match &step.action {
-        Action::Disk(_) | Action::Download(_) => false,
-        Action::Raw(raw) => raw.source.origin == Origin::Filesystem,
+    // What runs in the root needs a system there. Everything else works in an empty folder.
+    let needs_system = |step: &Step| match &step.action {
+        Action::Apt(_) | Action::InstallDeb(_) => true,
         Action::Run(Run { chroot, .. }) => *chroot,
-        _ => true,
+        _ => false,
     };
-    disk::refuse(recipe)?;
+    refuse(recipe)?;
     let mut made = false;
     for step in &recipe.steps {
         match &step.action {
@@ -531,8 +558,8 @@ fn check(recipe: &Recipe, settings: &Settings, is_root: bool) -> Result<()> {
             _ => {}
         }
     }
-    let makes_disk = recipe.steps.iter().any(|step| matches!(step.action, Action::Disk(_)));
-    if !has_root(recipe) && (needs_root || !makes_disk || recipe.steps.iter().any(needs)) {
+    let mut steps = recipe.steps.iter();
+    if !has_root(recipe) && (settings.needs_root || steps.any(needs_system)) {
         return Err(RecipeError(format!(
             "{}: nothing makes a root filesystem; the recipe needs an mmdebstrap, a debootstrap or \
                 an unpack action",

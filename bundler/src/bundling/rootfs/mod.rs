@@ -13,4 +13,4 @@ mod tools;
 
 pub use build::{DEFAULT_EPOCH, build, source_date_epoch};
 pub use locked::Locking;
-pub use mmdebstrap::{Plan, Settings};
+pub use mmdebstrap::{Plan, Settings, refuse};

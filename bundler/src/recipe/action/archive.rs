@@ -2,8 +2,8 @@
 //!
 //! `files` reads them, and `bundling` runs their programs.
 
-/// How a tar is compressed, for the keys that read one.
-pub(super) const TAR: &[&str] = &["gz", "bzip2", "xz", "zstd", "lzip", "lzma", "lzop"];
+/// How a tar is compressed, or `zip`, for the keys that read an archive.
+pub(super) const ARCHIVES: &[&str] = &["gz", "bzip2", "xz", "zstd", "lzip", "lzma", "lzop", "zip"];
 /// The same for the key that writes one.
 pub(super) const PACKED: &[&str] =
     &["gz", "none", "auto", "bzip2", "xz", "zstd", "lzip", "lzma", "lzop"];
@@ -53,13 +53,15 @@ impl Compression {
 }
 
 impl Archive {
-    /// Goes by the name of the file, as debos does: what is neither zip nor deb is a tar.
+    /// Goes by the name of the file, as debos does: what is neither zip nor deb is a tar, of the
+    /// compression that the recipe names. It may name `zip`.
     #[must_use]
-    pub fn by_name(file: &str, compression: Option<Compression>) -> Self {
+    pub fn by_name(file: &str, compression: Option<&str>) -> Self {
         match file.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase()).as_deref() {
             Some("zip") => Self::Zip,
             Some("deb") => Self::Deb,
-            _ => Self::Tar(compression),
+            _ if compression == Some("zip") => Self::Zip,
+            _ => Self::Tar(compression.and_then(Compression::named)),
         }
     }
 }

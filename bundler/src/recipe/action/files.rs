@@ -2,7 +2,7 @@
 //!
 //! `origin` says where files come from, and `bundling::rootfs` does the actions.
 
-use crate::recipe::action::archive::{Archive, Compression, PACKED, TAR};
+use crate::recipe::action::archive::{ARCHIVES, Archive, Compression, PACKED};
 use crate::recipe::action::origin::{From, Origin, Origins, inside_key, within};
 use crate::recipe::yaml::{Field, Keys, Notes, RecipeError, Table};
 
@@ -24,7 +24,7 @@ pub(super) const DOWNLOAD: Table = Table {
         Field::text("name", "Name of the origin.").required(),
         Field::text("filename", "Name of the file instead of that in the address."),
         Field::flag("unpack", "True unpacks the file; the origin is then the folder."),
-        Field::word("compression", TAR, "How a tar is compressed, if its name does not say it."),
+        Field::word("compression", ARCHIVES, "What the archive is, if its name does not say it."),
         Field::text("sha256sum", "SHA-256 sum of the file, in hexadecimal."),
     ],
 };
@@ -36,7 +36,7 @@ pub(super) const UNPACK: Table = Table {
         Field::text("file", "The archive in the origin."),
         Field::text("origin", "Where the archive is; artifacts unless given."),
         Field::text("destdir", "Folder of the root filesystem; / unless given."),
-        Field::word("compression", TAR, "How a tar is compressed, if its name does not say it."),
+        Field::word("compression", ARCHIVES, "What the archive is, if its name does not say it."),
     ],
 };
 
@@ -100,8 +100,13 @@ pub struct Pack {
 pub(super) fn read_overlay(keys: &mut Keys, origins: &Origins) -> Result<Overlay, RecipeError> {
     let default = Origin::Recipe(keys.place.resolve(""));
     let origin = origins.read(keys, default)?;
-    let given = keys.text_at("source")?.filter(|(text, _)| !text.is_empty());
+    let mut given = keys.text_at("source")?.filter(|(text, _)| !text.is_empty());
     let destination = inside_key(keys, "destination")?;
+    let mut is_file = matches!(origin, Origin::Download { is_folder: false, .. });
+    if is_file {
+        // `.` is the origin itself.
+        given = given.filter(|(path, _)| !is_here(path));
+    }
     let (path, place) = match given {
         Some(given) => given,
         None if matches!(origin, Origin::Recipe(_)) => {
@@ -109,7 +114,6 @@ pub(super) fn read_overlay(keys: &mut Keys, origins: &Origins) -> Result<Overlay
         }
         None => (String::new(), keys.place.clone()),
     };
-    let mut is_file = matches!(origin, Origin::Download { is_folder: false, .. });
     if is_file && !path.is_empty() {
         return Err(place.error("the origin is one file, so `source` must not be there"));
     }
@@ -126,6 +130,11 @@ pub(super) fn read_overlay(keys: &mut Keys, origins: &Origins) -> Result<Overlay
     }
     let destination = destination.unwrap_or_else(|| "/".to_owned());
     Ok(Overlay { source: From { origin, path }, destination })
+}
+
+/// Whether a path in an origin is the origin itself.
+fn is_here(path: &str) -> bool {
+    path.split('/').all(|part| part.is_empty() || part == ".")
 }
 
 /// Reads the keys of `download`, and adds its origin.
@@ -152,7 +161,7 @@ pub(super) fn read_download(
     if let "" | "." | ".." = filename.as_str() {
         return Err(place.error("the address has no name of a file; give `filename`"));
     }
-    let compression = keys.word("compression", TAR)?.and_then(Compression::named);
+    let compression = keys.word("compression", ARCHIVES)?;
     let unpack = keys.flag("unpack")?.unwrap_or(false);
     let sha256 = match keys.text_at("sha256sum")?.filter(|(text, _)| !text.is_empty()) {
         None => None,
@@ -174,20 +183,20 @@ pub(super) fn read_unpack(keys: &mut Keys, origins: &Origins) -> Result<Unpack, 
     let origin = origins.read(keys, Origin::Artifacts)?;
     let file = keys.text_at("file")?.filter(|(text, _)| !text.is_empty());
     let (path, file_place) = match (&origin, file) {
-        (Origin::Download { is_folder: false, .. }, Some((_, place))) => {
+        (Origin::Download { is_folder: false, .. }, Some((path, place))) if !is_here(&path) => {
             return Err(place.error("the origin is one file, so `file` must not be there"));
         }
-        (Origin::Download { is_folder: false, .. }, None) => (String::new(), place.clone()),
+        (Origin::Download { is_folder: false, .. }, _) => (String::new(), place.clone()),
         (_, Some((file, place))) => (within(&file, "file", &place)?, place),
         (_, None) => return Err(place.error("the unpack action needs the key `file`")),
     };
-    let compression = keys.word("compression", TAR)?.and_then(Compression::named);
+    let compression = keys.word("compression", ARCHIVES)?;
     let name = match &origin {
         Origin::Download { name, is_folder: false } => &origins.downloads[name].0,
         _ => &path,
     };
     let archive = Archive::by_name(name, compression);
-    if compression.is_some() && !matches!(archive, Archive::Tar(_)) {
+    if compression.is_some_and(|word| word != "zip") && !matches!(archive, Archive::Tar(_)) {
         return Err(place.error("`compression` is only for a tar"));
     }
     if let Origin::Recipe(folder) = &origin

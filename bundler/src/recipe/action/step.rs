@@ -61,7 +61,7 @@ pub(in crate::recipe) fn read(
         "unpack" => Action::Unpack(files::read_unpack(keys, origins)?),
         "pack" => Action::Pack(files::read_pack(keys, notes)?),
         "image-partition" => Action::Disk(disk::read_disk(keys, origins, notes)?),
-        "filesystem-deploy" => Action::Deploy(disk::read_deploy(keys, origins)?),
+        "filesystem-deploy" => Action::Deploy(disk::read_deploy(keys, origins, notes)?),
         "raw" => Action::Raw(disk::read_raw(keys, origins)?),
         _ => {
             let (run, label) = system::read_run(keys, notes)?;

@@ -52,6 +52,7 @@ pub(super) const APT: Table = Table {
         Field::flag("recommends", "True installs recommended packages too."),
         Field::flag("update", "False leaves the lists of packages as they are."),
         Field::flag("unauthenticated", "True takes packages without a signature."),
+        Field::unused("chroot", "apt always works in the root filesystem"),
     ],
 };
 
@@ -76,6 +77,7 @@ pub(super) const RUN: Table = Table {
         Field::flag("chroot", "True runs it in the root filesystem."),
         Field::text("label", "Name for the output."),
         Field::flag("postprocess", "True runs it on the build host after everything else."),
+        Field::unused("origin", "a command names its files itself"),
     ],
 };
 
@@ -229,9 +231,15 @@ fn existing(place: &Place, key: &str, path: &str) -> Result<PathBuf, RecipeError
 /// Reads the keys of `apt`.
 pub(super) fn read_apt(keys: &mut Keys, notes: &mut Notes) -> Result<Apt, RecipeError> {
     let place = keys.place.clone();
-    let packages = keys.texts("packages")?.unwrap_or_default();
+    // A template can leave nothing in the list. debos needs not even the key.
+    let is_empty = keys.is_empty("packages") || notes.lenient;
+    let packages = match keys.texts("packages")? {
+        Some(packages) => packages,
+        None if is_empty => Vec::new(),
+        None => return Err(place.error("the apt action needs `packages`")),
+    };
     if packages.is_empty() {
-        return Err(place.error("the apt action needs `packages`"));
+        notes.warn(&place, "`packages` of the apt action is empty, so it installs nothing");
     }
     read_common(keys, packages, notes)
 }

@@ -27,11 +27,13 @@ pub(super) fn execute(template: &Template, variables: &BTreeMap<String, String>)
         variables: vec![("$".to_owned(), dot.clone())],
         output: Output { text: String::new(), lines: vec![1], blank: true },
         missing: Vec::new(),
+        asked: Vec::new(),
         steps: 0,
         calls: 0,
     };
     run.parts(&template.body, &dot)?;
-    Ok(Rendered { text: run.output.text, lines: run.output.lines, missing: run.missing })
+    let Run { output: Output { text, lines, .. }, missing, asked, .. } = run;
+    Ok(Rendered { text, lines, missing, asked })
 }
 
 /// The text that was written, and the origin of its lines.
@@ -75,6 +77,7 @@ struct Run<'a> {
     variables: Vec<(String, Value)>,
     output: Output,
     missing: Vec<(String, usize)>,
+    asked: Vec<(String, usize)>,
     steps: usize,
     calls: usize,
 }
@@ -280,6 +283,10 @@ impl Run<'_> {
                 _ => None,
             });
             self.missing.extend(missing);
+        }
+        if function.asks_host {
+            self.asked
+                .extend(values.iter().map(|value| (format!("{name} {}", value.inner()), line)));
         }
         function.call(values).map_err(|why| TemplateError::new(line, format_args!("{name}: {why}")))
     }

@@ -11,6 +11,8 @@ pub(in crate::recipe) struct Rendered {
     pub(in crate::recipe) lines: Vec<usize>,
     /// Variables that nobody gave and that are in the text as `<no value>`, each with its line.
     pub(in crate::recipe) missing: Vec<(String, usize)>,
+    /// What was taken from the environment of the build host, each with its line.
+    pub(in crate::recipe) asked: Vec<(String, usize)>,
 }
 
 /// Why a template gives nothing.

@@ -17,7 +17,8 @@ pub(in crate::recipe) fn render(
 ) -> Result<Rendered, TemplateError> {
     if !template.contains("{{") {
         let lines = (1..=template.split('\n').count()).collect();
-        return Ok(Rendered { text: template.to_owned(), lines, missing: Vec::new() });
+        let (missing, asked) = (Vec::new(), Vec::new());
+        return Ok(Rendered { text: template.to_owned(), lines, missing, asked });
     }
     eval::execute(&parse::parse(template)?, variables)
 }

@@ -42,6 +42,8 @@ pub(in crate::recipe) enum Kind {
     Pairs,
     /// A list of mappings.
     Mappings(&'static [Field]),
+    /// Anything. debos passes over the key, public recipes have it, and it can change nothing.
+    Unused,
 }
 
 impl Field {
@@ -81,6 +83,11 @@ impl Field {
         Self::new(name, Kind::Mappings(fields), about)
     }
 
+    /// A key that is a warning. `about` says why it changes nothing.
+    pub(in crate::recipe) const fn unused(name: &'static str, about: &'static str) -> Self {
+        Self::new(name, Kind::Unused, about)
+    }
+
     /// The same key, which must be there.
     pub(in crate::recipe) const fn required(mut self) -> Self {
         self.required = true;
@@ -88,9 +95,12 @@ impl Field {
     }
 }
 
-/// Returns the keys of an action with `description`, which all actions have.
+/// Returns the keys of an action with those that every action may have.
 pub(in crate::recipe) fn with_description(fields: &[Field]) -> Vec<Field> {
     let mut all = fields.to_vec();
     all.push(Field::text("description", "What the action is for, in a person's words."));
+    if !fields.iter().any(|field| field.name == "label") {
+        all.push(Field::unused("label", "only a run action shows it"));
+    }
     all
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::recipe::yaml::error::RecipeError;
-use crate::recipe::yaml::fields::Field;
+use crate::recipe::yaml::fields::{Field, Kind};
 use crate::recipe::yaml::node::{Key, Node, Place, Value};
 
 /// What a person is told about a recipe that is read, and how strict the reader is.
@@ -33,6 +33,8 @@ pub(in crate::recipe) struct Keys {
     /// The place where the mapping starts.
     pub(in crate::recipe) place: Place,
     entries: Vec<(Key, Node)>,
+    /// Keys without a value.
+    empty: Vec<String>,
 }
 
 impl Keys {
@@ -54,7 +56,17 @@ impl Keys {
                 .place
                 .error(format_args!("{what} must be a mapping (`key: value`), not {kind}")));
         };
-        let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
+        let used = |field: &&Field| !matches!(field.kind, Kind::Unused);
+        let known: Vec<&str> = fields.iter().filter(used).map(|field| field.name).collect();
+        for (key, _) in &entries {
+            let unused = fields.iter().find(|field| !used(field) && field.name == key.name);
+            if let Some(field) = unused {
+                let (name, why) = (field.name, field.about);
+                notes.warn(&key.place, format_args!("`{name}` changes nothing in {what}: {why}"));
+            }
+        }
+        entries
+            .retain(|(key, _)| !fields.iter().any(|field| !used(&field) && field.name == key.name));
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
             let hint = match closest(&key.name, &known) {
                 Some(meant) => format!("did you mean `{meant}`?"),
@@ -66,10 +78,16 @@ impl Keys {
             }
             notes.warn(&key.place, format_args!("{message} The key is passed over"));
         }
-        entries.retain(|(key, node)| {
-            known.contains(&key.name.as_str()) && !matches!(node.value, Value::Null)
-        });
-        Ok(Self { what, place: node.place, entries })
+        entries.retain(|(key, _)| known.contains(&key.name.as_str()));
+        let (empty, entries): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|(_, node)| matches!(node.value, Value::Null));
+        let empty = empty.into_iter().map(|(key, _)| key.name).collect();
+        Ok(Self { what, place: node.place, entries, empty })
+    }
+
+    /// Whether a key is there and has no value.
+    pub(in crate::recipe) fn is_empty(&self, name: &str) -> bool {
+        self.empty.iter().any(|key| key == name)
     }
 
     /// Takes the value of a key.

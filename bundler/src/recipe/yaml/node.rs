@@ -3,6 +3,7 @@
 //! `keys` and `load` give it a meaning. The place survives `extends` and `recipe`, so every message
 //! can name it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,25 +108,77 @@ impl Node {
         lines: &[usize],
     ) -> Result<Self, RecipeError> {
         let source = Source { file: Arc::from(file), lines };
-        let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
-        // A scalar stays as it was written: an id such as 00000001 is no number.
-        loader.early_parse(false);
-        let mut parser = Parser::new_from_str(text);
-        let unreadable = |e: &ScanError| {
-            source.place(e.marker().line()).error(format_args!("not YAML: {}", e.info()))
+        let mut text = Deepened::new(text);
+        loop {
+            let error = match documents(&text.text()) {
+                Ok(documents) => return source.only(&documents),
+                Err(error) => error,
+            };
+            if !text.deepen(&error) {
+                let place = source.place(error.marker().line());
+                return Err(place.error(format_args!("not YAML: {}", error.info())));
+            }
+        }
+    }
+}
+
+fn documents(text: &str) -> Result<Vec<MarkedYaml<'_>>, ScanError> {
+    let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
+    // A scalar stays as it was written: an id such as 00000001 is no number.
+    loader.early_parse(false);
+    Parser::new_from_str(text).load(&mut loader, true)?;
+    match loader.error() {
+        Some(error) => Err(error.clone()),
+        None => Ok(loader.into_documents()),
+    }
+}
+
+/// Most lines that get more blanks.
+const MOST_DEEPENED: usize = 500;
+
+/// A text whose lines within brackets and quotes begin as far right as YAML wants them.
+///
+/// YAML asks for blanks before such a line, and Go's parser does not. They mean nothing there. So a
+/// line that the parser complains about gets them, and the parser tries again.
+struct Deepened<'a> {
+    lines: Vec<&'a str>,
+    /// Numbers of the lines that got more blanks, from 0.
+    deeper: BTreeSet<usize>,
+    /// More blanks than any line has.
+    blanks: String,
+}
+
+impl<'a> Deepened<'a> {
+    fn new(text: &'a str) -> Self {
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let indent = |line: &&str| line.len() - line.trim_start_matches(' ').len();
+        let most = lines.iter().map(indent).max().unwrap_or(0);
+        Self { lines, deeper: BTreeSet::new(), blanks: " ".repeat(most + 1) }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (number, line) in self.lines.iter().enumerate() {
+            if self.deeper.contains(&number) {
+                text.push_str(&self.blanks);
+            }
+            text.push_str(line);
+        }
+        text
+    }
+
+    /// Gives a line more blanks if the error asks for them.
+    fn deepen(&mut self, error: &ScanError) -> bool {
+        let line = error.marker().line().saturating_sub(1);
+        let next = match error.info() {
+            "invalid indentation" | "invalid indentation in flow construct" => Some(line),
+            // The error names the line in which the quote begins.
+            "invalid indentation in quoted scalar" => (line + 1..self.lines.len())
+                .find(|at| !self.deeper.contains(at) && !self.lines[*at].trim().is_empty()),
+            _ => None,
         };
-        parser.load(&mut loader, true).map_err(|e| unreadable(&e))?;
-        if let Some(error) = loader.error() {
-            return Err(unreadable(error));
-        }
-        let documents = loader.into_documents();
-        match documents.as_slice() {
-            [only] => source.convert(only),
-            [] => Err(source.place(1).error("the recipe is empty")),
-            [_, second, ..] => Err(source
-                .place(second.span.start.line())
-                .error("a recipe is one YAML document, and here a second one begins")),
-        }
+        let allowed = self.deeper.len() < MOST_DEEPENED;
+        allowed && next.is_some_and(|line| self.deeper.insert(line))
     }
 }
 
@@ -136,6 +189,16 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    fn only(&self, documents: &[MarkedYaml<'_>]) -> Result<Node, RecipeError> {
+        match documents {
+            [only] => self.convert(only),
+            [] => Err(self.place(1).error("the recipe is empty")),
+            [_, second, ..] => Err(self
+                .place(second.span.start.line())
+                .error("a recipe is one YAML document, and here a second one begins")),
+        }
+    }
+
     fn place(&self, line: usize) -> Place {
         let written = self.lines.get(line.saturating_sub(1)).copied();
         Place { file: self.file.clone(), line: written.unwrap_or(line) }
@@ -145,6 +208,11 @@ impl Source<'_> {
         let place = self.place(yaml.span.start.line());
         let value = match &yaml.data {
             YamlData::Representation(text, style, None) => plain(text, *style),
+            YamlData::Representation(text, _, Some(tag))
+                if tag.is_yaml_core_schema() && tag.suffix == "str" =>
+            {
+                Value::Text(text.clone().into_owned())
+            }
             YamlData::Value(Scalar::Null) => Value::Null,
             YamlData::Sequence(items) => {
                 Value::List(items.iter().map(|item| self.convert(item)).collect::<Result<_, _>>()?)
@@ -152,7 +220,7 @@ impl Source<'_> {
             YamlData::Mapping(entries) => Value::Map(self.mapping(entries)?),
             YamlData::Tagged(..) | YamlData::Representation(_, _, Some(_)) => {
                 return Err(
-                    place.error("YAML tags (`!…`) mean nothing in a recipe; quote the value")
+                    place.error("YAML tags (`!…`) mean nothing in a recipe, except `!!str`")
                 );
             }
             YamlData::Value(_) | YamlData::Alias(_) | YamlData::BadValue => {
@@ -175,9 +243,15 @@ impl Source<'_> {
             };
             let value = self.convert(value)?;
             if name == "<<" {
-                match value.value {
-                    Value::Map(entries) => merged.extend(entries),
-                    _ => return Err(value.place.error("`<<` needs a mapping")),
+                let mappings = match value.value {
+                    Value::List(items) => items.into_iter().map(|item| item.value).collect(),
+                    other => vec![other],
+                };
+                for mapping in mappings {
+                    match mapping {
+                        Value::Map(entries) => merged.extend(entries),
+                        _ => return Err(value.place.error("`<<` needs mappings")),
+                    }
                 }
                 continue;
             }

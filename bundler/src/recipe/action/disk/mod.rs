@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use crate::recipe::action::disk::fit::{Room, fit_all};
 use crate::recipe::action::disk::offset::Position;
 use crate::recipe::action::disk::partition::{PARTITION, read_id, read_partition};
-use crate::recipe::action::origin::{From, Origin, Origins};
+use crate::recipe::action::origin::{From, Origin, Origins, within};
 use crate::recipe::yaml::{Field, Keys, Notes, Place, RecipeError, Table, closest};
 
 pub use fit::Sectors;
@@ -27,7 +27,7 @@ pub(super) const IMAGE_PARTITION: Table = Table {
         Field::word("partitiontype", &["gpt", "msdos"], "Kind of the partition table.").required(),
         Field::text("diskid", "Id of the disk: a UUID for gpt, 8 hexadecimal digits for msdos."),
         Field::text("gpt_gap", "Where the entries of a gpt begin."),
-        Field::mappings("partitions", PARTITION, "The partitions.").required(),
+        Field::mappings("partitions", PARTITION, "The partitions."),
         Field::mappings("mountpoints", MOUNTPOINT, "Where they are mounted."),
     ],
 };
@@ -131,9 +131,7 @@ pub(super) fn read_disk(
         return Err(place.error("a recipe makes one disk, and this is a second image-partition"));
     }
     let (name, name_place) = keys.required("imagename")?;
-    if name.contains('/') || name == ".." {
-        return Err(name_place.error("`imagename` is a name in the artifact folder, not a path"));
-    }
+    let name = within(&name, "imagename", &name_place)?;
     let (size_text, size_place) = keys.required("imagesize")?;
     let size = offset::size(&size_text).map_err(|why| size_place.error(why))?;
     let Some(kind) = keys.word("partitiontype", &["gpt", "msdos"])? else {
@@ -192,7 +190,7 @@ pub(super) fn read_disk(
         partition.sectors = sectors;
     }
     if partitions.is_empty() {
-        return Err(place.error("the image-partition action needs `partitions`"));
+        notes.warn(&place, "the disk has no `partitions`; only raw actions can write to it");
     }
     let mut mountpoints: Vec<Mountpoint> = Vec::new();
     for node in keys.nodes("mountpoints")? {
@@ -250,16 +248,22 @@ fn no_partition<'a>(
 }
 
 /// Reads the keys of `filesystem-deploy`.
-pub(super) fn read_deploy(keys: &mut Keys, origins: &Origins) -> Result<Deploy, RecipeError> {
+pub(super) fn read_deploy(
+    keys: &mut Keys,
+    origins: &Origins,
+    notes: &mut Notes,
+) -> Result<Deploy, RecipeError> {
     if origins.partitions.is_none() {
         return Err(keys.place.error(
             "filesystem-deploy needs a disk: an image-partition action must come before it",
         ));
     }
     if !origins.has_root {
-        return Err(keys.place.error(
-            "filesystem-deploy needs a root: the image-partition action has no `mountpoint: /`",
-        ));
+        notes.warn(
+            &keys.place,
+            "the image-partition action has no `mountpoint: /`, so the disk gets only what lies \
+                below its mountpoints",
+        );
     }
     Ok(Deploy {
         fstab: keys.flag("setup-fstab")?.unwrap_or(true),

@@ -79,6 +79,10 @@ pub(super) const TABLE: &[Row] = &[
     }),
     Row("typeOf", 1, 1, |v| Ok(Value::text(v[0].kind()))),
     Row("typeIs", 2, 2, |v| Ok(Value::Bool(v[1].kind() == text(v, 0)?))),
+    Row("typeIsLike", 2, 2, |v| {
+        let wanted = text(v, 0)?;
+        Ok(Value::Bool(v[1].kind() == wanted || format!("*{}", v[1].kind()) == wanted))
+    }),
     Row("kindOf", 1, 1, |v| Ok(Value::text(kind(&v[0])))),
     Row("kindIs", 2, 2, |v| Ok(Value::Bool(kind(&v[1]) == text(v, 0)?))),
     Row("deepEqual", 2, 2, |v| Ok(Value::Bool(v[0].same(&v[1])))),

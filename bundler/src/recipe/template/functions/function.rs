@@ -11,6 +11,8 @@ pub(in crate::recipe::template) struct Function {
     row: &'static Row,
     /// True if the function puts its arguments into a text as they are.
     pub(in crate::recipe::template) prints: bool,
+    /// True if the function reads the environment of the build host.
+    pub(in crate::recipe::template) asks_host: bool,
 }
 
 impl Function {
@@ -38,10 +40,22 @@ fn rows() -> impl Iterator<Item = &'static Row> {
     tables.into_iter().flatten()
 }
 
+/// Functions of sprig that have a twin with `must`. In Go the twin returns an error where the other
+/// one ends the program. Here both are errors.
+const MUST: &str = "append chunk compact first fromJson has initial last prepend push regexFind \
+                    regexFindAll regexMatch regexReplaceAll regexReplaceAllLiteral regexSplit \
+                    rest reverse slice toJson toPrettyJson toRawJson uniq without";
+
 /// Returns the function of a name.
 pub(in crate::recipe::template) fn find(name: &str) -> Option<Function> {
+    let twin = name.strip_prefix("must").and_then(|rest| {
+        let first = rest.chars().next()?.to_ascii_lowercase();
+        MUST.split(' ').find(|other| other.starts_with(first) && other[1..] == rest[1..])
+    });
+    let name = twin.unwrap_or(name);
     let prints = ["print", "println", "printf", "quote", "squote", "cat"].contains(&name);
-    rows().find(|row| row.0 == name).map(|row| Function { row, prints })
+    let asks_host = ["env", "expandenv"].contains(&name);
+    rows().find(|row| row.0 == name).map(|row| Function { row, prints, asks_host })
 }
 
 /// Returns all names.

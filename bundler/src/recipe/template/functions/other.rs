@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::host::cache::hex;
 use crate::recipe::template::functions::arguments::{Row, text};
-use crate::recipe::template::value::Value;
+use crate::recipe::template::value::{Map, Value};
 
 pub(super) const TABLE: &[Row] = &[
     Row("base", 1, 1, |v| Ok(Value::text(base(text(v, 0)?)))),
@@ -27,16 +27,28 @@ pub(super) const TABLE: &[Row] = &[
         let bytes = Base64::decode_vec(text(v, 0)?).map_err(|e| format!("not base64: {e}"))?;
         Ok(Value::text(String::from_utf8_lossy(&bytes)))
     }),
+    Row("b32enc", 1, 1, |v| Ok(Value::text(base32(text(v, 0)?.as_bytes())))),
+    Row("b32dec", 1, 1, |v| {
+        let bytes = from_base32(text(v, 0)?).ok_or("not base32")?;
+        Ok(Value::text(String::from_utf8_lossy(&bytes)))
+    }),
+    Row("adler32sum", 1, 1, |v| {
+        let (low, high) = text(v, 0)?.bytes().fold((1_u32, 0_u32), |(low, high), byte| {
+            let low = (low + u32::from(byte)) % 65_521;
+            (low, (high + low) % 65_521)
+        });
+        Ok(Value::text((high << 16 | low).to_string()))
+    }),
     Row("sha256sum", 1, 1, |v| Ok(Value::text(hex(&Sha256::digest(text(v, 0)?))))),
+    Row("fromJson", 1, 1, |v| {
+        let parsed = serde_json::from_str(text(v, 0)?);
+        parsed.map(from_json).map_err(|error| format!("not JSON: {error}"))
+    }),
     Row("toJson", 1, 1, |v| Ok(Value::text(json(&v[0]).to_string()))),
     Row("toRawJson", 1, 1, |v| Ok(Value::text(json(&v[0]).to_string()))),
     Row("toPrettyJson", 1, 1, |v| Ok(Value::text(format!("{:#}", json(&v[0]))))),
-    Row("env", 1, 1, |v| {
-        let name = text(v, 0)?;
-        let plain = !name.is_empty() && !name.contains(['=', '\0']);
-        let value = plain.then(|| std::env::var(name).ok()).flatten();
-        Ok(Value::text(value.unwrap_or_default()))
-    }),
+    Row("env", 1, 1, |v| Ok(Value::text(variable(text(v, 0)?)))),
+    Row("expandenv", 1, 1, |v| Ok(Value::text(expanded(text(v, 0)?)))),
     Row("now", 0, 0, |_| Ok(Value::Int(now()))),
     Row("unixEpoch", 1, 1, |v| Ok(Value::text(seconds(v, 0)?.to_string()))),
     Row("date", 2, 2, |v| Ok(Value::text(date(text(v, 0)?, seconds(v, 1)?)))),
@@ -50,6 +62,62 @@ pub(super) const TABLE: &[Row] = &[
         Ok(Value::text(uuid::Uuid::new_v5(&space, text(v, 1)?.as_bytes()).to_string()))
     }),
 ];
+
+/// A variable of the environment.
+fn variable(name: &str) -> String {
+    let plain = !name.is_empty() && !name.contains(['=', '\0']);
+    plain.then(|| std::env::var(name).ok()).flatten().unwrap_or_default()
+}
+
+/// Go's `os.ExpandEnv`: puts variables in the place of `$NAME` and `${NAME}`.
+fn expanded(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let name_end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let (name, left) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some(parts) => parts,
+            None => after.split_at(name_end.unwrap_or(after.len())),
+        };
+        match name {
+            "" => out.push('$'),
+            name => out.push_str(&variable(name)),
+        }
+        rest = left;
+    }
+    out + rest
+}
+
+/// The alphabet of RFC 4648.
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+fn base32(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.chunks(5) {
+        let mut group = [0; 8];
+        group[3..3 + chunk.len()].copy_from_slice(chunk);
+        let bits = u64::from_be_bytes(group);
+        let used = (chunk.len() * 8).div_ceil(5);
+        let digit = |at: usize| char::from(BASE32[(bits >> (35 - 5 * at) & 31) as usize]);
+        out.extend((0..8).map(|at| if at < used { digit(at) } else { '=' }));
+    }
+    out
+}
+
+fn from_base32(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    let mut out = Vec::new();
+    for chunk in digits.as_bytes().chunks(8) {
+        let value = |bits: u64, byte: &u8| {
+            let digit = BASE32.iter().position(|known| known == byte)?;
+            Some(bits << 5 | digit as u64)
+        };
+        let bits = chunk.iter().try_fold(0, value)? << (5 * (8 - chunk.len()));
+        out.extend_from_slice(&bits.to_be_bytes()[3..3 + chunk.len() * 5 / 8]);
+    }
+    text.len().is_multiple_of(8).then_some(out)
+}
 
 fn base(path: &str) -> String {
     let trimmed = path.trim_end_matches('/');
@@ -93,11 +161,30 @@ fn json(value: &Value) -> serde_json::Value {
         Value::Missing(_) => serde_json::Value::Null,
         Value::Bool(flag) => (*flag).into(),
         Value::Int(number) => (*number).into(),
+        // Go writes a whole number without a point.
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            (*number as i64).into()
+        }
         Value::Float(number) => (*number).into(),
         Value::Text(text) => text.to_string().into(),
         Value::List(items) => items.iter().map(json).collect(),
         Value::Map(map) => {
             map.entries().into_iter().map(|(key, value)| (key, json(&value))).collect()
+        }
+    }
+}
+
+/// As Go has it: every number is one with a point.
+fn from_json(value: serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::Missing(None),
+        serde_json::Value::Bool(flag) => Value::Bool(flag),
+        serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap_or(0.0)),
+        serde_json::Value::String(text) => Value::text(text),
+        serde_json::Value::Array(items) => Value::list(items.into_iter().map(from_json)),
+        serde_json::Value::Object(entries) => {
+            let entries = entries.into_iter().map(|(key, value)| (key, from_json(value)));
+            Value::Map(Map::new(entries.collect()))
         }
     }
 }

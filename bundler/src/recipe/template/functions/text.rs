@@ -1,5 +1,7 @@
 //! Functions over texts.
 
+use regex::Regex;
+
 use crate::recipe::template::functions::arguments::{
     MANY, Row, TEXT_LIMIT, int, strings, text, texts,
 };
@@ -48,6 +50,22 @@ pub(super) const TABLE: &[Row] = &[
         let most = usize::try_from(int(v, 1)?).unwrap_or(usize::MAX);
         Ok(numbered(split(text(v, 0)?, text(v, 2)?, most)))
     }),
+    Row("regexMatch", 2, 2, |v| Ok(Value::Bool(regex(v)?.is_match(text(v, 1)?)))),
+    Row("regexFind", 2, 2, |v| ok(regex(v)?.find(text(v, 1)?).map_or("", |found| found.as_str()))),
+    Row("regexFindAll", 3, 3, |v| {
+        let most = usize::try_from(int(v, 2)?).unwrap_or(usize::MAX);
+        Ok(texts(regex(v)?.find_iter(text(v, 1)?).take(most).map(|found| found.as_str())))
+    }),
+    Row("regexReplaceAll", 3, 3, |v| short(&regex(v)?.replace_all(text(v, 1)?, text(v, 2)?))),
+    Row("regexReplaceAllLiteral", 3, 3, |v| {
+        short(&regex(v)?.replace_all(text(v, 1)?, regex::NoExpand(text(v, 2)?)))
+    }),
+    Row("regexSplit", 3, 3, |v| Ok(texts(split_at(&regex(v)?, text(v, 1)?, int(v, 2)?)))),
+    Row("regexQuoteMeta", 1, 1, |v| {
+        let special = |c| "\\.+*?()|[]{}^$".contains(c);
+        let quote = |c| String::from_iter(special(c).then_some('\\').into_iter().chain([c]));
+        ok(&text(v, 0)?.chars().map(quote).collect::<String>())
+    }),
     // debos's own: a word of a shell.
     Row("escape", 1, 1, |v| ok(&shell(text(v, 0)?))),
 ];
@@ -60,6 +78,48 @@ fn ok(text: &str) -> Result<Value, String> {
 fn each(values: &[Value], each: impl Fn(&str) -> String) -> String {
     let there = values.iter().filter(|value| !matches!(value, Value::Missing(_)));
     there.map(|value| each(&value.inner())).collect::<Vec<_>>().join(" ")
+}
+
+/// The regular expression that is the first argument. Go's and this one's are RE2's language.
+fn regex(values: &[Value]) -> Result<Regex, String> {
+    let pattern = text(values, 0)?;
+    Regex::new(pattern).map_err(|error| {
+        let why = error.to_string();
+        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        format!("`{pattern}` is no regular expression: {why}")
+    })
+}
+
+/// Go's `Split`: the parts between the matches, at most `most` of them unless it is negative.
+fn split_at<'a>(regex: &Regex, text: &'a str, most: i64) -> Vec<&'a str> {
+    if most == 0 {
+        return Vec::new();
+    }
+    if text.is_empty() {
+        return vec![text];
+    }
+    let (mut parts, mut begin, mut end) = (Vec::new(), 0, 0);
+    for found in regex.find_iter(text) {
+        if usize::try_from(most).is_ok_and(|most| parts.len() + 1 == most) {
+            break;
+        }
+        end = found.start();
+        if found.end() != 0 {
+            parts.push(&text[begin..end]);
+        }
+        begin = found.end();
+    }
+    if end != text.len() {
+        parts.push(&text[begin..]);
+    }
+    parts
+}
+
+fn short(text: &str) -> Result<Value, String> {
+    if text.len() > TEXT_LIMIT {
+        return Err("the text is too long".to_owned());
+    }
+    ok(text)
 }
 
 fn title(text: &str) -> String {
