@@ -10,9 +10,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bundler::recipe::{Action, Options, Program, Recipe, Run, schema};
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
-use serde_json::{Value, json};
+use bundler::recipe::{Action, Options, Program, Recipe, Run};
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/recipes")
@@ -179,123 +177,5 @@ fn every_refused_case_is_refused_with_its_line() {
         let error = load(&format!("refused/{name}"), &[]).unwrap_err();
         assert!(error.starts_with(&format!("refused/{place}")), "{error}");
         assert!(error.contains(reason), "{error}");
-    }
-}
-
-/// Whether a value fits a schema, for the keywords that the schema of recipes uses.
-fn fits(schema: &Value, value: &Value) -> Result<(), String> {
-    let mut known = 0;
-    for (keyword, wanted) in schema.as_object().unwrap() {
-        let wrong = || Err(format!("{keyword}: {value}"));
-        known += 1;
-        match keyword.as_str() {
-            "type" => {
-                let kind = match value {
-                    Value::Null => "null",
-                    Value::Bool(_) => "boolean",
-                    Value::Number(_) => "number",
-                    Value::String(_) => "string",
-                    Value::Array(_) => "array",
-                    Value::Object(_) => "object",
-                };
-                let one = wanted == kind;
-                let any = wanted.as_array().is_some_and(|kinds| kinds.contains(&json!(kind)));
-                if !one && !any {
-                    return wrong();
-                }
-            }
-            "const" if wanted != value => return wrong(),
-            "enum" if !wanted.as_array().unwrap().contains(value) => return wrong(),
-            "oneOf" => {
-                let all = wanted.as_array().unwrap().iter().map(|schema| fits(schema, value));
-                let (good, bad): (Vec<_>, Vec<_>) = all.partition(Result::is_ok);
-                if good.len() != 1 {
-                    return Err(format!("oneOf: {} fit {value}: {bad:?}", good.len()));
-                }
-            }
-            "items" => value.as_array().into_iter().flatten().try_for_each(|v| fits(wanted, v))?,
-            "required" => {
-                let missing = wanted.as_array().unwrap().iter();
-                let missing = missing.filter(|key| value.get(key.as_str().unwrap()).is_none());
-                if missing.count() > 0 {
-                    return wrong();
-                }
-            }
-            "properties" => {
-                for (key, schema) in wanted.as_object().unwrap() {
-                    value.get(key).map_or(Ok(()), |value| fits(schema, value))?;
-                }
-            }
-            "additionalProperties" => {
-                for (key, value) in value.as_object().into_iter().flatten() {
-                    if schema.get("properties").is_some_and(|known| known.get(key).is_some()) {
-                        continue;
-                    }
-                    if wanted == false {
-                        return Err(format!("the key {key} is not known"));
-                    }
-                    fits(wanted, value)?;
-                }
-            }
-            "const" | "enum" | "description" | "title" | "$schema" => {}
-            other => panic!("the test does not know {other}"),
-        }
-    }
-    assert!(known > 0);
-    Ok(())
-}
-
-fn to_json(yaml: &Yaml<'_>) -> Value {
-    match yaml {
-        Yaml::Value(Scalar::Null) => Value::Null,
-        Yaml::Value(Scalar::Boolean(flag)) => json!(flag),
-        Yaml::Value(Scalar::Integer(number)) => json!(number),
-        Yaml::Value(Scalar::FloatingPoint(number)) => json!(number.into_inner()),
-        Yaml::Value(Scalar::String(text)) => json!(text),
-        Yaml::Sequence(items) => items.iter().map(to_json).collect(),
-        Yaml::Mapping(entries) => {
-            let entry = |(key, value): (&Yaml<'_>, &Yaml<'_>)| {
-                (key.as_str().unwrap().to_owned(), to_json(value))
-            };
-            Value::Object(entries.iter().map(entry).collect())
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-fn fits_recipe(text: &str) -> Result<(), String> {
-    fits(&schema(), &to_json(&Yaml::load_from_str(text).unwrap()[0]))
-}
-
-#[test]
-fn every_recipe_that_is_accepted_fits_the_schema() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<PathBuf> = ACCEPTED.iter().map(|name| cases().join(name)).collect();
-    for dir in [root.join("recipes"), root.join("../tests/recipes")] {
-        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        files.extend(entries.filter(|path| path.extension().is_some_and(|e| e == "yaml")));
-    }
-    for file in files {
-        let variables = [("server".to_owned(), "http://127.0.0.1:1".to_owned())].into();
-        let options = Options { variables, lenient: false };
-        let recipe = Recipe::load_with(&file, &options).unwrap();
-        for (path, text) in &recipe.rendered {
-            fits_recipe(text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-        }
-    }
-}
-
-#[test]
-fn what_is_refused_for_its_keys_does_not_fit_the_schema() {
-    for (wrong, reason) in [
-        ("actions: [{action: apt, packages: [a], recommend: false}]", "recommend"),
-        ("actions: [{action: aptt, packages: [a]}]", "oneOf"),
-        ("actions: [{action: apt, packages: a}]", "type"),
-        ("actions: [{action: apt}]", "required"),
-        ("colour: red", "colour"),
-        ("actions: [{action: pack, file: a, compression: zst}]", "enum"),
-    ] {
-        let error = fits_recipe(wrong).unwrap_err();
-        assert!(error.contains(reason), "{wrong}: {error}");
     }
 }

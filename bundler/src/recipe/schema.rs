@@ -21,17 +21,26 @@ pub fn schema() -> Value {
                 Value::Array(keys) if !ONCE.contains(&table.name) => keys,
                 _ => Vec::new(),
             };
-            schema["required"] = std::iter::once("action".into()).chain(required).collect();
-            schema
+            schema["required"] = required.into();
+            // An editor then shows what is wrong with this action, and not with all others.
+            let is_it = json!({ "const": table.name });
+            let asks = json!({ "properties": { "action": is_it }, "required": ["action"] });
+            json!({ "if": asks, "then": schema })
         })
         .collect();
+    let names: Vec<&str> = action::all().map(|table| table.name).collect();
     let mut schema = mapping(TOP);
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = "Recipe of Daruma and debos".into();
     schema["properties"]["actions"] = json!({
         "type": "array",
         "description": "What is done, one after the other.",
-        "items": { "oneOf": actions },
+        "items": {
+            "type": "object",
+            "properties": { "action": { "enum": names } },
+            "required": ["action"],
+            "allOf": actions,
+        },
     });
     schema
 }
