@@ -91,3 +91,22 @@ fn a_damaged_image_is_an_error_or_another_tree_and_never_a_panic() {
     }
     assert!(refused > used, "{refused} of {} were refused", 3 * used);
 }
+
+#[test]
+fn an_image_that_claims_more_than_it_can_hold_takes_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tree = Tree::new(0);
+    tree.put("usr/a", 0o644, *b"a");
+    let whole = fs::read(pack(dir.path(), &tree)).unwrap();
+    let refused = |at: usize, bytes: &[u8], wanted: &str| {
+        let mut image = whole.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        let path = dir.path().join("claims");
+        fs::write(&path, image).unwrap();
+        let error = squash::unpack(&FileDisk::open_read_only(&path).unwrap()).unwrap_err();
+        assert!(format!("{error:#}").contains(wanted), "{error:#}");
+    };
+    refused(16, &u32::MAX.to_le_bytes(), "it has too many fragments");
+    let inodes = u64::from_le_bytes(whole[64..72].try_into().unwrap()) as usize;
+    refused(inodes, &0x8000_u16.to_le_bytes(), "a table has an empty block");
+}

@@ -53,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     target("chunk_table", bundles::chunk_table, 8 << 10),
     target("bundle", bundles::bundle, 32 << 10),
     target("squashfs", squashfs::squashfs, 16 << 10),
+    target("unpack", squashfs::unpack, 16 << 10),
     target("environment", boot::environment, 2 << 10),
     target("fat", boot::fat, 32 << 10),
     target("gpt", partitions::gpt, 16 << 10),

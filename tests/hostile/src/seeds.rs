@@ -11,6 +11,8 @@ use bundle::oci::{Artifact, ArtifactKind};
 use bundle::{
     BundleWriter, ImageInput, Keyring, Salt, SecretKey, Sha256, StoredSquashfs, Update, Verity,
 };
+use bundler::squash;
+use bundler::tree::Tree;
 use image_layout::Slot;
 
 use crate::sparse::Sparse;
@@ -35,6 +37,7 @@ pub fn write(dir: &Path) {
     of_registries(&put);
     of_deltas(&put);
     of_etc(&put);
+    of_trees(temp.path(), &put);
     let table = Sparse::encode(&partition_table());
     put("gpt", "disk", &[&[3], &table[..]].concat());
     put("gpt", "larger-disk", &[&[0, 0, 0, 3, 0], &table[4..]].concat());
@@ -350,6 +353,33 @@ fn of_deltas(put: &dyn Fn(&str, &str, &[u8])) {
     put("delta", "whole", &[&[0], &pair.header.encode()[..], &records.concat()].concat());
     // The records in front of the patches are left out. So a reader meets the patches first.
     put("delta", "patches", &[&[1], &records[4..].concat()[..]].concat());
+}
+
+fn of_trees(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
+    let mut tree = Tree::new(0);
+    tree.put("usr/bin/a", 0o4755, vec![7; 140_000]);
+    tree.put("etc/b", 0o640, *b"content of b\n");
+    tree.put("etc/empty", 0o644, *b"");
+    tree.put_symlink("bin", "usr/bin");
+    tree.link("usr/bin/c", "usr/bin/a").unwrap();
+    let image = temp.join("tree.squashfs");
+    squash::pack(&tree, &image, 1_754_697_600).unwrap();
+    let encoded = |image: &Path| Sparse::encode(&std::fs::read(image).unwrap());
+    put("unpack", "packed", &encoded(&image));
+    // The same kinds of files with tables that are not compressed: a fuzzer can change their bytes.
+    let folder = temp.join("tree");
+    std::fs::create_dir_all(folder.join("dir/deeper")).unwrap();
+    std::fs::write(folder.join("dir/file"), vec![9; 9000]).unwrap();
+    std::fs::write(folder.join("dir/deeper/other"), "other\n").unwrap();
+    std::fs::hard_link(folder.join("dir/file"), folder.join("twin")).unwrap();
+    std::os::unix::fs::symlink("dir/file", folder.join("link")).unwrap();
+    let stored = temp.join("stored.squashfs");
+    let options = ["-comp", "zstd", "-noI", "-noD", "-noF", "-noId", "-no-xattrs", "-all-root"];
+    let fixed = ["-all-time", "0", "-mkfs-time", "0", "-b", "4096", "-no-exports", "-noappend"];
+    let [folder, stored_path] = [&folder, &stored].map(|path| path.to_str().unwrap());
+    let arguments = [&[folder, stored_path][..], &options, &fixed, &["-quiet"]].concat();
+    run("mksquashfs", &arguments);
+    put("unpack", "stored", &encoded(&stored));
 }
 
 fn of_etc(put: &dyn Fn(&str, &str, &[u8])) {

@@ -1,9 +1,12 @@
-//! The target for a stored SquashFS: the frame of a bundle, or a boot image on a partition.
+//! The targets for a SquashFS. `squashfs` is a stored one: the frame of a bundle, or a boot image
+//! on a partition. `unpack` is a packed one: the root image that `size`, `diff` and `verify` read.
 //!
-//! `sparse` makes the disk, and `lib` lists the target with its limits. Anything may have been
-//! written to such a partition.
+//! `sparse` makes the disk, and `lib` lists the targets with their limits. Anything may have been
+//! written to such a partition, and a stranger may have made such an image.
 
 use bundle::{Chunk, SlotChunks, StoredSquashfs, limits};
+use bundler::squash::{self, Unpacked};
+use bundler::tree::Kind;
 use image_layout::Disk;
 
 use crate::sparse::Sparse;
@@ -77,4 +80,48 @@ fn is_what_the_writer_writes(disk: &Sparse, files: &[bundle::StoredFile]) {
     disk.read_at(&mut read, 0).unwrap();
     assert_eq!(superblock(&read), superblock(&written), "another superblock was accepted");
     assert!(read[free as usize..] == written[free as usize..used], "other tables were accepted");
+}
+
+/// The input is a [`Sparse`] disk.
+pub(crate) fn unpack(input: &[u8]) {
+    let Some(disk) = Sparse::decode(input, 1 << 18, 20_000) else { return };
+    let Unpacked { tree, packed } = match squash::unpack(&disk) {
+        Ok(unpacked) => unpacked,
+        Err(error) => {
+            let text = format!("{error:#}");
+            return assert!(!text.contains(char::is_control), "{text:?} moves the cursor");
+        }
+    };
+    for (path, id) in tree.iter() {
+        let inode = tree.inode(id);
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            let parent = tree.get(parent).unwrap();
+            assert!(matches!(parent.kind, Kind::Dir), "{path:?} does not lie in a folder");
+        }
+        let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+        assert!(path.is_empty() || path.split('/').all(plain), "{path:?} leads elsewhere");
+        assert!(inode.mode <= 0o7777);
+        let is_file = matches!(inode.kind, Kind::File(_));
+        assert_eq!(packed.contains_key(&id), is_file, "{path:?}");
+        if let Kind::File(content) = &inode.kind
+            && content.len() <= 1 << 20
+        {
+            assert_eq!(content.read().unwrap().len() as u64, content.len(), "{path:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_of_unpack_are_whole_images() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/unpack");
+        for (seed, files) in [("seed-packed", 9), ("seed-stored", 7)] {
+            let input = std::fs::read(format!("{folder}/{seed}")).unwrap();
+            let disk = Sparse::decode(&input, 1 << 18, 20_000).unwrap();
+            assert_eq!(squash::unpack(&disk).unwrap().tree.iter().count(), files, "{seed}");
+        }
+    }
 }

@@ -20,6 +20,9 @@ const ZSTD: u16 = 6;
 pub(super) const NONE: u32 = u32::MAX;
 /// Most bytes of an unpacked table. An inode table of this size has some millions of files.
 const TABLE: usize = 1 << 30;
+/// Most fragments: room for the ends of some millions of files. A small image could claim to have
+/// billions.
+const MOST_FRAGMENTS: u32 = 1 << 20;
 /// Largest data block of SquashFS, in bytes.
 const LARGEST_BLOCK: u32 = 1 << 20;
 
@@ -101,6 +104,7 @@ pub(super) struct Stored {
 
 /// Returns the blocks in which the ends of files lie.
 pub(super) fn fragments(disk: &impl Disk, superblock: &Superblock) -> Result<Vec<Stored>> {
+    ensure!(superblock.fragment_count <= MOST_FRAGMENTS, "it has too many fragments");
     // The list has the places of metadata blocks. Each block has 512 entries of 16 bytes.
     let mut found = Vec::new();
     for index in 0..u64::from(superblock.fragment_count).div_ceil(512) {
@@ -158,6 +162,8 @@ pub(super) fn table(disk: &impl Disk, start: u64, end: u64) -> Result<Table> {
     let mut place = start;
     while place < end {
         let (block, next) = metadata_block(disk, place)?;
+        // A million empty blocks take little room in an image, and much in memory.
+        ensure!(!block.is_empty(), "a table has an empty block");
         let content = &mut table.content;
         ensure!(content.len() + block.len() <= TABLE, "a table is larger than {TABLE} bytes");
         table.blocks.insert(place - start, content.len());
