@@ -91,7 +91,7 @@ sweep: setup build
 demo: setup
 	@tests/compiled take
 	@tests/compiled programs & programs=$$!; \
-	    $(CARGO) build --locked -p bundler -p tests --bins && wait $$programs
+	    $(CARGO) build --locked -p bundler -p tests --bin daruma-bundler --bin demo && wait $$programs
 	@install -m 755 target/debug/daruma-bundler $(OUT)/
 	@target/debug/demo
 

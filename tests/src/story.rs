@@ -4,9 +4,12 @@
 //! 1.0.0 is trixie. 2.0.0 has Debian's updates, and is committed. 3.0.0 has a broken init, and is
 //! given up. 4.0.0 has no sshd, and is given up.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use image_layout::Slot;
 
 use crate::accel::Accel;
@@ -39,8 +42,18 @@ pub enum Line<'a> {
 
 /// What the agent says of 4.0.0.
 const SSHD: &str = "unit ssh.service was active in";
-/// The updates of the story, by their names on the second disk.
+/// The updates of the story: major version, and what it is.
+const UPDATES: [(u32, &str); 3] = [
+    (2, "the same recipe with trixie-updates and trixie-security"),
+    (3, "2.0.0 with an init that exits at once"),
+    (4, "2.0.0 without sshd; nothing was configured to notice that"),
+];
+/// Their names on the second disk.
 const FILES: [&str; 3] = ["v2.daruma", "v3.daruma", "v4.daruma"];
+/// The image of the second disk.
+const SECOND: &str = "data.ext4";
+/// Its size. Only what is written takes room.
+const SECOND_BYTES: u64 = 1 << 30;
 
 /// Runs the whole story in `dir`, from a factory-new disk under this firmware.
 ///
@@ -49,27 +62,21 @@ const FILES: [&str; 3] = ["v2.daruma", "v3.daruma", "v4.daruma"];
 pub fn run(firmware: Firmware, dir: &Path, tell: &mut dyn FnMut(Line<'_>)) -> Result<()> {
     let fixture = Fixture::open()?;
     tell(Line::Heading("Build"));
-    let mut bundles: Vec<PathBuf> = Vec::new();
-    for (number, what) in [
-        (1, "a router of Debian trixie"),
-        (2, "the same recipe with trixie-updates and trixie-security"),
-        (3, "2.0.0 with an init that exits at once"),
-        (4, "2.0.0 without sshd; nothing was configured to notice that"),
-    ] {
+    tell(Line::Text("1.0.0: a router of Debian trixie"));
+    let (first, accel) = together(Accel::of_this_machine, || bundle(&fixture, 1))?;
+    for (number, what) in UPDATES {
         tell(Line::Text(&format!("{number}.0.0: {what}")));
-        bundles.push(bundle(&fixture, number)?);
     }
-    let files: Vec<(&str, &Path)> =
-        FILES.into_iter().zip(bundles[1..].iter().map(PathBuf::as_path)).collect();
+    tell(Line::Text(&format!("they are built while 1.0.0 boots ({accel})")));
 
     tell(Line::Heading("1.0.0 boots from the factory image"));
-    let mut vm = power_on(&fixture, firmware, &bundles[0], dir, &files)?;
-    vm.expect_all(&["router# ", "is healthy"], BOOT)?;
-    tell(Line::Text(&format!(
-        "power-on to a healthy system: {:.0} s ({})",
-        vm.uptime(),
-        Accel::of_this_machine()?
-    )));
+    let mut vm = power_on(&fixture, firmware, &first, dir)?;
+    let (uptime, bundles) = together(
+        || UPDATES.iter().map(|(number, _)| bundle(&fixture, *number)).collect::<Result<Vec<_>>>(),
+        || vm.expect_all(&["router# ", "is healthy"], BOOT).map(|_| vm.uptime()),
+    )?;
+    hand_over(dir, &bundles)?;
+    tell(Line::Text(&format!("power-on to a healthy system: {uptime:.0} s ({accel})")));
     settle(&mut vm)?;
     show(&mut vm, tell)?;
     expect(&mut vm, Slot::A, "1.0.0")?;
@@ -173,19 +180,25 @@ fn is_given_up(
     show(vm, tell)
 }
 
-/// Powers on a machine with `files` on its second disk.
-fn power_on(
-    fixture: &Fixture,
-    firmware: Firmware,
-    bundle: &Path,
-    dir: &Path,
-    files: &[(&str, &Path)],
-) -> Result<Vm> {
+/// Runs `aside` in a thread of its own beside `here`.
+fn together<A: Send, H>(
+    aside: impl FnOnce() -> Result<A> + Send,
+    here: impl FnOnce() -> Result<H>,
+) -> Result<(H, A)> {
+    thread::scope(|scope| {
+        let aside = scope.spawn(aside);
+        let here = here()?;
+        Ok((here, aside.join().map_err(|_| anyhow!("a thread panicked"))??))
+    })
+}
+
+/// Powers on a machine with an empty second disk.
+fn power_on(fixture: &Fixture, firmware: Firmware, bundle: &Path, dir: &Path) -> Result<Vm> {
     let factory = fixture.disk(bundle)?;
     let disk = dir.join("disk.qcow2");
     overlay_disk(&factory, &disk)?;
-    let data = dir.join("data.ext4");
-    data_disk(&data, files)?;
+    let data = dir.join(SECOND);
+    File::create(&data)?.set_len(SECOND_BYTES)?;
     Vm::start(&Machine {
         disk,
         format: "qcow2",
@@ -194,6 +207,20 @@ fn power_on(
         size: FIRST.size,
         log: dir.join("serial.log"),
     })
+}
+
+/// Puts the updates onto the second disk of the machine that runs. It has not read that disk yet.
+fn hand_over(dir: &Path, bundles: &[PathBuf]) -> Result<()> {
+    let files: Vec<(&str, &Path)> =
+        FILES.into_iter().zip(bundles.iter().map(PathBuf::as_path)).collect();
+    let made = dir.join("made.ext4");
+    data_disk(&made, &files)?;
+    let length = io::copy(
+        &mut File::open(&made)?,
+        &mut File::options().write(true).open(dir.join(SECOND))?,
+    )?;
+    ensure!(length <= SECOND_BYTES, "the updates have {length} bytes, and the disk {SECOND_BYTES}");
+    Ok(fs::remove_file(made)?)
 }
 
 /// Waits for the shell on the serial line, and then for the agent's verdict.

@@ -5,7 +5,6 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use tests::accel::Accel;
 use tests::story::{self, Line};
 use tests::vm::Firmware;
 
@@ -13,10 +12,7 @@ fn main() -> Result<()> {
     let firmware = Firmware::from_env()?;
     let started = Instant::now();
     let dir = tempfile::Builder::new().prefix("daruma-demo-").tempdir()?;
-    println!(
-        "Daruma demo: real Debian, real GRUB ({firmware:?}), real reboots, in QEMU {}.",
-        Accel::of_this_machine()?
-    );
+    println!("Daruma demo: real Debian, real GRUB ({firmware:?}), real reboots, in QEMU.");
     println!("The console of the machine: {}", dir.path().join("serial.log").display());
     story::run(firmware, dir.path(), &mut |line| {
         let at = started.elapsed().as_secs();
