@@ -193,14 +193,14 @@ fn run(verb: Verb) -> Result<()> {
             output,
         } => {
             let credentials = Credentials::of_arguments(&credentials)?;
-            let recipe = recipe.map(|recipe| reading.load(&recipe)).transpose()?;
+            let mut recipe = recipe.map(|recipe| reading.load(&recipe)).transpose()?;
             let layout = recipe.as_ref().map(|recipe| recipe.layout);
-            let (locking, lock_file) = build::Locks { lock, locked }.wanted();
+            let locks = build::Locks { lock, locked };
+            let locking =
+                recipe.as_mut().map_or(rootfs::Locking::Unlocked, |recipe| locks.apply(recipe));
             let cache = recipe.as_ref().map(|_| caching.open()).transpose()?.flatten();
             let cache = cache.as_ref();
-            let lock_file = lock_file.as_deref();
-            let grub = |recipe| grub::Source { recipe, locking, lock_file, cache };
-            let grub = recipe.as_ref().map(grub);
+            let grub = recipe.as_ref().map(|recipe| grub::Source { recipe, locking, cache });
             image::write(
                 &bundle,
                 &Trusted::load(&keyring)?.keyring,

@@ -8,6 +8,8 @@
     reason = "a test; the lint's own exception does not reach its functions"
 )]
 
+mod validators;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -467,17 +469,12 @@ fn the_list_of_packages_has_the_sums_that_the_lock_knows() {
     }
     assert_eq!(listed(&bench, "free.tar", "hello")["checksums"], serde_json::Value::Null);
     let document = bench.path("two.tar.spdx.json");
-    let output = Command::new(validator()).arg("-i").arg(document).output().unwrap();
+    let output = Command::new(validators::validator("pyspdxtools"))
+        .arg("-i")
+        .arg(document)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-}
-
-/// The program that tests/setup installs.
-fn validator() -> PathBuf {
-    let home = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let cache = home("DARUMA_CACHE")
-        .or_else(|| Some(home("XDG_CACHE_HOME")?.join("daruma")))
-        .or_else(|| Some(home("HOME")?.join(".cache/daruma")));
-    cache.unwrap().join("spdx-tools-0.8.5/bin/pyspdxtools")
 }
 
 #[test]

@@ -6,6 +6,8 @@
     reason = "a test; the lint's own exception does not reach its functions"
 )]
 
+mod validators;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,20 +15,10 @@ use std::process::Command;
 
 use bundler::recipe::{Options, Recipe};
 
-/// The program that tests/setup installs.
-fn validator() -> PathBuf {
-    let home = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let cache = home("DARUMA_CACHE")
-        .or_else(|| Some(home("XDG_CACHE_HOME")?.join("daruma")))
-        .or_else(|| Some(home("HOME")?.join(".cache/daruma")));
-    let program = cache.unwrap().join("check-jsonschema-0.39.0/bin/check-jsonschema");
-    assert!(program.is_file(), "{} is not there; run tests/setup", program.display());
-    program
-}
-
 /// Runs the validator. Returns what it says against the files, or nothing.
 fn complaints(args: &[&Path]) -> String {
-    let output = Command::new(validator()).args(args).output().unwrap();
+    let output =
+        Command::new(validators::validator("check-jsonschema")).args(args).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     if output.status.success() { String::new() } else { String::from_utf8(said).unwrap() }
 }

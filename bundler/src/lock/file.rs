@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -101,12 +101,6 @@ pub struct Origin {
     pub file: String,
     /// SHA-256 sum of the file.
     pub sha256: String,
-}
-
-/// Returns the path of a recipe's lock: the recipe's, with the ending `.lock`.
-#[must_use]
-pub fn path_of(recipe: &Path) -> PathBuf {
-    recipe.with_extension("lock")
 }
 
 impl Lock {

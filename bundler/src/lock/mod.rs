@@ -17,7 +17,7 @@ pub use accounts::Accounts;
 pub(crate) use archive::write_archive;
 pub use changes::changes;
 pub(crate) use file::sum_of;
-pub use file::{FORMAT, Lock, LockError, Origin, Package, Suite, path_of};
+pub use file::{FORMAT, Lock, LockError, Origin, Package, Suite};
 pub(crate) use note::{Notes, check};
 pub use request::Request;
 pub use store::Store;

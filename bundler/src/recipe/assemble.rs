@@ -42,6 +42,7 @@ pub(super) fn assemble(
     let sector = sector.map_or(SECTOR, |(size, _)| size);
     let mut recipe = Recipe {
         path: path.to_owned(),
+        lock: path.with_extension("lock"),
         architecture,
         sector,
         bootstrap: None,

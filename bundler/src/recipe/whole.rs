@@ -24,6 +24,8 @@ pub struct Options {
 pub struct Recipe {
     /// The file that the caller named.
     pub path: PathBuf,
+    /// Its lock: the same path with the ending `.lock`, unless the caller names another file.
+    pub lock: PathBuf,
     /// Debian's name of the architecture. A bundle is only for `amd64` for now, because of GRUB's
     /// images and daruma-init.
     pub architecture: String,

@@ -22,10 +22,17 @@ pub struct Source<'a> {
     pub recipe: &'a Recipe,
     /// Whether its lock counts.
     pub locking: Locking,
-    /// The lock of the recipe. `None`: the one beside it. GRUB's own has the ending `.grub.lock`.
-    pub lock_file: Option<&'a Path>,
     /// The cache. `None`: everything is fetched, but for what a lock keeps in the user's.
     pub cache: Option<&'a Cache>,
+}
+
+/// Returns GRUB's lock beside that of a recipe: `small.grub.lock` for `small.lock`. A name without
+/// that ending gets it whole, so that no two locks share GRUB's.
+fn lock_of(lock: &Path) -> PathBuf {
+    let is_lock = lock.extension().is_some_and(|ending| ending == "lock");
+    let mut name = if is_lock { lock.with_extension("") } else { lock.to_owned() }.into_os_string();
+    name.push(".grub.lock");
+    name.into()
 }
 
 impl Source<'_> {
@@ -37,6 +44,7 @@ impl Source<'_> {
         let Some(bootstrap) = &self.recipe.bootstrap else { return Ok(None) };
         let recipe = Recipe {
             path: self.recipe.path.with_extension("grub.yaml"),
+            lock: lock_of(&self.recipe.lock),
             bootstrap: Some(Bootstrap {
                 variant: "extract".to_owned(),
                 include: PACKAGES.map(str::to_owned).to_vec(),
@@ -57,7 +65,6 @@ impl Source<'_> {
             needs_root: true,
             loop_devices: false,
             locking: self.locking,
-            lock_file: self.lock_file.map(|file| file.with_extension("grub.lock")),
             cache: self.cache.map(|cache| cache.dir().to_owned()),
         };
         let (tar, root) = (work.join("grub.tar"), work.join("grub"));
@@ -67,5 +74,21 @@ impl Source<'_> {
         unpack.args(["-x", "--no-same-owner", "--exclude=./dev/*", "-C"]).arg(&root);
         tool::run(unpack.arg("-f").arg(&tar)).context("unpacking GRUB")?;
         Ok(Some(root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_locks_share_that_of_grub() {
+        for (lock, grub) in [
+            ("a/box.lock", "a/box.grub.lock"),
+            ("box.small", "box.small.grub.lock"),
+            ("box.large", "box.large.grub.lock"),
+        ] {
+            assert_eq!(lock_of(Path::new(lock)), Path::new(grub));
+        }
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use bundler::contents::{System, write_beside};
 use bundler::grub;
 use bundler::host::report;
-use bundler::lock::{self, Lock};
+use bundler::lock::Lock;
 use bundler::recipe::{Action, Options, Recipe, RecipeError};
 use bundler::rootfs::{self, Locking, Settings};
 use bundler::tree::Tree;
@@ -78,13 +78,15 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    /// Returns what is asked for, and the lock if one is named.
-    pub(crate) fn wanted(self) -> (Locking, Option<PathBuf>) {
-        match (self.lock, self.locked) {
+    /// Gives the recipe the lock that is named, and returns what is to be done with it.
+    pub(crate) fn apply(self, recipe: &mut Recipe) -> Locking {
+        let (locking, file) = match (self.lock, self.locked) {
             (Some(file), _) => (Locking::Renew, file),
             (None, Some(file)) => (Locking::Exact, file),
             (None, None) => (Locking::Unlocked, None),
-        }
+        };
+        recipe.lock = file.unwrap_or_else(|| std::mem::take(&mut recipe.lock));
+        locking
     }
 }
 
@@ -104,7 +106,7 @@ impl Reading {
 pub(crate) fn build(arguments: Build) -> Result<()> {
     let Build { recipe, output, reading, artifactdir, environment, caching, .. } = arguments;
     let Build { locks, signing, .. } = arguments;
-    let recipe = reading.load(&recipe)?;
+    let mut recipe = reading.load(&recipe)?;
     if arguments.print_recipe {
         for (path, text) in &recipe.rendered {
             println!("# {}\n{}", path.display(), text.trim_end());
@@ -132,7 +134,7 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let epoch = rootfs::source_date_epoch()?;
     let needs_root = output.is_some() || ready.is_some();
     let loop_devices = arguments.loop_devices;
-    let (locking, lock_file) = locks.wanted();
+    let locking = locks.apply(&mut recipe);
     let artifacts = artifactdir;
     let settings = Settings {
         artifacts,
@@ -141,16 +143,15 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
         needs_root,
         loop_devices,
         locking,
-        lock_file: lock_file.clone(),
         cache: caching.cache.clone(),
     };
     let cache = caching.open()?;
     let artifacts = settings.artifacts.clone();
     let outputs = outputs(&recipe, &artifacts, output.as_deref());
     let Some(ready) = ready else {
-        let path = recipe.path.clone();
+        let path = recipe.lock.clone();
         let packages = rootfs::build(recipe, settings, output.as_deref(), cache.as_ref())?;
-        let lock = used_lock(&path, locking, lock_file.as_deref())?;
+        let lock = used_lock(&path, locking)?;
         return describe(outputs, packages, lock.as_ref(), epoch);
     };
     let making = || format!("making the artifact folder {}", artifacts.display());
@@ -159,15 +160,10 @@ pub(crate) fn build(arguments: Build) -> Result<()> {
     let work = work.with_context(making)?;
     let tar = output.unwrap_or_else(|| work.path().join("rootfs.tar"));
     let packages = rootfs::build(recipe.clone(), settings, Some(&tar), cache.as_ref())?;
-    let lock = used_lock(&recipe.path, locking, lock_file.as_deref())?;
+    let lock = used_lock(&recipe.lock, locking)?;
     let lock = lock.as_ref();
     describe(outputs, packages, lock, epoch)?;
-    let grub = grub::Source {
-        recipe: &recipe,
-        locking,
-        lock_file: lock_file.as_deref(),
-        cache: cache.as_ref(),
-    };
+    let grub = grub::Source { recipe: &recipe, locking, cache: cache.as_ref() };
     for file in ready.write_all(&grub, &tar, lock, &artifacts)? {
         report::print_file(&file);
     }
@@ -191,10 +187,10 @@ fn outputs(recipe: &Recipe, artifacts: &Path, tar: Option<&Path>) -> Vec<(PathBu
 }
 
 /// Returns the lock that a build has used or written.
-fn used_lock(recipe: &Path, locking: Locking, file: Option<&Path>) -> Result<Option<Lock>> {
+fn used_lock(path: &Path, locking: Locking) -> Result<Option<Lock>> {
     match locking {
         Locking::Unlocked => Ok(None),
-        _ => Lock::load(&file.map_or_else(|| lock::path_of(recipe), Path::to_owned)),
+        _ => Lock::load(path),
     }
 }
 

@@ -57,7 +57,8 @@ pub(crate) fn verify(arguments: Verify) -> Result<()> {
     let update = &verified.manifest().update;
     println!("{} {} ({}): good", update.compatible, update.version, update.build);
     let Some(path) = &arguments.recipe else { return Ok(()) };
-    let recipe = arguments.reading.load(path)?;
+    let mut recipe = arguments.reading.load(path)?;
+    recipe.lock = arguments.lock.unwrap_or(recipe.lock);
     recipe.bundle()?;
     let programs = DevicePrograms::find(arguments.device_programs.as_deref())?;
     let bundle = Side { path: &arguments.bundle, manifest: verified.manifest() };
@@ -72,7 +73,6 @@ pub(crate) fn verify(arguments: Verify) -> Result<()> {
         needs_root: true,
         loop_devices: false,
         locking: Locking::Exact,
-        lock_file: arguments.lock.clone(),
         cache: arguments.cache.clone(),
     };
     // A proof builds everything again.

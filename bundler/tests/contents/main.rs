@@ -13,3 +13,5 @@ mod refusals;
 mod sizes;
 mod small;
 mod unpacking;
+#[path = "../validators/mod.rs"]
+mod validators;

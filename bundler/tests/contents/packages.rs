@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -76,19 +76,12 @@ fn with_licences() -> Vec<Entry> {
     entries
 }
 
-/// The program that tests/setup installs.
-fn validator() -> PathBuf {
-    let home = |name| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let cache = home("DARUMA_CACHE")
-        .or_else(|| Some(home("XDG_CACHE_HOME")?.join("daruma")))
-        .or_else(|| Some(home("HOME")?.join(".cache/daruma")));
-    let program = cache.unwrap().join("spdx-tools-0.8.5/bin/pyspdxtools");
-    assert!(program.is_file(), "{} is not there; run tests/setup", program.display());
-    program
-}
-
 fn complaints(document: &Path) -> String {
-    let output = Command::new(validator()).arg("-i").arg(document).output().unwrap();
+    let output = Command::new(crate::validators::validator("pyspdxtools"))
+        .arg("-i")
+        .arg(document)
+        .output()
+        .unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     if output.status.success() { String::new() } else { format!("refused: {said}") }

@@ -36,18 +36,12 @@ pub(super) struct RecipeLock {
 }
 
 impl RecipeLock {
-    /// Reads the lock at `file`, or else the one beside the recipe. `cache` holds the package
-    /// files.
+    /// Reads the recipe's lock. `cache` holds the package files.
     ///
     /// # Errors
     /// The lock is refused, is missing, or answers another request.
-    pub(super) fn open(
-        recipe: &Recipe,
-        locking: Locking,
-        file: Option<&Path>,
-        cache: Option<&Path>,
-    ) -> Result<Self> {
-        let path = file.map_or_else(|| lock::path_of(&recipe.path), Path::to_owned);
+    pub(super) fn open(recipe: &Recipe, locking: Locking, cache: Option<&Path>) -> Result<Self> {
+        let path = recipe.lock.clone();
         let (last, request) = (Lock::load(&path)?, Request::of(recipe));
         if locking == Locking::Exact {
             let Some(last) = &last else {

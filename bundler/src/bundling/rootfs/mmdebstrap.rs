@@ -42,8 +42,6 @@ pub struct Settings {
     pub loop_devices: bool,
     /// What to do about the lock.
     pub locking: Locking,
-    /// The lock. `None`: the one beside the recipe.
-    pub lock_file: Option<PathBuf>,
     /// The folder that keeps package files. `None`: the user's cache.
     pub cache: Option<PathBuf>,
 }
@@ -116,8 +114,7 @@ impl Plan {
         check(&recipe, &settings, is_root)?;
         let emulator =
             if has_root(&recipe) { emulator::needed(&recipe.architecture, is_root)? } else { None };
-        let Settings { locking, lock_file, cache, .. } = &settings;
-        let lock = RecipeLock::open(&recipe, *locking, lock_file.as_deref(), cache.as_deref())?;
+        let lock = RecipeLock::open(&recipe, settings.locking, settings.cache.as_deref())?;
         let sources = match recipe.bootstrap.as_ref().map(mirror::sources) {
             // The lock has every package. mmdebstrap then writes its own list of archives.
             Some(Err(MirrorError::Missing(_))) if lock.is_exact() => Vec::new(),

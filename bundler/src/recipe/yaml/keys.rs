@@ -59,24 +59,23 @@ impl Keys {
         let used = |field: &&Field| !matches!(field.kind, Kind::Unused);
         let known: Vec<&str> = fields.iter().filter(used).map(|field| field.name).collect();
         for (key, _) in &entries {
-            let unused = fields.iter().find(|field| !used(field) && field.name == key.name);
-            if let Some(field) = unused {
-                let (name, why) = (field.name, field.about);
-                notes.warn(&key.place, format_args!("`{name}` changes nothing in {what}: {why}"));
-            }
-        }
-        entries
-            .retain(|(key, _)| !fields.iter().any(|field| !used(&field) && field.name == key.name));
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
-            let hint = match closest(&key.name, &known) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("known keys: {}", known.join(", ")),
+            let name = &key.name;
+            let message = match fields.iter().find(|field| field.name == *name) {
+                Some(field) if used(&field) => continue,
+                Some(field) => format!("`{name}` changes nothing in {what}: {}", field.about),
+                None => {
+                    let hint = match closest(name, &known) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => format!("known keys: {}", known.join(", ")),
+                    };
+                    let message = format!("unknown key `{name}` in {what}; {hint}");
+                    if !notes.lenient {
+                        return Err(key.place.error(message));
+                    }
+                    message + " The key is passed over"
+                }
             };
-            let message = format!("unknown key `{}` in {what}; {hint}", key.name);
-            if !notes.lenient {
-                return Err(key.place.error(message));
-            }
-            notes.warn(&key.place, format_args!("{message} The key is passed over"));
+            notes.warn(&key.place, message);
         }
         entries.retain(|(key, _)| known.contains(&key.name.as_str()));
         let (empty, entries): (Vec<_>, Vec<_>) =
