@@ -5,6 +5,8 @@
     reason = "a test; the lint's own exception does not reach its functions"
 )]
 
+use std::process::Command;
+
 use bundler::recipe::{BundleSettings, Recipe};
 use bundler::tree::{Inode, Kind, Tree};
 use bundler::{clean, device};
@@ -211,6 +213,27 @@ fn the_image_names_the_units_that_must_work_on_a_device_without_a_baseline() {
     device::add_health_units(&mut tree, &units);
     let text = tree.read("usr/lib/daruma/health-units").unwrap();
     assert_eq!(text, b"ssh.service\ngetty@tty1.service\n");
+}
+
+#[test]
+fn the_image_names_the_sums_of_its_etc() {
+    let mut tree = tree(&["usr/lib/x", "etc/a", "etc/d/b"]);
+    tree.put("etc/d/b", 0o600, &b"b"[..]);
+    tree.put_symlink("etc/link", "a");
+    device::sum_etc(&mut tree).unwrap();
+    let sums = String::from_utf8(tree.read(etc_merge::SUMS).unwrap()).unwrap();
+    let paths: Vec<&str> = sums.lines().map(|line| &line[66..]).collect();
+    assert_eq!(paths, ["etc/a", "etc/d/b"]);
+    // `sha256sum` judges the sums.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("etc/d")).unwrap();
+    for path in paths {
+        std::fs::write(dir.path().join(path), tree.read(path).unwrap()).unwrap();
+    }
+    std::fs::write(dir.path().join("sums"), &sums).unwrap();
+    let mut judge = Command::new("sha256sum");
+    judge.args(["--strict", "-c", "sums"]).current_dir(&dir);
+    assert!(judge.status().unwrap().success());
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Compare<'_> {
             let new = of(upper)?.filter(|new| !new.is_whiteout(upper.marked.has_whiteouts));
             let path = path.join(&name);
             let [old_entry, new_entry, _] =
-                node::entries([old.as_ref(), new.as_ref(), None], self.tick)?;
+                node::entries([old.as_ref(), new.as_ref(), None], false, self.tick)?;
             if let Some(change) = change(old_entry.as_ref(), new_entry.as_ref()) {
                 self.say(&path, change);
             }

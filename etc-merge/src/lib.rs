@@ -36,4 +36,5 @@ pub use report::{Counts, Line, Method, Outcome, Report};
 pub use sides::Sides;
 pub use tree::entry::Meta;
 pub use tree::marks::Marks;
+pub use tree::unchanged::{SUMS, Unchanged};
 pub use write::mine_wins;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::policy::Policy;
 use crate::tree::marks::Marks;
+use crate::tree::unchanged::Unchanged;
 
 /// The folders to merge. The caller has mounted them; nothing in them is changed.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,8 @@ pub struct Sides<'a> {
     pub upper: &'a Path,
     /// /etc of the new image
     pub theirs: &'a Path,
+    /// What both images have alike
+    pub unchanged: &'a Unchanged,
     /// The new image's policy
     pub policy: &'a Policy,
     /// How the old upper's overlay was mounted

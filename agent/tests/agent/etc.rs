@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use etc_merge::{Marks, Outcome, Policy, Report, Sides};
+use etc_merge::{Marks, Outcome, Policy, Report, Sides, Unchanged};
 use serde_json::Value;
 
 use crate::bench::Bench;
@@ -83,6 +83,7 @@ fn plan_says_what_the_merge_then_does() {
         base: Some(&bench.path("run/daruma/image/etc")),
         upper: &bench.path("var/lib/daruma/etc/A/upper"),
         theirs: &bench.path("run/daruma/other-image/etc"),
+        unchanged: &Unchanged::default(),
         policy: &policy,
         marks: Marks::Trusted,
     };

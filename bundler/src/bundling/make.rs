@@ -120,6 +120,7 @@ impl Bundling<'_> {
             ],
         )?;
         clean::name_image(&mut tree, settings, self.version, &build)?;
+        device::sum_etc(&mut tree)?;
         let packages = count_packages(&tree);
 
         let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));

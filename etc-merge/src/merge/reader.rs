@@ -50,12 +50,13 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    /// Reads the entries of one path.
+    /// Reads the entries of one path. `unchanged`: its file is the same in both images.
     pub(super) fn entries(
         &mut self,
         nodes: [Option<&Node>; 3],
+        unchanged: bool,
     ) -> Result<[Option<Entry>; 3], Error> {
-        node::entries(nodes, self.beat)
+        node::entries(nodes, unchanged, self.beat)
     }
 
     /// The names in a folder.
@@ -78,7 +79,8 @@ impl<'a> Reader<'a> {
             self.step()?;
             let old = self.look_old(&base.path.join(&name))?;
             let new = self.look_new(&theirs.path.join(&name))?;
-            let [old_entry, new_entry, _] = self.entries([old.as_ref(), new.as_ref(), None])?;
+            let [old_entry, new_entry, _] =
+                self.entries([old.as_ref(), new.as_ref(), None], false)?;
             if old_entry != new_entry {
                 return Ok(true);
             }

@@ -158,7 +158,9 @@ impl<'a> Walk<'a> {
             (None, _) => Rule::Lines,
         };
         let nodes = [base.as_ref(), mine.as_ref(), theirs.as_ref()];
-        let [old, my, new] = self.reader.entries(nodes)?;
+        // The content of an account file is compared with what was merged.
+        let unchanged = !matches!(rule, Rule::Done(_)) && self.sides.unchanged.has(path);
+        let [old, my, new] = self.reader.entries(nodes, unchanged)?;
         let decision = decide(old.as_ref(), my.as_ref(), new.as_ref(), &rule);
         match (&mine, &my) {
             (Some(folder), Some(mine)) if folder.is_folder() => {

@@ -9,8 +9,11 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, lgetxattr, lgetxattr_query, llistxattr, llistxattr_query, lsetxattr};
 use rustix::io::Errno;
 
-/// Returns names and values.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+/// Returns names and values of the attributes that are `wanted` by their names.
+pub(crate) fn read(
+    path: &Path,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let length = match llistxattr_query(path) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         other => other?,
@@ -20,6 +23,9 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut all = Vec::new();
     for name in names[..length].split_inclusive(|byte| *byte == 0) {
         let c_name = CStr::from_bytes_with_nul(name).map_err(io::Error::other)?;
+        if !wanted(c_name.to_bytes()) {
+            continue;
+        }
         let mut value = vec![0; lgetxattr_query(path, c_name)?];
         let length = if value.is_empty() { 0 } else { lgetxattr(path, c_name, &mut value[..])? };
         value.truncate(length);

@@ -66,7 +66,7 @@ impl Kind {
 pub(crate) enum Content {
     /// All of it
     Bytes(Vec<u8>),
-    /// Too large for the memory ([`MAX_FILE`](crate::limits::MAX_FILE)). Of the three sides of one
-    /// path, those with equal content have equal numbers.
-    Large(u8),
+    /// Not in memory: too large ([`MAX_FILE`](crate::limits::MAX_FILE)), or equal in both images.
+    /// Of the three sides of one path, those with equal content have equal numbers.
+    Unread(u8),
 }

@@ -1,6 +1,7 @@
 //! Reads entries from a folder.
 //!
-//! A file's content is read only when its path is compared, and never when it is large.
+//! A file's content is read only when its path is compared, and never when it is large or known to
+//! be the same in both images.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -48,8 +49,9 @@ impl Node {
             xattrs: Default::default(),
         };
         let mut marked = Marked::default();
+        let wanted = |name: &[u8]| !marks.is_of_its_lower(name);
         // A link or a device in an upper has no marks, but may have other attributes.
-        for (name, value) in attributes::read(path).map_err(Error::at("reading", path))? {
+        for (name, value) in attributes::read(path, wanted).map_err(Error::at("reading", path))? {
             match marks.own(&name) {
                 Some(name) => marked.note(name, &value),
                 None => drop(meta.xattrs.insert(name, value)),
@@ -64,6 +66,11 @@ impl Node {
 
     pub(crate) fn is_file(&self) -> bool {
         self.stat.is_file()
+    }
+
+    /// Bytes of a file.
+    fn length(&self) -> u64 {
+        self.stat.size()
     }
 
     /// True if the entry of an upper hides what is below it and shows nothing. `in_marked` says if
@@ -84,7 +91,9 @@ impl Node {
             return Ok(None);
         }
         let read = || -> io::Result<Vec<u8>> {
-            let mut bytes = Vec::new();
+            // With one byte more than the file, the second read finds the end.
+            let length = usize::try_from(self.stat.size()).unwrap_or_default();
+            let mut bytes = Vec::with_capacity(length + 1);
             File::open(&self.path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
@@ -98,14 +107,20 @@ impl Node {
     }
 
     /// Reads the entry. A file is compared with the others that were read before, which come with
-    /// their nodes.
-    fn entry(&self, others: &[(&Self, Content)], tick: Beat<'_>) -> Result<Entry, Error> {
+    /// their nodes. `unread`: its content is compared as if it were large.
+    fn entry(
+        &self,
+        others: &[(&Self, Content)],
+        unread: bool,
+        tick: Beat<'_>,
+    ) -> Result<Entry, Error> {
         let kind = if self.is_folder() {
             Kind::Folder
         } else if self.is_file() {
-            Kind::File(match self.bytes()? {
+            let bytes = if unread { None } else { self.bytes()? };
+            Kind::File(match bytes {
                 Some(bytes) => Content::Bytes(bytes),
-                None => self.large(others, tick)?,
+                None => self.compared(others, tick)?,
             })
         } else if self.stat.is_symlink() {
             let target = fs::read_link(&self.path).map_err(Error::at("reading", &self.path))?;
@@ -116,14 +131,14 @@ impl Node {
         Ok(Entry { kind, meta: self.meta.clone() })
     }
 
-    fn large(&self, others: &[(&Self, Content)], tick: Beat<'_>) -> Result<Content, Error> {
+    fn compared(&self, others: &[(&Self, Content)], tick: Beat<'_>) -> Result<Content, Error> {
         for (node, content) in others {
-            if matches!(content, Content::Large(_)) && same_bytes(self, node, tick)? {
+            if matches!(content, Content::Unread(_)) && same_bytes(self, node, tick)? {
                 return Ok(content.clone());
             }
         }
         // There are three sides.
-        Ok(Content::Large(u8::try_from(others.len()).unwrap_or(u8::MAX)))
+        Ok(Content::Unread(u8::try_from(others.len()).unwrap_or(u8::MAX)))
     }
 }
 
@@ -165,19 +180,33 @@ fn full(file: &mut File, piece: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Reads the entries of one path, so that equal files have equal contents.
+///
+/// `unchanged`: the first and the last are known to have the same content. Their files are not read
+/// then, unless the middle one has their length.
 pub(crate) fn entries(
     nodes: [Option<&Node>; 3],
+    unchanged: bool,
     tick: Beat<'_>,
 ) -> Result<[Option<Entry>; 3], Error> {
+    let file = |index: usize| nodes[index].filter(|node| node.is_file());
+    let unchanged = unchanged
+        && file(0)
+            .map(Node::length)
+            .is_some_and(|length| file(2).map(Node::length) == Some(length));
     let mut entries = [None, None, None];
     let mut read: Vec<(&Node, Content)> = Vec::new();
-    for (place, node) in entries.iter_mut().zip(nodes) {
+    for (index, node) in nodes.into_iter().enumerate() {
         let Some(node) = node else { continue };
-        let entry = node.entry(&read, tick)?;
+        let entry = match &entries[0] {
+            Some(Entry { kind, .. }) if unchanged && index == 2 => {
+                Entry { kind: kind.clone(), meta: node.meta.clone() }
+            }
+            _ => node.entry(&read, unchanged, tick)?,
+        };
         if let Kind::File(content) = &entry.kind {
             read.push((node, content.clone()));
         }
-        *place = Some(entry);
+        entries[index] = Some(entry);
     }
     Ok(entries)
 }

@@ -87,12 +87,8 @@ impl Copy<'_> {
 
     fn read(&self, from: &Path) -> io::Result<Source> {
         let stat = fs::symlink_metadata(from)?;
-        let mut xattrs = BTreeMap::new();
-        for (name, value) in attributes::read(from)? {
-            if !self.marks.is_of_its_lower(&name) {
-                xattrs.insert(name, value);
-            }
-        }
+        let wanted = |name: &[u8]| !self.marks.is_of_its_lower(name);
+        let xattrs: BTreeMap<_, _> = attributes::read(from, wanted)?.into_iter().collect();
         let mode = stat.mode() & 0o7777;
         let meta = Meta { mode, uid: stat.uid(), gid: stat.gid(), xattrs };
         let link = stat.is_symlink().then(|| fs::read_link(from)).transpose()?;

@@ -1,11 +1,14 @@
 //! Three folders of a test, and what was made of them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use etc_merge::{Marks, Method, Outcome, Plan, Policy, Report, Sides, build, plan};
+use etc_merge::{Marks, Method, Outcome, Plan, Policy, Report, Sides, Unchanged, build, plan};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
 
 /// Three sides in a folder of their own. The attributes of overlayfs are those of `userxattr`.
@@ -81,9 +84,16 @@ impl Bench {
         self
     }
 
+    /// Plans, and checks that the plan is the same when the images say what they have alike.
     pub(crate) fn plan(&self) -> Plan {
         let (base, upper, theirs) = (self.at("base"), self.at("upper"), self.at("theirs"));
-        plan(&sides(Some(&base), &upper, &theirs, &self.policy), &mut || true).unwrap()
+        let sides = sides(Some(&base), &upper, &theirs, &self.policy);
+        let read = plan(&sides, &mut || true).unwrap();
+        let unchanged = &Unchanged::of(sums(&base), sums(&theirs));
+        let told = plan(&Sides { unchanged, ..sides }, &mut || true).unwrap();
+        assert_eq!(told.actions(), read.actions());
+        assert_eq!(told.report(), read.report());
+        read
     }
 
     /// Merges into `new`, and checks that the plan alone says the same.
@@ -112,11 +122,27 @@ pub(crate) fn sides<'a>(
     theirs: &'a Path,
     policy: &'a Policy,
 ) -> Sides<'a> {
-    Sides { base, upper, theirs, policy, marks: Marks::User }
+    static NOTHING: LazyLock<Unchanged> = LazyLock::new(Unchanged::default);
+    Sides { base, upper, theirs, unchanged: &NOTHING, policy, marks: Marks::User }
 }
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What an image says of its /etc, with another sum than SHA-256. What cannot be read is left out.
+fn sums(etc: &Path) -> Vec<u8> {
+    let mut lines = String::new();
+    for path in tree(etc).into_keys() {
+        let file = etc.join(&path);
+        let is_file = fs::symlink_metadata(&file).is_ok_and(|stat| stat.is_file());
+        if let (true, Ok(content)) = (is_file, fs::read(&file)) {
+            let mut sum = DefaultHasher::new();
+            content.hash(&mut sum);
+            writeln!(lines, "{:064x}  etc/{path}", sum.finish()).unwrap();
+        }
+    }
+    lines.into_bytes()
 }
 
 /// Path and outcome of each line.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use etc_merge::limits::MAX_DEPTH;
-use etc_merge::{Error, Marks, Method, Sides, build, plan};
+use etc_merge::{Error, Method, Sides, build, plan};
 
 use crate::bench::{Bench, sides, tree};
 
@@ -97,7 +97,6 @@ fn an_upper_that_is_missing_is_an_error_and_nothing_is_left() {
     let bench = Bench::new();
     let (base, theirs, none) = (bench.at("base"), bench.at("theirs"), bench.at("none"));
     let policy = &bench.policy;
-    let sides =
-        Sides { base: Some(&base), upper: &none, theirs: &theirs, policy, marks: Marks::User };
+    let sides = Sides { upper: &none, ..sides(Some(&base), &none, &theirs, policy) };
     assert!(matches!(plan(&sides, &mut || true), Err(Error::Io { .. })));
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
 use etc_merge::Outcome::{Mine, Skipped};
-use etc_merge::build;
 use etc_merge::limits::MAX_FILE;
+use etc_merge::{Outcome, Sides, Unchanged, build};
 
 use crate::bench::{Bench, outcomes, sides};
 
@@ -34,9 +34,29 @@ fn a_large_file_is_compared_and_not_merged() {
         }
     }
     let report = bench.merge();
-    assert_eq!(outcomes(&report), [("both", etc_merge::Outcome::Conflict), ("mine", Mine)]);
+    assert_eq!(outcomes(&report), [("both", Outcome::Conflict), ("mine", Mine)]);
     assert!(fs::read(bench.at("new/mine")).unwrap() == large(2));
     assert!(!bench.at("new/theirs").exists());
+}
+
+#[test]
+fn what_both_images_have_alike_is_not_read_there() {
+    let bench = Bench::new();
+    bench.sides("file", [Some("a\n1\n"), Some("mine\n1\n"), Some("a\n2\n")]);
+    let (base, upper, theirs) = (bench.at("base"), bench.at("upper"), bench.at("theirs"));
+    let read = sides(Some(&base), &upper, &theirs, &bench.policy);
+    let report = build(&read, &bench.at("read"), &mut || true).unwrap();
+    assert_eq!(outcomes(&report), [("file", Outcome::Conflict)]);
+    // What the images say counts, although here it is not true.
+    let line = format!("{}  etc/file\n", "0".repeat(64));
+    let unchanged = &Unchanged::of(line.clone().into_bytes(), line.into_bytes());
+    let told = Sides { unchanged, ..read };
+    let report = build(&told, &bench.at("told"), &mut || true).unwrap();
+    assert_eq!(outcomes(&report), [("file", Mine)]);
+    // Of another length in the two images, it is read all the same.
+    bench.file("theirs/file", "a\nlonger\n");
+    let report = build(&told, &bench.at("longer"), &mut || true).unwrap();
+    assert_eq!(outcomes(&report), [("file", Outcome::Conflict)]);
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! its key logs in over SSH at its address. `grub/tests/credentials.rs` has what may be wrong with
 //! the partition.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -121,6 +122,28 @@ impl Credentials {
     }
 }
 
+/// Damages the FAT32 at `place` of an image: the file's first cluster is marked as free in all
+/// copies of the table, so its chain leads nowhere.
+fn end_chain(image: &Path, place: u64, file: &str) -> Result<()> {
+    let partition = format!("{}@@{place}", image.display());
+    let output = Command::new("mshowfat").args(["-i", &partition, file]).output()?;
+    let said = String::from_utf8(output.stdout)?;
+    let digits = said.split('<').nth(1).and_then(|rest| rest.split(['-', '>', ' ']).next());
+    let cluster: u64 = digits.with_context(|| format!("mshowfat says {said:?}"))?.parse()?;
+    let image = File::options().read(true).write(true).open(image)?;
+    let mut start = [0; 512];
+    image.read_exact_at(&mut start, place)?;
+    let number = |at: usize| u64::from(u16::from_le_bytes([start[at], start[at + 1]]));
+    // Microsoft's FAT specification, "BPB": bytes of a sector, sectors before the first table,
+    // number of tables, sectors of a table.
+    let (sector, before, size) = (number(11), number(14), number(36));
+    for copy in 0..u64::from(start[16]) {
+        let table = place + (before + copy * size) * sector;
+        image.write_all_at(&[0; 4], table + 4 * cluster)?;
+    }
+    Ok(())
+}
+
 fn tool(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -176,7 +199,8 @@ fn name_key_and_network_stay_over_an_update_and_a_factory_reset() -> Result<()> 
     vm.expect_all(&[FIRST.prompt, "is healthy"], BOOT)?;
     // The machine id is a new one, and with it the bridge's MAC address. QEMU's network believes
     // the old address until it hears the new one.
-    vm.run("dmesg -n 1; ping -c 1 -W 5 192.168.1.2", 60)?;
+    let hear = "until ping -c 1 -W 5 192.168.1.2; do sleep 1; done";
+    vm.run(&format!("dmesg -n 1; {hear}"), 120)?.success()?;
     device.expect_answer(&mut vm, port).context("after the factory reset")?;
     println!("three boots: {:.0} s", vm.uptime());
     Ok(())
@@ -200,16 +224,20 @@ fn twenty_devices_come_from_one_image_and_each_has_what_is_its_own() -> Result<(
             ensure!(stored.name == *name && store.read(stored)? == fs::read(path)?, "{name}");
         }
     }
-    let (large, small) = (dir.path().join("large"), dir.path().join("small"));
+    let [large, small, torn] = ["large", "small", "torn"].map(|name| dir.path().join(name));
     fs::write(&large, vec![b'!'; grub_env::CREDENTIALS_BYTES + 1])?;
     fs::write(&small, "x")?;
+    fs::write(&torn, vec![b'!'; 8 << 10])?;
     // What cannot be taken keeps neither the rest from working nor the device from booting.
-    let refused = [("large", large.as_path()), (".hidden", &small)];
+    let refused = [("large", large.as_path()), (".hidden", &small), ("torn", &torn)];
     for (number, more) in [(38, &[][..]), (39, &refused)] {
         let device = Credentials::make(dir.path(), number)?;
         let disk = dir.path().join(format!("{number}.raw"));
         stick::copy_disk(&factory, &disk)?;
         device.copy_into(&disk, place, more)?;
+        if !more.is_empty() {
+            end_chain(&disk, place, "::/credentials/torn.cred")?;
+        }
         let (mut vm, port) = device.start(disk, None)?;
         for (name, _) in more {
             vm.expect(&format!("credentials/ on /dev/vda2: {name} "), BOOT)?;
@@ -219,7 +247,8 @@ fn twenty_devices_come_from_one_image_and_each_has_what_is_its_own() -> Result<(
         if !more.is_empty() {
             vm.expect(FIRST.prompt, BOOT)?;
             let status = status(&mut vm)?;
-            ensure!(status.to_string().contains("large does not fit"), "{status}");
+            let said = status.to_string();
+            ensure!(said.contains("large does not fit") && said.contains("torn "), "{status}");
         }
     }
     Ok(())

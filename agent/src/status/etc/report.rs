@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use etc_merge::{Marks, Policy, Report, Sides};
+use etc_merge::{Marks, Policy, Report, Sides, Unchanged};
 use image_layout::Slot;
 
 use crate::device::Device;
@@ -42,10 +42,12 @@ pub fn plan(device: &Device) -> Result<Report, Failure> {
     let image = images::other(device)?;
     let policy =
         Policy::parse(&fs::read(image.join("usr/lib/daruma/etc.conf")).unwrap_or_default());
+    let unchanged = place.image.parent().map(|old| Unchanged::between(old, &image));
     let sides = Sides {
         base: Some(&place.image),
         upper: &place.upper,
         theirs: &image.join("etc"),
+        unchanged: &unchanged.unwrap_or_default(),
         policy: &policy,
         marks: Marks::Trusted,
     };

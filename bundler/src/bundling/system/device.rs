@@ -6,9 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest as _, Sha256};
 
 use crate::bundling::system::trusted::Trusted;
 use crate::bundling::tree::{Kind, Tree};
+use crate::host::cache::hex;
 
 /// The root document that the device starts with.
 const ROOT: &str = "etc/daruma/root.json";
@@ -176,6 +178,26 @@ fn has_unit(tree: &Tree, unit: &str) -> bool {
         folders.iter().any(|folder| tree.get(&format!("{folder}/{name}")).is_some())
     };
     has(unit) || template.is_some_and(|template| has(&template))
+}
+
+/// Names the SHA-256 of each file of /etc, for the first boot of an update. It then need not read
+/// the files that are the same in the old image (`etc_merge::SUMS` has the form). The tree must not
+/// change in /etc after this.
+///
+/// # Errors
+/// A file of the tree cannot be read.
+pub fn sum_etc(tree: &mut Tree) -> Result<()> {
+    let is_file =
+        |path: &&str| tree.get(path).is_some_and(|inode| matches!(inode.kind, Kind::File(_)));
+    // A line break would end the path.
+    let files = tree.below("etc").filter(is_file).filter(|path| !path.contains('\n'));
+    let mut lines = String::new();
+    for path in files {
+        let sum = hex(&Sha256::digest(tree.read(path)?));
+        lines.push_str(&format!("{sum}  {path}\n"));
+    }
+    tree.put(etc_merge::SUMS, 0o644, lines.into_bytes());
+    Ok(())
 }
 
 /// Returns the configuration and keys that the agent gets in recovery. They are those of the image,

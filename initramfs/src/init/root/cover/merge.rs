@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use etc_merge::{AccountKind, Marks, Policy, Sides};
+use etc_merge::{AccountKind, Marks, Policy, Sides, Unchanged};
 
 use crate::kernel::console;
 use crate::root::cover::old_image::{OldImage, OldSlot};
@@ -48,10 +48,13 @@ pub(crate) fn make(
     let root = theirs.parent().unwrap_or(Path::new("/"));
     let policy = Policy::parse(&fs::read(root.join(POLICY)).unwrap_or_default());
     let base = old.as_ref().map(OldImage::etc);
+    let old_root = base.as_deref().and_then(Path::parent);
+    let unchanged = old_root.map(|old| Unchanged::between(old, root)).unwrap_or_default();
     let sides = Sides {
         base: base.as_deref(),
         upper: source.upper,
         theirs,
+        unchanged: &unchanged,
         policy: &policy,
         marks: Marks::Trusted,
     };
