@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use bundler::bundling::renumber;
 use bundler::credentials::Credentials;
 use bundler::delta::{self, Outputs};
+use bundler::host::tool;
 use bundler::inspect::Inspection;
 use bundler::lock::Lock;
 use bundler::repo::Trusted;
@@ -168,6 +169,7 @@ fn main() -> ExitCode {
 }
 
 fn run(verb: Verb) -> Result<()> {
+    tool::check_folder()?;
     match verb {
         Verb::Keygen { out, name } => keygen(&out, &name),
         Verb::Build(arguments) => build::build(*arguments),

@@ -1,5 +1,5 @@
-//! Checks that a lock brings the same bundle back: by another user, without a network, and with
-//! Debian 13 as the build host.
+//! Checks that other hosts give the same bundle: another user without a network and Debian 13, by a
+//! lock; and a host without apt.
 //!
 //! bundler/tests/lock.rs has an archive with two states. Here the packages are Debian's.
 
@@ -155,5 +155,86 @@ fn debian_13_as_the_build_host_gives_the_same_bundle_as_this_host() -> Result<()
     // It was another host.
     let said = String::from_utf8(output.stderr)?;
     ensure!(said.contains("the lock was made with mmdebstrap "), "{said}");
+    same(&one.path("out.daruma"), &two.path("out.daruma"))
+}
+
+/// Makes a host without apt, dpkg and perl of Debian 13's root filesystem, and calls the bundler
+/// there with the arguments. `$BUILDER` is the uid of an ordinary user, or empty.
+const WITHOUT_APT: &str = r#"
+set -eu
+mkdir host
+mount -t tmpfs tmpfs host
+tar -xf host.tar -C host --exclude='./dev/*'
+cd host
+rm -rf etc/apt etc/dpkg usr/bin/apt* usr/bin/dpkg* usr/bin/mmdebstrap usr/bin/perl* usr/lib/apt \
+    usr/lib/dpkg usr/sbin/veritysetup var/lib/apt var/lib/dpkg
+cat /etc/resolv.conf >etc/resolv.conf
+echo "builder:x:${BUILDER:-1}:0::/site:/bin/sh" >>etc/passwd
+echo builder:100000:65536 | tee etc/subuid >etc/subgid
+mkdir -p site
+mount --bind .. site
+mount -t tmpfs -o mode=1777 tmpfs tmp
+mount -t proc proc proc
+mount --rbind /sys sys
+mount --rbind /dev dev
+# A user namespace cannot be made in a chroot.
+pivot_root . mnt
+cd /site
+umount -l /mnt
+[ -z "${BUILDER-}" ] || set -- setpriv --reuid "$BUILDER" --regid 0 --clear-groups "$@"
+unset TMPDIR
+HOME=/site PATH=/usr/bin exec "$@"
+"#;
+
+#[test]
+fn a_host_without_apt_gives_the_same_bundle_with_the_programs_of_a_folder() -> Result<()> {
+    let recipe = "recipes/tiny.yaml";
+    let one = Site::new("daruma-apt-")?;
+    run(&mut one.bundler(&["build", recipe, "-o", "rootfs.tar", "--lock", "--cache", "cache"]))?;
+    run(one.bundler(&["bundle", recipe]).args(BUNDLE))?;
+    run(&mut one.bundler(&["build", "bundler/recipes/tools.yaml"]))?;
+
+    let two = Site::new("daruma-without-apt-")?;
+    run(&mut two.bundler(&["build", "recipes/host-13.yaml", "-o", "host.tar"]))?;
+    // With a lock beside the recipe, the bundler runs among the folder's programs too.
+    fs::copy(one.path("recipes/tiny.lock"), two.path("recipes/tiny.lock"))?;
+    fs::create_dir(two.path("tools"))?;
+    let mut builder = String::new();
+    let mut unpack = vec!["tar", "-x", "-C", "tools", "-f"];
+    if is_root()? {
+        give(two.dir.path(), USER)?;
+        let id = run(Command::new("id").args(["-u", USER]))?.stdout;
+        String::from_utf8(id)?.trim().clone_into(&mut builder);
+        unpack.splice(0..0, ["runuser", "-u", USER, "--"]);
+        fs::set_permissions(one.dir.path(), fs::Permissions::from_mode(0o755))?;
+    }
+    let mut tar = Command::new(unpack[0]);
+    tar.args(&unpack[1..]).arg(one.path("daruma-tools.tar.gz")).current_dir(two.dir.path());
+    run(&mut tar)?;
+
+    let there = |tools: &str, args: &[&str]| -> Result<(Option<i32>, String)> {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child"]);
+        if builder.is_empty() {
+            command.args(["--user", "--map-root-user", "--map-auto"]);
+        }
+        command.args(["sh", "-c", WITHOUT_APT, "sh", "programs/daruma-bundler"]).args(args);
+        command.env("SOURCE_DATE_EPOCH", "1767225600").env("BUILDER", &builder);
+        let output = command.env("DARUMA_TOOLS", tools).current_dir(two.dir.path()).output()?;
+        fs::remove_dir(two.path("host"))?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let build = ["build", recipe, "-o", "rootfs.tar", "--no-cache"];
+    let (code, said) = there("", &build)?;
+    let wanted = "mmdebstrap (Debian package mmdebstrap); on a host without apt, name a folder";
+    ensure!(code == Some(24) && said.contains(wanted), "{code:?} {said}");
+    let (code, said) = there("programs", &build)?;
+    let wanted = "DARUMA_TOOLS=/site/programs: this folder is not what";
+    ensure!(code == Some(24) && said.contains(wanted), "{code:?} {said}");
+
+    let (code, said) = there("tools", &build)?;
+    ensure!(code == Some(0), "{said}");
+    let (code, said) = there("tools", &[&["bundle", recipe], BUNDLE].concat())?;
+    ensure!(code == Some(0), "{said}");
     same(&one.path("out.daruma"), &two.path("out.daruma"))
 }

@@ -2,10 +2,13 @@
 //!
 //! The callers give the arguments. This file names every program with its Debian package. The error
 //! for a missing program names the package, and the error for a failing one quotes its last lines.
+//! On a host without apt the programs are those of a folder (`debian`).
 
-use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use crate::host::debian;
 
 /// A program of the build host that is missing or failed (exit code 24).
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -20,7 +23,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("depmod", "kmod"),
     ("veritysetup", "cryptsetup-bin"),
     ("newuidmap", "uidmap"),
+    ("unshare", "util-linux"),
 ];
+
+/// What makes namespaces is always the host's own.
+const OF_THE_HOST: &[&str] = &["unshare", "newuidmap"];
 
 /// Number of lines of stderr that go into the error.
 const LAST_WORDS: usize = 12;
@@ -32,6 +39,13 @@ const LAST_WORDS: usize = 12;
 #[must_use]
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
+    if debian::folder().is_some() && !OF_THE_HOST.contains(&program) {
+        command = Command::new("unshare");
+        if !is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.arg("--mount").args(debian::words()).arg(program);
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
     dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
@@ -46,12 +60,50 @@ pub fn command(program: &str) -> Command {
 #[must_use]
 pub fn exists(program: &str) -> bool {
     use std::os::unix::fs::PermissionsExt;
+    let is_program = |file: &Path| {
+        file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    if let Some(folder) = debian::folder().filter(|_| !OF_THE_HOST.contains(&program)) {
+        let dirs = ["usr/bin", "usr/sbin"].map(|dir| folder.join(dir).join(program));
+        return match program.strip_prefix('/') {
+            Some(path) => is_program(&folder.join(path)),
+            None => dirs.iter().any(|file| is_program(file)),
+        };
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
     dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
-    dirs.iter().map(|dir: &std::path::PathBuf| dir.join(program)).any(|file| {
-        file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-    })
+    dirs.iter().any(|dir| is_program(&dir.join(program)))
+}
+
+/// Returns whether this process is root. The kernel gives a process's folder in /proc its effective
+/// user.
+#[must_use]
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+/// Checks that the folder of `$DARUMA_TOOLS` has its programs, if there is one.
+///
+/// # Errors
+/// It has not.
+pub fn check_folder() -> Result<(), ToolError> {
+    debian::complaint().map_or(Ok(()), |why| Err(ToolError(why)))
+}
+
+/// Returns what a person can do where a Debian package cannot be installed, to go behind a message.
+/// Empty on a host with apt.
+#[must_use]
+pub fn without_apt() -> String {
+    if exists("apt-get") {
+        return String::new();
+    }
+    format!(
+        "; on a host without apt, name a folder with Debian's programs in {} (docs/hosts.md says \
+            how to make it)",
+        debian::VARIABLE
+    )
 }
 
 /// Runs the command to its end and returns its stdout.
@@ -99,16 +151,18 @@ fn not_started(command: &Command, error: &std::io::Error) -> ToolError {
         .iter()
         .find(|(name, _)| *name == program)
         .map_or(&*program, |(_, package)| package);
-    ToolError(format!("{program} is not installed; install the Debian package {package}"))
+    let instead = without_apt();
+    ToolError(format!("{program} is not installed; install the Debian package {package}{instead}"))
 }
 
 fn failed(command: &Command, status: &str, stderr: &[&str]) -> ToolError {
     let shown = stderr.iter().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
     let last = &shown[shown.len().saturating_sub(LAST_WORDS)..];
-    let words: Vec<_> = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|word: &OsStr| shortened(&word.to_string_lossy()))
-        .collect();
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    // A person asks for the program, and not for the way to it.
+    let enters = words.iter().position(|word| *word == debian::ENTER);
+    let words = &words[enters.map_or(0, |at| at + debian::BEFORE)..];
+    let words: Vec<_> = words.iter().map(|word| shortened(&word.to_string_lossy())).collect();
     let said = last.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" | ");
     ToolError(format!("{} ended with {status}: {said}", words.join(" ")))
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::bundling::rootfs::mirror::Source;
+use crate::host::debian;
 use crate::host::tool;
 use crate::lock::{self, Lock, LockError, Notes, Request, Store};
 use crate::recipe::{Action, Recipe};
@@ -127,8 +128,12 @@ impl RecipeLock {
         write("lock", &last.to_text())?;
         let program = std::env::current_exe().context("finding this program")?;
         let link = dir.join("daruma-bundler");
-        std::os::unix::fs::symlink(program, &link)
-            .with_context(|| format!("writing {}", link.display()))?;
+        // The programs of a folder do not see the host's /usr.
+        let written = match debian::folder() {
+            None => std::os::unix::fs::symlink(program, &link),
+            Some(_) => std::fs::copy(program, &link).map(drop),
+        };
+        written.with_context(|| format!("writing {}", link.display()))?;
         let Some(store) = self.store.as_ref().filter(|_| self.is_exact()) else { return Ok(()) };
         let mut addresses: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for source in sources {

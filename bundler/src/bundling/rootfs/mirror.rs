@@ -6,6 +6,9 @@
 //! program contains no host name. The host gives only the address. The recipe gives the suite, so a
 //! Debian 12 host builds Debian 13.
 
+use std::path::Path;
+
+use crate::host::debian;
 use crate::host::tool::{self, ToolError};
 use crate::recipe::{Bootstrap, RecipeError};
 
@@ -81,9 +84,14 @@ pub fn sources(bootstrap: &Bootstrap) -> Result<Vec<Source>, MirrorError> {
         return Ok(sources);
     }
     let known = if mirrors.is_empty() {
-        let format = "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)";
-        let text = tool::run(tool::command("apt-get").args(["indextargets", "--format", format]))?;
-        let Archives { debian, security } = Archives::parse(&text);
+        let Archives { debian, security } = match debian::folder() {
+            Some(folder) => Archives::of_folder(&folder)?,
+            None => {
+                let format = "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)";
+                let mut apt = tool::command("apt-get");
+                Archives::parse(&tool::run(apt.args(["indextargets", "--format", format]))?)
+            }
+        };
         (debian.into_iter().collect(), security)
     } else {
         // The mirrors of a recipe serve all its suites. The address of a mirror for security
@@ -118,13 +126,24 @@ fn not_a_line(line: &str) -> RecipeError {
 
 fn missing(suite: &str) -> RecipeError {
     let kind = if suite.ends_with("-security") { "security" } else { "Debian" };
+    let instead = "or name `mirrors` in the mmdebstrap action";
+    if let Some(folder) = debian::folder() {
+        let list = folder.join(LIST);
+        let list = list.display();
+        return RecipeError(format!(
+            "building from the suite {suite}: {list} has no {kind} archive; add a line `deb \
+                ADDRESS {suite} main` there, {instead}"
+        ));
+    }
     RecipeError(format!(
         "building from the suite {suite}: the build host's apt has no {kind} archive (`apt-get \
-            indextargets` lists \
-         none); add one to /etc/apt/sources.list.d and run `apt-get update`, or name `mirrors` in \
-         the mmdebstrap action"
+            indextargets` lists none); add one to /etc/apt/sources.list.d and run `apt-get \
+            update`, {instead}"
     ))
 }
+
+/// apt's list of archives in a folder of `$DARUMA_TOOLS`.
+const LIST: &str = "etc/apt/sources.list";
 
 /// The archives that `apt-get indextargets` lists.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -134,6 +153,20 @@ struct Archives {
 }
 
 impl Archives {
+    /// Reads the list of a folder of `$DARUMA_TOOLS`. apt itself knows an archive's origin only
+    /// after an update, which the folder does not need.
+    fn of_folder(folder: &Path) -> Result<Self, ToolError> {
+        let list = folder.join(LIST);
+        let text = std::fs::read_to_string(&list)
+            .map_err(|error| ToolError(format!("reading {}: {error}", list.display())))?;
+        Ok(Self::of_list(&text))
+    }
+
+    fn of_list(text: &str) -> Self {
+        let line = |source: Source| format!("{} {} Debian -\n", source.uri, source.suite);
+        Self::parse(&text.lines().filter_map(Source::parse).map(line).collect::<String>())
+    }
+
     /// Reads lines of `URI RELEASE ORIGIN COMPONENT`. The first line of each kind counts, as in
     /// apt.
     fn parse(text: &str) -> Self {
@@ -167,6 +200,15 @@ mod tests {
                     ftp://b.test/debian/ bookworm-updates Debian main\n\
                     ftp://s.test/debian-security/ bookworm-security Debian main\n";
         let found = Archives::parse(text);
+        assert_eq!(found.debian.as_deref(), Some("ftp://a.test/debian"));
+        assert_eq!(found.security.as_deref(), Some("ftp://s.test/debian-security"));
+    }
+
+    #[test]
+    fn the_archives_of_a_folder_are_those_of_its_list() {
+        let text = "# by mmdebstrap\ndeb ftp://a.test/debian trixie main\n\
+                    deb [signed-by=/k] ftp://s.test/debian-security trixie-security main\n";
+        let found = Archives::of_list(text);
         assert_eq!(found.debian.as_deref(), Some("ftp://a.test/debian"));
         assert_eq!(found.security.as_deref(), Some("ftp://s.test/debian-security"));
     }

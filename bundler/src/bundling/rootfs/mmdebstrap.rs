@@ -22,6 +22,7 @@ use crate::bundling::rootfs::locked::{Locking, RecipeLock};
 use crate::bundling::rootfs::mirror::{self, MirrorError, Source};
 use crate::bundling::rootfs::tools;
 use crate::host::cache::key;
+use crate::host::debian;
 use crate::host::emulator::{self, Emulator};
 use crate::host::shell::{quote, quote_path};
 use crate::host::tool;
@@ -110,7 +111,7 @@ impl Plan {
     /// The recipe needs what this program or the host cannot do, a download fails, a suite has no
     /// archive, or an overlay cannot be packed.
     pub fn new(recipe: Recipe, settings: Settings) -> Result<Self> {
-        let is_root = is_root();
+        let is_root = tool::is_root();
         check(&recipe, &settings, is_root)?;
         let emulator =
             if has_root(&recipe) { emulator::needed(&recipe.architecture, is_root)? } else { None };
@@ -280,7 +281,7 @@ impl Plan {
         let mut command = if self.is_root {
             // What is mounted for the build goes with it, even if it is killed.
             let mut command = tool::command("unshare");
-            command.args(["--mount", program]);
+            command.arg("--mount").args(debian::words());
             command
         } else {
             // The user is root in there, and the other ids are those of /etc/subuid. So hooks can
@@ -289,9 +290,10 @@ impl Plan {
             command.args(["--user", "--map-root-user", "--map-auto", "--mount", "--pid", "--fork"]);
             command.arg("--mount-proc");
             command.args(self.emulator.iter().flat_map(Emulator::words));
-            command.arg(program);
+            command.args(debian::words());
             command
         };
+        command.arg(program);
         command.env("SOURCE_DATE_EPOCH", self.settings.epoch.to_string()).env("TZ", "UTC");
         command.envs(&self.settings.environment);
         if self.makes_initrd() {
@@ -503,12 +505,6 @@ fn show_beside(root: &Path, fetched: &Path) -> Result<()> {
         }
     });
     made.with_context(|| format!("writing {}", link.display()))
-}
-
-/// Whether this process is root. The kernel gives a process's folder in /proc its effective user.
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
 /// Whether something makes a root filesystem.

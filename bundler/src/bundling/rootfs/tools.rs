@@ -21,14 +21,16 @@ pub(super) fn check(recipe: &Recipe, is_root: bool) -> Result<(), ToolError> {
         return Ok(());
     }
     Err(ToolError(format!(
-        "{} needs programs that are not installed: {}",
+        "{} needs programs that are not installed: {}{}",
         recipe.path.display(),
-        missing.join(", ")
+        missing.join(", "),
+        tool::without_apt()
     )))
 }
 
 fn needed(recipe: &Recipe, is_root: bool) -> Vec<(&'static str, &'static str)> {
     let mut all = vec![
+        ("apt-get", "apt"),
         ("mmdebstrap", "mmdebstrap"),
         // Without it mmdebstrap goes on, and programs in the root find no /proc.
         ("mount", "mount"),
@@ -49,7 +51,6 @@ fn needed(recipe: &Recipe, is_root: bool) -> Vec<(&'static str, &'static str)> {
     };
     for step in &recipe.steps {
         match &step.action {
-            Action::Apt(_) | Action::InstallDeb(_) => all.push(("apt-get", "apt")),
             Action::Download(download) => {
                 all.push(("/usr/lib/apt/apt-helper", "apt"));
                 all.extend(download.unpack.into_iter().flat_map(&mut archive));
