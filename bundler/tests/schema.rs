@@ -114,3 +114,54 @@ fn the_schema_finds_what_an_editor_should_show() {
         assert_eq!(said.matches("r.yaml::").count(), 1, "{said}");
     }
 }
+
+/// All keys of a mapping's schema, and of mappings in it. Those that can change nothing are left
+/// out.
+fn keys(schema: &serde_json::Value, found: &mut BTreeSet<String>) {
+    for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+        if value["deprecated"] != true && !["action", "description"].contains(&key.as_str()) {
+            found.insert(key.clone());
+        }
+        keys(&value["items"], found);
+    }
+}
+
+/// The first columns of a section's tables of keys.
+fn rows(section: &str) -> BTreeSet<String> {
+    let (mut found, mut is_keys) = (BTreeSet::new(), false);
+    for line in section.lines() {
+        let column = line.strip_prefix('|').and_then(|rest| rest.split('|').next());
+        is_keys = column.is_some_and(|column| is_keys || column.trim().starts_with("key"));
+        let words = column.filter(|_| is_keys).unwrap_or_default().split('`').skip(1).step_by(2);
+        found.extend(words.map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn the_reference_has_all_keys_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(schema(dir.path())).unwrap()).unwrap();
+    let page = fs::read_to_string(root().join("../docs/recipes.md")).unwrap();
+    let actions = page.split("\n## ").find(|part| part.starts_with("Actions\n")).unwrap();
+    let sections: Vec<(&str, &str)> =
+        actions.split("\n### ").skip(1).filter_map(|part| part.split_once('\n')).collect();
+    let mut wanted = vec![BTreeSet::new(); sections.len()];
+    for action in schema["properties"]["actions"]["items"]["allOf"].as_array().unwrap() {
+        let name = action["if"]["properties"]["action"]["const"].as_str().unwrap();
+        let of = |(heads, _): &(&str, &str)| heads.split(", ").any(|head| head == name);
+        let at = sections.iter().position(of).unwrap_or_else(|| panic!("no section {name}"));
+        keys(&action["then"], &mut wanted[at]);
+    }
+    for ((heads, text), wanted) in sections.iter().zip(wanted) {
+        let found = rows(text);
+        // Every action may have a description, and bundle's is in its table.
+        let is_more = |key: &&String| *key != "description" && !wanted.contains(*key);
+        let more: Vec<_> = found.iter().filter(is_more).collect();
+        assert!(more.is_empty(), "{heads}: no such keys: {more:?}");
+        let missing: Vec<_> =
+            wanted.iter().filter(|key| !text.contains(&format!("`{key}`"))).collect();
+        assert!(missing.is_empty(), "{heads}: {missing:?} are missing");
+    }
+}
