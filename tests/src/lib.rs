@@ -4,6 +4,7 @@
 
 pub mod accel;
 pub mod cut_disk;
+pub mod debos;
 pub mod fixture;
 pub mod folder_device;
 pub mod grub_disk;

@@ -63,9 +63,11 @@ pub(super) fn fit_all(
         let mut record = None;
         if is_logical {
             // The record lies before its partition. Where that sector is taken, the partition gives
-            // up its own first one.
+            // up its own first one. So it does where parted may move the first logical partition:
+            // the extended one then begins at the position itself.
             let taken = |at: u64| placed.iter().any(|p| (p.first..=p.last).contains(&at));
-            if first > room.first && !taken(first - 1) {
+            let moves = index == 3 && slack(from) > 1;
+            if first > room.first && !taken(first - 1) && !moves {
                 record = Some(first - 1);
             } else {
                 record = Some(first);
@@ -151,6 +153,15 @@ mod tests {
         let found = sectors(&pairs, room).unwrap();
         assert_eq!(found[3], (8193, 10_239), "its record lies in its first sector");
         assert_eq!(found[4], (10_241, 12_287));
+    }
+
+    #[test]
+    fn the_extended_partition_begins_at_a_coarse_position_as_with_debos() {
+        let room = Room { first: 1, last: 4_194_303, sector: 512, logical: true };
+        let primary = [("1MiB", "64MiB"), ("64MiB", "512MiB"), ("512MiB", "600MB")];
+        let list = [&primary[..], &[("671MB", "1074MB"), ("1075MB", "100%")]].concat();
+        let found = sectors(&list, room).unwrap();
+        assert_eq!(found[3].0, 1_310_547, "1310546 is its record");
     }
 
     #[test]
