@@ -172,8 +172,17 @@ impl Vm {
             ]);
             command.arg("-drive").arg(format!("if=pflash,format=raw,file={}", vars.display()));
         }
+        Self::of_command(command, &machine.log)
+    }
+
+    /// Runs a command whose terminal is the console of a machine. `log`: as in [`Machine`].
+    ///
+    /// # Errors
+    /// The command does not start.
+    pub fn of_command(mut command: Command, log: &Path) -> Result<Self> {
+        let path = log;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut log = File::options().create(true).append(true).open(&machine.log)?;
+        let mut log = File::options().create(true).append(true).open(path)?;
         command.stderr(log.try_clone()?);
         let mut child = tied::spawn(command)?;
         let stdin = child.stdin.take().context("QEMU's stdin")?;
@@ -195,7 +204,7 @@ impl Vm {
             stdin,
             serial,
             pending: String::new(),
-            log: machine.log.clone(),
+            log: path.to_owned(),
             marker: 0,
             started: Instant::now(),
         })
