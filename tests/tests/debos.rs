@@ -257,7 +257,7 @@ fn a_mountpoint_for_the_build_only_leaves_no_folder() -> Result<()> {
 }
 
 #[test]
-fn grub_for_bios_lies_before_the_first_partition() -> Result<()> {
+fn grub_for_bios_lies_before_the_first_partition_and_boots_to_a_login() -> Result<()> {
     let cases = Cases::new()?;
     cases.built("05-bios-grub.yaml", &[])?;
     let first = bytes(&cases, "bios.img", 0, 512)?;
@@ -275,6 +275,17 @@ fn grub_for_bios_lies_before_the_first_partition() -> Result<()> {
     let size = probe.split("Size: ").nth(1).and_then(|rest| rest.split_whitespace().next());
     let size: u64 = size.context("no size")?.parse()?;
     ensure!(size > 100_000, "the stand-in is still in place of grub-probe: {probe}");
+    let (disk, log) = (cases.path("out/bios.img"), cases.path("serial.log"));
+    let (format, firmware, size) = ("raw", Firmware::Bios, Size::Router);
+    let machine = Machine { disk, format, data: None, firmware, size, log };
+    let options = [&SHELL[..], &["-device", "VGA"]].concat();
+    let mut vm = Vm::start_with(&machine, &machine.drive(), &options)?;
+    vm.expect("~# ", BOOT)?;
+    // The recipe asks for no serial console, so its login prompt is on the screen (vcs(4)).
+    let prompt = "until grep -aq 'login: ' /dev/vcs1; do sleep 1; done";
+    vm.run(prompt, BOOT)?.success()?;
+    let mounted = vm.run("findmnt -no SOURCE,FSTYPE /", 60)?.success()?;
+    ensure!(mounted.contains("/dev/vda1 ext4"), "{mounted}");
     Ok(())
 }
 
