@@ -366,18 +366,24 @@ fn the_cache_is_shown_and_trimmed() {
     let shown = cache(&[]);
     assert!(shown.contains("r.yaml: the root filesystem"), "{shown}");
     assert!(shown.contains("r.yaml: after action 2 of 3"), "{shown}");
-    assert!(shown.contains("in 2 files, at most 10.0 GB"), "{shown}");
-    // The state was used a day ago, and the result was used now.
-    let state = bench.kept("json").into_iter().find(|description| {
-        fs::read_to_string(description).unwrap().contains("after action 2 of 3")
+    // On a slow host there is a third one: before the first action.
+    let count = bench.kept("content").len();
+    assert!(count >= 2, "{shown}");
+    assert!(shown.contains(&format!("in {count} files, at most 10.0 GB")), "{shown}");
+    // The states were used a day ago, and the result was used now.
+    let mut states = bench.kept("json");
+    states.retain(|description| {
+        !fs::read_to_string(description).unwrap().contains("the root filesystem")
     });
-    let state = state.unwrap();
+    assert_eq!(states.len(), count - 1);
     let day = SystemTime::now() - Duration::from_secs(26 * 60 * 60);
-    File::options().append(true).open(&state).unwrap().set_modified(day).unwrap();
+    for state in &states {
+        File::options().append(true).open(state).unwrap().set_modified(day).unwrap();
+    }
     assert!(cache(&["--older", "2"]).contains("removed 0 B"));
     let bytes = bench.kept("content").iter().map(|f| f.metadata().unwrap().len()).max().unwrap();
     let said = cache(&["--trim", &bytes.to_string()]);
-    assert!(said.contains("26 h ago") && !state.exists(), "{said}");
+    assert!(said.contains("26 h ago") && !states.iter().any(|state| state.exists()), "{said}");
     assert!(bench.built(&["-o", "2.tar"]).contains("nothing has changed"));
     // What a build uses now stays.
     let used = File::open(&bench.kept("content")[0]).unwrap();
