@@ -288,6 +288,35 @@ fn two_builds_pack_the_same_bytes() {
     assert!(first == packed());
 }
 
+/// Where an overlay cannot be mounted, the build works in the temporary folder itself.
+#[test]
+fn a_build_without_the_overlay_packs_the_same_bytes() {
+    let actions = "  - action: run\n    command: |\n      cd \"$ROOTDIR\"\n      \
+                   stat -f -c %T . >\"$ARTIFACTDIR/filesystem\"\n      \
+                   mkdir -p a/b\n      echo x >a/b/x\n      ln a/b/x a/y\n      mv a c\n      \
+                   rm c/b/x\n      chown 7:8 c/y\n      chmod 4750 c/y\n      mkfifo c/p\n  \
+                   - action: pack\n    file: p.tar\n    compression: none\n";
+    let packed = |folder: &str| {
+        let bench = Bench::new(actions);
+        fs::create_dir(bench.path(folder)).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_daruma-bundler"))
+            .args(["build", "r.yaml", "--artifactdir", "out", "--no-cache"])
+            .env("TMPDIR", bench.path(folder))
+            .current_dir(bench.dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let left: Vec<_> = fs::read_dir(bench.path(folder)).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+        let kind = fs::read_to_string(bench.path("out/filesystem")).unwrap();
+        (kind, fs::read(bench.path("out/p.tar")).unwrap())
+    };
+    // A comma ends an option of mount.
+    let ((with, one), (without, two)) = (packed("tmp"), packed("t,mp"));
+    assert!(with == "overlayfs\n" && without != with, "{with}{without}");
+    assert!(one == two);
+}
+
 /// Serves one text under every address, until the test ends.
 fn serve(text: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

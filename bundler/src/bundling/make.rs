@@ -101,24 +101,25 @@ impl Bundling<'_> {
             modules: initramfs_modules,
             epoch: self.epoch,
         })?;
-        let (initrd, recovery) = pack_initramfs(self.cache, &initrd, &recovery)?;
+        // To compress takes seconds of some processors, and to hash the tree some of another one.
+        let (packed, hashed) = std::thread::scope(|scope| {
+            let packing = scope.spawn(|| pack_initramfs(self.cache, &initrd, &recovery));
+            let hashed = clean::clean(&mut tree, settings)
+                .and_then(|()| clean::forget_disk(&mut tree, self.recipe))
+                .and_then(|()| hash_of(&tree));
+            let dead = |_| bail!("compressing the initramfs: a thread died");
+            (packing.join().unwrap_or_else(dead), hashed)
+        });
+        let ((initrd, recovery), hash) = (packed?, hashed?);
         eprintln!(
             "Initramfs: {}, recovery: {}",
             Amount(initrd.len() as u64),
             Amount(recovery.len() as u64)
         );
-        clean::clean(&mut tree, settings)?;
-        clean::forget_disk(&mut tree, self.recipe)?;
-        let build = build_id(
-            &tree,
-            &[
-                &vmlinuz,
-                &initrd,
-                &recovery,
-                self.version.to_string().as_bytes(),
-                settings.args.as_bytes(),
-            ],
-        )?;
+        let version = self.version.to_string();
+        let rest: [&[u8]; 5] =
+            [&vmlinuz, &initrd, &recovery, version.as_bytes(), settings.args.as_bytes()];
+        let build = build_id(hash, &rest);
         clean::name_image(&mut tree, settings, self.version, &build)?;
         device::sum_etc(&mut tree)?;
         let packages = count_packages(&tree);
@@ -224,16 +225,12 @@ fn frame(cache: Option<&Cache>, archive: &[u8]) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// Returns a hash of everything that decides what a device runs, as 16 hexadecimal digits.
-fn build_id(tree: &Tree, rest: &[&[u8]]) -> Result<String> {
+/// Begins the hash of everything that decides what a device runs, with the tree.
+fn hash_of(tree: &Tree) -> Result<Sha256> {
     let mut hash = Sha256::new();
-    let mut put = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
     for (path, id) in tree.iter() {
         let inode = tree.inode(id);
-        put(path.as_bytes());
+        put(&mut hash, path.as_bytes());
         let kind = match &inode.kind {
             Kind::File(content) => {
                 let mut hash = Sha256::new();
@@ -243,16 +240,26 @@ fn build_id(tree: &Tree, rest: &[&[u8]]) -> Result<String> {
             }
             other => format!("{other:?}"),
         };
-        put(format!(
+        let rest = format!(
             "{kind} {} {} {} {} {:?}",
             inode.mode, inode.uid, inode.gid, inode.mtime, inode.xattrs
-        )
-        .as_bytes());
+        );
+        put(&mut hash, rest.as_bytes());
     }
+    Ok(hash)
+}
+
+/// Returns the hash with the rest, as 16 hexadecimal digits.
+fn build_id(mut hash: Sha256, rest: &[&[u8]]) -> String {
     for bytes in rest {
-        put(bytes);
+        put(&mut hash, bytes);
     }
-    Ok(hex(&hash.finalize()[..8]))
+    hex(&hash.finalize()[..8])
+}
+
+fn put(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,6 +67,9 @@ pub struct Plan {
     /// What the build registers for the recipe's architecture.
     emulator: Option<Emulator>,
     pub(super) dir: tempfile::TempDir,
+    /// Where the root filesystem is made. Other users may pass, but cannot list it: apt's own user
+    /// reads package lists there.
+    space: tempfile::TempDir,
 }
 
 /// A call of hooks.sh.
@@ -96,6 +101,23 @@ pub(super) struct Way {
     pub(super) keep: Vec<(usize, PathBuf)>,
 }
 
+/// For a shell in a new mount namespace: $1 is a folder, $2 more options of overlayfs, and a
+/// command follows. The command works in an overlay without syncs (`volatile`, Linux 5.10). dpkg
+/// syncs each file, but a build that a power cut ends is made again. Where there is no such
+/// overlay, the command works in the host's temporary folder.
+const VOLATILE: &str = r#"
+dir=$1 options=$2
+shift 2
+mkdir -m 755 "$dir/none" "$dir/upper" "$dir/work" "$dir/root"
+options=lowerdir=$dir/none,upperdir=$dir/upper,workdir=$dir/work,volatile$options
+if mount -t overlay -o "$options" overlay "$dir/root" 2>/dev/null; then
+    # Nobody could remove what the kernel puts there.
+    chmod -R u+rwx "$dir/work"
+    export TMPDIR="$dir/root"
+fi
+exec "$@"
+"#;
+
 /// A state is kept if at least this much work went into it since the last one: as much as writing
 /// and reading a state takes.
 const WORTH_KEEPING_S: u64 = 3;
@@ -122,10 +144,12 @@ impl Plan {
             Some(sources) => sources?,
             None => Vec::new(),
         };
-        let dir = tempfile::Builder::new()
-            .prefix("daruma-build-")
-            .tempdir()
-            .context("making a temporary folder")?;
+        let folder = |mode| {
+            let mut builder = tempfile::Builder::new();
+            let builder = builder.prefix("daruma-build-").permissions(Permissions::from_mode(mode));
+            builder.tempdir().context("making a temporary folder")
+        };
+        let (dir, space) = (folder(0o700)?, folder(0o711)?);
         let path = dir.path();
         let words =
             settings.environment.iter().map(|(name, value)| quote(&format!("{name}={value}")));
@@ -167,6 +191,7 @@ impl Plan {
             is_root,
             emulator,
             dir,
+            space,
         };
         plan.add_steps()?;
         Ok(plan)
@@ -293,6 +318,10 @@ impl Plan {
             command.args(debian::words());
             command
         };
+        if self.has_root() {
+            let more = if self.is_root { "" } else { ",userxattr" };
+            command.args(["sh", "-e", "-c", VOLATILE, "sh"]).arg(self.space.path()).arg(more);
+        }
         command.arg(program);
         command.env("SOURCE_DATE_EPOCH", self.settings.epoch.to_string()).env("TZ", "UTC");
         command.envs(&self.settings.environment);

@@ -195,29 +195,43 @@ impl Unpacked {
         let mut this = Self { modules: BTreeMap::new(), dir, folder };
         let progress = Progress::steps("Unpacking kernel modules", wanted.len() as u64);
         let mut queue: VecDeque<String> = wanted.into_iter().collect();
-        while let Some(name) = queue.pop_front() {
-            if this.modules.contains_key(&name) {
-                continue;
+        while !queue.is_empty() {
+            let mut batch: Vec<(String, &String)> = Vec::new();
+            for name in queue.drain(..queue.len().min(BATCH)) {
+                if let Some(path) = available.get(&name)
+                    && !this.modules.contains_key(&name)
+                {
+                    batch.push((name, path));
+                }
             }
-            let Some(path) = available.get(&name) else { continue };
-            let mut bytes = unpack(tree, &format!("{MODULES}/{version}/{path}"))?;
-            let info =
-                ModInfo::parse(&bytes).with_context(|| format!("{path} is not a kernel module"))?;
-            if !btf {
-                bytes = stripping::strip(&bytes)
-                    .with_context(|| format!("{path} is no 64-bit ELF file"))?;
+            let module = |(_, path): &(String, &String)| -> Result<(ModInfo, Vec<u8>)> {
+                let mut bytes = unpack(tree, &format!("{MODULES}/{version}/{path}"))?;
+                let info = ModInfo::parse(&bytes)
+                    .with_context(|| format!("{path} is not a kernel module"))?;
+                if !btf {
+                    bytes = stripping::strip(&bytes)
+                        .with_context(|| format!("{path} is no 64-bit ELF file"))?;
+                }
+                Ok((info, bytes))
+            };
+            let unpacked = on_all_processors(&batch, module);
+            for ((name, path), module) in batch.into_iter().zip(unpacked) {
+                let (info, bytes) = module?;
+                if this.modules.contains_key(&name) {
+                    continue;
+                }
+                queue.extend(info.depends.into_iter().chain(info.soft));
+                let path = path.strip_suffix(".xz").unwrap_or(path).to_owned();
+                let file = this.folder.join(&path);
+                fs::create_dir_all(file.parent().unwrap_or(Path::new("/")))?;
+                fs::write(&file, &bytes).with_context(|| format!("writing {}", file.display()))?;
+                (&*store).write_all(&bytes).context("writing a temporary file")?;
+                let len = bytes.len() as u64;
+                this.modules
+                    .insert(name, (path, Content::Span { file: store.clone(), offset: end, len }));
+                end += len;
+                progress.advance(1);
             }
-            queue.extend(info.depends.into_iter().chain(info.soft));
-            let path = path.strip_suffix(".xz").unwrap_or(path).to_owned();
-            let file = this.folder.join(&path);
-            fs::create_dir_all(file.parent().unwrap_or(Path::new("/")))?;
-            fs::write(&file, &bytes).with_context(|| format!("writing {}", file.display()))?;
-            (&*store).write_all(&bytes).context("writing a temporary file")?;
-            let len = bytes.len() as u64;
-            this.modules
-                .insert(name, (path, Content::Span { file: store.clone(), offset: end, len }));
-            end += len;
-            progress.advance(1);
         }
         progress.done(&format!("{} of {}", this.modules.len(), available.len()));
         Ok(this)
@@ -264,6 +278,26 @@ impl Unpacked {
         }
         Ok(())
     }
+}
+
+/// Number of modules that are unpacked at a time. They are all in memory then, 5 MB at most each.
+const BATCH: usize = 64;
+
+/// Returns what `work` makes of each item, in their order.
+fn on_all_processors<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let work = &work;
+        let parts: Vec<_> = items
+            .chunks(share)
+            .map(|part| scope.spawn(move || part.iter().map(work).collect::<Vec<_>>()))
+            .collect();
+        let join = |part: std::thread::ScopedJoinHandle<'_, Vec<R>>| {
+            part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        parts.into_iter().flat_map(join).collect()
+    })
 }
 
 fn unpack(tree: &Tree, path: &str) -> Result<Vec<u8>> {
