@@ -18,7 +18,7 @@ FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
 .PHONY: help setup build programs tools check lint deny test test-all sweep demo bench
-.PHONY: bench-download book clean
+.PHONY: bench-download bench-build book clean
 .PHONY: fuzz fuzz-build fuzz-seeds fuzz-keep
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
@@ -31,6 +31,7 @@ help:
 	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target; make check has the kept corpus'
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
 	@echo 'make bench-download        what an update fetches, beside RAUC, casync, zsync and xdelta3'
+	@echo 'make bench-build           what a build takes, beside mmdebstrap and debos'
 	@echo 'make book                  docs/ as a book, into target/book/'
 
 setup:
@@ -103,6 +104,10 @@ bench: setup build tools
 bench-download: setup build tools
 	@tests/setup bench
 	@target/release/bench download
+
+# Only what a build takes. Without root it leaves out debos.
+bench-build: setup build tools
+	@target/release/bench build
 
 # RUSTC_BOOTSTRAP lets the stable compiler take the two unstable flags that the address sanitizer
 # needs. The programs that are shipped are never built this way. clang builds zstd's C, because

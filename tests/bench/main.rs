@@ -1,4 +1,5 @@
-//! `make bench`: measures Daruma, `dd`, Debian's RAUC and initramfs-tools side by side, in one run.
+//! `make bench`: measures Daruma, `dd`, Debian's RAUC, initramfs-tools, mmdebstrap and debos side
+//! by side, in one run.
 //!
 //! Each module measures one thing, and `table` prints the result. docs/benchmarks.md explains each
 //! row and keeps the last published run.
@@ -7,12 +8,14 @@
 
 mod apply;
 mod boot;
+mod build;
 mod daruma;
 mod download;
 mod footprint;
 mod install;
 mod medium;
 mod merge;
+mod mirror;
 mod process;
 mod rauc;
 mod sample;
@@ -64,6 +67,9 @@ fn main() -> Result<ExitCode> {
     if words.first().is_some_and(|word| word == MERGE) {
         return sandbox::run(&cache, only_merge);
     }
+    if words.first().is_some_and(|word| word == BUILD) {
+        return sandbox::run(&cache, only_build);
+    }
     sandbox::run(
         &cache,
         |sandbox| if only_download { download(sandbox) } else { bench(&cache, sandbox) },
@@ -77,6 +83,16 @@ const DOWNLOAD: &str = "download";
 /// First argument of a run that measures only the merge of /etc. Instructions do not depend on
 /// other work either.
 const MERGE: &str = "merge";
+
+/// First argument of a run that measures only what a build takes.
+const BUILD: &str = "build";
+
+/// Prints the rows of the build.
+fn only_build(sandbox: &Sandbox) -> Result<()> {
+    println!("{}", Table(build::rows(&Fixture::open()?, sandbox)?));
+    println!("Median (least–most) of runs that were taken in turns.");
+    Ok(())
+}
 
 /// Prints the row of the merge of /etc.
 fn only_merge(sandbox: &Sandbox) -> Result<()> {
@@ -133,6 +149,8 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
     };
     let mut table = Table::default();
 
+    say("building a router");
+    let built = build::rows(&fixture, sandbox)?;
     let rauc_idle = rauc.as_ref().map(Rauc::resident).transpose()?;
     let idle = daruma.idle_daemon()?;
     table.0.push(Row::sizes(
@@ -164,6 +182,7 @@ fn bench(cache: &Path, sandbox: &Sandbox) -> Result<()> {
         }
     }
     channel.close(devices)?;
+    table.0.extend(built);
     say("booting");
     let dir = sandbox.work.join("boot");
     let booted = BootFiles::of(&disk, Slot::A, &dir).and_then(|boot| boot.rows(&debian, &dir));

@@ -14,6 +14,12 @@ use crate::process::Usage;
 pub(crate) struct Sample(Vec<f64>);
 
 impl Sample {
+    fn of(runs: &[Usage], value: impl Fn(&Usage) -> f64) -> Self {
+        let mut sample = Self::default();
+        runs.iter().for_each(|run| sample.push(value(run)));
+        sample
+    }
+
     pub(crate) fn push(&mut self, value: f64) {
         self.0.push(value);
         self.0.sort_by(f64::total_cmp);
@@ -33,12 +39,12 @@ impl Sample {
 
 /// Returns the times of each contender's runs, from the result of [`in_turns`].
 pub(crate) fn times(runs: &[Vec<Usage>]) -> Vec<Sample> {
-    let sample = |runs: &Vec<Usage>| {
-        let mut sample = Sample::default();
-        runs.iter().for_each(|run| sample.push(run.seconds));
-        sample
-    };
-    runs.iter().map(sample).collect()
+    runs.iter().map(|runs| Sample::of(runs, |run| run.seconds)).collect()
+}
+
+/// As [`times`], with the time of all processors.
+pub(crate) fn processor_times(runs: &[Vec<Usage>]) -> Vec<Sample> {
+    runs.iter().map(|runs| Sample::of(runs, |run| run.cpu_seconds)).collect()
 }
 
 /// Seconds: `0.31 s (0.29–0.40)`.
