@@ -117,14 +117,17 @@ impl Bench {
         files
     }
 
-    /// Starts a build, and waits until the cache has a state.
-    fn started(&self, args: &[&str]) -> Child {
+    /// Starts a build, and waits until the cache has this state.
+    fn started(&self, args: &[&str], state: &str) -> Child {
         fs::create_dir(self.path("tmp")).unwrap();
         let mut command = self.build_command(args);
         command.env("TMPDIR", self.path("tmp")).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         let begun = Instant::now();
-        while self.kept("json").is_empty() {
+        let is_kept = |description: &PathBuf| {
+            fs::read_to_string(description).is_ok_and(|text| text.contains(state))
+        };
+        while !self.kept("json").iter().any(is_kept) {
             assert!(begun.elapsed() < Duration::from_secs(120), "no state was kept");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -232,7 +235,7 @@ fn files_beside_a_script_and_files_that_a_command_names_count() {
 fn a_killed_build_leaves_nothing_that_the_next_one_takes_for_whole() {
     let actions = [&run("before", "sleep 3"), OVERLAY, &run("slow", "sleep 2")].concat();
     let bench = Bench::new(&actions);
-    let mut child = bench.started(&["-o", "t.tar"]);
+    let mut child = bench.started(&["-o", "t.tar"], "after action 2 of 4");
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!bench.path("t.tar").exists());
