@@ -26,6 +26,7 @@ use crate::bundling::system::kernel::{self, KernelImage};
 use crate::bundling::system::trusted::Trusted;
 use crate::bundling::tree::{Kind, Tree, tar};
 use crate::host::cache::{self, Cache, hex};
+use crate::host::processors;
 use crate::host::progress::Progress;
 use crate::recipe::{BundleSettings, Recipe};
 
@@ -185,24 +186,15 @@ impl Bundling<'_> {
     }
 }
 
-/// Compresses the archives of the initramfs and of recovery, each on a thread of its own. zstd's
-/// highest level takes seconds for each, and most archives are those of the last bundle.
+/// Compresses the archives of the initramfs and of recovery on all processors. zstd's highest level
+/// takes seconds for each, and most archives are those of the last bundle.
 fn pack_initramfs(
     cache: Option<&Cache>,
     initrd: &[Vec<u8>],
     recovery: &[Vec<u8>],
 ) -> Result<(Vec<u8>, Vec<u8>)> {
-    let frames = std::thread::scope(|scope| {
-        let frames: Vec<_> = initrd
-            .iter()
-            .chain(recovery)
-            .map(|archive| scope.spawn(move || frame(cache, archive)))
-            .collect();
-        let join = |frame: std::thread::ScopedJoinHandle<'_, Result<Vec<u8>>>| {
-            frame.join().unwrap_or_else(|_| bail!("compressing the initramfs: a thread died"))
-        };
-        frames.into_iter().map(join).collect::<Result<Vec<_>>>()
-    })?;
+    let archives: Vec<&Vec<u8>> = initrd.iter().chain(recovery).collect();
+    let frames = processors::map(&archives, |archive| frame(cache, archive))?;
     let (initrd, recovery) = frames.split_at(initrd.len());
     Ok((initramfs::archive::join(initrd), initramfs::archive::join(recovery)))
 }

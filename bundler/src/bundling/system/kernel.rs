@@ -20,6 +20,7 @@ use initramfs::stripping;
 use crate::bundling::system::modinfo::{ModInfo, normal};
 use crate::bundling::system::module_index;
 use crate::bundling::tree::{Content, Inode, Kind, Tree, glob};
+use crate::host::processors;
 use crate::host::progress::Progress;
 use crate::host::tool;
 use crate::recipe::{self, Pattern};
@@ -214,9 +215,8 @@ impl Unpacked {
                 }
                 Ok((info, bytes))
             };
-            let unpacked = on_all_processors(&batch, module);
-            for ((name, path), module) in batch.into_iter().zip(unpacked) {
-                let (info, bytes) = module?;
+            let unpacked = processors::map(&batch, module)?;
+            for ((name, path), (info, bytes)) in batch.into_iter().zip(unpacked) {
                 if this.modules.contains_key(&name) {
                     continue;
                 }
@@ -282,23 +282,6 @@ impl Unpacked {
 
 /// Number of modules that are unpacked at a time. They are all in memory then, 5 MB at most each.
 const BATCH: usize = 64;
-
-/// Returns what `work` makes of each item, in their order.
-fn on_all_processors<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = items.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let work = &work;
-        let parts: Vec<_> = items
-            .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(work).collect::<Vec<_>>()))
-            .collect();
-        let join = |part: std::thread::ScopedJoinHandle<'_, Vec<R>>| {
-            part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        parts.into_iter().flat_map(join).collect()
-    })
-}
 
 fn unpack(tree: &Tree, path: &str) -> Result<Vec<u8>> {
     let packed = tree.read(path)?;

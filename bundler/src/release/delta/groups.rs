@@ -3,14 +3,12 @@
 //! `blocks` finds the blocks, and `mix` makes the differences. A group has a size limit, so a
 //! device needs little memory.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bundle::Sha256;
 use bundle::delta::{Output, Patch, Recompressor, Record, limits};
 use image_layout::Disk;
 
+use crate::host::processors;
 use crate::host::progress::Progress;
 use crate::release::delta::blocks::{Block, Kind, OldBlocks, content};
 use crate::release::delta::mix::mix;
@@ -187,26 +185,9 @@ pub(crate) fn encode(
     old: &OldBlocks,
     progress: &Progress,
 ) -> Result<Vec<Vec<Step>>> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(groups.len()));
-    let work = || -> Result<()> {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(group) = groups.get(index) else { return Ok(()) };
-            let steps = group.steps(image, old_images, old)?;
-            progress.advance(group.len);
-            done.lock().ok().context("a thread failed")?.push((index, steps));
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(_) => anyhow::bail!("a thread failed"),
-        })
-    })?;
-    let mut done = done.into_inner().ok().context("a thread failed")?;
-    done.sort_unstable_by_key(|(index, _)| *index);
-    Ok(done.into_iter().map(|(_, steps)| steps).collect())
+    processors::map(groups, |group| {
+        let steps = group.steps(image, old_images, old)?;
+        progress.advance(group.len);
+        Ok(steps)
+    })
 }
