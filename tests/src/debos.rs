@@ -55,23 +55,21 @@ impl Debos {
     pub fn unpack(fixture: &Fixture, dir: &Path) -> Result<Self> {
         let tar = fixture.rootfs("tests/recipes/debos.yaml")?;
         fs::create_dir_all(dir)?;
-        let mut unpack = as_root("tar")?;
+        let mut unpack = as_root("tar");
         unpack.args(["-x", "--numeric-owner", "--exclude=./dev/*", "-C"]).arg(dir);
         run(unpack.arg("-f").arg(tar))?;
-        run(as_root("mkdir")?.arg(dir.join("site")))?;
+        run(as_root("mkdir").arg(dir.join("site")))?;
         Ok(Self { root: dir.to_owned() })
     }
 
     /// Returns a command that builds a recipe of the folder `site`, which debos sees as `/site`.
     /// Its artifacts come there too, unless `args` say otherwise.
-    ///
-    /// # Errors
-    /// `id` does not start.
-    pub fn command(&self, site: &Path, recipe: &str, args: &[&str]) -> Result<Command> {
-        let mut command = as_root("unshare")?;
+    #[must_use]
+    pub fn command(&self, site: &Path, recipe: &str, args: &[&str]) -> Command {
+        let mut command = as_root("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child"]);
         command.args(["sh", "-eu", "-c", INSIDE, "sh"]).arg(&self.root).arg(site);
         command.args(args).arg(recipe);
-        Ok(command)
+        command
     }
 }

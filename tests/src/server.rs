@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::fixture::Fixture;
+use crate::ordinary_user::{as_root, is_root};
 use crate::tied;
 
 /// Longest wait until a server answers.
@@ -71,17 +72,6 @@ impl Place {
     }
 }
 
-/// Returns a command that runs as root. A user who may do so uses sudo.
-#[must_use]
-pub fn as_root(program: &str) -> Command {
-    if nix::unistd::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["-n", program]);
-    command
-}
-
 impl Server {
     /// Starts nginx, which serves the folder `root`. `rate` is in bytes per second on each
     /// connection.
@@ -106,7 +96,7 @@ impl Server {
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
             .concat();
-        let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
+        let user = if is_root() { "user root;" } else { "" };
         let config = format!(
             "daemon off;\nmaster_process off;\n{user}\npid {at}/pid;\nerror_log \
                 {at}/error.log;\nevents {{}}\n\

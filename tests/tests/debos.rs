@@ -28,7 +28,7 @@ impl Cases {
     fn new() -> Result<Self> {
         let fixture = Fixture::open()?;
         let dir = tempfile::Builder::new().prefix("daruma-cases-").tempdir_in("/var/tmp")?;
-        let as_user = is_root()?;
+        let as_user = is_root();
         let cases = Self { dir, as_user };
         let recipes = fixture.repo("bundler/tests/golden/recipes");
         run(Command::new("cp").arg("-a").arg(recipes).arg(cases.path("recipes")))?;

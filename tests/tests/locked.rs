@@ -90,7 +90,7 @@ fn a_lock_gives_the_same_bundle_to_another_user_offline_and_rebuild_says_so() ->
     two.take(&one, "recipes/tiny.lock")?;
     fs::copy(one.path("recipes/tiny.grub.lock"), two.path("recipes/tiny.grub.lock"))?;
     fs::copy(one.path("out.daruma"), two.path("first.daruma"))?;
-    if is_root()? {
+    if is_root() {
         give(two.dir.path(), USER)?;
         // As an ordinary user the test cannot take the network away.
         let words = ["unshare", "--net", "runuser", "-u", USER, "--"];
@@ -147,7 +147,7 @@ fn debian_13_as_the_build_host_gives_the_same_bundle_as_this_host() -> Result<()
     run(&mut two.bundler(&["build", "recipes/host-13.yaml", "-o", "host.tar"]))?;
     let mut command = Command::new("unshare");
     command.args(["--mount", "--net", "--pid", "--fork", "--kill-child"]);
-    if !is_root()? {
+    if !is_root() {
         command.args(["--user", "--map-root-user", "--map-auto"]);
     }
     command.args(["sh", "-c", INSIDE, "sh", recipe]).args(BUNDLE).current_dir(two.dir.path());
@@ -201,7 +201,7 @@ fn a_host_without_apt_gives_the_same_bundle_with_the_programs_of_a_folder() -> R
     fs::create_dir(two.path("tools"))?;
     let mut builder = String::new();
     let mut unpack = vec!["tar", "-x", "-C", "tools", "-f"];
-    if is_root()? {
+    if is_root() {
         give(two.dir.path(), USER)?;
         let id = run(Command::new("id").args(["-u", USER]))?.stdout;
         String::from_utf8(id)?.trim().clone_into(&mut builder);

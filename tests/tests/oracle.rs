@@ -52,7 +52,7 @@ impl Pair {
     }
 
     fn ours(&self, recipe: &str) -> Result<()> {
-        let mut command = as_root(&self.fixture.program("daruma-bundler").to_string_lossy())?;
+        let mut command = as_root(&self.fixture.program("daruma-bundler").to_string_lossy());
         command.args(["build", recipe, "--no-cache", "--artifactdir", "ours"]);
         run(command.current_dir(self.path("site"))).map(drop)
     }
@@ -61,13 +61,13 @@ impl Pair {
     fn build(&self, recipe: &str) -> Result<()> {
         self.ours(recipe)?;
         let site = self.path("site");
-        run(&mut self.debos.command(&site, recipe, &["--artifactdir=/site/theirs"])?).map(drop)
+        run(&mut self.debos.command(&site, recipe, &["--artifactdir=/site/theirs"])).map(drop)
     }
 
     /// The output of a shell's text in both folders of artifacts, line by line.
     fn both(&self, text: &str) -> Result<[Vec<String>; 2]> {
         let lines = |folder: &str| -> Result<Vec<String>> {
-            let mut shell = as_root("sh")?;
+            let mut shell = as_root("sh");
             shell.args(["-eu", "-c", text]).current_dir(self.path("site").join(folder));
             let path = std::env::var("PATH").unwrap_or_default();
             let output = run(shell.env("PATH", format!("{path}:/usr/sbin:/sbin")))?;

@@ -80,9 +80,9 @@ fn build(host: &Host, dir: &Path) -> Result<Vec<u8>> {
         user = host.user,
         environment = environment.join(" "),
     );
-    run(as_root("unshare")?.args(["--mount", "--uts", "sh", "-e", "-c", &script]))?;
+    run(as_root("unshare").args(["--mount", "--uts", "sh", "-e", "-c", &script]))?;
     let bundle = dir.join("traces.daruma");
-    run(as_root("chmod")?.arg("a+r").arg(&bundle))?;
+    run(as_root("chmod").arg("a+r").arg(&bundle))?;
     Ok(fs::read(bundle)?)
 }
 
@@ -92,12 +92,12 @@ fn traces(dir: &Path, host: &Host) -> Result<String> {
     let bundle = dir.join("traces.daruma");
     let (outer, root) = (dir.join("outer"), dir.join("root"));
     let unpack = |image: &Path, to: &Path| -> Result<()> {
-        let mut unsquashfs = as_root("unsquashfs")?;
+        let mut unsquashfs = as_root("unsquashfs");
         run(unsquashfs.args(["-q", "-n", "-d"]).arg(to).arg(image)).map(drop)
     };
     unpack(&bundle, &outer)?;
     unpack(&outer.join("root.img"), &root)?;
-    let mut grep = as_root("grep")?;
+    let mut grep = as_root("grep");
     for word in [host.name, host.domain, host.address] {
         grep.args(["-e", word]);
     }
@@ -119,8 +119,8 @@ fn two_hosts_that_differ_in_everything_build_the_same_bundle_with_no_trace_of_ei
         let found = traces(dir.path(), host)?;
         ensure!(found.is_empty(), "of the host {} there is something in:\n{found}", host.name);
         // Only root can delete files of root.
-        run(as_root("rm")?.arg("-rf").args([dir.path().join("outer"), dir.path().join("root")]))?;
-        run(as_root("chmod")?.args(["-R", "a+rwX"]).arg(dir.path()))?;
+        run(as_root("rm").arg("-rf").args([dir.path().join("outer"), dir.path().join("root")]))?;
+        run(as_root("chmod").args(["-R", "a+rwX"]).arg(dir.path()))?;
     }
     ensure!(bundles[0] == bundles[1], "the bundles differ");
     Ok(())

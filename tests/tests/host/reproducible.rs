@@ -71,7 +71,7 @@ fn build(dir: &Path, as_user: bool, clock: &str) -> Result<Vec<(&'static str, Ve
 #[test]
 fn the_same_inputs_give_identical_bundle_and_disk_in_another_folder_on_another_day_as_another_user()
 -> Result<()> {
-    let root = is_root()?;
+    let root = is_root();
     let one = tempfile::Builder::new().prefix("daruma-one-").tempdir_in("/var/tmp")?;
     let two = tempfile::Builder::new().prefix("daruma-another-").tempdir_in("/var/tmp")?;
     let files = build(one.path(), false, "@2026-01-02 03:04:05")?;

@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
 use tests::folder_device::FolderDevice;
-use tests::server::{Place, Request, Server, as_root};
+use tests::ordinary_user::as_root;
+use tests::server::{Place, Request, Server};
 
 /// Two versions that come from one root filesystem.
 const TINY: [&str; 2] = ["tests/recipes/tiny.yaml"; 2];
