@@ -29,7 +29,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// How often the wait shows a sign of life.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often a volume without a file system is looked at.
+/// How often a volume is looked at that cannot be used.
 const LOOKS: u8 = 3;
 /// Time from the announcement of a stick until its partitions are there, at most.
 const COMING: Duration = Duration::from_secs(10);
@@ -48,9 +48,7 @@ pub(crate) struct Sticks<'a> {
     mounted: Vec<Stick>,
     /// Every volume that was looked at, so that it is looked at once.
     seen: Vec<Volume>,
-    /// Volumes with no file system so far, and how often they were looked at. A disk is there a
-    /// moment before its partitions.
-    empty: BTreeMap<Volume, u8>,
+    unready: Unready,
     pub(crate) led: Led,
     /// What was done with the credentials on the mounted sticks, one line each
     credentials: Vec<String>,
@@ -74,7 +72,7 @@ impl<'a> Sticks<'a> {
             folder,
             mounted: Vec::new(),
             seen: Vec::new(),
-            empty: BTreeMap::new(),
+            unready: Unready::default(),
             led,
             credentials: Vec::new(),
         })
@@ -104,7 +102,7 @@ impl<'a> Sticks<'a> {
             if came.is_none() && deadline.is_some_and(is_over) {
                 return false;
             }
-            let is_idle = came.is_none() && deadline.is_none() && self.empty.is_empty();
+            let is_idle = came.is_none() && deadline.is_none() && self.unready.0.is_empty();
             if self.uevents.wait(if is_idle { IDLE } else { TICK }) {
                 announced = Some(Instant::now());
             }
@@ -115,7 +113,7 @@ impl<'a> Sticks<'a> {
     fn look(&mut self) -> bool {
         let there = scan(Path::new("/sys"), self.device);
         self.seen.retain(|volume| there.contains(volume));
-        self.empty.retain(|volume, looks| there.contains(volume) && *looks < LOOKS);
+        self.unready.forget_all_but(&there);
         let before = self.mounted.len();
         self.mounted.retain(|stick| there.contains(&stick.volume));
         if self.mounted.len() < before {
@@ -132,17 +130,11 @@ impl<'a> Sticks<'a> {
                     self.mounted.push(stick);
                     is_new = true;
                 }
-                Ok(None) => {
-                    let looks = self.empty.entry(volume.clone()).or_default();
-                    *looks += 1;
-                    if *looks < LOOKS {
-                        continue;
-                    }
-                    say(format_args!(
-                        "{}: the volume holds no FAT, exFAT or ext4; the volume is left alone",
-                        volume.name
-                    ))
-                }
+                Ok(None) | Err(_) if self.unready.is_looked_at_again(&volume) => continue,
+                Ok(None) => say(format_args!(
+                    "{}: the volume holds no FAT, exFAT or ext4; the volume is left alone",
+                    volume.name
+                )),
                 Err(error) => warn(format_args!(
                     "mounting {}: {error}; format the stick anew, or use another one",
                     volume.name
@@ -248,5 +240,42 @@ impl<'a> Sticks<'a> {
     pub(crate) fn start_over(&mut self) {
         self.mounted.clear();
         self.seen.clear();
+    }
+}
+
+/// Volumes that could not be used so far, and how often each was looked at. A disk is in sysfs a
+/// moment before it can be opened (ENXIO), and a moment before its partitions.
+#[derive(Debug, Default)]
+struct Unready(BTreeMap<Volume, u8>);
+
+impl Unready {
+    /// Counts a look in vain. Returns true if the volume gets one more.
+    fn is_looked_at_again(&mut self, volume: &Volume) -> bool {
+        let looks = self.0.entry(volume.clone()).or_default();
+        *looks += 1;
+        *looks < LOOKS
+    }
+
+    /// Forgets volumes that are gone, and those that had their last look.
+    fn forget_all_but(&mut self, there: &[Volume]) {
+        self.0.retain(|volume, looks| there.contains(volume) && *looks < LOOKS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_that_is_not_ready_is_looked_at_three_times_and_again_when_it_comes_back() {
+        let [first, back] = [1, 2].map(|sequence| Volume { name: "sdb".to_owned(), sequence });
+        let mut unready = Unready::default();
+        assert!(unready.is_looked_at_again(&first));
+        unready.forget_all_but(std::slice::from_ref(&first));
+        assert!(unready.is_looked_at_again(&first));
+        assert!(!unready.is_looked_at_again(&first));
+        unready.forget_all_but(std::slice::from_ref(&back));
+        assert!(unready.0.is_empty());
+        assert!(unready.is_looked_at_again(&back));
     }
 }

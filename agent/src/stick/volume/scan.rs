@@ -15,7 +15,7 @@ pub(crate) struct Volume {
     /// The kernel's name, such as `sda1`.
     pub(crate) name: String,
     /// A number that rises with every disk that comes and every medium that changes (`diskseq`).
-    sequence: u64,
+    pub(crate) sequence: u64,
 }
 
 impl Volume {
