@@ -18,7 +18,7 @@ FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
 .PHONY: help setup build programs tools check lint deny test test-all sweep demo bench
-.PHONY: bench-download bench-build book clean
+.PHONY: bench-download bench-build bench-size book clean
 .PHONY: fuzz fuzz-build fuzz-seeds fuzz-keep
 help:
 	@echo 'make demo [FIRMWARE=uefi]  build Debian images, boot, update, break and fall back, in QEMU'
@@ -32,6 +32,7 @@ help:
 	@echo 'make bench                 measurements side by side with RAUC, dd and initramfs-tools'
 	@echo 'make bench-download        what an update fetches, beside RAUC, casync, zsync and xdelta3'
 	@echo 'make bench-build           what a build takes, beside mmdebstrap and debos'
+	@echo 'make bench-size            how large the router and base are, and what compression costs'
 	@echo 'make book                  docs/ as a book, into target/book/'
 
 setup:
@@ -108,6 +109,10 @@ bench-download: setup build tools
 # Only what a build takes. Without root it leaves out debos.
 bench-build: setup build tools
 	@target/release/bench build
+# How large the systems are. `make bench-size PACKINGS=packings` packs the router in every way too.
+bench-size: setup build tools
+	@target/release/bench size
+	@for what in $(PACKINGS); do target/release/bench $$what; done
 
 # RUSTC_BOOTSTRAP lets the stable compiler take the two unstable flags that the address sanitizer
 # needs. The programs that are shipped are never built this way. clang builds zstd's C, because

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bundle::{BundleWriter, ImageInput, SecretKey, StoredSquashfs, Update};
+use bundler::recipe::Packing;
 use bundler::tree::Tree;
 use bundler::{squash, verity};
 
@@ -177,7 +178,7 @@ fn bundle_with_users(dir: &Path, compatible: &str, passwd: &str) {
     tree.put("etc/passwd", 0o644, passwd.as_bytes());
     tree.put("etc/group", 0o644, "postgres:x:105:\n".as_bytes());
     tree.put("usr/filler", 0o644, vec![7; 300_000]);
-    squash::pack(&tree, &root, 1_700_000_000).unwrap();
+    squash::pack(&tree, &root, 1_700_000_000, &Packing::default()).unwrap();
     let verity = verity::append(&root).unwrap();
     let update = Update {
         compatible: compatible.parse().unwrap(),

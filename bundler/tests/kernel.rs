@@ -138,6 +138,27 @@ fn patterns_choose_modules_and_what_they_need_comes_along() {
 }
 
 #[test]
+fn a_set_adds_its_modules_to_those_of_the_patterns() {
+    let mut tree = tree();
+    let base = format!("usr/lib/modules/{VERSION}/kernel");
+    for (path, info) in [
+        ("drivers/net/wireless/card", &["depends=mac80211"][..]),
+        ("net/mac80211/mac80211", &["depends=cfg80211"]),
+        ("net/wireless/cfg80211", &["depends="]),
+        ("drivers/net/can/can-dev", &["depends="]),
+    ] {
+        tree.put(&format!("{base}/{path}.ko.xz"), 0o644, xz(&module(info)));
+    }
+    let settings = settings_with("modules: [rtl8139]\n    module-sets: [wifi]");
+    kernel::take(&mut tree, &settings, 1).unwrap();
+    let kept = kept(&tree);
+    for name in ["card", "mac80211", "cfg80211", "rtl8139"] {
+        assert!(kept.contains(&name.to_owned()), "{name}: {kept:?}");
+    }
+    assert!(!kept.contains(&"can-dev".to_owned()) && !kept.contains(&"igb".to_owned()), "{kept:?}");
+}
+
+#[test]
 fn without_a_pattern_every_module_stays() {
     let mut tree = tree();
     assert_eq!(kernel::take(&mut tree, &Kernel::default(), 1).unwrap().modules, (11, 11));
@@ -154,7 +175,7 @@ fn a_pattern_that_matches_no_module_is_an_error_with_its_line() {
 }
 
 #[test]
-fn modules_keep_their_signatures_unless_the_recipe_gives_up_btf() {
+fn modules_keep_their_signatures_unless_the_recipe_changes_the_modules() {
     let signature = [
         b"signature".as_slice(),
         &[0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 9],
@@ -162,9 +183,12 @@ fn modules_keep_their_signatures_unless_the_recipe_gives_up_btf() {
     ];
     let path =
         |end: &str| format!("usr/lib/modules/{VERSION}/kernel/drivers/net/other/rtl8139.ko{end}");
-    for (key, is_signed) in
-        [("modules: [rtl8139]", true), ("btf: true", true), ("btf: false", false)]
-    {
+    for (key, is_signed) in [
+        ("modules: [rtl8139]", true),
+        ("btf: true", true),
+        ("btf: false", false),
+        ("unwind: false", false),
+    ] {
         let mut tree = tree();
         let plain = module(&["depends="]);
         let signed = [plain.clone(), signature.concat()].concat();

@@ -39,6 +39,43 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
     let with = |rest: &str| format!("{HEAD}{rest}");
     let cases = [
         (
+            with("    without: [apt, pearl]\n"),
+            "r.yaml:7: `without` has the unknown `pearl`; did you mean `perl`?",
+        ),
+        (
+            with("  - action: kernel\n    module-sets: [wlan-all]\n"),
+            "r.yaml:8: `module-sets` has the unknown `wlan-all`; known: bluetooth, can, cluster, \
+                datacenter, guest, raid, sensors, serial, sound, wifi",
+        ),
+        (
+            with("    compression: zstdd\n"),
+            "r.yaml:7: `compression: zstdd` of the bundle action is not known; did you mean \
+                `zstd`?",
+        ),
+        (
+            with("    levle: 19\n"),
+            "r.yaml:7: unknown key `levle` in the bundle action; did you mean `level`?",
+        ),
+        (
+            with("    level: 9\n"),
+            "r.yaml:7: `level: 9` is not a level of the device's zstd: 1 to 4 are fast, and 16 to \
+                22 are small",
+        ),
+        (
+            with("    block-size: 1M\n    level: 17\n"),
+            "r.yaml:8: `level: 17` is not a level of the device's zstd: 1 to 4 are fast, and 18 \
+                to 22 are small (with blocks of up to 256K, 16 too)",
+        ),
+        (
+            with("    compression: xz\n    level: 19\n"),
+            "r.yaml:8: `level: 19` is not a level of xz: 0 to 9",
+        ),
+        (
+            with("    compression: xz\n    module-level: 4\n"),
+            "r.yaml:8: `module-level` is for zstd: a device packs no xz again",
+        ),
+        (with("    block-size: 96K\n"), "r.yaml:7: `block-size` is 128K, 256K, 512K or 1M"),
+        (
             with("  - action: apt\n    pakages: [bash]\n"),
             "r.yaml:8: unknown key `pakages` in the apt action; did you mean `packages`?",
         ),
@@ -301,7 +338,8 @@ fn a_mistake_in_a_parent_is_shown_in_the_parent() {
     assert_eq!(
         message(dir.path(), "c.yaml").unwrap_err(),
         "p.yaml:7: unknown key `variannt` in the bundle action; known keys: compatible, \
-            min-version, args, docs, man, locales, drop, health-units, description"
+            min-version, args, docs, man, locales, drop, health-units, without, \
+                compression, level, module-level, block-size, description"
     );
 }
 

@@ -1,4 +1,5 @@
-//! Cuts from a kernel module what loading it does not need: its signature and its BTF.
+//! Cuts from a kernel module what loading it does not need: its signature, its BTF, its tables for
+//! stack traces.
 //!
 //! The bundler unpacks the module first.
 //!
@@ -24,6 +25,28 @@ pub fn strip(module: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = without_signature(module).to_vec();
     // The kernel refuses a file whose headers make no sense, so this code does not.
     let _ = empty_section(&mut bytes, b".BTF\0");
+    Some(bytes)
+}
+
+/// The tables of the ORC unwinder, which follow the stack from function to function: one for code
+/// addresses, its relocations, and one for the stack.
+const UNWIND: [&[u8]; 3] = [b".orc_unwind\0", b".orc_unwind_ip\0", b".rela.orc_unwind_ip\0"];
+
+/// Returns the module without the tables of the kernel's unwinder, and without its signature, which
+/// would be wrong. Returns `None` if it is no ELF file of 64 bits, little-endian.
+///
+/// The tables are a fifth of a module's bytes, and their relocations a quarter of its relocations.
+/// Without them the kernel's stack traces guess the callers in this module (`? function`). The
+/// sections stay in their places, as [`strip`] leaves them.
+#[must_use]
+pub fn without_unwind(module: &[u8]) -> Option<Vec<u8>> {
+    if !module.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let mut bytes = without_signature(module).to_vec();
+    for name in UNWIND {
+        let _ = empty_section(&mut bytes, name);
+    }
     Some(bytes)
 }
 
@@ -106,8 +129,24 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_for_stack_traces_are_empty_afterwards() {
+        // The names have the length of the others, so the ELF of the other tests is used.
+        let mut module = elf();
+        let name = module.windows(5).position(|bytes| bytes == b".BTF\0").unwrap();
+        assert_eq!(without_unwind(&module).unwrap(), module, "there are none");
+        module.splice(name..name, *b".orc_unwind\0");
+        let table = number(&module, 0x28, 8).unwrap() + 12;
+        module[0x28..0x30].copy_from_slice(&(table as u64).to_le_bytes());
+        let stripped = without_unwind(&module).unwrap();
+        assert_eq!(stripped[64..72], [0; 8]);
+        assert_eq!(number(&stripped, table + 64 + 0x20, 8), Some(0));
+        assert_eq!(stripped.len(), module.len());
+    }
+
+    #[test]
     fn what_is_still_compressed_is_refused() {
         assert_eq!(strip(b"\xfd7zXZ\0"), None);
+        assert_eq!(without_unwind(b"\xfd7zXZ\0"), None);
     }
 
     proptest::proptest! {
@@ -117,6 +156,7 @@ mod tests {
             let end = (at + 8).min(bytes.len());
             bytes[at..end].copy_from_slice(&value[..end - at]);
             let _ = strip(&bytes);
+            let _ = without_unwind(&bytes);
         }
     }
 }

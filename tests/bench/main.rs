@@ -16,10 +16,12 @@ mod install;
 mod medium;
 mod merge;
 mod mirror;
+mod packing;
 mod process;
 mod rauc;
 mod sample;
 mod sandbox;
+mod size;
 mod slots;
 mod sys;
 mod table;
@@ -70,6 +72,14 @@ fn main() -> Result<ExitCode> {
     if words.first().is_some_and(|word| word == BUILD) {
         return sandbox::run(&cache, only_build);
     }
+    if words.first().is_some_and(|word| word == SIZE) {
+        return sandbox::run(&cache, |_| size::print(&Fixture::open()?));
+    }
+    if words.first().is_some_and(|word| word == PACKINGS) {
+        let number = |word: &std::ffi::OsString| word.to_str().and_then(|word| word.parse().ok());
+        let wanted: Vec<usize> = words.iter().skip(1).filter_map(number).collect();
+        return sandbox::run(&cache, |sandbox| packing::print(&Fixture::open()?, sandbox, &wanted));
+    }
     sandbox::run(
         &cache,
         |sandbox| if only_download { download(sandbox) } else { bench(&cache, sandbox) },
@@ -93,6 +103,12 @@ fn only_build(sandbox: &Sandbox) -> Result<()> {
     println!("Median (least–most) of runs that were taken in turns.");
     Ok(())
 }
+
+/// First argument of a run that prints the sizes of the systems. Sizes do not depend on other work.
+const SIZE: &str = "size";
+
+/// First argument of a run that packs the router in several ways; the numbers of the ways follow.
+const PACKINGS: &str = "packings";
 
 /// Prints the row of the merge of /etc.
 fn only_merge(sandbox: &Sandbox) -> Result<()> {

@@ -231,7 +231,10 @@ impl Fixture {
     }
 
     /// Returns the folder of the programs that `make build` makes from the sources of `commit`.
-    fn programs_of_commit(&self, commit: &str) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// As for [`Fixture::disk_of_commit`].
+    pub fn programs_of_commit(&self, commit: &str) -> Result<PathBuf> {
         self.keep(&format!("programs-of-{commit}"), |dir| {
             let sources = dir.join("sources");
             fs::create_dir(&sources)?;

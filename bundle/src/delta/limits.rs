@@ -32,7 +32,8 @@ pub const LEVEL: u8 = 19;
 /// Most patches that are applied at once. Their blocks are then no larger than [`SMALL_BLOCK`]; a
 /// patch with larger blocks takes some 14 MiB.
 pub const THREADS: usize = 2;
-/// Bytes of the largest block of a SquashFS that the bundler makes, unpacked.
+/// Bytes, unpacked, of the largest block that is made beside another one. Larger blocks are made
+/// one after the other.
 pub const SMALL_BLOCK: u32 = 128 << 10;
 /// Most bytes of a dm-verity tree that a device computes and holds in memory. This is the tree of 1
 /// GiB of data.

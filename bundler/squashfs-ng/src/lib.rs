@@ -14,4 +14,4 @@ mod object;
 mod writer;
 
 pub use error::Error;
-pub use writer::{Metadata, NAME_MAX, Node, Writer};
+pub use writer::{Compressor, Metadata, NAME_MAX, Node, Packing, Writer};

@@ -31,6 +31,26 @@ const PIECE: usize = 128 << 10;
 /// Number of blocks that may wait for each packing thread.
 const BACKLOG: usize = 10;
 
+/// A compressor that SquashFS and libsquashfs both know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compressor {
+    /// Zstandard, levels 1 to 22.
+    Zstd,
+    /// xz with a dictionary of one block and no filter, levels 0 to 9.
+    Xz,
+}
+
+/// How the blocks of an image are packed. The tables behind them are packed alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packing {
+    /// The compressor. An image has one.
+    pub compressor: Compressor,
+    /// The compressor's level.
+    pub level: u8,
+    /// Bytes of an unpacked block: a power of two from 4 KiB to 1 MiB.
+    pub block_size: u32,
+}
+
 /// The metadata that every inode has.
 #[derive(Clone, Copy, Debug)]
 pub struct Metadata<'a> {
@@ -107,10 +127,14 @@ pub struct Writer {
     xattrs: Object<sqfs_xattr_writer_t>,
     ids: Object<sqfs_id_table_t>,
     blocks: Object<sqfs_block_processor_t>,
-    _blocks_written: Object<sqfs_block_writer_t>,
+    blocks_written: Object<sqfs_block_writer_t>,
     fragments: Object<sqfs_frag_table_t>,
+    /// Packs the blocks after [`Writer::set_level`].
+    _blocks_compressor: Option<Object<sqfs_compressor_t>>,
+    /// Packs the tables, and the blocks before [`Writer::set_level`].
     compressor: Object<sqfs_compressor_t>,
     file: Object<sqfs_file_t>,
+    packing: Packing,
     nodes: Vec<Pending>,
     superblock: sqfs_super_t,
     /// True if a file was begun and not ended. Nobody may look at that file's inode.
@@ -124,34 +148,29 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Begins an image at `out`, dated `epoch` (seconds since 1970). Its blocks are zstd frames of
-    /// `level`. An existing file at `out` is overwritten.
+    /// Begins an image at `out`, dated `epoch` (seconds since 1970). An existing file at `out` is
+    /// overwritten.
     ///
     /// # Errors
-    /// `out` cannot be written, or libsquashfs has no zstd of this level.
-    pub fn create(out: &Path, epoch: u32, level: u8) -> Result<Self, Error> {
+    /// `out` cannot be written, or libsquashfs cannot pack in this way.
+    pub fn create(out: &Path, epoch: u32, packing: Packing) -> Result<Self, Error> {
         let path = CString::new(out.as_os_str().as_encoded_bytes())?;
-        let block = SQFS_DEFAULT_BLOCK_SIZE as usize;
-        let zstd = SQFS_COMPRESSOR_SQFS_COMP_ZSTD;
-        let threads = available_parallelism().map_or(1, usize::from);
-        // SAFETY: both are plain numbers, and libsquashfs fills them in.
-        let (mut superblock, mut config): (sqfs_super_t, sqfs_compressor_config_t) =
-            unsafe { std::mem::zeroed() };
+        let block = packing.block_size as usize;
+        // SAFETY: these are plain numbers, and libsquashfs fills them in.
+        let mut superblock: sqfs_super_t = unsafe { std::mem::zeroed() };
         // SAFETY: every pointer is to a local, or to an object that outlives the object that keeps
         // the pointer: see the order of the fields.
         unsafe {
             let file = sqfs_open_file(path.as_ptr(), SQFS_FILE_OPEN_FLAGS_SQFS_FILE_OPEN_OVERWRITE);
             let file = Object::new(file, "file")?;
-            done("begin an image", sqfs_super_init(&raw mut superblock, block, epoch, zstd))?;
-            done("use zstd", sqfs_compressor_config_init(&raw mut config, zstd, block, 0))?;
-            config.level = level.into();
-            let mut compressor = null_mut();
-            done("use zstd", sqfs_compressor_create(&raw const config, &raw mut compressor))?;
-            let compressor = Object::new(compressor, "compressor")?;
+            let id = packing.compressor.id();
+            done("begin an image", sqfs_super_init(&raw mut superblock, block, epoch, id))?;
+            let compressor = packing.compressor()?;
             done("write the superblock", sqfs_super_write(&raw const superblock, file.0))?;
             let options = (*compressor.0).write_options;
-            let options = options.ok_or(Error::Misuse("libsquashfs's zstd has no options"))?;
-            if done("write zstd's options", options(compressor.0, file.0))? > 0 {
+            let options =
+                options.ok_or(Error::Misuse("libsquashfs's compressor has no options"))?;
+            if done("write the compressor's options", options(compressor.0, file.0))? > 0 {
                 superblock.flags |= SQFS_SUPER_FLAGS_SQFS_FLAG_COMPRESSOR_OPTIONS as u16;
             }
             let fragments = Object::new(sqfs_frag_table_create(0), "table of fragments")?;
@@ -159,15 +178,7 @@ impl Writer {
                 sqfs_block_writer_create(file.0, PADDED_TO as usize, 0),
                 "writer of blocks",
             )?;
-            let blocks = sqfs_block_processor_create(
-                block,
-                compressor.0,
-                threads as u32, // a machine has less than 2^32
-                BACKLOG * threads,
-                written.0,
-                fragments.0,
-            );
-            let blocks = Object::new(blocks, "packer of blocks")?;
+            let blocks = block_processor(block, &compressor, &written, &fragments)?;
             let ids = Object::new(sqfs_id_table_create(0), "table of owners")?;
             let xattrs = Object::new(sqfs_xattr_writer_create(0), "table of attributes")?;
             let inodes =
@@ -187,14 +198,35 @@ impl Writer {
                 xattrs,
                 ids,
                 blocks,
-                _blocks_written: written,
+                blocks_written: written,
                 fragments,
+                _blocks_compressor: None,
                 compressor,
                 file,
+                packing,
                 superblock,
                 is_torn: false,
             })
         }
+    }
+
+    /// Packs the contents of the files that are added from now on at another level.
+    ///
+    /// # Errors
+    /// The blocks before cannot be written, or the compressor has no such level.
+    pub fn set_level(&mut self, level: u8) -> Result<(), Error> {
+        self.must_be_whole()?;
+        let compressor = Packing { level, ..self.packing }.compressor()?;
+        // SAFETY: the objects belong to this writer. The old packer is freed before the compressor
+        // that it was made with.
+        unsafe {
+            done("pack the last blocks", sqfs_block_processor_finish(self.blocks.0))?;
+            let block = self.packing.block_size as usize;
+            self.blocks =
+                block_processor(block, &compressor, &self.blocks_written, &self.fragments)?;
+        }
+        self._blocks_compressor = Some(compressor);
+        Ok(())
     }
 
     /// Adds an inode and returns its number, from 1 on. The caller adds the content of a folder
@@ -433,6 +465,58 @@ impl Writer {
     fn written(&self) -> Result<u64, Error> {
         // SAFETY: the file is open.
         unsafe { size(self.file.0) }
+    }
+}
+
+impl Compressor {
+    fn id(self) -> SQFS_COMPRESSOR {
+        match self {
+            Self::Zstd => SQFS_COMPRESSOR_SQFS_COMP_ZSTD,
+            Self::Xz => SQFS_COMPRESSOR_SQFS_COMP_XZ,
+        }
+    }
+}
+
+impl Packing {
+    /// Makes the object that packs a block.
+    fn compressor(self) -> Result<Object<sqfs_compressor_t>, Error> {
+        let (id, block) = (self.compressor.id(), self.block_size as usize);
+        let doing = format!("use {:?}", self.compressor);
+        // SAFETY: the configuration is plain numbers, and libsquashfs fills them in. It copies them
+        // into the new object.
+        unsafe {
+            let mut config: sqfs_compressor_config_t = std::mem::zeroed();
+            done(&doing, sqfs_compressor_config_init(&raw mut config, id, block, 0))?;
+            config.level = self.level.into();
+            let mut compressor = null_mut();
+            done(&doing, sqfs_compressor_create(&raw const config, &raw mut compressor))?;
+            Object::new(compressor, "compressor")
+        }
+    }
+}
+
+/// Makes the object that packs blocks of `block` bytes on all processors.
+///
+/// # Safety
+/// The objects outlive the new one.
+unsafe fn block_processor(
+    block: usize,
+    compressor: &Object<sqfs_compressor_t>,
+    written: &Object<sqfs_block_writer_t>,
+    fragments: &Object<sqfs_frag_table_t>,
+) -> Result<Object<sqfs_block_processor_t>, Error> {
+    let threads = available_parallelism().map_or(1, usize::from);
+    // SAFETY: the caller keeps the objects. A machine has less than 2^32 processors.
+    unsafe {
+        let blocks = sqfs_block_processor_create(
+            block,
+            compressor.0,
+            threads as u32,
+            BACKLOG * threads,
+            written.0,
+            fragments.0,
+        );
+        Object::new(blocks, "packer of blocks")
     }
 }
 

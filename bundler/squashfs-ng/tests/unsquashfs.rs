@@ -12,9 +12,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use squashfs_ng::{Error, Metadata, NAME_MAX, Node, Writer};
+use squashfs_ng::{Compressor, Error, Metadata, NAME_MAX, Node, Packing, Writer};
 
 const EPOCH: u32 = 1_700_000_000;
+const ZSTD: Packing = Packing { compressor: Compressor::Zstd, level: 4, block_size: 128 << 10 };
 
 fn metadata(xattrs: &BTreeMap<String, Vec<u8>>, mode: u16) -> Metadata<'_> {
     Metadata { mode, uid: 1000, gid: 42, mtime: 1_600_000_000, xattrs }
@@ -33,7 +34,7 @@ fn add_file(writer: &mut Writer, mut content: &[u8]) -> u32 {
 /// Writes an image with two names of one file, a link, a pipe, a device and a folder.
 fn write(out: &Path, content: &[u8]) -> u64 {
     let none = BTreeMap::new();
-    let mut writer = Writer::create(out, EPOCH, 4).unwrap();
+    let mut writer = Writer::create(out, EPOCH, ZSTD).unwrap();
     let file = add_file(&mut writer, content);
     let link = writer.add(&metadata(&none, 0o777), Node::Symlink("dir/file")).unwrap();
     let pipe = writer.add(&metadata(&none, 0o600), Node::Fifo).unwrap();
@@ -95,6 +96,66 @@ fn unsquashfs_gives_the_content_back() {
     assert!(cat.stdout == content, "other bytes came back");
 }
 
+/// Writes a file of numbers at `packing`, and another one at `later`. Returns both contents.
+fn write_two(image: &Path, packing: Packing, later: u8) -> [Vec<u8>; 2] {
+    let none = BTreeMap::new();
+    // Words in no order (xorshift64), which a higher level finds again more often.
+    let words = |seed: u64| -> Vec<u8> {
+        let mut x = seed;
+        let mut next = || {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x
+        };
+        let known: Vec<String> = (0..2000).map(|_| format!("{:x} ", next() >> 20)).collect();
+        (0..130_000).flat_map(|_| known[next() as usize % 2000].clone().into_bytes()).collect()
+    };
+    let contents = [words(3), words(5)];
+    let mut writer = Writer::create(image, EPOCH, packing).unwrap();
+    let first = add_file(&mut writer, &contents[0]);
+    writer.set_level(later).unwrap();
+    let second = add_file(&mut writer, &contents[1]);
+    let root = [("first", first), ("second", second)];
+    writer.add(&metadata(&none, 0o755), Node::Dir(&root)).unwrap();
+    writer.finish(image).unwrap();
+    contents
+}
+
+#[test]
+fn either_compressor_and_any_block_size_give_the_content_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let (zstd, xz) = (Compressor::Zstd, Compressor::Xz);
+    for (compressor, level, later, name) in
+        [(zstd, 19, 4, "zstd"), (zstd, 22, 22, "zstd"), (xz, 6, 0, "xz")]
+    {
+        for block_size in [128 << 10, 256 << 10, 1 << 20] {
+            let contents = write_two(&image, Packing { compressor, level, block_size }, later);
+            let stat = stdout(Command::new("unsquashfs").arg("-s").arg(&image));
+            for wanted in [format!("Compression {name}\n"), format!("Block size {block_size}\n")] {
+                assert!(stat.contains(&wanted), "no line {wanted:?} in\n{stat}");
+            }
+            for (name, content) in ["first", "second"].iter().zip(&contents) {
+                let cat = Command::new("unsquashfs").arg("-cat").arg(&image).arg(name).output();
+                assert!(cat.unwrap().stdout == *content, "{compressor:?} {block_size}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_level_holds_for_the_files_that_are_added_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let size = |level, later| {
+        write_two(&image, Packing { level, ..ZSTD }, later);
+        fs::metadata(&image).unwrap().len()
+    };
+    let (high, mixed, low) = (size(19, 19), size(19, 1), size(1, 1));
+    assert!(high < mixed && mixed < low, "{high} {mixed} {low}");
+}
+
 #[test]
 fn the_same_calls_give_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
@@ -109,7 +170,7 @@ fn calls_that_make_no_image_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
     let none = BTreeMap::new();
-    let start = || Writer::create(&image, EPOCH, 4).unwrap();
+    let start = || Writer::create(&image, EPOCH, ZSTD).unwrap();
 
     assert!(matches!(start().finish(&image), Err(Error::Misuse(_))), "no root");
     let mut writer = start();
@@ -148,7 +209,7 @@ fn a_writer_whose_file_broke_off_is_of_no_more_use() {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("image");
     let none = BTreeMap::new();
-    let mut writer = Writer::create(&image, EPOCH, 4).unwrap();
+    let mut writer = Writer::create(&image, EPOCH, ZSTD).unwrap();
     let node = Node::File { content: &mut Broken(false), watch: &mut |_| {} };
     let broken = writer.add(&metadata(&none, 0o644), node);
     assert!(matches!(broken, Err(Error::Content(_))), "{broken:?}");

@@ -19,11 +19,12 @@ use sha2::{Digest, Sha256};
 
 use crate::bundling::accounts::{self, Previous};
 use crate::bundling::layout;
-use crate::bundling::squash::{self, blocks, verity};
+use crate::bundling::squash::{self, blocks, facts, verity};
 use crate::bundling::system::clean::{self, PACKAGE_DATABASE};
 use crate::bundling::system::device::{self, DevicePrograms};
 use crate::bundling::system::kernel::{self, KernelImage};
 use crate::bundling::system::trusted::Trusted;
+use crate::bundling::system::without;
 use crate::bundling::tree::{Kind, Tree, tar};
 use crate::host::cache::{self, Cache, hex};
 use crate::host::processors;
@@ -105,7 +106,8 @@ impl Bundling<'_> {
         // To compress takes seconds of some processors, and to hash the tree some of another one.
         let (packed, hashed) = std::thread::scope(|scope| {
             let packing = scope.spawn(|| pack_initramfs(self.cache, &initrd, &recovery));
-            let hashed = clean::clean(&mut tree, settings)
+            let hashed = without::leave_out(&mut tree, &settings.without)
+                .and_then(|()| clean::clean(&mut tree, settings))
                 .and_then(|()| clean::forget_disk(&mut tree, self.recipe))
                 .and_then(|()| hash_of(&tree));
             let dead = |_| bail!("compressing the initramfs: a thread died");
@@ -130,7 +132,7 @@ impl Bundling<'_> {
         let work =
             work.with_context(|| format!("making a temporary folder in {}", dir.display()))?;
         let (root, boot) = (work.path().join("root.img"), work.path().join("boot.img"));
-        squash::pack(&tree, &root, epoch)?;
+        squash::pack(&tree, &root, epoch, &settings.packing)?;
         drop(tree);
         let verity = verity::append(&root)?;
 
@@ -151,7 +153,7 @@ impl Bundling<'_> {
 
         let size_of = |path: &Path| fs::metadata(path).map(|m| m.len()).unwrap_or(0);
         let progress = Progress::steps(&format!("Writing {}", out.display()), 0);
-        let facts = BTreeMap::from([
+        let system = BTreeMap::from([
             ("packages".to_owned(), packages.to_string()),
             ("kernel".to_owned(), kernel_version),
             ("modules".to_owned(), format!("{} of {}", modules.0, modules.1)),
@@ -170,8 +172,9 @@ impl Bundling<'_> {
                 },
             ],
             meta: BTreeMap::from([
-                ("system".to_owned(), facts),
+                ("system".to_owned(), system),
                 (layout::SECTION.to_owned(), layout::to_meta(&self.recipe.layout)),
+                (facts::SECTION.to_owned(), facts::to_meta(&settings.packing)),
             ]),
             keys: self.keys,
         };

@@ -16,8 +16,8 @@ mod yaml;
 
 pub use action::{
     Action, Apt, Archive, Bootstrap, BundleSettings, Compression, Deploy, Disk, Download,
-    ENTRIES_BYTES, Filesystem, From, InstallDeb, Kernel, Mountpoint, Origin, Overlay, Pack,
-    Partition, Pattern, Program, Raw, Run, Sectors, Step, Unpack, matching,
+    ENTRIES_BYTES, Filesystem, From, InstallDeb, Kernel, MODULE_SETS, Mountpoint, Origin, Overlay,
+    Pack, Packing, Part, Partition, Pattern, Program, Raw, Run, Sectors, Step, Unpack, matching,
 };
 pub use schema::schema;
 pub use whole::{Options, Recipe};

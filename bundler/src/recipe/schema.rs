@@ -70,6 +70,9 @@ fn value(kind: Kind) -> Value {
         Kind::Word(words) => json!({ "enum": words }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Texts => json!({ "type": ["array", "null"], "items": text }),
+        Kind::Words(words) => {
+            json!({ "type": ["array", "null"], "items": { "enum": words } })
+        }
         Kind::Pairs => json!({ "type": ["object", "null"], "additionalProperties": text }),
         Kind::Mappings(fields) => json!({ "type": "array", "items": mapping(fields) }),
         Kind::Unused => json!({ "deprecated": true }),

@@ -53,7 +53,7 @@ impl Source<'_> {
             }),
             steps: Vec::new(),
             bundle: None,
-            kernel: Kernel { modules: None, btf: true },
+            kernel: Kernel::default(),
             warnings: Vec::new(),
             rendered: Vec::new(),
             ..self.recipe.clone()

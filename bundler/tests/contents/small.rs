@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bundle::{BundleWriter, ImageInput, SecretKey, StoredSquashfs, Update};
+use bundler::recipe::Packing;
 use bundler::tree::{Inode, Kind, Tree};
 use bundler::{squash, tree_tar, verity};
 
@@ -133,8 +134,13 @@ impl Bench {
 
 /// Packs a tree as a SquashFS in the folder.
 pub(crate) fn pack(dir: &Path, tree: &Tree) -> PathBuf {
+    pack_as(dir, tree, &Packing::default())
+}
+
+/// Packs a tree as a SquashFS of blocks as a recipe wants them.
+pub(crate) fn pack_as(dir: &Path, tree: &Tree, how: &Packing) -> PathBuf {
     let image = dir.join("root.img");
-    squash::pack(tree, &image, EPOCH).unwrap();
+    squash::pack(tree, &image, EPOCH, how).unwrap();
     image
 }
 

@@ -2,11 +2,14 @@
 
 use std::fs;
 
+use bundler::recipe::Packing;
 use bundler::squash::{self, Unpacked};
 use bundler::tree::{Kind, Tree};
 use image_layout::FileDisk;
 
-use crate::small::{everything, pack};
+use squashfs_ng::{Compressor, Packing as Blocks};
+
+use crate::small::{everything, pack, pack_as};
 
 fn described(tree: &Tree) -> Vec<String> {
     let one = |(path, id)| {
@@ -38,6 +41,23 @@ fn a_tree_comes_back_as_it_was_packed() {
     assert_eq!((bytes("usr/empty"), bytes("usr/more")), (0, bytes("usr/other-name")));
     let sum: u64 = packed.values().sum();
     assert!(sum > 40_000 && sum < fs::metadata(&image).unwrap().len(), "{sum}");
+}
+
+#[test]
+fn a_tree_comes_back_from_either_compressor_and_blocks_of_any_size() {
+    let tree = everything();
+    let wanted = described(&tree);
+    for (compressor, level, block_size) in [
+        (Compressor::Xz, 6, 128 << 10),
+        (Compressor::Xz, 0, 1 << 20),
+        (Compressor::Zstd, 19, 1 << 18),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let blocks = Blocks { compressor, level, block_size };
+        let image = pack_as(dir.path(), &tree, &Packing { blocks, module_level: level });
+        let read = squash::unpack(&FileDisk::open_read_only(&image).unwrap()).unwrap().tree;
+        assert!(described(&read) == wanted, "{blocks:?}");
+    }
 }
 
 #[test]

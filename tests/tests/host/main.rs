@@ -4,6 +4,7 @@
 
 mod contents;
 mod host_traces;
+mod packings;
 mod pull;
 mod reproducible;
 mod threshold;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use image_layout::{Disk, FileDisk};
 
 use crate::bundling::squash::metadata::{
-    Fields, NONE, STORED_DATA, Stored, Superblock, fragments, table,
+    Fields, NONE, STORED_DATA, Stored, Superblock, fragments, inodes,
 };
 
 /// Returns the boundaries of data and fragment blocks in the SquashFS at `image`, and the place
@@ -37,7 +37,7 @@ pub fn read(disk: &impl Disk) -> Result<BTreeSet<u64>> {
 
     let mut blocks =
         Blocks { found: BTreeSet::from([inode_table, directory_table]), data_end: inode_table };
-    let inodes = table(disk, inode_table, directory_table)?;
+    let inodes = inodes(disk, &superblock)?;
     let mut inodes = Fields(&inodes.content);
     for _ in 0..superblock.inode_count {
         inode(&mut inodes, block_size, &mut blocks)?;

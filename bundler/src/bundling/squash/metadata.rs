@@ -4,9 +4,13 @@
 //! Everything is checked: the image may have been made by a stranger.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use image_layout::Disk;
+use liblzma::read::XzDecoder;
+use liblzma::stream::Stream;
+use squashfs_ng::Compressor;
 
 /// Bytes of an uncompressed metadata block.
 const METADATA_BLOCK: usize = 8192;
@@ -14,8 +18,11 @@ const METADATA_BLOCK: usize = 8192;
 const STORED_METADATA: u16 = 1 << 15;
 /// A bit in the size of a data block: the block is not compressed.
 pub(super) const STORED_DATA: u32 = 1 << 24;
-/// The compressor that `squash` uses.
+/// The numbers of the compressors that `squash` uses.
+const XZ: u16 = 4;
 const ZSTD: u16 = 6;
+/// Most bytes of memory that unpacking an xz block takes. Its dictionary has at most 1 MiB.
+const XZ_MEMORY: u64 = 16 << 20;
 /// In an inode: "no fragment". In the superblock: "no table".
 pub(super) const NONE: u32 = u32::MAX;
 /// Most bytes of an unpacked table. An inode table of this size has some millions of files.
@@ -31,6 +38,7 @@ pub(super) struct Superblock {
     pub(super) inode_count: u32,
     /// Seconds since 1970
     time: u32,
+    compressor: Compressor,
     /// Bytes of an unpacked data block.
     pub(super) block_size: u32,
     fragment_count: u32,
@@ -56,8 +64,11 @@ impl Superblock {
         let time = fields.u32()?;
         let block_size = fields.u32()?;
         let fragment_count = fields.u32()?;
-        let compressor = fields.u16()?;
-        ensure!(compressor == ZSTD, "its compressor is number {compressor} and not zstd");
+        let compressor = match fields.u16()? {
+            ZSTD => Compressor::Zstd,
+            XZ => Compressor::Xz,
+            other => bail!("its compressor is number {other} and neither zstd nor xz"),
+        };
         ensure!(
             block_size.is_power_of_two() && block_size <= LARGEST_BLOCK,
             "its block size is {block_size}"
@@ -75,6 +86,7 @@ impl Superblock {
         Ok(Self {
             inode_count,
             time,
+            compressor,
             block_size,
             fragment_count,
             id_count,
@@ -84,6 +96,21 @@ impl Superblock {
             directory_table,
             fragment_table,
         })
+    }
+}
+
+impl Superblock {
+    /// Returns the content of a packed block, of at most `most` bytes.
+    fn unpack(&self, packed: &[u8], most: usize) -> Result<Vec<u8>> {
+        if self.compressor == Compressor::Zstd {
+            return Ok(zstd::bulk::decompress(packed, most)?);
+        }
+        let stream = Stream::new_stream_decoder(XZ_MEMORY, 0)?;
+        let mut content = Vec::new();
+        let decoder = XzDecoder::new_stream(packed, stream);
+        decoder.take(most as u64 + 1).read_to_end(&mut content)?;
+        ensure!(content.len() <= most, "its content is larger than {most} bytes");
+        Ok(content)
     }
 }
 
@@ -108,7 +135,7 @@ pub(super) fn fragments(disk: &impl Disk, superblock: &Superblock) -> Result<Vec
     // The list has the places of metadata blocks. Each block has 512 entries of 16 bytes.
     let mut found = Vec::new();
     for index in 0..u64::from(superblock.fragment_count).div_ceil(512) {
-        let entries = listed_block(disk, superblock.fragment_table, index)?;
+        let entries = listed_block(disk, superblock, superblock.fragment_table, index)?;
         let mut entries = Fields(&entries);
         while !entries.0.is_empty() {
             let (start, size) = (entries.u64()?, entries.u32()?);
@@ -123,7 +150,7 @@ pub(super) fn fragments(disk: &impl Disk, superblock: &Superblock) -> Result<Vec
 pub(super) fn ids(disk: &impl Disk, superblock: &Superblock) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     for index in 0..u64::from(superblock.id_count).div_ceil(2048) {
-        let entries = listed_block(disk, superblock.id_table, index)?;
+        let entries = listed_block(disk, superblock, superblock.id_table, index)?;
         let mut entries = Fields(&entries);
         while !entries.0.is_empty() {
             ids.push(entries.u32()?);
@@ -133,11 +160,16 @@ pub(super) fn ids(disk: &impl Disk, superblock: &Superblock) -> Result<Vec<u32>>
 }
 
 /// Returns the metadata block whose place is entry `index` of the list at `list`.
-fn listed_block(disk: &impl Disk, list: u64, index: u64) -> Result<Vec<u8>> {
+fn listed_block(
+    disk: &impl Disk,
+    superblock: &Superblock,
+    list: u64,
+    index: u64,
+) -> Result<Vec<u8>> {
     let mut place = [0; 8];
     let at = list.checked_add(8 * index).context("a table lies beyond the image")?;
     disk.read_at(&mut place, at)?;
-    Ok(metadata_block(disk, u64::from_le_bytes(place))?.0)
+    Ok(metadata_block(disk, superblock, u64::from_le_bytes(place))?.0)
 }
 
 /// An unpacked table.
@@ -156,12 +188,13 @@ impl Table {
     }
 }
 
-/// Returns the content of the metadata blocks from `start` to `end`.
-pub(super) fn table(disk: &impl Disk, start: u64, end: u64) -> Result<Table> {
+/// Returns the inode table, unpacked.
+pub(super) fn inodes(disk: &impl Disk, superblock: &Superblock) -> Result<Table> {
+    let (start, end) = (superblock.inode_table, superblock.directory_table);
     let mut table = Table { content: Vec::new(), blocks: BTreeMap::new() };
     let mut place = start;
     while place < end {
-        let (block, next) = metadata_block(disk, place)?;
+        let (block, next) = metadata_block(disk, superblock, place)?;
         // A million empty blocks take little room in an image, and much in memory.
         ensure!(!block.is_empty(), "a table has an empty block");
         let content = &mut table.content;
@@ -175,7 +208,7 @@ pub(super) fn table(disk: &impl Disk, start: u64, end: u64) -> Result<Table> {
 }
 
 /// Returns the content of the metadata block at `place`, and where the block ends.
-fn metadata_block(disk: &impl Disk, place: u64) -> Result<(Vec<u8>, u64)> {
+fn metadata_block(disk: &impl Disk, superblock: &Superblock, place: u64) -> Result<(Vec<u8>, u64)> {
     let mut header = [0; 2];
     disk.read_at(&mut header, place)?;
     let header = u16::from_le_bytes(header);
@@ -184,8 +217,7 @@ fn metadata_block(disk: &impl Disk, place: u64) -> Result<(Vec<u8>, u64)> {
     let mut block = vec![0; len];
     disk.read_at(&mut block, place + 2)?;
     if header & STORED_METADATA == 0 {
-        block =
-            zstd::bulk::decompress(&block, METADATA_BLOCK).context("unpacking a metadata block")?;
+        block = superblock.unpack(&block, METADATA_BLOCK).context("unpacking a metadata block")?;
     }
     Ok((block, place + 2 + len as u64))
 }
@@ -194,6 +226,7 @@ fn metadata_block(disk: &impl Disk, place: u64) -> Result<(Vec<u8>, u64)> {
 /// counts the bytes of all calls, and has a limit too.
 pub(super) fn folder(
     disk: &impl Disk,
+    superblock: &Superblock,
     start: u64,
     at: usize,
     len: usize,
@@ -203,7 +236,7 @@ pub(super) fn folder(
     ensure!(at < METADATA_BLOCK && *total <= TABLE, "its folders are larger than {TABLE} bytes");
     let (mut place, mut content) = (start, Vec::new());
     while content.len() < at + len {
-        let (block, next) = metadata_block(disk, place)?;
+        let (block, next) = metadata_block(disk, superblock, place)?;
         ensure!(!block.is_empty(), "a folder is cut short");
         content.extend(block);
         place = next;
@@ -213,15 +246,19 @@ pub(super) fn folder(
     Ok(content)
 }
 
-/// Returns the content of a data block, of at most `most` bytes.
-pub(super) fn data_block(disk: &impl Disk, block: Stored, most: u32) -> Result<Vec<u8>> {
+/// Returns the content of a data block.
+pub(super) fn data_block(
+    disk: &impl Disk,
+    superblock: &Superblock,
+    block: Stored,
+) -> Result<Vec<u8>> {
+    let most = superblock.block_size;
     let size = block.size & !STORED_DATA;
     ensure!(size <= most, "a block is larger than {most} bytes");
     let mut content = vec![0; size as usize];
     disk.read_at(&mut content, block.start)?;
     if block.size & STORED_DATA == 0 {
-        content =
-            zstd::bulk::decompress(&content, most as usize).context("unpacking a data block")?;
+        content = superblock.unpack(&content, most as usize).context("unpacking a data block")?;
     }
     Ok(content)
 }

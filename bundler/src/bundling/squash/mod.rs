@@ -1,9 +1,10 @@
 //! Packs a root filesystem as a SquashFS, and adds the hashes of its blocks.
 //!
 //! The crate `squashfs-ng` calls libsquashfs.
-//! Read `pack`, `order`, `metadata`, `blocks`, `unpack`, `verity`.
+//! Read `pack`, `order`, `facts`, `metadata`, `blocks`, `unpack`, `verity`.
 
 pub mod blocks;
+pub(crate) mod facts;
 mod metadata;
 mod order;
 mod pack;
@@ -11,5 +12,5 @@ mod unpack;
 pub mod verity;
 
 pub use metadata::time;
-pub use pack::{LEVEL, pack};
+pub use pack::pack;
 pub use unpack::{Unpacked, unpack};

@@ -57,12 +57,17 @@ pub(crate) fn of_files(tree: &Tree) -> Result<Vec<&str>> {
     files.sort_by_cached_key(|path| {
         let (part, package) = match path {
             path if path.starts_with(ETC) => (0, String::new()),
-            path if path.starts_with(MODULES) => (2, String::new()),
+            path if is_module(path) => (2, String::new()),
             path => (1, package(path)),
         };
         (part, package, (*path).to_owned())
     });
     Ok(files)
+}
+
+/// Returns true for the files that lie last: the kernel's modules and their indexes.
+pub(crate) fn is_module(path: &str) -> bool {
+    path.starts_with(MODULES)
 }
 
 /// Returns the package and the kind of a file in dpkg's folder `info`.

@@ -17,16 +17,13 @@ use squashfs_ng::{Metadata, Node, Writer};
 use crate::bundling::squash::order;
 use crate::bundling::tree::{InodeId, Kind, Tree};
 use crate::host::progress::Progress;
-
-/// The zstd level of every block. A device uses this level when it packs a block that a delta
-/// changes (docs/decisions.md).
-pub const LEVEL: u8 = 4;
+use crate::recipe::Packing;
 
 /// Writes the tree to `out`, dated `epoch` (seconds since 1970).
 ///
 /// # Errors
 /// The tar cannot be read, or `out` cannot be written.
-pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
+pub fn pack(tree: &Tree, out: &Path, epoch: u32, how: &Packing) -> Result<()> {
     let total: u64 = tree
         .iter()
         .map(|(_, id)| match &tree.inode(id).kind {
@@ -36,25 +33,31 @@ pub fn pack(tree: &Tree, out: &Path, epoch: u32) -> Result<()> {
         .sum();
     let progress = Progress::bytes("Packing the root filesystem", total);
     let writing = || format!("writing the SquashFS {}", out.display());
-    let writer = Writer::create(out, epoch, LEVEL).with_context(writing)?;
-    let mut packing = Packing { tree, writer, added: HashMap::new(), progress };
+    let writer = Writer::create(out, epoch, how.blocks).with_context(writing)?;
+    let mut packer = Packer { tree, writer, added: HashMap::new(), progress };
     let mut children: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (path, _) in tree.iter().filter(|(path, _)| !path.is_empty()) {
         children.entry(path.rsplit_once('/').map_or("", |(dir, _)| dir)).or_default().push(path);
     }
     // The contents of files lie in the image in the order in which they are added. Everything else
     // lies behind them.
+    let mut level = how.blocks.level;
     for path in order::of_files(tree)? {
-        packing.add(path, &children).with_context(writing)?;
+        let wanted = if order::is_module(path) { how.module_level } else { how.blocks.level };
+        if level != wanted {
+            packer.writer.set_level(wanted).with_context(writing)?;
+            level = wanted;
+        }
+        packer.add(path, &children).with_context(writing)?;
     }
-    packing.add("", &children).with_context(writing)?;
-    let Packing { progress, writer, .. } = packing;
+    packer.add("", &children).with_context(writing)?;
+    let Packer { progress, writer, .. } = packer;
     let written = writer.finish(out).with_context(writing)?;
     progress.done(&format!("{} from {}", Amount(written), Amount(total)));
     Ok(())
 }
 
-struct Packing<'a> {
+struct Packer<'a> {
     tree: &'a Tree,
     writer: Writer,
     /// The writer's number of each inode. A second name with that number becomes a hard link.
@@ -62,7 +65,7 @@ struct Packing<'a> {
     progress: Progress,
 }
 
-impl Packing<'_> {
+impl Packer<'_> {
     /// Adds a path. Everything below it is added first, because SquashFS needs that order.
     fn add(&mut self, path: &str, children: &BTreeMap<&str, Vec<&str>>) -> Result<u32> {
         let Some(id) = self.tree.id(path) else { bail!("{path} has no inode") };

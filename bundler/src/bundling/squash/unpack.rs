@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 use image_layout::Disk;
 
 use crate::bundling::squash::metadata::{
-    Fields, NONE, STORED_DATA, Stored, Superblock, Table, data_block, folder, fragments, ids, table,
+    Fields, NONE, STORED_DATA, Stored, Superblock, Table, data_block, folder, fragments, ids,
+    inodes,
 };
 use crate::bundling::tree::{Content, Inode, InodeId, Kind, Tree};
 
@@ -38,7 +39,7 @@ pub struct Unpacked {
 /// temporary file cannot be written. Names of the image are quoted.
 pub fn unpack(disk: &impl Disk) -> Result<Unpacked> {
     let superblock = Superblock::read(disk)?;
-    let inodes = table(disk, superblock.inode_table, superblock.directory_table)?;
+    let inodes = inodes(disk, &superblock)?;
     let ids = ids(disk, &superblock)?;
     let mut walk = Walk {
         disk,
@@ -100,7 +101,8 @@ impl<D: Disk> Walk<'_, D> {
     ) -> Result<()> {
         let start = self.superblock.directory_table.checked_add(place.block);
         let start = start.context("a folder lies beyond the image")?;
-        let content = folder(self.disk, start, place.at, place.len, &mut self.listed)?;
+        let (disk, superblock) = (self.disk, self.superblock);
+        let content = folder(disk, superblock, start, place.at, place.len, &mut self.listed)?;
         let mut names = Fields(&content);
         while !names.0.is_empty() {
             let (count, block) = (names.u32()?, names.u32()?);
@@ -258,8 +260,7 @@ fn contents(
             let len = (end - at).min(superblock.block_size.into());
             // A hole stays one in the temporary file.
             if block.size != 0 {
-                let content =
-                    data_block(disk, block, superblock.block_size).with_context(reading)?;
+                let content = data_block(disk, superblock, block).with_context(reading)?;
                 ensure!(content.len() as u64 == len, "a block of {path:?} has another size");
                 write(&file, &content, at)?;
                 taken += u64::from(block.size & !STORED_DATA);
@@ -270,7 +271,7 @@ fn contents(
             let stored = fragments.get(number as usize).copied();
             let stored = stored.context("the image has no such fragment").with_context(reading)?;
             if fragment.0 != number {
-                let content = data_block(disk, stored, superblock.block_size);
+                let content = data_block(disk, superblock, stored);
                 fragment = (number, content.with_context(reading)?);
             }
             let (place, len) = (place as usize, (end - at) as usize);

@@ -18,7 +18,7 @@ use initramfs::modules::{ModuleTree, name_of_path};
 use initramfs::stripping;
 
 use crate::bundling::system::modinfo::{ModInfo, normal};
-use crate::bundling::system::module_index;
+use crate::bundling::system::{module_index, module_sets};
 use crate::bundling::tree::{Content, Inode, Kind, Tree, glob};
 use crate::host::processors;
 use crate::host::progress::Progress;
@@ -67,7 +67,7 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
     wanted.extend(early.into_iter().map(normal));
 
     let total = available.len();
-    let unpacked = Unpacked::new(tree, &available, wanted, &version, settings.btf)?;
+    let unpacked = Unpacked::new(tree, &available, wanted, &version, settings)?;
     let index = unpacked.depmod(tree, &base, &version)?;
     let select = |wanted: &[&str]| -> Result<Vec<initramfs::Module>> {
         initramfs::modules::select(&index, wanted)?
@@ -123,7 +123,7 @@ fn available(tree: &Tree, base: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Returns the modules that the recipe's patterns name.
+/// Returns the modules that the recipe's patterns and sets name.
 fn chosen(
     settings: &recipe::Kernel,
     available: &BTreeMap<String, String>,
@@ -162,6 +162,10 @@ fn chosen(
             }
         }
     }
+    for pattern in settings.module_sets.iter().flat_map(|name| module_sets::patterns(name)) {
+        let hits = available.iter().filter(|(_, path)| glob::matches(pattern, path));
+        wanted.extend(hits.map(|(name, _)| name.clone()));
+    }
     Ok(wanted)
 }
 
@@ -181,7 +185,7 @@ impl Unpacked {
         available: &BTreeMap<String, String>,
         wanted: BTreeSet<String>,
         version: &str,
-        btf: bool,
+        settings: &recipe::Kernel,
     ) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("daruma-modules-")
@@ -209,9 +213,12 @@ impl Unpacked {
                 let mut bytes = unpack(tree, &format!("{MODULES}/{version}/{path}"))?;
                 let info = ModInfo::parse(&bytes)
                     .with_context(|| format!("{path} is not a kernel module"))?;
-                if !btf {
-                    bytes = stripping::strip(&bytes)
-                        .with_context(|| format!("{path} is no 64-bit ELF file"))?;
+                let no_elf = || format!("{path} is no 64-bit ELF file");
+                if !settings.btf {
+                    bytes = stripping::strip(&bytes).with_context(no_elf)?;
+                }
+                if !settings.unwind {
+                    bytes = stripping::without_unwind(&bytes).with_context(no_elf)?;
                 }
                 Ok((info, bytes))
             };

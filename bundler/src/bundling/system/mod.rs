@@ -1,11 +1,14 @@
 //! Turns a freshly installed Debian into the system of a device.
 //!
 //! `rootfs` installs Debian, and `squash` packs the system.
-//! Read `clean`, `kernel` with `modinfo` and `module_index`, `device` with `trusted`.
+//! Read `clean`, `without`, `kernel` with `modinfo`, `module_sets` and `module_index`, `device`
+//! with `trusted`.
 
 pub mod clean;
 pub mod device;
 pub mod kernel;
 pub mod modinfo;
 mod module_index;
+mod module_sets;
 pub mod trusted;
+pub mod without;

@@ -2,14 +2,15 @@
 //!
 //! `assemble` calls the readers, and `bundling` does what an action says. docs/recipes.md describes
 //! each key.
-//! Read `step`, then `system` (packages and scripts), `files`, `origin`, `archive`, `disk`, `own`,
-//! `tables`.
+//! Read `step`, then `system` (packages and scripts), `files`, `origin`, `archive`, `disk`, `own`
+//! with `packing`, `tables`.
 
 mod archive;
 mod disk;
 mod files;
 mod origin;
 mod own;
+mod packing;
 mod step;
 mod system;
 mod tables;
@@ -18,7 +19,8 @@ pub use archive::{Archive, Compression};
 pub use disk::{Deploy, Disk, ENTRIES_BYTES, Filesystem, Mountpoint, Partition, Raw, Sectors};
 pub use files::{Download, Overlay, Pack, Unpack};
 pub use origin::{From, Origin, matching};
-pub use own::{BundleSettings, Kernel, Pattern};
+pub use own::{BundleSettings, Kernel, MODULE_SETS, Part, Pattern};
+pub use packing::Packing;
 pub use step::{Action, Step};
 pub use system::{Apt, Bootstrap, InstallDeb, Program, Run};
 

@@ -4,6 +4,7 @@
 
 use image_layout::Layout;
 
+use crate::recipe::action::packing::{COMPRESSORS, Packing, read_packing};
 use crate::recipe::yaml::{Field, Keys, Place, RecipeError, Table};
 
 pub(super) const KERNEL: Table = Table {
@@ -11,7 +12,9 @@ pub(super) const KERNEL: Table = Table {
     about: "Chooses the kernel's modules.",
     fields: &[
         Field::texts("modules", "Patterns of the modules that stay, with what these need."),
+        Field::words("module-sets", MODULE_SETS, "More modules that stay, by name."),
         Field::flag("btf", "False leaves the modules' types for BPF programs out."),
+        Field::flag("unwind", "False leaves the modules' tables for stack traces out."),
     ],
 };
 
@@ -27,6 +30,11 @@ pub(super) const BUNDLE: Table = Table {
         Field::texts("locales", "Folders of /usr/share/locale that stay."),
         Field::texts("drop", "Patterns of more files to leave out."),
         Field::texts("health-units", "Units that must work."),
+        Field::words("without", PARTS, "Parts of Debian that a device does not need."),
+        Field::word("compression", COMPRESSORS, "Packs the root image."),
+        Field::text("level", "Level of the compression; zstd: 1 to 4 and 18 to 22."),
+        Field::text("module-level", "zstd's level for the kernel's modules."),
+        Field::text("block-size", "Bytes that are packed together: 128K to 1M."),
     ],
 };
 
@@ -42,20 +50,66 @@ pub(super) const IMAGE: Table = Table {
     ],
 };
 
+/// The names of sets of modules, which `bundling::system::module_sets` knows.
+pub const MODULE_SETS: &[&str] = &[
+    "bluetooth",
+    "can",
+    "cluster",
+    "datacenter",
+    "guest",
+    "raid",
+    "sensors",
+    "serial",
+    "sound",
+    "wifi",
+];
+
+/// The names of [`Part`], in its order.
+const PARTS: &[&str] = &["apt", "dpkg", "gconv", "hwdb", "perl"];
+
+/// A part of Debian that an image can be without, which `bundling::system::without` knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// apt, its keys and its state.
+    Apt,
+    /// The programs of dpkg and debconf, and the scripts of packages. The list of packages stays.
+    Dpkg,
+    /// Conversions between character sets. glibc itself knows UTF-8.
+    Gconv,
+    /// The hardware database, without what names network interfaces.
+    Hwdb,
+    /// Perl and all Perl scripts.
+    Perl,
+}
+
+impl Part {
+    const ALL: [Self; 5] = [Self::Apt, Self::Dpkg, Self::Gconv, Self::Hwdb, Self::Perl];
+
+    /// Returns the name in a recipe.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        PARTS[self as usize]
+    }
+}
+
 /// The `kernel` action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kernel {
     /// Patterns of the modules that stay, together with the modules that these need. `None`: all
     /// stay.
     pub modules: Option<Vec<Pattern>>,
+    /// Names of sets of modules that stay too.
+    pub module_sets: Vec<&'static str>,
     /// True keeps the types for BPF programs, and with them the signatures, in the modules of the
     /// root image.
     pub btf: bool,
+    /// True keeps the tables for stack traces, and with them the signatures, in the modules.
+    pub unwind: bool,
 }
 
 impl Default for Kernel {
     fn default() -> Self {
-        Self { modules: None, btf: true }
+        Self { modules: None, module_sets: Vec::new(), btf: true, unwind: true }
     }
 }
 
@@ -90,12 +144,18 @@ pub struct BundleSettings {
     pub drop: Vec<Pattern>,
     /// Units that must work where a device has no baseline yet.
     pub health_units: Vec<String>,
+    /// Parts that are left out.
+    pub without: Vec<Part>,
+    /// How the root image is packed.
+    pub packing: Packing,
 }
 
 /// Reads the keys of the `kernel` action.
 pub(in crate::recipe) fn read_kernel(keys: &mut Keys) -> Result<Kernel, RecipeError> {
     let modules = read_patterns(keys, "modules")?;
-    Ok(Kernel { modules, btf: keys.flag("btf")?.unwrap_or(true) })
+    let module_sets = keys.words("module-sets", MODULE_SETS)?.unwrap_or_default();
+    let mut flag = |name| Ok::<_, RecipeError>(keys.flag(name)?.unwrap_or(true));
+    Ok(Kernel { modules, module_sets, btf: flag("btf")?, unwind: flag("unwind")? })
 }
 
 fn read_patterns(keys: &mut Keys, name: &'static str) -> Result<Option<Vec<Pattern>>, RecipeError> {
@@ -133,7 +193,14 @@ pub(in crate::recipe) fn read_bundle(keys: &mut Keys) -> Result<BundleSettings, 
         locales: keys.texts("locales")?.unwrap_or_default(),
         drop: read_patterns(keys, "drop")?.unwrap_or_default(),
         health_units: read_units(keys)?,
+        without: read_parts(keys)?,
+        packing: read_packing(keys)?,
     })
+}
+
+fn read_parts(keys: &mut Keys) -> Result<Vec<Part>, RecipeError> {
+    let names = keys.words("without", PARTS)?.unwrap_or_default();
+    Ok(Part::ALL.into_iter().filter(|part| names.contains(&part.name())).collect())
 }
 
 fn read_units(keys: &mut Keys) -> Result<Vec<String>, RecipeError> {

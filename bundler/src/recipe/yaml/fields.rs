@@ -38,6 +38,8 @@ pub(in crate::recipe) enum Kind {
     Flag,
     /// A list of texts.
     Texts,
+    /// A list of some words.
+    Words(&'static [&'static str]),
     /// A mapping of texts.
     Pairs,
     /// A list of mappings.
@@ -69,6 +71,14 @@ impl Field {
 
     pub(in crate::recipe) const fn texts(name: &'static str, about: &'static str) -> Self {
         Self::new(name, Kind::Texts, about)
+    }
+
+    pub(in crate::recipe) const fn words(
+        name: &'static str,
+        words: &'static [&'static str],
+        about: &'static str,
+    ) -> Self {
+        Self::new(name, Kind::Words(words), about)
     }
 
     pub(in crate::recipe) const fn pairs(name: &'static str, about: &'static str) -> Self {

@@ -224,11 +224,37 @@ impl Keys {
         }
     }
 
+    /// Takes a list of some words.
+    pub(in crate::recipe) fn words(
+        &mut self,
+        name: &'static str,
+        words: &[&'static str],
+    ) -> Result<Option<Vec<&'static str>>, RecipeError> {
+        let known = |(text, place): (String, Place)| {
+            words.iter().find(|word| **word == text).copied().ok_or_else(|| {
+                let hint = match closest(&text, words) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("known: {}", words.join(", ")),
+                };
+                place.error(format_args!("`{name}` has the unknown `{text}`; {hint}"))
+            })
+        };
+        self.list(name)?.map(|list| list.into_iter().map(known).collect()).transpose()
+    }
+
     /// Takes a size in bytes: `64M`, `1G`, `512K` (powers of 1024), or a plain number of bytes.
     pub(in crate::recipe) fn size(
         &mut self,
         name: &'static str,
     ) -> Result<Option<u64>, RecipeError> {
+        Ok(self.size_at(name)?.map(|(size, _)| size))
+    }
+
+    /// Takes a size with its place.
+    pub(in crate::recipe) fn size_at(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<(u64, Place)>, RecipeError> {
         let Some((text, place)) = self.text_at(name)? else { return Ok(None) };
         let wrong = || {
             place.error(format_args!(
@@ -249,7 +275,8 @@ impl Keys {
             None => (text.as_str(), 1),
         };
         let number: u64 = digits.parse().map_err(|_| wrong())?;
-        number.checked_mul(unit).map(Some).ok_or_else(wrong)
+        let size = number.checked_mul(unit).ok_or_else(wrong)?;
+        Ok(Some((size, place)))
     }
 
     fn wrong(&self, name: &str, wanted: &str, node: &Node) -> RecipeError {

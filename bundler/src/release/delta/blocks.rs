@@ -11,7 +11,7 @@ use bundle::delta::{Packing, Source, limits};
 use bundle::{Sha256, SlotChunks, StoredSquashfs, Verity, verity_tree_size};
 use image_layout::Disk;
 
-use crate::bundling::squash::{self, blocks};
+use crate::bundling::squash::blocks;
 use crate::host::progress::Progress;
 use crate::release::delta::similar::Similar;
 use crate::release::part::Part;
@@ -20,6 +20,8 @@ use crate::release::part::Part;
 pub(crate) const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 /// Size of a piece, in bytes. The parts that are no blocks of a SquashFS are cut into such pieces.
 const PIECE: u64 = 128 << 10;
+/// The first bytes of an xz stream.
+const XZ: [u8; 6] = *b"\xfd7zXZ\0";
 
 /// A piece of an image.
 #[derive(Clone, Copy, Debug)]
@@ -49,25 +51,33 @@ impl Block {
         let tree = verity.map_or(0, |verity| verity_tree_size(verity.size));
         let tree = if (1..=limits::TREE).contains(&tree) { tree } else { 0 };
         let data = verity.filter(|_| tree > 0).map_or(size, |verity| verity.size);
-        let mut cuts = match StoredSquashfs::list(image) {
-            Ok(files) => SlotChunks::boot_boundaries(image, &files)?,
+        let (mut cuts, is_root) = match StoredSquashfs::list(image) {
+            Ok(files) => (SlotChunks::boot_boundaries(image, &files)?, false),
             // A root image is a compressed SquashFS, which `blocks` reads. An image of a test may
             // be no SquashFS at all, and then has no cuts.
-            Err(_) => blocks::read(image).unwrap_or_default(),
+            Err(_) => (blocks::read(image).unwrap_or_default(), true),
         };
         cuts.extend(frame.iter().flat_map(|frame| [frame.start, frame.end]));
+        let is_packed = |offset: u64| -> Result<bool> {
+            let mut bytes = [0; XZ.len()];
+            image.read_at(&mut bytes, offset)?;
+            Ok(bytes.starts_with(&FRAME) || is_xz(&bytes))
+        };
         let mut blocks = Vec::new();
         let mut offset = 0;
         let mut pieces = |offset: &mut u64, end: u64, most: u64, kind| {
             while *offset < end {
-                // At most 128 KiB, or the limit of a tree.
+                // At most 1 MiB, or the limit of a tree.
                 let len = (end - *offset).min(most) as u32;
                 blocks.push(Self { offset: *offset, len, kind });
                 *offset += u64::from(len);
             }
         };
         for &end in cuts.range(..data).chain([&data]) {
-            pieces(&mut offset, end, PIECE, Kind::Data);
+            // A packed block of a SquashFS can have up to 1 MiB. It is of no use in pieces.
+            let is_block = is_root && end.saturating_sub(offset) > PIECE && is_packed(offset)?;
+            let most = if is_block { limits::BLOCK.into() } else { PIECE };
+            pieces(&mut offset, end, most, Kind::Data);
         }
         pieces(&mut offset, data + tree, limits::TREE, Kind::Tree);
         pieces(&mut offset, size, PIECE, Kind::Data);
@@ -82,15 +92,20 @@ impl Block {
     }
 }
 
-/// Returns the unpacked content of `bytes`, and how it was packed.
-pub(crate) fn content(bytes: Vec<u8>) -> (Vec<u8>, Packing) {
+/// Returns the unpacked content of a block, and whether it was a zstd frame.
+pub(crate) fn content(bytes: Vec<u8>) -> (Vec<u8>, bool) {
     if bytes.starts_with(&FRAME)
         && let Ok(content) = zstd::bulk::decompress(&bytes, limits::BLOCK as usize)
         && !content.is_empty()
     {
-        return (content, Packing::Zstd(squash::LEVEL));
+        return (content, true);
     }
-    (bytes, Packing::Stored)
+    (bytes, false)
+}
+
+/// Returns true for an xz stream. A device has no xz, so it cannot pack such a block again.
+pub(crate) fn is_xz(bytes: &[u8]) -> bool {
+    bytes.starts_with(&XZ)
 }
 
 /// The blocks of the old images.
@@ -114,7 +129,9 @@ impl OldBlocks {
                 let bytes = block.read(part).context("reading the old bundle")?;
                 progress.advance(bytes.len() as u64);
                 places.entry(Sha256::of(&bytes)).or_insert((image, block.offset));
-                let (content, packing) = content(bytes);
+                let (content, is_packed) = content(bytes);
+                // The level of an old block does not matter.
+                let packing = if is_packed { Packing::Zstd(1) } else { Packing::Stored };
                 similar.add(sources.len() as u32, &content); // a bundle has less than 2^28 pieces
                 let len = content.len() as u32; // at most 1 MiB
                 sources.push(Source {

@@ -5,11 +5,12 @@
 
 use anyhow::Result;
 use bundle::Sha256;
-use bundle::delta::{Output, Patch, Recompressor, Record, limits};
+use bundle::delta::{Output, Patch, Record, limits};
 use image_layout::Disk;
 
 use crate::host::processors;
 use crate::host::progress::Progress;
+use crate::release::delta::again::PackedAgain;
 use crate::release::delta::blocks::{Block, Kind, OldBlocks, content};
 use crate::release::delta::mix::mix;
 use crate::release::part::Part;
@@ -47,18 +48,15 @@ impl Group {
         self.len
     }
 
-    /// Puts `blocks` into groups. Some blocks do not come out the same when this program's zstd
-    /// packs them again. `strange` counts their bytes.
+    /// Puts `blocks` into groups. `again` packs blocks as a device will, and counts what it costs.
     pub(crate) fn form(
         image: &Part,
         blocks: Vec<Block>,
         old: &OldBlocks,
-        strange: &mut u64,
+        again: &mut PackedAgain,
     ) -> Result<Vec<Self>> {
         let progress = Progress::bytes("Looking at the new blocks", image.size()?);
         let mut groups: Vec<Self> = Vec::new();
-        let mut recompressor = Recompressor::new();
-        let mut again = Vec::new();
         // Bytes of content in the current group.
         let mut taken = 0;
         for block in blocks {
@@ -68,15 +66,13 @@ impl Group {
                 Some(&(image, offset)) => Fate::Copy(image, offset),
                 None if block.kind == Kind::Tree => Fate::Tree,
                 None => {
-                    let (content, packing) = content(bytes.clone());
-                    let output = Output { len: content.len() as u32, packing }; // at most 1 MiB
-                    again.clear();
-                    recompressor.pack(&content, &[output], &mut again)?;
-                    if again == bytes {
-                        Fate::Patch(vec![(block, output)])
-                    } else {
-                        *strange += bytes.len() as u64;
-                        Fate::Literal
+                    let (content, is_packed) = content(bytes.clone());
+                    match again.packing(&content, is_packed.then_some(&*bytes))? {
+                        Some(packing) => {
+                            let len = content.len() as u32; // at most 1 MiB
+                            Fate::Patch(vec![(block, Output { len, packing })])
+                        }
+                        None => Fate::Literal,
                     }
                 }
             };

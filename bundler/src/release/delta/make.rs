@@ -9,13 +9,16 @@ use std::io::{BufReader, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bundle::delta::{Delta, Header, OldImages, Record, limits, zstd_version};
 use bundle::{Keyring, Verified};
 use image_layout::FileDisk;
 
+use crate::bundling::squash::facts;
 use crate::host::progress::Progress;
+use crate::release::delta::again::PackedAgain;
 use crate::release::delta::blocks::{Block, OldBlocks};
 use crate::release::delta::groups::{self, Group, Step};
 use crate::release::delta::kernel::{self, Kernel};
@@ -47,6 +50,12 @@ pub struct Summary {
     /// Bytes of changed blocks that this program's zstd does not make again. The delta holds them
     /// as they are.
     pub strange: u64,
+    /// Bytes of changed blocks that no device packs again: xz, or a zstd level above 19. The delta
+    /// holds them as they are.
+    pub whole: u64,
+    /// Unpacked bytes of the blocks that a device packs again, and the time that this takes on one
+    /// processor of this host.
+    pub packed: (u64, Duration),
 }
 
 /// The two bundles of a delta.
@@ -168,7 +177,12 @@ impl Pair<'_> {
         let verity = self.new.manifest().image(name).and_then(|image| image.verity);
         let mut blocks = Block::all(image, verity.as_ref(), frame)?;
         blocks.retain(is_wanted);
-        let groups = Group::form(image, blocks, old, &mut summary.strange)?;
+        let mut again = PackedAgain::new(facts::zstd_levels(&self.new.manifest().meta));
+        let groups = Group::form(image, blocks, old, &mut again)?;
+        summary.strange += again.strange;
+        summary.whole += again.whole;
+        let (bytes, time) = &mut summary.packed;
+        (*bytes, *time) = (*bytes + again.done.0, *time + again.done.1);
         let total = groups.iter().map(Group::bytes).sum();
         let progress = Progress::bytes(&format!("Comparing image {name}"), total);
         let mut bytes = Vec::new();
@@ -274,6 +288,8 @@ impl Summary {
             literal: sum(self.literal, other.literal),
             tree: self.tree + other.tree,
             strange: self.strange + other.strange,
+            whole: self.whole + other.whole,
+            packed: (self.packed.0 + other.packed.0, self.packed.1 + other.packed.1),
         }
     }
 
@@ -294,8 +310,23 @@ impl Summary {
             Amount(self.literal.1),
         );
         text += &format!("memory       {} MiB on the device\n", self.memory);
+        if self.packed.0 > 0 {
+            text += &format!(
+                "packing      {} again on the device: {:.1} s of one processor like this one\n",
+                Amount(self.packed.0),
+                self.packed.1.as_secs_f64()
+            );
+        }
         if self.tree > 0 {
             text += &format!("dm-verity    {}, computed by the device\n", Amount(self.tree));
+        }
+        if self.whole > 0 {
+            text += &format!(
+                "whole blocks {}: no device packs xz or a zstd level above {} again; `level` and \
+                    `module-level` of the recipe decide it\n",
+                Amount(self.whole),
+                limits::LEVEL
+            );
         }
         if self.strange > 0 {
             text += &format!(

@@ -1,8 +1,9 @@
 //! `daruma-bundler delta`: makes the delta from one bundle to another.
 //!
 //! [`bundle::delta`] applies a delta and defines the form of its records.
-//! Read `make`, then `groups`, `blocks`, `similar`, `mix`, then `kernel`.
+//! Read `make`, then `groups`, `again`, `blocks`, `similar`, `mix`, then `kernel`.
 
+mod again;
 mod blocks;
 mod groups;
 mod kernel;
