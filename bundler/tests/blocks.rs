@@ -60,7 +60,9 @@ fn packed(path: &Path, first: &[u8]) -> BTreeMap<Sha256, u64> {
 
 /// Returns the chunks of the tree's SquashFS, and their lengths.
 fn packed_tree(path: &Path, tree: &Tree) -> BTreeMap<Sha256, u64> {
-    squash::pack(tree, path, EPOCH, &Packing::default()).unwrap();
+    let mut how = Packing::default();
+    how.blocks.block_size = 128 << 10;
+    squash::pack(tree, path, EPOCH, &how).unwrap();
     let size = fs::metadata(path).unwrap().len().next_multiple_of(4096);
     fs::File::options().write(true).open(path).unwrap().set_len(size).unwrap();
     let boundaries = blocks::boundaries(path).unwrap();

@@ -70,10 +70,6 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
             with("    compression: xz\n    level: 19\n"),
             "r.yaml:8: `level: 19` is not a level of xz: 0 to 9",
         ),
-        (
-            with("    compression: xz\n    module-level: 4\n"),
-            "r.yaml:8: `module-level` is for zstd: a device packs no xz again",
-        ),
         (with("    block-size: 96K\n"), "r.yaml:7: `block-size` is 128K, 256K, 512K or 1M"),
         (
             with("  - action: apt\n    pakages: [bash]\n"),

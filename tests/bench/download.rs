@@ -35,7 +35,7 @@ pub(crate) struct Fetch {
     pub(crate) bytes: u64,
     /// The fetched bytes that only say what to fetch.
     pub(crate) index: u64,
-    /// The largest share of the full images that the issue allows, in percent.
+    /// The most MiB that an update may fetch.
     pub(crate) target: Option<f64>,
 }
 
@@ -117,9 +117,9 @@ impl Pair<'_> {
             place.cost("delta, kernel's payload too", Some(&kernel))?,
         ];
         let fetches = vec![
-            fetch("Daruma, delta, kernel's payload too", with_kernel, 13.0),
-            fetch("Daruma, delta", delta, 21.0),
-            fetch("Daruma, chunks", chunks, 48.0),
+            fetch("Daruma, delta, kernel's payload too", with_kernel, 9.7),
+            fetch("Daruma, delta", delta, 16.7),
+            fetch("Daruma, chunks", chunks, 44.0),
         ];
         Ok((fetches, Costs(costs)))
     }
@@ -249,7 +249,7 @@ impl fmt::Display for Shares {
         let percent = |bytes: u64| 100.0 * bytes as f64 / self.full as f64;
         writeln!(
             f,
-            "| {:35} | fetched    | of it index | share   | index  | target  |            |",
+            "| {:35} | fetched    | of it index | share   | index  | MiB     |            |",
             "method"
         )?;
         writeln!(
@@ -261,10 +261,10 @@ impl fmt::Display for Shares {
             let (share, index_share) = (percent(*bytes), percent(*index));
             let met = match target {
                 None => "-",
-                Some(most) if share <= *most => "met",
+                Some(most) if *bytes as f64 <= most * f64::from(1 << 20) => "met",
                 Some(_) => "**missed**",
             };
-            let target = target.map_or("-".to_owned(), |most| format!("≤ {most} %"));
+            let target = target.map_or("-".to_owned(), |most| format!("≤ {most}"));
             let (bytes, index) = (mib(*bytes), mib(*index));
             writeln!(
                 f,

@@ -1,7 +1,7 @@
 //! `make bench-size PACKINGS=packings`: what each way to pack the router's root image costs.
 //!
-//! `apply` measures a delta. Only sizes are exact: times depend on the machine, and compare the ways
-//! with each other.
+//! `apply` measures a delta. Only sizes are exact: times depend on the machine, and compare the
+//! ways with each other.
 
 use std::fs;
 use std::path::Path;
@@ -15,18 +15,19 @@ use crate::sandbox::Sandbox;
 use crate::{INSTALLED, RUNNING};
 
 /// The keys of the `bundle` action.
-const WAYS: [&str; 11] = [
-    "level: 4",
-    "level: 4, block-size: 1M",
-    "level: 19",
-    "level: 19, module-level: 4",
-    "level: 19, block-size: 256K",
+const WAYS: [&str; 12] = [
+    "level: 4, module-level: 4, block-size: 128K",
+    "level: 4, module-level: 4, block-size: 256K",
+    "level: 19, module-level: 4, block-size: 128K",
+    "level: 19, module-level: 16, block-size: 128K",
     "level: 19, module-level: 4, block-size: 256K",
-    "level: 19, block-size: 1M",
+    "level: 19, module-level: 16, block-size: 256K",
+    "level: 19, module-level: 19, block-size: 256K",
+    "level: 19, module-level: 4, block-size: 512K",
     "level: 19, module-level: 4, block-size: 1M",
-    "level: 22, block-size: 1M",
-    "compression: xz",
-    "compression: xz, block-size: 1M",
+    "level: 22, module-level: 22, block-size: 1M",
+    "compression: xz, level: 6, block-size: 128K",
+    "compression: xz, level: 6, block-size: 1M",
 ];
 
 /// Prints a row for each way whose number is wanted; for all if none is.

@@ -148,7 +148,7 @@ pub(crate) fn pack_as(dir: &Path, tree: &Tree, how: &Packing) -> PathBuf {
 pub(crate) fn everything() -> Tree {
     let mut tree = Tree::new(EPOCH);
     tree.put("usr/empty", 0o644, []);
-    tree.put("usr/block", 0o644, vec![3; 131_072]);
+    tree.put("usr/block", 0o644, vec![3; 262_144]);
     tree.put(
         "usr/more",
         0o4755,

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use tests::fixture::Fixture;
 use tests::folder_device::FolderDevice;
 
-/// The last commit before /etc was merged. Its agents are in the field.
+/// A commit before these keys, which `two_disks` takes too. Its agents are in the field.
 const BEFORE: &str = "ab6d461";
 const TINY: &str = "tests/recipes/tiny.yaml";
 

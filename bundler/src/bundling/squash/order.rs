@@ -1,4 +1,5 @@
-//! Sorts the files of the root image: /etc, then package by package, and the kernel's modules last.
+//! Sorts the files of the root image: /etc, then licences and documentation, then package by
+//! package, and the kernel's modules last.
 //!
 //! `pack` packs the files in this order.
 //!
@@ -8,7 +9,8 @@
 //! together (docs/decisions.md says what that saves).
 //!
 //! The first boot of an update reads the files of /etc that a person has changed, from both images.
-//! So /etc lies together.
+//! So /etc lies together. Licences have most of their text from each other and seldom change, so
+//! /usr/share/doc lies together too.
 
 use std::collections::HashMap;
 
@@ -21,11 +23,13 @@ use crate::bundling::tree::{Kind, Tree};
 /// `NAME.md5sums` and others.
 const INFO: &str = "info";
 const ETC: &str = "etc/";
+const DOC: &str = "usr/share/doc/";
 const MODULES: &str = "usr/lib/modules/";
 
 /// Returns the paths of the regular files in that order. A file with several names is there with
-/// each name. The order depends only on the names in the tree and on dpkg's lists. Behind /etc,
-/// files of no package come first. A tree without lists is in the order of its paths.
+/// each name. The order depends only on the names in the tree and on dpkg's lists. Of the
+/// packages' files, those of no package come first. A tree without lists is in the order of its
+/// paths.
 ///
 /// # Errors
 /// A list cannot be read.
@@ -57,8 +61,9 @@ pub(crate) fn of_files(tree: &Tree) -> Result<Vec<&str>> {
     files.sort_by_cached_key(|path| {
         let (part, package) = match path {
             path if path.starts_with(ETC) => (0, String::new()),
-            path if is_module(path) => (2, String::new()),
-            path => (1, package(path)),
+            path if path.starts_with(DOC) => (1, String::new()),
+            path if is_module(path) => (3, String::new()),
+            path => (2, package(path)),
         };
         (part, package, (*path).to_owned())
     });
@@ -89,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn etc_lies_first_then_files_by_package_and_modules_last() {
+    fn etc_lies_first_then_licences_then_files_by_package_and_modules_last() {
         let info = |name: &str| format!("{PACKAGE_DATABASE}/info/{name}");
         let (a, b, sums) = (info("a.list"), info("b:amd64.list"), info("b:amd64.md5sums"));
         let tree = tree(&[
@@ -107,9 +112,9 @@ mod tests {
         let expected = [
             "etc/a.conf",
             "etc/own",
+            "usr/share/doc/a/copyright",
             "usr/bin/z",
             &a,
-            "usr/share/doc/a/copyright",
             "usr/bin/a",
             "usr/lib/libb.so.1",
             &b,

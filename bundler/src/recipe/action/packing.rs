@@ -14,6 +14,10 @@ const BLOCK_SIZES: [u64; 2] = [128 << 10, 1 << 20];
 /// Above this block size, in bytes, zstd's levels 16 and 17 are not the device's either.
 const LARGE: u32 = 256 << 10;
 
+/// The level of the kernel's modules, unless the recipe names one. A higher level of the other
+/// files does not change it: the modules are most of what an update changes.
+const MODULE_LEVEL: u8 = 4;
+
 /// How the root image is packed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packing {
@@ -25,8 +29,8 @@ pub struct Packing {
 
 impl Default for Packing {
     fn default() -> Self {
-        let blocks = Blocks { compressor: Compressor::Zstd, level: 4, block_size: 128 << 10 };
-        Self { blocks, module_level: 4 }
+        let blocks = Blocks { compressor: Compressor::Zstd, level: 19, block_size: 256 << 10 };
+        Self { blocks, module_level: MODULE_LEVEL }
     }
 }
 
@@ -47,10 +51,9 @@ pub(super) fn read_packing(keys: &mut Keys) -> Result<Packing, RecipeError> {
         None => default.level,
     };
     let module_level = match keys.text_at("module-level")? {
-        None => level,
-        Some((_, place)) if compressor == Compressor::Xz => {
-            return Err(place.error("`module-level` is for zstd: a device packs no xz again"));
-        }
+        // A parent's key may be there. A device packs no xz again, so one level is enough.
+        _ if compressor == Compressor::Xz => level,
+        None => MODULE_LEVEL.min(level),
         Some((text, place)) => self::level("module-level", &text, compressor, block_size, &place)?,
     };
     Ok(Packing { blocks: Blocks { compressor, level, block_size }, module_level })

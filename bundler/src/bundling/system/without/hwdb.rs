@@ -5,7 +5,7 @@
 //! The compiled database is a tree of letters (systemd's `hwdb-internal.h`). All numbers are little
 //! endian. A header of ten 64-bit fields says how long the records are and where the root node is.
 //! A node has a prefix, children (a letter and an offset each) and values: two texts, and the
-//! file that they come from. Texts end with a NUL, and offsets count from the beginning of the file.
+//! file that they come from. Texts end with a NUL, and offsets count from the beginning.
 
 use std::collections::BTreeMap;
 
