@@ -48,7 +48,6 @@ fn the_machine_and_the_build_leave_no_trace() {
         "etc/machine-id",
         "etc/passwd",
         "etc/passwd-",
-        "etc/ssh/ssh_host_rsa_key",
         "etc/ssh/sshd_config",
         "initrd.img",
         "tmp/x",
@@ -115,6 +114,25 @@ fn the_package_list_names_no_module_that_is_not_there() {
         "0123  boot/vmlinuz-6\n89ab  usr/lib/modules/6/modules.order\n"
     );
     assert_eq!(read("other.list"), list);
+}
+
+#[test]
+fn without_apt_and_dpkg_no_timer_runs_them() {
+    let system = "usr/lib/systemd/system";
+    let unit = |name: &str| format!("{system}/{name}");
+    let link = "etc/systemd/system/timers.target.wants/apt-daily.timer";
+    let (apt, dpkg, trim) =
+        (unit("apt-daily.timer"), unit("dpkg-db-backup.timer"), unit("fstrim.timer"));
+    let files = [link, &apt, &dpkg, &trim, "usr/bin/apt-get", "usr/bin/dpkg"];
+    let left = |without: &str| {
+        let mut tree = tree(&files);
+        tree.remove(without);
+        clean::clean(&mut tree, &settings("")).unwrap();
+        [link, &apt, &dpkg, &trim].map(|path| tree.get(path).is_some())
+    };
+    assert_eq!(left("nothing"), [true; 4]);
+    assert_eq!(left("usr/bin/apt-get"), [false, false, true, true]);
+    assert_eq!(left("usr/bin/dpkg"), [true, true, false, true]);
 }
 
 const DOCUMENTATION: &[&str] = &[

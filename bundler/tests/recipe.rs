@@ -335,7 +335,7 @@ fn a_mistake_in_a_parent_is_shown_in_the_parent() {
         message(dir.path(), "c.yaml").unwrap_err(),
         "p.yaml:7: unknown key `variannt` in the bundle action; known keys: compatible, \
             min-version, args, docs, man, locales, drop, health-units, without, \
-                compression, level, module-level, block-size, description"
+                compression, level, module-level, block-size, secrets, description"
     );
 }
 

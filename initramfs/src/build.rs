@@ -25,8 +25,10 @@ pub struct Module {
     pub deps: Vec<String>,
     /// Patterns of the devices that the module drives, as in `modules.alias`.
     pub aliases: Vec<String>,
-    /// The unpacked ELF file (not `.ko.xz`); [`build`] strips it.
+    /// The unpacked ELF file (not `.ko.xz`).
     pub ko_bytes: Vec<u8>,
+    /// True keeps its signature, and with that its types for BPF. False lets [`build`] strip it.
+    pub signed: bool,
 }
 
 /// The input of [`build`]. The same input gives the same bytes.
@@ -93,9 +95,10 @@ pub(crate) fn add_modules(
             return Err(BuildError::Name(bad.clone()));
         }
         if is_new {
-            let bytes = stripping::strip(&module.ko_bytes)
+            let stripped = stripping::strip(&module.ko_bytes)
                 .ok_or_else(|| BuildError::NotElf(module.path.clone()))?;
-            archive.file(&format!("{MODULE_DIR}/{}.ko", module.name), 0o644, &bytes)?;
+            let bytes = if module.signed { &module.ko_bytes } else { &stripped };
+            archive.file(&format!("{MODULE_DIR}/{}.ko", module.name), 0o644, bytes)?;
         }
         let entry = Entry { deps: module.deps.clone(), aliases: module.aliases.clone() };
         index.modules.insert(module.name.clone(), entry);

@@ -1,7 +1,7 @@
 //! Cuts from a kernel module what loading it does not need: its signature, its BTF, its tables for
 //! stack traces.
 //!
-//! The bundler unpacks the module first.
+//! The bundler unpacks the module first, and the recipe says which modules are stripped.
 //!
 //! Measured with Debian's 6.12 and the 58 default modules, this saves 200 kB of a 2.8 MB initramfs.
 //! Under QEMU's emulation it saves half of the time from `/init` to the real init: 3.1 instead of

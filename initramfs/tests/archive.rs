@@ -22,6 +22,7 @@ fn module(name: &str, deps: &[&str], aliases: &[&str]) -> Module {
         deps: owned(deps),
         aliases: owned(aliases),
         ko_bytes: ko(name),
+        signed: false,
     }
 }
 
@@ -135,6 +136,20 @@ fn the_order_of_the_modules_changes_no_byte() {
     reversed.reverse();
     let pack = |modules| build(&InitramfsInput { init: b"init", modules, epoch: 1 }).unwrap();
     assert_eq!(pack(modules()), pack(reversed));
+}
+
+#[test]
+fn a_signed_module_stays_as_it_is() {
+    let info = [0_u8; 8].into_iter().chain(9_u32.to_be_bytes());
+    let signature: Vec<u8> = b"signature".iter().copied().chain(info).collect();
+    let ko_bytes = [&ko("a")[..], &signature, b"~Module signature appended~\n"].concat();
+    let with = |signed| {
+        let module = Module { ko_bytes: ko_bytes.clone(), signed, ..module("a", &[], &[]) };
+        archives(&packed(b"", vec![module])).concat()
+    };
+    let has = |archive: &[u8], bytes: &[u8]| archive.windows(bytes.len()).any(|w| w == bytes);
+    assert!(has(&with(true), &ko_bytes));
+    assert!(!has(&with(false), b"~Module signature") && has(&with(false), &ko("a")));
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::bundling::squash::{self, blocks, facts, verity};
 use crate::bundling::system::clean::{self, PACKAGE_DATABASE};
 use crate::bundling::system::device::{self, DevicePrograms};
 use crate::bundling::system::kernel::{self, KernelImage};
+use crate::bundling::system::secrets;
 use crate::bundling::system::trusted::Trusted;
 use crate::bundling::system::without;
 use crate::bundling::tree::{Kind, Tree, tar};
@@ -62,8 +63,8 @@ impl Bundling<'_> {
     ///
     /// # Errors
     /// A system account has another number than before ([`accounts::OtherNumbers`]). The root
-    /// filesystem has no kernel, a host tool is missing or fails, or a file cannot be
-    /// written.
+    /// filesystem has no kernel or has a secret, a host tool is missing or fails, or a file cannot
+    /// be written.
     pub fn write(self, out: &Path) -> Result<Manifest> {
         let settings = self.recipe.bundle()?;
         let epoch = u32::try_from(self.epoch)
@@ -108,6 +109,7 @@ impl Bundling<'_> {
             let packing = scope.spawn(|| pack_initramfs(self.cache, &initrd, &recovery));
             let hashed = without::leave_out(&mut tree, &settings.without)
                 .and_then(|()| clean::clean(&mut tree, settings))
+                .and_then(|()| secrets::settle(&mut tree, self.recipe))
                 .and_then(|()| clean::forget_disk(&mut tree, self.recipe))
                 .and_then(|()| hash_of(&tree));
             let dead = |_| bail!("compressing the initramfs: a thread died");

@@ -10,6 +10,7 @@ use image_layout::Layout;
 use crate::recipe::action::{
     self, Action, Kernel, Origins, Run, read_bootstrap, read_bundle, read_image, read_kernel,
 };
+use crate::recipe::listing::listing;
 use crate::recipe::whole::Recipe;
 use crate::recipe::yaml::{Keys, Node, Notes, Place, RecipeError, with_description};
 
@@ -39,6 +40,12 @@ pub(super) fn assemble(
     if actions.is_empty() {
         return Err(top.error("the recipe needs at least one action"));
     }
+    let given = sector.as_ref().map(|(size, place)| (size.to_string(), place.clone()));
+    let named = (architecture.clone(), place.clone());
+    let scalars = std::iter::once(("architecture", &named));
+    let scalars: Vec<_> =
+        scalars.chain(given.as_ref().map(|given| ("sectorsize", given))).collect();
+    let listing = listing(top, &scalars, &actions);
     let sector = sector.map_or(SECTOR, |(size, _)| size);
     let mut recipe = Recipe {
         path: path.to_owned(),
@@ -53,6 +60,7 @@ pub(super) fn assemble(
         has_image: false,
         warnings: Vec::new(),
         rendered,
+        listing,
     };
     let mut origins = Origins::new(sector);
     for (name, node) in actions {

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::recipe::action::{ELSEWHERE, ONCE, RECIPE, TOP, all};
+use crate::recipe::action::{ELSEWHERE, ONCE, RECIPE, TOP, all, table};
 use crate::recipe::assemble::{Collected, assemble};
 use crate::recipe::template::render;
 use crate::recipe::whole::{Options, Recipe};
 use crate::recipe::yaml::{
-    Keys, Node, Notes, Place, RecipeError, Value, closest, with_description,
+    Key, Keys, Kind, Node, Notes, Place, RecipeError, Value, closest, with_description,
 };
 
 /// Longest chain of `extends` and `recipe`. A longer chain is a mistake.
@@ -101,7 +101,7 @@ impl Files {
             if name == RECIPE.name {
                 self.include(node)?;
             } else {
-                add(&mut self.collected, name, node);
+                add(&mut self.collected, name, node)?;
             }
         }
         self.chain.pop();
@@ -221,20 +221,70 @@ fn named(mut node: Node) -> Result<(String, Node), RecipeError> {
     Ok((text, node))
 }
 
-/// Merges a once-only action into one that is there already; the new keys win. Appends any other
-/// action.
-fn add(into: &mut Collected, name: String, node: Node) {
-    let earlier =
-        into.actions.iter_mut().find(|(other, _)| ONCE.contains(&name.as_str()) && *other == name);
-    let (Some((_, Node { value: Value::Map(old), .. })), Value::Map(new)) = (earlier, &node.value)
-    else {
-        into.actions.push((name, node));
-        return;
-    };
+/// Merges a once-only action into one that is there already: a new key wins, and `KEY+` adds to the
+/// list that is there. Appends any other action.
+fn add(into: &mut Collected, name: String, node: Node) -> Result<(), RecipeError> {
+    let Node { place, value: Value::Map(new) } = node else { return Ok(()) };
+    if !ONCE.contains(&name.as_str()) {
+        into.actions.push((name, Node { place, value: Value::Map(new) }));
+        return Ok(());
+    }
+    let index = into.actions.iter().position(|(other, _)| *other == name).unwrap_or_else(|| {
+        into.actions.push((name.clone(), Node { place, value: Value::Map(Vec::new()) }));
+        into.actions.len() - 1
+    });
+    let Value::Map(old) = &mut into.actions[index].1.value else { return Ok(()) };
     for (key, value) in new {
-        match old.iter_mut().find(|(other, _)| other.name == key.name) {
-            Some(entry) => *entry = (key.clone(), value.clone()),
-            None => old.push((key.clone(), value.clone())),
+        if let Some(list) = key.name.strip_suffix('+') {
+            extend(old, &name, list, &key, value)?;
+            continue;
         }
+        match old.iter_mut().find(|(other, _)| other.name == key.name) {
+            Some(entry) => *entry = (key, value),
+            None => old.push((key, value)),
+        }
+    }
+    Ok(())
+}
+
+/// Adds the items of the key `KEY+` to the list `KEY` of an earlier recipe.
+fn extend(
+    old: &mut [(Key, Node)],
+    action: &str,
+    list: &str,
+    key: &Key,
+    value: Node,
+) -> Result<(), RecipeError> {
+    let known = table(action).map_or(&[][..], |table| table.fields);
+    let lists: Vec<&str> = known
+        .iter()
+        .filter(|field| matches!(field.kind, Kind::Texts | Kind::Words(_)))
+        .map(|field| field.name)
+        .collect();
+    if !lists.contains(&list) {
+        let hint = match closest(list, &lists) {
+            Some(meant) => format!("did you mean `{meant}+`?"),
+            None => format!("lists that can be added to: {}", lists.join(", ")),
+        };
+        let name = &key.name;
+        return Err(key
+            .place
+            .error(format_args!("unknown key `{name}` in the {action} action; {hint}")));
+    }
+    let Value::List(more) = value.value else {
+        return Err(value.place.error(format_args!(
+            "`{list}+` of the {action} action must be a list (`- a`), not {}",
+            value.value.kind()
+        )));
+    };
+    match old.iter_mut().find(|(other, _)| other.name == list) {
+        Some((_, Node { value: Value::List(items), .. })) => {
+            items.extend(more);
+            Ok(())
+        }
+        _ => Err(key.place.error(format_args!(
+            "`{list}+` adds to the list `{list}` of an earlier {action} action, and there is none; \
+                write `{list}`"
+        ))),
     }
 }

@@ -1,13 +1,14 @@
 //! Reads a recipe, which says what an image is built from, and checks it before anything runs.
 //!
 //! `bundling` does what a recipe says. `docs/recipes.md` lists all keys.
-//! Read `whole`, `action`, `load`, `assemble`, then `template`, `yaml` and `schema`.
+//! Read `whole`, `action`, `load`, `assemble`, then `template`, `yaml`, `listing` and `schema`.
 //!
 //! The form is that of debos: a Go template of YAML with `architecture` and a list of `actions`.
 //! debos passes over unknown keys. Here every unknown key is an error with its line.
 
 mod action;
 mod assemble;
+mod listing;
 mod load;
 mod schema;
 mod template;
@@ -19,6 +20,7 @@ pub use action::{
     ENTRIES_BYTES, Filesystem, From, InstallDeb, Kernel, MODULE_SETS, Mountpoint, Origin, Overlay,
     Pack, Packing, Part, Partition, Pattern, Program, Raw, Run, Sectors, Step, Unpack, matching,
 };
+pub use listing::Line;
 pub use schema::schema;
 pub use whole::{Options, Recipe};
 pub use yaml::{Place, RecipeError};

@@ -14,6 +14,9 @@ pub fn schema() -> Value {
     let actions: Vec<Value> = action::all()
         .map(|table| {
             let mut schema = mapping(&with_description(table.fields));
+            if ONCE.contains(&table.name) {
+                add_lists(&mut schema, table.fields);
+            }
             schema["description"] = table.about.into();
             schema["properties"]["action"] = json!({ "const": table.name });
             // A variant names only the keys that it changes.
@@ -43,6 +46,16 @@ pub fn schema() -> Value {
         },
     });
     schema
+}
+
+/// A variant adds to a list with `KEY+`.
+fn add_lists(schema: &mut Value, fields: &[Field]) {
+    let is_list = |field: &&Field| matches!(field.kind, Kind::Texts | Kind::Words(_));
+    for field in fields.iter().filter(is_list) {
+        let mut more = value(field.kind);
+        more["description"] = format!("Adds to `{}` of an earlier recipe.", field.name).into();
+        schema["properties"][format!("{}+", field.name)] = more;
+    }
 }
 
 fn mapping(fields: &[Field]) -> Value {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use image_layout::Layout;
 
 use crate::recipe::action::{Action, Bootstrap, BundleSettings, Kernel, Run, Step};
+use crate::recipe::listing::Line;
 use crate::recipe::yaml::RecipeError;
 
 /// How a recipe is read.
@@ -47,6 +48,8 @@ pub struct Recipe {
     pub warnings: Vec<String>,
     /// Each file and the text that its template gave, in the order of reading.
     pub rendered: Vec<(PathBuf, String)>,
+    /// The recipe and all that it extends and includes, as one text.
+    pub listing: Vec<Line>,
 }
 
 impl Recipe {

@@ -86,7 +86,7 @@ pub(crate) fn holding(output: &Path) -> Result<Option<System>> {
 }
 
 /// Writes to stdout. A reader that has seen enough, such as `head`, is no error.
-fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("writing to stdout")

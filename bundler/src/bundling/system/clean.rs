@@ -1,11 +1,11 @@
 //! Removes from a freshly installed Debian what does not belong into an image, and adds what an
 //! image needs.
 //!
-//! `glob` reads the patterns of the recipe.
+//! `glob` reads the patterns of the recipe, and `secrets` removes keys.
 //!
 //! A file is removed for one of three reasons. It is only for the build (caches, logs, the package
-//! index). It belongs to one machine (keys, ids, the build host's name). Or nobody reads it on a
-//! device (documentation).
+//! index). It belongs to one machine (ids, the build host's name). Or nobody reads it on a device
+//! (documentation).
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
@@ -36,15 +36,12 @@ const REMOVED: &[&str] = &[
     "etc/apt/apt.conf.d/99mmdebstrap",
     "etc/apt/sources.list",
     "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
-    "var/lib/systemd/random-seed",
     "var/lib/dpkg/lock",
     "var/lib/dpkg/lock-frontend",
     "var/lib/dpkg/triggers/Lock",
 ];
-/// Patterns that are always left out: host keys (the first boot makes them), backups, dpkg's
-/// archive addresses.
+/// Patterns that are always left out: backups, dpkg's archive addresses.
 const REMOVED_PATTERNS: &[&str] = &[
-    "/etc/ssh/ssh_host_*",
     "/etc/apt/sources.list.d/0000*",
     "/etc/group-",
     "/etc/gshadow-",
@@ -59,6 +56,21 @@ const DOCS: &[&str] =
     &["/usr/share/doc-base/", "/usr/share/lintian/", "/usr/share/linda/", "/usr/share/bug/"];
 /// Files that are left out unless the recipe keeps manual pages.
 const MAN: &[&str] = &["/usr/share/man/", "/usr/share/info/", "/usr/share/groff/"];
+/// What is of no use without a program: the program, and the units that run it.
+const SERVES: &[(&str, &[&str])] = &[
+    (
+        "usr/bin/apt-get",
+        &[
+            "apt-daily-upgrade.service",
+            "apt-daily-upgrade.timer",
+            "apt-daily.service",
+            "apt-daily.timer",
+        ],
+    ),
+    ("usr/bin/dpkg", &["dpkg-db-backup.service", "dpkg-db-backup.timer"]),
+];
+/// Folders of units, in the image and in /etc.
+const UNITS: &[&str] = &["etc/systemd/system", "usr/lib/systemd/system"];
 /// Folders on which the initramfs or the real init mounts something.
 const MOUNT_POINTS: &[(&str, u16)] = &[
     ("dev", 0o755),
@@ -89,6 +101,7 @@ pub fn clean(tree: &mut Tree, settings: &BundleSettings) -> Result<()> {
             bail!(pattern.place.error(format_args!("`drop: {}` {why}", pattern.text)));
         }
     }
+    forget_timers(tree);
     if tree.get("var/lib/dpkg").is_some_and(|inode| matches!(inode.kind, Kind::Dir)) {
         tree.rename("var/lib/dpkg", PACKAGE_DATABASE)?;
         tree.put_symlink("var/lib/dpkg", &format!("../../{PACKAGE_DATABASE}"));
@@ -146,6 +159,20 @@ pub fn forget_disk(tree: &mut Tree, recipe: &Recipe) -> Result<()> {
         tree.put(FSTAB, 0o644, left.into_bytes());
     }
     Ok(())
+}
+
+/// Removes the units that run apt or dpkg by the clock from a system that does not have the
+/// program, and the links that start them.
+fn forget_timers(tree: &mut Tree) {
+    for (program, units) in SERVES {
+        if tree.get(program).is_some() {
+            continue;
+        }
+        for folder in UNITS {
+            let is_unit = |path: &str| units.contains(&path.rsplit('/').next().unwrap_or(path));
+            tree.remove_below(folder, is_unit);
+        }
+    }
 }
 
 /// Removes lines from dpkg's lists and sums of a kernel's package. These name the modules as Debian

@@ -80,7 +80,8 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
                     .1
                     .read()?;
                 let initramfs::modules::Selected { name, path, deps, aliases } = selected;
-                Ok(initramfs::Module { name, path, deps, aliases, ko_bytes })
+                let signed = settings.signatures && settings.btf && settings.unwind;
+                Ok(initramfs::Module { name, path, deps, aliases, ko_bytes, signed })
             })
             .collect()
     };

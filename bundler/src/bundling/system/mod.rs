@@ -1,8 +1,8 @@
 //! Turns a freshly installed Debian into the system of a device.
 //!
 //! `rootfs` installs Debian, and `squash` packs the system.
-//! Read `clean`, `without`, `kernel` with `modinfo`, `module_sets` and `module_index`, `device`
-//! with `trusted`.
+//! Read `clean`, `without`, `secrets`, `kernel` with `modinfo`, `module_sets` and `module_index`,
+//! `device` with `trusted`.
 
 pub mod clean;
 pub mod device;
@@ -10,5 +10,6 @@ pub mod kernel;
 pub mod modinfo;
 mod module_index;
 mod module_sets;
+pub mod secrets;
 pub mod trusted;
 pub mod without;

@@ -15,6 +15,7 @@ pub(super) const KERNEL: Table = Table {
         Field::words("module-sets", MODULE_SETS, "More modules that stay, by name."),
         Field::flag("btf", "False leaves the modules' types for BPF programs out."),
         Field::flag("unwind", "False leaves the modules' tables for stack traces out."),
+        Field::flag("signatures", "False strips the modules of the initramfs."),
     ],
 };
 
@@ -35,6 +36,7 @@ pub(super) const BUNDLE: Table = Table {
         Field::text("level", "Level of the compression; zstd: 1 to 4 and 18 to 22."),
         Field::text("module-level", "zstd's level for the kernel's modules."),
         Field::text("block-size", "Bytes that are packed together: 128K to 1M."),
+        Field::texts("secrets", "Patterns of private keys that stay in the image on purpose."),
     ],
 };
 
@@ -100,16 +102,18 @@ pub struct Kernel {
     pub modules: Option<Vec<Pattern>>,
     /// Names of sets of modules that stay too.
     pub module_sets: Vec<&'static str>,
-    /// True keeps the types for BPF programs, and with them the signatures, in the modules of the
-    /// root image.
+    /// True keeps the types for BPF programs, and with them the signatures, in all modules.
     pub btf: bool,
-    /// True keeps the tables for stack traces, and with them the signatures, in the modules.
+    /// True keeps the tables for stack traces, and with them the signatures, in all modules.
     pub unwind: bool,
+    /// False leaves types and signatures out of the modules of the initramfs and of recovery.
+    pub signatures: bool,
 }
 
 impl Default for Kernel {
     fn default() -> Self {
-        Self { modules: None, module_sets: Vec::new(), btf: true, unwind: true }
+        let module_sets = Vec::new();
+        Self { modules: None, module_sets, btf: true, unwind: true, signatures: true }
     }
 }
 
@@ -148,6 +152,8 @@ pub struct BundleSettings {
     pub without: Vec<Part>,
     /// How the root image is packed.
     pub packing: Packing,
+    /// Secrets that stay: patterns over absolute paths.
+    pub secrets: Vec<Pattern>,
 }
 
 /// Reads the keys of the `kernel` action.
@@ -155,7 +161,8 @@ pub(in crate::recipe) fn read_kernel(keys: &mut Keys) -> Result<Kernel, RecipeEr
     let modules = read_patterns(keys, "modules")?;
     let module_sets = keys.words("module-sets", MODULE_SETS)?.unwrap_or_default();
     let mut flag = |name| Ok::<_, RecipeError>(keys.flag(name)?.unwrap_or(true));
-    Ok(Kernel { modules, module_sets, btf: flag("btf")?, unwind: flag("unwind")? })
+    let (btf, unwind, signatures) = (flag("btf")?, flag("unwind")?, flag("signatures")?);
+    Ok(Kernel { modules, module_sets, btf, unwind, signatures })
 }
 
 fn read_patterns(keys: &mut Keys, name: &'static str) -> Result<Option<Vec<Pattern>>, RecipeError> {
@@ -195,6 +202,7 @@ pub(in crate::recipe) fn read_bundle(keys: &mut Keys) -> Result<BundleSettings, 
         health_units: read_units(keys)?,
         without: read_parts(keys)?,
         packing: read_packing(keys)?,
+        secrets: read_patterns(keys, "secrets")?.unwrap_or_default(),
     })
 }
 

@@ -12,4 +12,4 @@ pub use error::RecipeError;
 pub(in crate::recipe) use fields::{Field, Kind, Table, with_description};
 pub(in crate::recipe) use keys::{Keys, Notes, closest};
 pub use node::Place;
-pub(in crate::recipe) use node::{Node, Value};
+pub(in crate::recipe) use node::{Key, Node, Value};
