@@ -18,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::health::units::{UnitsStatus, report};
 use crate::status::init_report;
 use crate::status::marks::{CHECKING, DEGRADED, HEALTHY};
+use crate::status::root::RootChanges;
 use crate::status::state::{Event, Quarantined};
 use crate::status::state_file::StateFile;
 use crate::status::var::Var;
@@ -45,6 +46,8 @@ pub struct Status {
     pub disk: Option<DiskStatus>,
     /// How the last merge of /etc went, in one line. Absent: this /etc was not merged.
     pub etc: Option<String>,
+    /// What was changed in the root, until the next update. Absent: the root is the image's.
+    pub root: Option<RootChanges>,
     /// `kept` if /var outlives this boot. `read-only`: changes are in memory. `memory`: all of it
     /// is. Absent: /var is not mounted by daruma-init.
     pub var: Option<Var>,
@@ -178,6 +181,7 @@ impl Status {
                 .collect(),
             disk: DiskStatus::of(device),
             etc: running.and_then(|slot| etc_line(device, slot)),
+            root: running.and_then(|slot| RootChanges::of(device, slot)),
             var: Var::of(device),
             factory_reset: FactoryReset::of(&loaded.env).as_ref().map(ResetStatus::of),
             units,

@@ -60,6 +60,9 @@ impl fmt::Display for Status {
         if let Some(etc) = &self.etc {
             writeln!(f, "\n/etc      {etc}")?;
         }
+        if let Some(root) = &self.root {
+            writeln!(f, "\n/         {}", root.line())?;
+        }
         if let Some(line) = self.units.as_ref().map(units_line) {
             writeln!(f, "\nunits     {line}")?;
         }

@@ -138,3 +138,29 @@ fn a_system_that_keeps_no_changes_says_so() {
     assert!(refused.stderr.contains("keeps none there"), "{refused:?}");
     assert!(Path::new(&bench.path("var")).exists());
 }
+
+#[test]
+fn status_says_what_was_installed_into_a_root_that_can_be_written() {
+    let bench = Bench::new();
+    let put = |path: &str| {
+        let path = bench.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    };
+    let upper = "var/lib/daruma/root/A/upper";
+    for file in ["etc/app.conf", "home/ann/note", "usr/bin/app", "usr/local/bin/own"] {
+        put(&format!("{upper}/{file}"));
+    }
+    put(&format!("{upper}/usr/lib/sysimage/dpkg/info/app:amd64.list"));
+    // What an older mode of the same device has left does not count.
+    let mounts = bench.path("proc/self/mountinfo");
+    fs::create_dir_all(mounts.parent().unwrap()).unwrap();
+    fs::write(&mounts, "20 1 254:0 / / ro - squashfs /dev/dm-0 ro\n").unwrap();
+    assert_eq!(bench.status()["root"], Value::Null);
+    fs::write(&mounts, "30 1 0:28 / / rw - overlay overlay rw\n").unwrap();
+    let expected = serde_json::json!({ "installed": ["app"], "removed": [], "files": 2 });
+    assert_eq!(bench.status()["root"], expected);
+    let text = bench.run(&["status"]).stdout;
+    let line = "/         changed until the next update: installed app; 2 files differ";
+    assert!(text.contains(line), "{text}");
+}

@@ -101,7 +101,7 @@ impl Boot {
                 }
                 Step::CoverRoot { slot } => {
                     let make =
-                        |source: &Source<'_>, aside: &Path| upper::copy(source, aside, &tick);
+                        |source: &Source<'_>, aside: &Path| upper::carry_over(source, aside, &tick);
                     let image = Path::new(plan::IMAGE);
                     self.cover("root", image, root, *slot, plan, var_state, &make)?;
                 }

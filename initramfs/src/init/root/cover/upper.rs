@@ -33,9 +33,31 @@ pub(crate) struct Source<'a> {
 /// Makes `aside/upper` from an older upper.
 pub(crate) type Make<'a> = &'a dyn Fn(&Source<'_>, &Path) -> Result<()>;
 
-/// Makes a new upper as a copy of the older one.
-pub(crate) fn copy(source: &Source<'_>, aside: &Path, tick: &dyn Fn()) -> Result<()> {
-    TreeCopy::new(tick).copy(source.upper, &aside.join("upper"))
+/// What a new system takes along of an upper that covers all of the root: the settings, and the
+/// folders of a person. The rest was written over another image. Its programs and its list of
+/// packages would hide those of the new image.
+const CARRIED_OVER: [&str; 6] = ["etc", "home", "opt", "root", "srv", "usr/local"];
+
+/// Makes a new upper of the root from an older one.
+pub(crate) fn carry_over(source: &Source<'_>, aside: &Path, tick: &dyn Fn()) -> Result<()> {
+    let upper = aside.join("upper");
+    let folder = |from: &Path, to: &Path| -> Result<()> {
+        fs::create_dir(to)?;
+        tree::copy_metadata(from, &fs::symlink_metadata(from)?, to)
+    };
+    folder(source.upper, &upper)?;
+    let mut copy = TreeCopy::new(tick);
+    for path in CARRIED_OVER {
+        let from = source.upper.join(path);
+        if !tree::exists(&from)? {
+            continue;
+        }
+        if let Some((above, _)) = path.split_once('/') {
+            folder(&source.upper.join(above), &upper.join(above))?;
+        }
+        copy.copy(&from, &upper.join(path))?;
+    }
+    Ok(())
 }
 
 /// Returns the slot's upper. Makes it anew if the slot holds another system than the upper belongs
@@ -127,17 +149,18 @@ mod tests {
         }
 
         fn boot(&self, slot: Slot, root_hash: &str) -> Upper {
-            let make = |source: &Source<'_>, aside: &Path| copy(source, aside, &|| {});
+            let make = |source: &Source<'_>, aside: &Path| carry_over(source, aside, &|| {});
             prepare(&self.base(), slot, root_hash, &self.dir.path().join("etc"), &make).unwrap()
         }
     }
 
     fn set(upper: &Upper, text: &str) {
-        fs::write(upper.upper.join("hostname"), text).unwrap();
+        fs::create_dir_all(upper.upper.join("etc")).unwrap();
+        fs::write(upper.upper.join("etc/hostname"), text).unwrap();
     }
 
     fn get(upper: &Upper) -> Option<String> {
-        fs::read_to_string(upper.upper.join("hostname")).ok()
+        fs::read_to_string(upper.upper.join("etc/hostname")).ok()
     }
 
     #[test]
@@ -160,6 +183,31 @@ mod tests {
         assert_eq!(get(&device.boot(Slot::B, "v2")).as_deref(), Some("changed by v2"));
         // The next update overwrites B's system. B's upper is made anew from A's.
         assert_eq!(get(&device.boot(Slot::B, "v3")).as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn an_update_leaves_behind_what_was_installed_over_the_old_image() {
+        let device = Device::new();
+        let old = device.boot(Slot::A, "v1");
+        for path in ["etc/app", "home/ann", "usr/bin", "usr/local/bin", "usr/lib/sysimage/dpkg"] {
+            fs::create_dir_all(old.upper.join(path)).unwrap();
+            fs::write(old.upper.join(path).join("file"), path).unwrap();
+        }
+        fs::set_permissions(old.upper.join("usr"), fs::Permissions::from_mode(0o711)).unwrap();
+        let new = device.boot(Slot::B, "v2").upper;
+        for path in ["etc/app", "home/ann", "usr/local/bin"] {
+            assert_eq!(fs::read_to_string(new.join(path).join("file")).unwrap(), path);
+        }
+        let names = |dir: &Path| {
+            let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+            entries.collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(&new.join("usr")), ["local".into()].into());
+        assert_eq!(names(&new), ["etc".into(), "home".into(), "usr".into()].into());
+        let mode = fs::metadata(new.join("usr")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o711);
+        // The old system has everything still.
+        assert!(device.boot(Slot::A, "v1").upper.join("usr/bin/file").exists());
     }
 
     #[test]
