@@ -17,7 +17,7 @@ FUZZ_TARGETS ?=
 FUZZ_BUILT   := target/fuzz
 FUZZ_WORK    := $(DARUMA_CACHE)/fuzz
 
-.PHONY: help setup build programs tools check lint deny test test-all sweep demo bench
+.PHONY: help setup build programs tools check lint deny test test-all variants sweep demo bench
 .PHONY: bench-download bench-build bench-size book clean
 .PHONY: fuzz fuzz-build fuzz-seeds fuzz-keep
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make test-all              all of the sweeps too, and the demo: for a release'
 	@echo 'make check                 the fast tests: no root, no network, no QEMU'
 	@echo 'make lint                  format, clippy and the rules of the house (tests/house)'
+	@echo 'make variants              build, boot and update every recipe that ships; prints a table'
 	@echo 'make sweep                 cut the power at every operation on the disk; prints the counts'
 	@echo 'make build                 daruma, daruma-init and daruma-bundler into $(OUT)/'
 	@echo 'make fuzz [FUZZ_SECONDS=600] [JOBS=2]  every fuzz target; make check has the kept corpus'
@@ -82,6 +83,10 @@ test: setup
 # Everything that there is, for a release and before an issue is called resolved.
 test-all: setup
 	@tests/suite test-all
+
+# The table of docs/variants.md. Not beside other work: the times are this machine's.
+variants: setup build
+	@$(CARGO) test --locked -p tests --test variants -- --nocapture --test-threads=1 | grep '^| '
 
 # The agent's steps on a disk in memory; then a whole machine's life, recorded in QEMU. The real
 # GRUB judges both.

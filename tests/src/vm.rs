@@ -42,6 +42,8 @@ pub enum Size {
     Tiny,
     /// For the real Debian.
     Router,
+    /// For a cluster or a desktop.
+    Large,
 }
 
 impl Size {
@@ -53,12 +55,25 @@ impl Size {
         match self {
             Self::Tiny => "512",
             Self::Router => "768",
+            Self::Large => "2048",
         }
     }
 }
 
 /// Options for [`Vm::start_with`]. The guest reaches this machine's loopback as 10.0.2.2.
 pub const HOST_NETWORK: [&str; 2] = ["-netdev", "user,id=net0"];
+
+/// Options for [`Vm::start_with`]: what a hypervisor gives the guest, so that a test can work in a
+/// system in which nobody has put a key. It is a shell on the serial console
+/// (systemd.system-credentials(7), agetty(8)).
+pub const SHELL: [&str; 6] = [
+    "-smbios",
+    "type=11,value=io.systemd.credential:getty.ttys.serial=ttyS0",
+    "-smbios",
+    "type=11,value=io.systemd.credential:agetty.autologin=root",
+    "-smbios",
+    "type=11,value=io.systemd.credential:login.noauth=yes",
+];
 
 /// The parts of a machine.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use std::{fs, thread};
 use anyhow::{Context, Result, ensure};
 use tests::fixture::Fixture;
 use tests::ordinary_user::{USER, copy_inputs, give, is_root, run};
-use tests::vm::{Firmware, Machine, Size, Vm, data_disk};
+use tests::vm::{Firmware, Machine, SHELL, Size, Vm, data_disk};
 
 /// Seconds that any one boot may take. These machines are slow and shared.
 const BOOT: u64 = 600;
@@ -313,17 +313,6 @@ fn a_second_recipe_makes_a_disk_for_uefi_of_the_root_of_the_first() -> Result<()
     let machine = Machine { disk, format, data: None, firmware, size, log };
     Vm::start(&machine)?.expect("login: ", BOOT).map(drop)
 }
-
-/// What a hypervisor gives the guest, so that a test can work in a system in which nobody has put a
-/// key: a shell on the serial console (systemd.system-credentials(7), agetty(8)).
-const SHELL: [&str; 6] = [
-    "-smbios",
-    "type=11,value=io.systemd.credential:getty.ttys.serial=ttyS0",
-    "-smbios",
-    "type=11,value=io.systemd.credential:agetty.autologin=root",
-    "-smbios",
-    "type=11,value=io.systemd.credential:login.noauth=yes",
-];
 
 #[test]
 fn one_file_beside_a_recipe_makes_a_device_that_boots_updates_and_goes_back() -> Result<()> {
