@@ -57,14 +57,14 @@ fn every_mistake_is_named_with_its_line_and_a_remedy() {
             "r.yaml:7: unknown key `levle` in the bundle action; did you mean `level`?",
         ),
         (
-            with("    level: 9\n"),
-            "r.yaml:7: `level: 9` is not a level of the device's zstd: 1 to 4 are fast, and 16 to \
-                22 are small",
+            with("    block-size: 256K\n    level: 9\n"),
+            "r.yaml:8: `level: 9` is not a level of this zstd: 1 to 4 are fast, and 16 to 22 are \
+                small",
         ),
         (
             with("    block-size: 1M\n    level: 17\n"),
-            "r.yaml:8: `level: 17` is not a level of the device's zstd: 1 to 4 are fast, and 18 \
-                to 22 are small (with blocks of up to 256K, 16 too)",
+            "r.yaml:8: `level: 17` is not a level of this zstd: 1 to 4 are fast, and 18 to 22 are \
+                small (with blocks of up to 256K, 16 too)",
         ),
         (
             with("    compression: xz\n    level: 19\n"),

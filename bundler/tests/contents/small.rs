@@ -148,13 +148,13 @@ pub(crate) fn pack_as(dir: &Path, tree: &Tree, how: &Packing) -> PathBuf {
 pub(crate) fn everything() -> Tree {
     let mut tree = Tree::new(EPOCH);
     tree.put("usr/empty", 0o644, []);
-    tree.put("usr/block", 0o644, vec![3; 262_144]);
+    tree.put("usr/block", 0o644, vec![3; 524_288]);
     tree.put(
         "usr/more",
         0o4755,
-        (0..300_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect::<Vec<_>>(),
+        (0..600_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect::<Vec<_>>(),
     );
-    tree.put("usr/zeros", 0o600, vec![0; 400_000]);
+    tree.put("usr/zeros", 0o600, vec![0; 800_000]);
     for number in 0..600 {
         tree.put(&format!("many/{number:04}-{}", "n".repeat(200)), 0o644, vec![7; number]);
     }

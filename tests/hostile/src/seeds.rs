@@ -11,6 +11,7 @@ use bundle::oci::{Artifact, ArtifactKind};
 use bundle::{
     BundleWriter, ImageInput, Keyring, Salt, SecretKey, Sha256, StoredSquashfs, Update, Verity,
 };
+use bundler::recipe::Recipe;
 use bundler::squash;
 use bundler::tree::Tree;
 use image_layout::Slot;
@@ -362,10 +363,17 @@ fn of_trees(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
     tree.put("etc/empty", 0o644, *b"");
     tree.put_symlink("bin", "usr/bin");
     tree.link("usr/bin/c", "usr/bin/a").unwrap();
-    let image = temp.join("tree.squashfs");
-    squash::pack(&tree, &image, 1_754_697_600).unwrap();
     let encoded = |image: &Path| Sparse::encode(&std::fs::read(image).unwrap());
-    put("unpack", "packed", &encoded(&image));
+    let recipe = temp.join("recipe.yaml");
+    for (name, keys) in [("packed", "level: 4, block-size: 128K"), ("xz", "compression: xz")] {
+        let bundle = format!("{{action: bundle, compatible: box, {keys}}}");
+        let text = format!("architecture: amd64\nactions:\n  - {bundle}\n");
+        std::fs::write(&recipe, text).unwrap();
+        let packing = Recipe::load(&recipe).unwrap().bundle().unwrap().packing;
+        let image = temp.join(format!("{name}.squashfs"));
+        squash::pack(&tree, &image, 1_754_697_600, &packing).unwrap();
+        put("unpack", name, &encoded(&image));
+    }
     // The same kinds of files with tables that are not compressed: a fuzzer can change their bytes.
     let folder = temp.join("tree");
     std::fs::create_dir_all(folder.join("dir/deeper")).unwrap();

@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn the_seeds_of_unpack_are_whole_images() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/unpack");
-        for (seed, files) in [("seed-packed", 9), ("seed-stored", 7)] {
+        for (seed, files) in [("seed-packed", 9), ("seed-stored", 7), ("seed-xz", 9)] {
             let input = std::fs::read(format!("{folder}/{seed}")).unwrap();
             let disk = Sparse::decode(&input, 1 << 18, 20_000).unwrap();
             assert_eq!(squash::unpack(&disk).unwrap().tree.iter().count(), files, "{seed}");

@@ -11,7 +11,7 @@ use crate::recipe::yaml::{Keys, Place, RecipeError};
 pub(super) const COMPRESSORS: &[&str] = &["zstd", "xz"];
 /// Bytes of the smallest and of the largest block.
 const BLOCK_SIZES: [u64; 2] = [128 << 10, 1 << 20];
-/// Above this block size, in bytes, zstd's levels 16 and 17 are not the device's either.
+/// Above this block size, in bytes, zstd's levels 16 and 17 are not there either.
 const LARGE: u32 = 256 << 10;
 
 /// The level of the kernel's modules, unless the recipe names one. A higher level of the other
@@ -29,7 +29,7 @@ pub struct Packing {
 
 impl Default for Packing {
     fn default() -> Self {
-        let blocks = Blocks { compressor: Compressor::Zstd, level: 19, block_size: 256 << 10 };
+        let blocks = Blocks { compressor: Compressor::Zstd, level: 19, block_size: 512 << 10 };
         Self { blocks, module_level: MODULE_LEVEL }
     }
 }
@@ -77,7 +77,7 @@ fn level(
     let level: Option<u8> = text.parse().ok();
     let high = if block_size > LARGE { 18 } else { 16 };
     let is_known = level.is_some_and(|level| match compressor {
-        // The others need ways to search that a device's zstd does not have (.cargo/config.toml):
+        // The others need ways to search that Daruma's zstd does not have (.cargo/config.toml):
         // they would be no smaller than level 4.
         Compressor::Zstd => (1..=4).contains(&level) || (high..=22).contains(&level),
         Compressor::Xz => level <= 9,
@@ -86,7 +86,7 @@ fn level(
         Some(level) => Ok(level),
         None => Err(place.error(match compressor {
             Compressor::Zstd => format!(
-                "`{key}: {text}` is not a level of the device's zstd: 1 to 4 are fast, and {high} \
+                "`{key}: {text}` is not a level of this zstd: 1 to 4 are fast, and {high} \
                     to 22 are small{}",
                 if high > 16 { " (with blocks of up to 256K, 16 too)" } else { "" }
             ),

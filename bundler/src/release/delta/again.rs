@@ -6,9 +6,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bundle::delta::{Output, Packing, Recompressor, limits};
+use bundle::delta::{Output, Packing, Recompressor};
 
 use crate::release::delta::blocks::is_xz;
+
+/// The highest zstd level at which a device packs blocks again. The format allows
+/// [`bundle::delta::limits::LEVEL`], but a device then takes seconds for some megabytes.
+pub(crate) const FAST: u8 = 4;
 
 /// What a device packs again, and what it cannot pack.
 #[derive(Debug, Default)]
@@ -20,7 +24,7 @@ pub(crate) struct PackedAgain {
     /// Unpacked bytes of the blocks that come out the same, and the time that this took on one
     /// processor.
     pub(crate) done: (u64, Duration),
-    /// Packed bytes of blocks that no device packs again: xz, or a level above [`limits::LEVEL`].
+    /// Packed bytes of blocks that no device packs again: xz, or a level above [`FAST`].
     pub(crate) whole: u64,
     /// Packed bytes of blocks that this program's zstd does not make again.
     pub(crate) strange: u64,
@@ -44,7 +48,7 @@ impl PackedAgain {
             self.whole += if is_xz { content.len() as u64 } else { 0 };
             return Ok((!is_xz).then_some(Packing::Stored));
         };
-        for &level in self.levels.iter().filter(|level| **level <= limits::LEVEL) {
+        for &level in self.levels.iter().filter(|level| **level <= FAST) {
             let begun = Instant::now();
             let packing = Packing::Zstd(level);
             let output = Output { len: u32::try_from(content.len())?, packing };
@@ -56,7 +60,7 @@ impl PackedAgain {
                 return Ok(Some(packing));
             }
         }
-        let is_high = self.levels.iter().any(|level| *level > limits::LEVEL);
+        let is_high = self.levels.iter().any(|level| *level > FAST);
         *(if is_high { &mut self.whole } else { &mut self.strange }) += packed.len() as u64;
         Ok(None)
     }

@@ -18,7 +18,7 @@ use image_layout::FileDisk;
 
 use crate::bundling::squash::facts;
 use crate::host::progress::Progress;
-use crate::release::delta::again::PackedAgain;
+use crate::release::delta::again::{FAST, PackedAgain};
 use crate::release::delta::blocks::{Block, OldBlocks};
 use crate::release::delta::groups::{self, Group, Step};
 use crate::release::delta::kernel::{self, Kernel};
@@ -50,7 +50,7 @@ pub struct Summary {
     /// Bytes of changed blocks that this program's zstd does not make again. The delta holds them
     /// as they are.
     pub strange: u64,
-    /// Bytes of changed blocks that no device packs again: xz, or a zstd level above 19. The delta
+    /// Bytes of changed blocks that no device packs again: xz, or a zstd level above 4. The delta
     /// holds them as they are.
     pub whole: u64,
     /// Unpacked bytes of the blocks that a device packs again, and the time that this takes on one
@@ -325,7 +325,7 @@ impl Summary {
                 "whole blocks {}: no device packs xz or a zstd level above {} again; `level` and \
                     `module-level` of the recipe decide it\n",
                 Amount(self.whole),
-                limits::LEVEL
+                FAST
             );
         }
         if self.strange > 0 {
