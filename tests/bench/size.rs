@@ -2,6 +2,7 @@
 //!
 //! `packing` measures what compression costs. Bytes do not depend on other work of the machine.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,9 +19,11 @@ const SYSTEMS: [(&str, &str, u64, Option<u64>); 2] = [
 ];
 /// Most bytes of the initramfs.
 const INITRAMFS: u64 = 5 << 19;
+/// The packages of Debian's cloud image.
+const CLOUD: &str = "tests/recipes/debian-cloud.yaml";
 /// What others say of themselves: system, bytes, and where it is said.
 const OTHERS: [(&str, &str, &str); 2] = [
-    ("Alpine, on a disk", "130", "alpinelinux.org/about"),
+    ("Alpine, minimal, on a disk, unpacked", "130", "alpinelinux.org/about"),
     (
         "OpenWrt 19.07.3 for MT7620, root filesystem (xz, 256 KiB)",
         "5.8",
@@ -55,12 +58,27 @@ pub(crate) fn print(fixture: &Fixture) -> Result<()> {
         row(&format!("{name}, of boot: initramfs"), fact("initramfs-bytes")?, Some(INITRAMFS));
         row(&format!("{name}, of boot: recovery"), fact("recovery-bytes")?, None);
     }
+    let (unpacked, packed) = cloud(fixture)?;
+    row("Debian's cloud image (a stand-in), unpacked", unpacked, None);
+    row("Debian's cloud image (a stand-in), packed as ours", packed, None);
     for (name, megabytes, source) in OTHERS {
         println!("| {name:57} | {megabytes:>7} | {:8} | published: {source}", "-");
     }
     let router = fixture.bundle(SYSTEMS[0].1, "1.0.0")?;
     println!("\nThe router's largest packages, packed:\n\n{}", largest(fixture, &router)?);
     Ok(())
+}
+
+/// Builds the system of [`CLOUD`]. Returns the bytes of its tar, and of a SquashFS of it.
+fn cloud(fixture: &Fixture) -> Result<(u64, u64)> {
+    let tar = fixture.rootfs(CLOUD)?;
+    let image = tempfile::NamedTempFile::new_in("/var/tmp")?;
+    let way = ["-tar", "-comp", "zstd", "-Xcompression-level", "19", "-b", "512K", "-noappend"];
+    let mut pack = Command::new("mksquashfs");
+    pack.arg("-").arg(image.path()).args(way).args(["-quiet", "-no-progress"]);
+    let output = pack.stdin(File::open(&tar)?).output().context("starting mksquashfs")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok((std::fs::metadata(&tar)?.len(), image.as_file().metadata()?.len()))
 }
 
 fn row(what: &str, bytes: u64, limit: Option<u64>) {
