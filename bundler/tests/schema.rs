@@ -116,10 +116,11 @@ fn the_schema_finds_what_an_editor_should_show() {
 }
 
 /// All keys of a mapping's schema, and of mappings in it. Those that can change nothing are left
-/// out.
+/// out, and so is `KEY+`, which every list has.
 fn keys(schema: &serde_json::Value, found: &mut BTreeSet<String>) {
     for (key, value) in schema["properties"].as_object().into_iter().flatten() {
-        if value["deprecated"] != true && !["action", "description"].contains(&key.as_str()) {
+        let is_every = ["action", "description"].contains(&key.as_str()) || key.ends_with('+');
+        if value["deprecated"] != true && !is_every {
             found.insert(key.clone());
         }
         keys(&value["items"], found);
