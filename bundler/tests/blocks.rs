@@ -62,7 +62,7 @@ fn packed(path: &Path, first: &[u8]) -> BTreeMap<Sha256, u64> {
 fn packed_tree(path: &Path, tree: &Tree) -> BTreeMap<Sha256, u64> {
     let mut how = Packing::default();
     how.blocks.block_size = 128 << 10;
-    squash::pack(tree, path, EPOCH, &how).unwrap();
+    squash::pack(tree, path, EPOCH, &how, None).unwrap();
     let size = fs::metadata(path).unwrap().len().next_multiple_of(4096);
     fs::File::options().write(true).open(path).unwrap().set_len(size).unwrap();
     let boundaries = blocks::boundaries(path).unwrap();

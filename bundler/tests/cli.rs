@@ -178,7 +178,7 @@ fn bundle_with_users(dir: &Path, compatible: &str, passwd: &str) {
     tree.put("etc/passwd", 0o644, passwd.as_bytes());
     tree.put("etc/group", 0o644, "postgres:x:105:\n".as_bytes());
     tree.put("usr/filler", 0o644, vec![7; 300_000]);
-    squash::pack(&tree, &root, 1_700_000_000, &Packing::default()).unwrap();
+    squash::pack(&tree, &root, 1_700_000_000, &Packing::default(), None).unwrap();
     let verity = verity::append(&root).unwrap();
     let update = Update {
         compatible: compatible.parse().unwrap(),

@@ -120,7 +120,7 @@ impl Bundler {
 
     fn pack_as(&self, version: u32, how: &Packing) -> PathBuf {
         let root = self.path(&format!("{version}.img"));
-        squash::pack(&tree(version), &root, EPOCH, how).unwrap();
+        squash::pack(&tree(version), &root, EPOCH, how, None).unwrap();
         let verity = verity::append(&root).unwrap();
         let facts = [
             ("compression", if how.blocks.compressor == Compressor::Xz { "xz" } else { "zstd" }),
@@ -148,7 +148,7 @@ fn the_device_makes_every_block_again(blocks: Blocks) {
     let bundler = Bundler::new();
     let root = bundler.path("root.img");
     let how = Packing { blocks, module_level: blocks.level };
-    squash::pack(&tree(1), &root, EPOCH, &how).unwrap();
+    squash::pack(&tree(1), &root, EPOCH, &how, None).unwrap();
     let image = fs::read(&root).unwrap();
     let boundaries: Vec<u64> = blocks::boundaries(&root).unwrap().into_iter().collect();
     let inodes = u64::from_le_bytes(image[64..72].try_into().unwrap());

@@ -90,7 +90,7 @@ fn packed(dir: &Path) -> (Tree, String) {
     let long = crafted(&tar);
     let loaded = tree_tar::load(&tar, EPOCH).unwrap();
     assert_eq!(loaded.left_out, ["usr/bin/ping: system.posix_acl_access"]);
-    squash::pack(&loaded.tree, &dir.join("root.img"), EPOCH, &Packing::default()).unwrap();
+    squash::pack(&loaded.tree, &dir.join("root.img"), EPOCH, &Packing::default(), None).unwrap();
     (loaded.tree, long)
 }
 
@@ -142,15 +142,15 @@ fn device_numbers_of_any_size_come_out_right() {
     let dir = tempfile::tempdir().unwrap();
     let mut tree = Tree::new(EPOCH);
     tree.insert("dev/far", Inode::new(Kind::BlockDevice(254, 0xabcde), 0o600, EPOCH));
-    squash::pack(&tree, &dir.path().join("root.img"), EPOCH, &Packing::default()).unwrap();
+    squash::pack(&tree, &dir.path().join("root.img"), EPOCH, &Packing::default(), None).unwrap();
     let stat = stdout(
         Command::new("rdsquashfs").args(["-s", "/dev/far"]).arg(dir.path().join("root.img")),
     );
     assert!(stat.contains("254:703710"), "{stat}");
 
     tree.insert("dev/none", Inode::new(Kind::CharDevice(254, 1 << 20), 0o600, EPOCH));
-    let error =
-        squash::pack(&tree, &dir.path().join("root.img"), EPOCH, &Packing::default()).unwrap_err();
+    let error = squash::pack(&tree, &dir.path().join("root.img"), EPOCH, &Packing::default(), None)
+        .unwrap_err();
     let text = format!("{error:#}");
     assert!(text.ends_with("adding dev/none: there is no device 254:1048576"), "{text}");
 }
@@ -176,8 +176,14 @@ fn a_name_that_linux_does_not_read_is_refused() {
     let image = dir.path().join("root.img");
     let longest = format!("srv/{}\u{e9}", "n".repeat(253));
     tar_of_one_file(&tar, &longest);
-    squash::pack(&tree_tar::load(&tar, EPOCH).unwrap().tree, &image, EPOCH, &Packing::default())
-        .unwrap();
+    squash::pack(
+        &tree_tar::load(&tar, EPOCH).unwrap().tree,
+        &image,
+        EPOCH,
+        &Packing::default(),
+        None,
+    )
+    .unwrap();
     let list = stdout(Command::new("unsquashfs").arg("-l").arg(&image));
     assert!(list.contains(&longest), "{list}");
 
@@ -196,7 +202,7 @@ fn a_name_that_linux_does_not_read_is_refused() {
     let mut tree = Tree::new(EPOCH);
     tree.put(&"n".repeat(256), 0o644, *b"");
     let text =
-        format!("{:#}", squash::pack(&tree, &image, EPOCH, &Packing::default()).unwrap_err());
+        format!("{:#}", squash::pack(&tree, &image, EPOCH, &Packing::default(), None).unwrap_err());
     assert!(text.ends_with("has 256 bytes, and Linux reads at most 255"), "{text}");
 }
 

@@ -34,8 +34,8 @@ const NAMES: [&str; 6] = [
     "nothing changed",
     "debos, mksquashfs",
 ];
-/// The form of the SquashFS that `bundle` makes.
-const FORM: &str = "-comp zstd -Xcompression-level 4 -b 131072 -noappend -no-progress";
+/// The form of the SquashFS that `bundle` makes, but for the kernel's modules, which have level 4.
+const FORM: &str = "-comp zstd -Xcompression-level 19 -b 524288 -noappend -no-progress";
 /// The file that is edited: in the overlay of the router.
 const EDITED: &str = "overlay-router/etc/nftables.conf";
 
@@ -126,7 +126,7 @@ impl<'a> Router<'a> {
         let recipes = dir.join("recipes");
         let mut copy = Command::new("cp");
         process::run(copy.arg("-r").arg(fixture.repo("bundler/recipes")).arg(&recipes))?;
-        let packages = ["base.yaml", "router.yaml"]
+        let packages = ["base.yaml", "core.yaml", "router.yaml"]
             .map(|name| fs::read_to_string(recipes.join(name)).map(|text| packages(&text)));
         let packages = packages.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
         ensure!(!packages.is_empty(), "the recipes name no packages");
@@ -219,11 +219,15 @@ actions:
     recommends: false
     packages: [{packages}]
   - action: overlay
+    source: overlay-base
+  - action: overlay
+    source: overlay-core
+  - action: overlay
     source: overlay-router
   - action: run
     chroot: true
     command: |
-      systemctl enable nftables.service ssh-host-keys.service systemd-networkd.service
+      systemctl enable nftables.service systemd-networkd.service
       systemctl disable systemd-networkd-wait-online.service
   - action: run
     command: mksquashfs \"$ROOTDIR\" \"$ARTIFACTDIR/debos.img\" {FORM} -quiet

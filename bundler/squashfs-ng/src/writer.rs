@@ -12,12 +12,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::ptr::null_mut;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use crate::error::{Error, done};
 use crate::inode::Raw;
 use crate::library::*;
 use crate::object::{Object, not_null};
+use crate::packed::{PackedBlocks, remembering};
 
 /// Length in bytes of the longest file name that Linux reads.
 pub const NAME_MAX: usize = 255;
@@ -129,12 +131,13 @@ pub struct Writer {
     blocks: Object<sqfs_block_processor_t>,
     blocks_written: Object<sqfs_block_writer_t>,
     fragments: Object<sqfs_frag_table_t>,
-    /// Packs the blocks after [`Writer::set_level`].
+    /// Packs the blocks after [`Writer::remember`] or [`Writer::set_level`].
     _blocks_compressor: Option<Object<sqfs_compressor_t>>,
-    /// Packs the tables, and the blocks before [`Writer::set_level`].
+    /// Packs the tables, and the blocks before that.
     compressor: Object<sqfs_compressor_t>,
     file: Object<sqfs_file_t>,
     packing: Packing,
+    remembered: Option<Arc<PackedBlocks>>,
     nodes: Vec<Pending>,
     superblock: sqfs_super_t,
     /// True if a file was begun and not ended. Nobody may look at that file's inode.
@@ -204,10 +207,21 @@ impl Writer {
                 compressor,
                 file,
                 packing,
+                remembered: None,
                 superblock,
                 is_torn: false,
             })
         }
+    }
+
+    /// Takes the blocks of the files that are added from now on from `blocks`, if they are there,
+    /// and puts the others there.
+    ///
+    /// # Errors
+    /// The blocks before cannot be written.
+    pub fn remember(&mut self, blocks: Arc<PackedBlocks>) -> Result<(), Error> {
+        self.remembered = Some(blocks);
+        self.set_level(self.packing.level)
     }
 
     /// Packs the contents of the files that are added from now on at another level.
@@ -216,7 +230,10 @@ impl Writer {
     /// The blocks before cannot be written, or the compressor has no such level.
     pub fn set_level(&mut self, level: u8) -> Result<(), Error> {
         self.must_be_whole()?;
-        let compressor = Packing { level, ..self.packing }.compressor()?;
+        let mut compressor = Packing { level, ..self.packing }.compressor()?;
+        if let Some(blocks) = &self.remembered {
+            compressor = remembering(compressor, level, blocks.clone());
+        }
         // SAFETY: the objects belong to this writer. The old packer is freed before the compressor
         // that it was made with.
         unsafe {

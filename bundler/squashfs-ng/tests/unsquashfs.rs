@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use squashfs_ng::{Compressor, Error, Metadata, NAME_MAX, Node, Packing, Writer};
+use squashfs_ng::{Compressor, Error, Metadata, NAME_MAX, Node, PackedBlocks, Packing, Writer};
 
 const EPOCH: u32 = 1_700_000_000;
 const ZSTD: Packing = Packing { compressor: Compressor::Zstd, level: 4, block_size: 128 << 10 };
@@ -216,4 +217,67 @@ fn a_writer_whose_file_broke_off_is_of_no_more_use() {
     let root = writer.add(&metadata(&none, 0o755), Node::Dir(&[]));
     assert!(matches!(root, Err(Error::Misuse(_))), "{root:?}");
     assert!(matches!(writer.finish(&image), Err(Error::Misuse(_))));
+}
+
+/// Writes an image of these files, the first at level 4 and the rest at level 9.
+fn packed(out: &Path, files: &[Vec<u8>], blocks: Option<&Arc<PackedBlocks>>) -> Vec<u8> {
+    let none = BTreeMap::new();
+    let mut writer = Writer::create(out, EPOCH, ZSTD).unwrap();
+    if let Some(blocks) = blocks {
+        writer.remember(blocks.clone()).unwrap();
+    }
+    let mut names = Vec::new();
+    for (index, content) in files.iter().enumerate() {
+        if index == 1 {
+            writer.set_level(9).unwrap();
+        }
+        names.push((format!("{index}"), add_file(&mut writer, content)));
+    }
+    let names: Vec<_> = names.iter().map(|(name, number)| (name.as_str(), *number)).collect();
+    writer.add(&metadata(&none, 0o755), Node::Dir(&names)).unwrap();
+    writer.finish(out).unwrap();
+    fs::read(out).unwrap()
+}
+
+#[test]
+fn remembered_blocks_are_not_packed_again_and_the_image_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    // Text, and noise that does not get smaller: of the same blocks at two levels.
+    let text: Vec<u8> = (0..400_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+    let noise = |seed: u64| -> Vec<u8> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        };
+        (0..300_000).map(|_| next()).collect()
+    };
+    let mut files = vec![text.clone(), text, noise(1)];
+    let expected = packed(&image, &files, None);
+
+    let first = Arc::new(PackedBlocks::default());
+    assert_eq!(packed(&image, &files, Some(&first)), expected);
+    let (all, new) = first.counts();
+    assert_eq!(new, all);
+    assert!(all > 20, "{all} blocks");
+
+    let again = Arc::new(PackedBlocks::from_bytes(&first.to_bytes()));
+    assert_eq!(packed(&image, &files, Some(&again)), expected);
+    assert_eq!(again.counts(), (all, 0));
+    assert_eq!(again.to_bytes(), first.to_bytes());
+
+    // An edit, and a block that is no longer there.
+    files[0][500_000] ^= 1;
+    files[2] = noise(2);
+    let edited = Arc::new(PackedBlocks::from_bytes(&again.to_bytes()));
+    assert_eq!(packed(&image, &files, Some(&edited)), packed(&image, &files, None));
+    let (now, new) = edited.counts();
+    assert!(now == all && (1..6).contains(&new), "{new} of {now}");
+
+    // What is torn or is something else is packed anew.
+    for bytes in [&first.to_bytes()[..100_000], b"no blocks".as_slice(), &[0xff; 1000]] {
+        let torn = Arc::new(PackedBlocks::from_bytes(bytes));
+        assert_eq!(packed(&image, &files, Some(&torn)), packed(&image, &files, None));
+    }
 }

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bundling::accounts::{self, Previous};
 use crate::bundling::layout;
+use crate::bundling::squash::before::Before;
 use crate::bundling::squash::{self, blocks, facts, verity};
 use crate::bundling::system::clean::{self, PACKAGE_DATABASE};
 use crate::bundling::system::device::{self, DevicePrograms};
@@ -134,7 +135,12 @@ impl Bundling<'_> {
         let work =
             work.with_context(|| format!("making a temporary folder in {}", dir.display()))?;
         let (root, boot) = (work.path().join("root.img"), work.path().join("boot.img"));
-        squash::pack(&tree, &root, epoch, &settings.packing)?;
+        let before = Before::find(self.cache, &settings.packing, &settings.compatible);
+        let packed = before.as_ref().map(|before| &before.blocks);
+        squash::pack(&tree, &root, epoch, &settings.packing, packed)?;
+        if let Some(before) = before {
+            before.keep();
+        }
         drop(tree);
         let verity = verity::append(&root)?;
 

@@ -178,6 +178,15 @@ impl Cache {
         fs::rename(&described.path, self.description(&part.key))
     }
 
+    /// Makes a written file an entry, in place of the one that has its key.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn replace(&self, part: Part, what: &str) -> io::Result<()> {
+        self.remove(&part.key);
+        self.keep(part, what, "")
+    }
+
     /// Keeps a file as an entry: as a hard link where that is possible, else as a copy.
     ///
     /// # Errors

@@ -140,7 +140,7 @@ pub(crate) fn pack(dir: &Path, tree: &Tree) -> PathBuf {
 /// Packs a tree as a SquashFS of blocks as a recipe wants them.
 pub(crate) fn pack_as(dir: &Path, tree: &Tree, how: &Packing) -> PathBuf {
     let image = dir.join("root.img");
-    squash::pack(tree, &image, EPOCH, how).unwrap();
+    squash::pack(tree, &image, EPOCH, how, None).unwrap();
     image
 }
 

@@ -371,7 +371,7 @@ fn of_trees(temp: &Path, put: &dyn Fn(&str, &str, &[u8])) {
         std::fs::write(&recipe, text).unwrap();
         let packing = Recipe::load(&recipe).unwrap().bundle().unwrap().packing;
         let image = temp.join(format!("{name}.squashfs"));
-        squash::pack(&tree, &image, 1_754_697_600, &packing).unwrap();
+        squash::pack(&tree, &image, 1_754_697_600, &packing, None).unwrap();
         put("unpack", name, &encoded(&image));
     }
     // The same kinds of files with tables that are not compressed: a fuzzer can change their bytes.

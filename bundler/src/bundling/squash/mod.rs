@@ -1,8 +1,9 @@
 //! Packs a root filesystem as a SquashFS, and adds the hashes of its blocks.
 //!
 //! The crate `squashfs-ng` calls libsquashfs.
-//! Read `pack`, `order`, `facts`, `metadata`, `blocks`, `unpack`, `verity`.
+//! Read `pack`, `before`, `order`, `facts`, `metadata`, `blocks`, `unpack`, `verity`.
 
+pub(crate) mod before;
 pub mod blocks;
 pub(crate) mod facts;
 mod metadata;

@@ -10,20 +10,28 @@
 use image_layout::Amount;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use squashfs_ng::{Metadata, Node, Writer};
+use squashfs_ng::{Metadata, Node, PackedBlocks, Writer};
 
 use crate::bundling::squash::order;
 use crate::bundling::tree::{InodeId, Kind, Tree};
 use crate::host::progress::Progress;
 use crate::recipe::Packing;
 
-/// Writes the tree to `out`, dated `epoch` (seconds since 1970).
+/// Writes the tree to `out`, dated `epoch` (seconds since 1970). Blocks that are in `packed` are
+/// not packed again, and the others are put there.
 ///
 /// # Errors
 /// The tar cannot be read, or `out` cannot be written.
-pub fn pack(tree: &Tree, out: &Path, epoch: u32, how: &Packing) -> Result<()> {
+pub fn pack(
+    tree: &Tree,
+    out: &Path,
+    epoch: u32,
+    how: &Packing,
+    packed: Option<&Arc<PackedBlocks>>,
+) -> Result<()> {
     let total: u64 = tree
         .iter()
         .map(|(_, id)| match &tree.inode(id).kind {
@@ -33,7 +41,10 @@ pub fn pack(tree: &Tree, out: &Path, epoch: u32, how: &Packing) -> Result<()> {
         .sum();
     let progress = Progress::bytes("Packing the root filesystem", total);
     let writing = || format!("writing the SquashFS {}", out.display());
-    let writer = Writer::create(out, epoch, how.blocks).with_context(writing)?;
+    let mut writer = Writer::create(out, epoch, how.blocks).with_context(writing)?;
+    if let Some(packed) = packed {
+        writer.remember(packed.clone()).with_context(writing)?;
+    }
     let mut packer = Packer { tree, writer, added: HashMap::new(), progress };
     let mut children: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (path, _) in tree.iter().filter(|(path, _)| !path.is_empty()) {
@@ -53,7 +64,10 @@ pub fn pack(tree: &Tree, out: &Path, epoch: u32, how: &Packing) -> Result<()> {
     packer.add("", &children).with_context(writing)?;
     let Packer { progress, writer, .. } = packer;
     let written = writer.finish(out).with_context(writing)?;
-    progress.done(&format!("{} from {}", Amount(written), Amount(total)));
+    let anew = packed
+        .map(|packed| packed.counts())
+        .map_or_else(String::new, |(all, new)| format!("; {new} of {all} blocks packed anew"));
+    progress.done(&format!("{} from {}{anew}", Amount(written), Amount(total)));
     Ok(())
 }
 
