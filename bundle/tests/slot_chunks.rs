@@ -110,6 +110,37 @@ fn an_archive_that_did_not_change_is_the_same_chunks_in_front_of_one_that_did() 
     assert_ne!(old[3], new[3]);
 }
 
+#[test]
+fn an_update_of_microcode_that_did_not_change_is_the_same_chunks_behind_one_that_grew() {
+    let dir = tempfile::tempdir().unwrap();
+    let update = |seed: u64, len: usize| {
+        let mut update = noise(seed, len);
+        // Version, revision, date in BCD, signature (06-55-04).
+        for (at, number) in [1u32, 0x0200_0065, 0x0514_2025, 0x0005_0654].into_iter().enumerate() {
+            update[at * 4..at * 4 + 4].copy_from_slice(&number.to_le_bytes());
+        }
+        update
+    };
+    let hashes = |first: usize| -> BTreeSet<Sha256> {
+        let archive = noise(9, 464); // the entries in front, a multiple of 16
+        let updates = [update(first as u64, first), update(2, 200_000), update(3, 30_720)];
+        let initrd = [archive, updates.concat()].concat();
+        let path = dir.path().join("boot.img");
+        StoredSquashfs::new().add_bytes("initrd", initrd).unwrap().write_to(&path).unwrap();
+        let slot = SlotChunks::read(&disk(&path), 0).unwrap();
+        let files = StoredSquashfs::list(&disk(&path)).unwrap();
+        let boundaries = SlotChunks::boot_boundaries(&disk(&path), &files).unwrap();
+        let begins: BTreeSet<u64> = slot.boot.iter().map(|chunk| chunk.offset).collect();
+        assert!(
+            boundaries.iter().all(|at| begins.contains(at) || *at >= disk(&path).size().unwrap())
+        );
+        slot.boot.iter().map(|chunk| chunk.sha256).collect()
+    };
+    // The second update has two chunks. The third has one, with the padding of the file.
+    let (old, new) = (hashes(40_960), hashes(43_008));
+    assert!(old.intersection(&new).count() >= 3, "{:?}", old.intersection(&new).count());
+}
+
 /// Counts the bytes that are read.
 struct Counting(FileDisk, AtomicU64);
 

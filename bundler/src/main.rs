@@ -18,12 +18,11 @@ use bundler::delta::{self, Outputs};
 use bundler::host::tool;
 use bundler::inspect::Inspection;
 use bundler::lock::Lock;
-use bundler::recipe::Recipe;
 use bundler::repo::Trusted;
 use bundler::{exit, grub, image, registry, rootfs};
 use clap::{Parser, Subcommand};
 
-use verbs::{build, bundle, cache, contents, fleet, repo, verify};
+use verbs::{build, bundle, cache, contents, fleet, repo, show, verify};
 
 /// Builds Debian system images, and signs them as updates for Daruma devices.
 #[derive(Parser, Debug)]
@@ -57,12 +56,7 @@ enum Verb {
     /// Show what `build` keeps, or remove some of it
     Cache(cache::CacheArguments),
     /// Print a recipe and all that it extends and includes as one, each line with its place
-    Show {
-        /// The recipe
-        recipe: PathBuf,
-        #[command(flatten)]
-        reading: build::Reading,
-    },
+    Show(show::Show),
     /// Print the JSON Schema of recipes, for editors
     Schema,
     /// Make a signed bundle of a root filesystem
@@ -186,7 +180,7 @@ fn run(verb: Verb) -> Result<()> {
             renumber::renumber(&root, &lock.accounts())
         }
         Verb::Cache(arguments) => cache::cache(&arguments),
-        Verb::Show { recipe, reading } => contents::print(&whole(&reading.load(&recipe)?)),
+        Verb::Show(arguments) => show::show(&arguments),
         Verb::Schema => {
             println!("{:#}", bundler::recipe::schema());
             Ok(())
@@ -259,14 +253,6 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Watch(arguments) => fleet::watch(arguments),
         Verb::Simulate(arguments) => fleet::simulate(arguments),
     }
-}
-
-/// Returns the text of a whole recipe with the place of each line.
-fn whole(recipe: &Recipe) -> String {
-    let places: Vec<String> = recipe.listing.iter().map(|line| line.place.to_string()).collect();
-    let width = places.iter().map(|place| place.chars().count()).max().unwrap_or(0);
-    let lines = places.iter().zip(&recipe.listing);
-    lines.map(|(place, line)| format!("{place:<width$}  {}\n", line.text)).collect()
 }
 
 fn keygen(out: &Path, name: &str) -> Result<()> {

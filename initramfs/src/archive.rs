@@ -11,6 +11,10 @@ use std::collections::BTreeSet;
 
 use crate::error::BuildError;
 
+/// Bytes of an entry's header.
+const HEADER: usize = 110;
+/// A processor reads microcode only from a multiple of this many bytes.
+const PROCESSOR: usize = 16;
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const CHAR_DEVICE: u32 = 0o020_000;
@@ -52,6 +56,21 @@ impl Archive {
     pub fn file(&mut self, path: &str, permissions: u32, content: &[u8]) -> Result<(), BuildError> {
         self.parents(path)?;
         self.add(path, REGULAR | permissions, 1, (0, 0), content)
+    }
+
+    /// Adds a regular file whose content begins on a multiple of 16 bytes of the archive, as
+    /// processors want microcode. Zeros behind the name make up the difference.
+    pub fn aligned_file(
+        &mut self,
+        path: &str,
+        permissions: u32,
+        content: &[u8],
+    ) -> Result<(), BuildError> {
+        self.parents(path)?;
+        let end = self.bytes.len() + HEADER + path.len() + 1;
+        let zeros = end.next_multiple_of(PROCESSOR) - end;
+        let name = format!("{path}{}", "\0".repeat(zeros));
+        self.add(&name, REGULAR | permissions, 1, (0, 0), content)
     }
 
     /// Adds a character device with its major and minor number.

@@ -3,7 +3,7 @@
 //! `modules` and `wanted` say which modules go in. The kernel keeps what it unpacks last, so the
 //! modules' archive is the second.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::{self, Archive};
 use crate::error::BuildError;
@@ -12,6 +12,8 @@ use crate::stripping;
 
 /// Where the modules and the index of them lie inside the initramfs.
 pub const MODULE_DIR: &str = "lib/modules";
+/// Where the kernel looks for firmware inside the initramfs.
+pub const FIRMWARE_DIR: &str = "lib/firmware";
 
 /// A kernel module that goes into the initramfs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +31,9 @@ pub struct Module {
     pub ko_bytes: Vec<u8>,
     /// True keeps its signature, and with that its types for BPF. False lets [`build`] strip it.
     pub signed: bool,
+    /// The firmware files that it asks the kernel for: the name below [`FIRMWARE_DIR`], with the
+    /// ending of a packed file, and the content.
+    pub firmware: Vec<(String, Vec<u8>)>,
 }
 
 /// The input of [`build`]. The same input gives the same bytes.
@@ -45,8 +50,8 @@ pub struct InitramfsInput<'a> {
 /// Returns the initramfs: two newc archives, each one zstd frame ([`archive::compress`]).
 ///
 /// The first holds `/init` and the two device nodes that a process has before `/dev` is mounted.
-/// The second holds `/lib/modules/NAME.ko` and the [`Index`] of the modules. An update of the
-/// kernel changes only the second.
+/// The second holds `/lib/modules/NAME.ko`, the [`Index`] of the modules, and their firmware below
+/// `/lib/firmware`. An update of the kernel changes only the second.
 pub fn build(input: &InitramfsInput<'_>) -> Result<Vec<u8>, BuildError> {
     archive::compress(&archives(input)?)
 }
@@ -62,8 +67,8 @@ pub fn archives(input: &InitramfsInput<'_>) -> Result<Vec<Vec<u8>>, BuildError> 
     Ok(vec![program.finish()?, modules.finish()?])
 }
 
-/// Puts the modules and their index into the archive. Another archive brings the modules of
-/// `present`. The index names them too.
+/// Puts the modules, their index and their firmware into the archive. Another archive brings the
+/// modules of `present` and their firmware. The index names these modules too.
 pub(crate) fn add_modules(
     archive: &mut Archive,
     modules: &[Module],
@@ -103,5 +108,18 @@ pub(crate) fn add_modules(
         let entry = Entry { deps: module.deps.clone(), aliases: module.aliases.clone() };
         index.modules.insert(module.name.clone(), entry);
     }
-    archive.file(&format!("{MODULE_DIR}/{}", index::FILE), 0o644, index.to_text().as_bytes())
+    archive.file(&format!("{MODULE_DIR}/{}", index::FILE), 0o644, index.to_text().as_bytes())?;
+    let is_present = |name: &String| {
+        present.iter().flat_map(|module| &module.firmware).any(|(other, _)| other == name)
+    };
+    let firmware: BTreeMap<_, _> = modules
+        .iter()
+        .flat_map(|module| &module.firmware)
+        .filter(|(name, _)| !is_present(name))
+        .map(|(name, content)| (name, content))
+        .collect();
+    for (name, content) in firmware {
+        archive.file(&format!("{FIRMWARE_DIR}/{name}"), 0o644, content)?;
+    }
+    Ok(())
 }

@@ -15,5 +15,5 @@ pub mod recovery;
 pub mod stripping;
 pub mod wanted;
 
-pub use build::{InitramfsInput, MODULE_DIR, Module, archives, build};
+pub use build::{FIRMWARE_DIR, InitramfsInput, MODULE_DIR, Module, archives, build};
 pub use error::BuildError;

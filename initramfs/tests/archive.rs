@@ -23,6 +23,7 @@ fn module(name: &str, deps: &[&str], aliases: &[&str]) -> Module {
         aliases: owned(aliases),
         ko_bytes: ko(name),
         signed: false,
+        firmware: vec![],
     }
 }
 
@@ -150,6 +151,49 @@ fn a_signed_module_stays_as_it_is() {
     let has = |archive: &[u8], bytes: &[u8]| archive.windows(bytes.len()).any(|w| w == bytes);
     assert!(has(&with(true), &ko_bytes));
     assert!(!has(&with(false), b"~Module signature") && has(&with(false), &ko("a")));
+}
+
+#[test]
+fn firmware_comes_with_the_modules_that_ask_for_it_and_only_once() {
+    let asking = |name: &str, files: &[&str]| {
+        let firmware = files.iter().map(|file| ((*file).to_owned(), file.as_bytes().to_vec()));
+        Module { firmware: firmware.collect(), ..module(name, &[], &[]) }
+    };
+    let present = vec![asking("a", &["x/one.bin", "two.bin.xz"]), asking("b", &["two.bin.xz"])];
+    let text = String::from_utf8_lossy(&archives(&packed(b"", present.clone()))[1]).into_owned();
+    for (name, count) in [("x/one.bin", 1), ("two.bin.xz", 1)] {
+        assert_eq!(text.matches(&format!("lib/firmware/{name}\0")).count(), count, "{name}");
+    }
+    // Recovery begins with the files of the initramfs.
+    let input = RecoveryInput {
+        agent: b"",
+        present: &present,
+        modules: &[asking("c", &["two.bin.xz", "three.bin"])],
+        files: &[],
+        epoch: 1,
+    };
+    let text = archives(&recovery::build(&input).unwrap()).concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(text.contains("lib/firmware/three.bin\0") && !text.contains("two.bin"), "{text:?}");
+}
+
+#[test]
+fn an_aligned_file_begins_on_a_multiple_of_sixteen_bytes_and_cpio_reads_its_name() {
+    for path in ["a", "ab", "folder/abc", "kernel/x86/microcode/GenuineIntel.bin"] {
+        let mut archive = Archive::new(1).unwrap();
+        archive.aligned_file(path, 0o644, b"here it begins").unwrap();
+        archive.file("later", 0o644, b"x").unwrap();
+        let bytes = archive.finish().unwrap();
+        let at = bytes.windows(14).position(|window| window == b"here it begins").unwrap();
+        assert_eq!(at % 16, 0, "{path}");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("archive"), &bytes).unwrap();
+        // The kernel's own reader has a test in QEMU.
+        if let Ok(names) = cpio(&dir.path().join("archive")) {
+            assert!(names.lines().any(|line| line.ends_with(&format!(" {path}"))), "{names}");
+            assert!(names.contains(" later"), "{names}");
+        }
+    }
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub(crate) fn print(fixture: &Fixture) -> Result<()> {
         row(&format!("{name}, of it boot"), image("boot")?, None);
         row(&format!("{name}, of boot: initramfs"), fact("initramfs-bytes")?, Some(INITRAMFS));
         row(&format!("{name}, of boot: recovery"), fact("recovery-bytes")?, None);
+        row(&format!("{name}, of boot: microcode"), fact("microcode-bytes")?, None);
+        row(&format!("{name}, of root: firmware, unpacked"), fact("firmware-bytes")?, None);
     }
     let (unpacked, packed) = cloud(fixture)?;
     row("Debian's cloud image (a stand-in), unpacked", unpacked, None);

@@ -20,7 +20,9 @@ pub const ROOT_CHUNKS: &str = "root.chunks";
 
 /// The first bytes of a zstd frame.
 const FRAME: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
-/// Bytes of one read in the search for frames; a multiple of [`limits::BLOCK`].
+/// Bytes that are compared with the beginning of a part.
+const LINE: usize = 16;
+/// Bytes of one read in the search for parts; a multiple of [`limits::BLOCK`].
 const PIECE: u64 = 1 << 20;
 
 /// The chunks that a slot says it holds.
@@ -77,7 +79,8 @@ impl SlotChunks {
     /// Returns where the boot image `boot` of these `files` is cut:
     ///
     /// - where a file begins, and where its padding ends;
-    /// - where a zstd frame begins on a multiple of 4096 in a file (an archive of an initramfs).
+    /// - where a zstd frame begins on a multiple of 4096 in a file (an archive of an initramfs);
+    /// - where an update of Intel's microcode begins on a multiple of 16 in a file.
     ///
     /// # Errors
     /// The image cannot be read.
@@ -93,7 +96,7 @@ impl SlotChunks {
                 piece.resize((end - place).min(PIECE) as usize, 0); // at most 1 MiB
                 boot.read_at(&mut piece, place)
                     .map_err(BundleError::read("a file of the image"))?;
-                boundaries.extend(frames(&piece, place));
+                boundaries.extend(parts(&piece, place));
             }
         }
         Ok(boundaries)
@@ -106,12 +109,28 @@ fn file_boundaries(files: &[StoredFile]) -> BTreeSet<u64> {
     used.flat_map(|file| [file.offset, padded(file.offset + file.size)]).collect()
 }
 
-/// Returns where zstd frames begin in `bytes`, a part of a file at `place`. A file begins on a
-/// multiple of 4096, and so does `bytes` in it.
-fn frames(bytes: &[u8], place: u64) -> impl Iterator<Item = u64> {
-    let blocks = (place..).step_by(limits::BLOCK as usize);
-    let blocks = blocks.zip(bytes.chunks(limits::BLOCK as usize));
-    blocks.filter(|(_, block)| block.starts_with(&FRAME)).map(|(at, _)| at)
+/// Returns where zstd frames and updates of microcode begin in `bytes`, a part of a file at
+/// `place`. A file begins on a multiple of 4096, and so does `bytes` in it.
+fn parts(bytes: &[u8], place: u64) -> impl Iterator<Item = u64> {
+    let lines = (place..).step_by(LINE).zip(bytes.chunks(LINE));
+    let begins = |(at, line): &(u64, &[u8])| {
+        (at % limits::BLOCK == 0 && line.starts_with(&FRAME)) || is_microcode(line)
+    };
+    lines.filter(begins).map(|(at, _)| at)
+}
+
+/// Whether a line is the beginning of an update of Intel's microcode. It has four numbers,
+/// little-endian: the header's version 1, the revision, the date in BCD (month, day, year), the
+/// processor's signature.
+fn is_microcode(line: &[u8]) -> bool {
+    let Ok(line) = <&[u8; LINE]>::try_from(line) else { return false };
+    let [year_low, year_high, day, month] = [line[8], line[9], line[10], line[11]];
+    line[..4] == [1, 0, 0, 0]
+        && matches!(year_high, 0x19 | 0x20)
+        && year_low <= 0x99
+        && (1..=0x31).contains(&day)
+        && (1..=0x12).contains(&month)
+        && line[15] == 0
 }
 
 /// Returns the chunks of the boot image of `size` bytes. Reads the image once, unless it has so
@@ -131,11 +150,11 @@ fn boot_chunks(
         let (known, had) = (size.min(place + PIECE), bytes.len());
         bytes.resize(had + (known - place) as usize, 0); // at most 1 MiB more
         boot.read_at(&mut bytes[had..], place).map_err(BundleError::read("an image"))?;
-        boundaries.extend(frames(&bytes[had..], place).filter(is_in_file));
+        boundaries.extend(parts(&bytes[had..], place).filter(is_in_file));
         let mut hashed = 0;
         while begin < known {
             let len = cut::next(begin, size, &boundaries);
-            // A frame that is not read yet may cut this chunk shorter.
+            // A part that is not read yet may cut this chunk shorter.
             if begin + u64::from(len) > known {
                 break;
             }

@@ -23,7 +23,7 @@ use crate::bundling::squash::before::Before;
 use crate::bundling::squash::{self, blocks, facts, verity};
 use crate::bundling::system::clean::{self, PACKAGE_DATABASE};
 use crate::bundling::system::device::{self, DevicePrograms};
-use crate::bundling::system::kernel::{self, KernelImage};
+use crate::bundling::system::kernel::{self, KernelImage, firmware};
 use crate::bundling::system::secrets;
 use crate::bundling::system::trusted::Trusted;
 use crate::bundling::system::without;
@@ -31,7 +31,7 @@ use crate::bundling::tree::{Kind, Tree, tar};
 use crate::host::cache::{self, Cache, hex};
 use crate::host::processors;
 use crate::host::progress::Progress;
-use crate::recipe::{BundleSettings, Recipe};
+use crate::recipe::{BundleSettings, Firmware, Recipe};
 
 /// Bytes of a dm-verity block.
 const BLOCK: u64 = 4096;
@@ -86,7 +86,15 @@ impl Bundling<'_> {
             initramfs_modules,
             recovery_modules,
             modules,
+            microcode,
+            firmware_bytes,
+            missing_firmware,
         } = kernel;
+        let is_auto = self.recipe.kernel.firmware == Firmware::Auto;
+        let missing_firmware = if is_auto { missing_firmware } else { firmware::Named::new() };
+        for (module, names) in &missing_firmware {
+            eprintln!("Firmware: {module} misses {}", names.join(", "));
+        }
         device::add(&mut tree, self.programs.agent, self.trusted)?;
         device::add_health_units(&mut tree, &settings.health_units);
         let identity = format!(
@@ -117,11 +125,19 @@ impl Bundling<'_> {
             (packing.join().unwrap_or_else(dead), hashed)
         });
         let ((initrd, recovery), hash) = (packed?, hashed?);
+        let initrd_bytes = initrd.len();
+        let microcode_bytes = microcode.as_ref().map_or(0, Vec::len);
         eprintln!(
-            "Initramfs: {}, recovery: {}",
-            Amount(initrd.len() as u64),
-            Amount(recovery.len() as u64)
+            "Initramfs: {}, recovery: {}, firmware: {}, microcode: {}",
+            Amount(initrd_bytes as u64),
+            Amount(recovery.len() as u64),
+            Amount(firmware_bytes),
+            Amount(microcode_bytes as u64)
         );
+        let initrd = match microcode {
+            Some(microcode) => initramfs::archive::join(&[microcode, initrd]),
+            None => initrd,
+        };
         let version = self.version.to_string();
         let rest: [&[u8]; 5] =
             [&vmlinuz, &initrd, &recovery, version.as_bytes(), settings.args.as_bytes()];
@@ -165,10 +181,20 @@ impl Bundling<'_> {
             ("packages".to_owned(), packages.to_string()),
             ("kernel".to_owned(), kernel_version),
             ("modules".to_owned(), format!("{} of {}", modules.0, modules.1)),
-            ("initramfs-bytes".to_owned(), initrd.len().to_string()),
+            ("initramfs-bytes".to_owned(), initrd_bytes.to_string()),
             ("recovery-bytes".to_owned(), recovery.len().to_string()),
+            ("firmware-bytes".to_owned(), firmware_bytes.to_string()),
+            ("microcode-bytes".to_owned(), microcode_bytes.to_string()),
             ("suites".to_owned(), suites(self.recipe)),
         ]);
+        let mut meta = BTreeMap::from([
+            ("system".to_owned(), system),
+            (layout::SECTION.to_owned(), layout::to_meta(&self.recipe.layout)),
+            (facts::SECTION.to_owned(), facts::to_meta(&settings.packing)),
+        ]);
+        if !missing_firmware.is_empty() {
+            meta.insert(firmware::SECTION.to_owned(), firmware::to_meta(&missing_firmware));
+        }
         let writer = BundleWriter {
             update,
             images: vec![
@@ -179,11 +205,7 @@ impl Bundling<'_> {
                     verity: Some(verity),
                 },
             ],
-            meta: BTreeMap::from([
-                ("system".to_owned(), system),
-                (layout::SECTION.to_owned(), layout::to_meta(&self.recipe.layout)),
-                (facts::SECTION.to_owned(), facts::to_meta(&settings.packing)),
-            ]),
+            meta,
             keys: self.keys,
         };
         let manifest = writer.write(out)?;

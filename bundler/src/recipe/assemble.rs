@@ -97,6 +97,16 @@ pub(super) fn assemble(
             }
         }
     }
+    if let Some((vendor, place)) = recipe.kernel.microcode.first()
+        && recipe.architecture != "amd64"
+    {
+        return Err(place.error(format_args!(
+            "`microcode: {}` is for processors of amd64, and the architecture is `{}`; leave it \
+                out",
+            vendor.name(),
+            recipe.architecture
+        )));
+    }
     if recipe.bundle.is_some() && recipe.architecture != "amd64" {
         return Err(place.error(format_args!(
             "architecture `{}` is not supported for a bundle; only amd64 is",

@@ -17,8 +17,9 @@ mod yaml;
 
 pub use action::{
     Action, Apt, Archive, Bootstrap, BundleSettings, Compression, Deploy, Disk, Download,
-    ENTRIES_BYTES, Filesystem, From, InstallDeb, Kernel, MODULE_SETS, Mountpoint, Origin, Overlay,
-    Pack, Packing, Part, Partition, Pattern, Program, Raw, Run, Sectors, Step, Unpack, matching,
+    ENTRIES_BYTES, Filesystem, Firmware, From, InstallDeb, Kernel, MODULE_SETS, Mountpoint, Origin,
+    Overlay, Pack, Packing, Part, Partition, Pattern, Program, Raw, Run, Sectors, Step, Unpack,
+    Vendor, matching,
 };
 pub use listing::Line;
 pub use schema::schema;

@@ -5,6 +5,7 @@
 
 mod etc;
 mod machine_sweep;
+mod microcode;
 mod provision;
 mod pull;
 mod router;

@@ -1,15 +1,11 @@
 //! Turns a freshly installed Debian into the system of a device.
 //!
 //! `rootfs` installs Debian, and `squash` packs the system.
-//! Read `clean`, `without`, `secrets`, `kernel` with `modinfo`, `module_sets` and `module_index`,
-//! `device` with `trusted`.
+//! Read `clean`, `without`, `secrets`, `kernel`, `device` with `trusted`.
 
 pub mod clean;
 pub mod device;
 pub mod kernel;
-pub mod modinfo;
-mod module_index;
-mod module_sets;
 pub mod secrets;
 pub mod trusted;
 pub mod without;

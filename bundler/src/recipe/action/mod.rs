@@ -19,7 +19,7 @@ pub use archive::{Archive, Compression};
 pub use disk::{Deploy, Disk, ENTRIES_BYTES, Filesystem, Mountpoint, Partition, Raw, Sectors};
 pub use files::{Download, Overlay, Pack, Unpack};
 pub use origin::{From, Origin, matching};
-pub use own::{BundleSettings, Kernel, MODULE_SETS, Part, Pattern};
+pub use own::{BundleSettings, Firmware, Kernel, MODULE_SETS, Part, Pattern, Vendor};
 pub use packing::Packing;
 pub use step::{Action, Step};
 pub use system::{Apt, Bootstrap, InstallDeb, Program, Run};

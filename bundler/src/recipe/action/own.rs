@@ -16,6 +16,8 @@ pub(super) const KERNEL: Table = Table {
         Field::flag("btf", "False leaves the modules' types for BPF programs out."),
         Field::flag("unwind", "False leaves the modules' tables for stack traces out."),
         Field::flag("signatures", "False strips the modules of the initramfs."),
+        Field::word("firmware", FIRMWARE, "Firmware files that stay: all, or what modules name."),
+        Field::words("microcode", VENDORS, "Vendors whose microcode the kernel gets at boot."),
     ],
 };
 
@@ -66,6 +68,38 @@ pub const MODULE_SETS: &[&str] = &[
     "wifi",
 ];
 
+/// The names of [`Firmware`], in its order.
+const FIRMWARE: &[&str] = &["all", "auto"];
+/// The names of [`Vendor`], in its order.
+const VENDORS: &[&str] = &["intel", "amd"];
+
+/// The firmware files that stay in the image.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Firmware {
+    /// All that the packages bring.
+    #[default]
+    All,
+    /// Those that the modules of the image name, and those that no package brought.
+    Auto,
+}
+
+/// A maker of processors, whose microcode an image can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Vendor {
+    /// Intel.
+    Intel,
+    /// AMD.
+    Amd,
+}
+
+impl Vendor {
+    /// Returns the name in a recipe.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        VENDORS[self as usize]
+    }
+}
+
 /// The names of [`Part`], in its order.
 const PARTS: &[&str] = &["apt", "dpkg", "gconv", "hwdb", "perl"];
 
@@ -108,12 +142,23 @@ pub struct Kernel {
     pub unwind: bool,
     /// False leaves types and signatures out of the modules of the initramfs and of recovery.
     pub signatures: bool,
+    /// The firmware files that stay.
+    pub firmware: Firmware,
+    /// Vendors whose microcode goes in front of the initramfs, each with its place in the recipe.
+    pub microcode: Vec<(Vendor, Place)>,
 }
 
 impl Default for Kernel {
     fn default() -> Self {
-        let module_sets = Vec::new();
-        Self { modules: None, module_sets, btf: true, unwind: true, signatures: true }
+        Self {
+            modules: None,
+            module_sets: Vec::new(),
+            btf: true,
+            unwind: true,
+            signatures: true,
+            firmware: Firmware::default(),
+            microcode: Vec::new(),
+        }
     }
 }
 
@@ -162,7 +207,15 @@ pub(in crate::recipe) fn read_kernel(keys: &mut Keys) -> Result<Kernel, RecipeEr
     let module_sets = keys.words("module-sets", MODULE_SETS)?.unwrap_or_default();
     let mut flag = |name| Ok::<_, RecipeError>(keys.flag(name)?.unwrap_or(true));
     let (btf, unwind, signatures) = (flag("btf")?, flag("unwind")?, flag("signatures")?);
-    Ok(Kernel { modules, module_sets, btf, unwind, signatures })
+    let is_auto = keys.word("firmware", FIRMWARE)? == Some(FIRMWARE[Firmware::Auto as usize]);
+    let firmware = if is_auto { Firmware::Auto } else { Firmware::All };
+    let microcode = keys.words_at("microcode", VENDORS)?.unwrap_or_default().into_iter();
+    let vendor = |(name, place)| {
+        let vendor = [Vendor::Intel, Vendor::Amd].into_iter().find(|other| other.name() == name);
+        vendor.map(|vendor| (vendor, place))
+    };
+    let microcode = microcode.filter_map(vendor).collect();
+    Ok(Kernel { modules, module_sets, btf, unwind, signatures, firmware, microcode })
 }
 
 fn read_patterns(keys: &mut Keys, name: &'static str) -> Result<Option<Vec<Pattern>>, RecipeError> {

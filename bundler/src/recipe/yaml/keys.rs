@@ -230,8 +230,19 @@ impl Keys {
         name: &'static str,
         words: &[&'static str],
     ) -> Result<Option<Vec<&'static str>>, RecipeError> {
+        let list = self.words_at(name, words)?;
+        Ok(list.map(|list| list.into_iter().map(|(word, _)| word).collect()))
+    }
+
+    /// Takes a list of some words, each with its place.
+    pub(in crate::recipe) fn words_at(
+        &mut self,
+        name: &'static str,
+        words: &[&'static str],
+    ) -> Result<Option<Vec<(&'static str, Place)>>, RecipeError> {
         let known = |(text, place): (String, Place)| {
-            words.iter().find(|word| **word == text).copied().ok_or_else(|| {
+            let word = words.iter().find(|word| **word == text).copied();
+            word.map(|word| (word, place.clone())).ok_or_else(|| {
                 let hint = match closest(&text, words) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("known: {}", words.join(", ")),

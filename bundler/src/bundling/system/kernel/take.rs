@@ -1,7 +1,8 @@
 //! Takes the kernel out of the tree for the boot image. Keeps the modules that the recipe wants,
 //! and unpacks them.
 //!
-//! The crate `initramfs` knows which modules the initramfs needs.
+//! The crate `initramfs` knows which modules the initramfs needs. `firmware` and `microcode` take
+//! what the modules and the processors load.
 //!
 //! Debian packs each module as `.ko.xz`. SquashFS would keep such a file as it is, and one changed
 //! byte would change the whole file in an update. SquashFS compresses an unpacked module in blocks.
@@ -17,13 +18,14 @@ use anyhow::{Context, Result, bail};
 use initramfs::modules::{ModuleTree, name_of_path};
 use initramfs::stripping;
 
-use crate::bundling::system::modinfo::{ModInfo, normal};
-use crate::bundling::system::{module_index, module_sets};
+use crate::bundling::system::kernel::firmware::{self, Named};
+use crate::bundling::system::kernel::modinfo::{ModInfo, normal};
+use crate::bundling::system::kernel::{microcode, module_index, module_sets};
 use crate::bundling::tree::{Content, Inode, Kind, Tree, glob};
 use crate::host::processors;
 use crate::host::progress::Progress;
 use crate::host::tool;
-use crate::recipe::{self, Pattern};
+use crate::recipe::{self, Firmware, Pattern};
 
 const MODULES: &str = "usr/lib/modules";
 /// Files beside the modules that depmod reads. depmod writes the other files.
@@ -45,15 +47,23 @@ pub struct KernelImage {
     pub recovery_modules: Vec<initramfs::Module>,
     /// The number of modules in the image, and in Debian's package.
     pub modules: (usize, usize),
+    /// The archive of microcode, which goes in front of the initramfs.
+    pub microcode: Option<Vec<u8>>,
+    /// Bytes of the firmware files in the image.
+    pub firmware_bytes: u64,
+    /// The firmware files that modules of the image name and the image does not have.
+    pub missing_firmware: Named,
 }
 
 /// Takes the kernel out of /boot and replaces its modules in the tree.
 ///
 /// # Errors
 /// There is no kernel or more than one. A pattern of the recipe matches no module. A module cannot
-/// be unpacked. depmod is missing (package kmod) or fails.
+/// be unpacked. depmod is missing (package kmod) or fails. The microcode that the recipe asks for
+/// is missing or damaged.
 pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<KernelImage> {
     let version = find(tree)?;
+    let microcode = microcode::take(tree, &settings.microcode, epoch)?;
     let vmlinuz = tree.read(&format!("boot/vmlinuz-{version}"))?;
     let base = format!("{MODULES}/{version}");
     let available = available(tree, &base);
@@ -81,7 +91,9 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
                     .read()?;
                 let initramfs::modules::Selected { name, path, deps, aliases } = selected;
                 let signed = settings.signatures && settings.btf && settings.unwind;
-                Ok(initramfs::Module { name, path, deps, aliases, ko_bytes, signed })
+                let names = ModInfo::parse(&ko_bytes).unwrap_or_default().firmware;
+                let firmware = firmware::contents(tree, &version, &names)?;
+                Ok(initramfs::Module { name, path, deps, aliases, ko_bytes, signed, firmware })
             })
             .collect()
     };
@@ -92,7 +104,34 @@ pub fn take(tree: &mut Tree, settings: &recipe::Kernel, epoch: u32) -> Result<Ke
 
     let modules = (unpacked.modules.len(), total);
     unpacked.replace(tree, &base, epoch)?;
-    Ok(KernelImage { version, vmlinuz, initramfs_modules, recovery_modules, modules })
+    let named = firmware::named(tree, &version)?;
+    if settings.firmware == Firmware::Auto {
+        firmware::keep_named(tree, &version, &named)?;
+    }
+    Ok(KernelImage {
+        initramfs_modules,
+        recovery_modules,
+        modules,
+        microcode,
+        firmware_bytes: firmware::bytes(tree),
+        missing_firmware: firmware::missing(tree, &version, &named),
+        vmlinuz,
+        version,
+    })
+}
+
+/// Returns the firmware files that modules name and a tree does not have. The tree is that of a
+/// bundle, or one that [`take`] would take; then the modules count that the recipe keeps.
+///
+/// # Errors
+/// Those of [`take`], or the tree has no modules.
+pub fn missing_firmware(mut tree: Tree, settings: &recipe::Kernel) -> Result<Named> {
+    if tree.below("boot").any(|path| path.starts_with("boot/vmlinuz-")) {
+        return Ok(take(&mut tree, settings, 0)?.missing_firmware);
+    }
+    let version = tree.below(MODULES).find_map(|path| path.strip_prefix(MODULES)?.get(1..));
+    let version = version.context("it has no kernel modules")?.to_owned();
+    Ok(firmware::missing(&tree, &version, &firmware::named(&tree, &version)?))
 }
 
 fn find(tree: &Tree) -> Result<String> {

@@ -1,9 +1,13 @@
-//! Which kernel modules a recipe's patterns keep, with crafted modules and the real depmod.
+//! Which kernel modules a recipe's patterns keep, with crafted modules and the real depmod; and the
+//! firmware and microcode that come with them.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a test; the lint's own exception does not reach its functions"
 )]
+
+mod firmware;
+mod microcode;
 
 use std::io::Write;
 
@@ -88,6 +92,14 @@ fn settings_with(key: &str) -> Kernel {
     );
     std::fs::write(&path, text).unwrap();
     Recipe::load(&path).unwrap().kernel
+}
+
+/// Returns why a recipe is refused. The text follows `architecture: `.
+fn refused(text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.yaml");
+    std::fs::write(&path, format!("architecture: {text}")).unwrap();
+    Recipe::load(&path).unwrap_err().0
 }
 
 fn kept(tree: &Tree) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! What the names of the key `module-sets` of the `kernel` action mean: patterns of modules.
 //!
-//! `kernel` adds them to those of the key `modules`. `recipe` knows the names. Kernels differ, so a
+//! `take` adds them to those of the key `modules`. `recipe` knows the names. Kernels differ, so a
 //! pattern may match nothing.
 
 /// The names of the sets, in the order of the alphabet, and their patterns.

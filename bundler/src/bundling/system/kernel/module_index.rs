@@ -1,6 +1,6 @@
 //! The indexes `modules.*.bin` in one form, whichever release of depmod has written them.
 //!
-//! `kernel` runs depmod. kmod 30 and 34 lay out the same index differently, and a bundle must not
+//! `take` runs depmod. kmod 30 and 34 lay out the same index differently, and a bundle must not
 //! depend on the build host.
 //!
 //! An index is a tree of letters. All numbers are big-endian, 32 bits: a magic number, a version,

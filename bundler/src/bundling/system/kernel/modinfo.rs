@@ -1,14 +1,17 @@
 //! Reads what a kernel module says about itself in the section `.modinfo` of its ELF file.
 //!
-//! `kernel` decides what follows from it. The caller unpacks the module first.
+//! `take` and `firmware` decide what follows from it. The caller unpacks the module first.
 
-/// The modules that this module needs (`depends=`) and that it would like (`softdep=`).
+/// The modules that this module needs (`depends=`) and that it would like (`softdep=`), and its
+/// firmware (`firmware=`).
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ModInfo {
     /// Names of needed modules, with `_`.
     pub depends: Vec<String>,
     /// Names of modules that may be missing, with `_`.
     pub soft: Vec<String>,
+    /// Files below the folder of firmware: names, or patterns of fnmatch(3).
+    pub firmware: Vec<String>,
 }
 
 impl ModInfo {
@@ -26,6 +29,8 @@ impl ModInfo {
                     .split_ascii_whitespace()
                     .filter(|word| !matches!(*word, "pre:" | "post:"));
                 info.soft.extend(words.map(normal));
+            } else if let Some(name) = record.strip_prefix("firmware=") {
+                info.firmware.push(name.to_owned());
             }
         }
         Some(info)
