@@ -22,7 +22,7 @@ pub mod release;
 
 pub use bundling::squash::{self, blocks, verity};
 pub use bundling::system::kernel::modinfo;
-pub use bundling::system::{clean, device, kernel, secrets, without};
+pub use bundling::system::{clean, device, first_boot, kernel, secrets, without};
 pub use bundling::tree::{self, tar as tree_tar};
 pub use bundling::{accounts, rootfs};
 pub use fleet::{share, simulate, watch};

@@ -27,6 +27,16 @@ const HALF_INSTALLED: &str = "\
     sed 's/^Status: .*/Status: install ok half-configured/' /var/lib/dpkg/status > /run/status && \
     mount --bind /run/status /usr/lib/sysimage/dpkg/status";
 
+/// Prints the units that do work at updates and were started in this boot. The work is done in the
+/// image, so there are none.
+const AT_UPDATES: &str = "\
+    for unit in ldconfig systemd-sysusers systemd-hwdb-update systemd-journal-catalog-update \
+        systemd-update-done; do \
+        eval $(systemctl show -p ConditionResult -p ConditionTimestampMonotonic $unit); \
+        [ $ConditionTimestampMonotonic != 0 ] || echo $unit was not asked for; \
+        [ $ConditionResult = no ] || echo $unit; \
+    done";
+
 /// A variant that is packed in seconds. What is in it is the same.
 const QUICK: &str = "extends: RECIPE\nactions:\n  - {action: bundle, level: 4}\n";
 
@@ -146,6 +156,8 @@ impl Variant {
         );
         let failed = vm.run("systemctl list-units --failed --no-legend --plain", 60)?.success()?;
         ensure!(failed.trim().is_empty(), "units have failed:\n{failed}");
+        let at_updates = vm.run(AT_UPDATES, 60)?.success()?;
+        ensure!(at_updates.is_empty(), "work is done that the image has:\n{at_updates}");
         let id = vm.run("cat /etc/machine-id", 60)?.success()?;
         ensure!(id.trim().len() == 32, "the machine's id is {id:?}");
         let keys = "if [ -x /usr/sbin/sshd ]; then cat /etc/ssh/ssh_host_*_key.pub; fi";

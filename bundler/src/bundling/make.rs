@@ -22,10 +22,11 @@ use crate::bundling::layout;
 use crate::bundling::squash::before::Before;
 use crate::bundling::squash::{self, blocks, facts, verity};
 use crate::bundling::system::clean::{self, PACKAGE_DATABASE};
+use crate::bundling::system::device::trusted::Trusted;
 use crate::bundling::system::device::{self, DevicePrograms};
+use crate::bundling::system::first_boot;
 use crate::bundling::system::kernel::{self, KernelImage, firmware};
 use crate::bundling::system::secrets;
-use crate::bundling::system::trusted::Trusted;
 use crate::bundling::system::without;
 use crate::bundling::tree::{Kind, Tree, tar};
 use crate::host::cache::{self, Cache, hex};
@@ -120,6 +121,7 @@ impl Bundling<'_> {
                 .and_then(|()| clean::clean(&mut tree, settings))
                 .and_then(|()| secrets::settle(&mut tree, self.recipe))
                 .and_then(|()| clean::forget_disk(&mut tree, self.recipe))
+                .and_then(|()| first_boot::settle(&mut tree))
                 .and_then(|()| hash_of(&tree));
             let dead = |_| bail!("compressing the initramfs: a thread died");
             (packing.join().unwrap_or_else(dead), hashed)

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use image_layout::{FOLDERS_ON_VAR, Slot};
@@ -18,7 +18,7 @@ use crate::ending::shutdown;
 use crate::kernel::console;
 use crate::plan::{self, NEW_ROOT, Plan, Step, VAR};
 use crate::root::cover::upper::{self, Make, Source};
-use crate::root::cover::{folders, merge};
+use crate::root::cover::{folders, merge, updated};
 use crate::root::mounts::{self, Overlay};
 use crate::root::var::{self, VarState};
 use crate::root::{fill, handover, owners, reset};
@@ -100,8 +100,12 @@ impl Boot {
                     }
                 }
                 Step::CoverRoot { slot } => {
-                    let make =
-                        |source: &Source<'_>, aside: &Path| upper::carry_over(source, aside, &tick);
+                    let make = |source: &Source<'_>, aside: &Path| {
+                        upper::carry_over(source, aside, &tick)?;
+                        // Accounts and the cache of libraries are those of the old system.
+                        let etc = aside.join("upper/etc");
+                        if etc.is_dir() { updated::hide(&etc, Path::new(VAR)) } else { Ok(()) }
+                    };
                     let image = Path::new(plan::IMAGE);
                     self.cover("root", image, root, *slot, plan, var_state, &make)?;
                 }
@@ -109,7 +113,7 @@ impl Boot {
                 Step::CoverEtc { slot, old } => {
                     let etc = root.join("etc");
                     let make = |source: &Source<'_>, aside: &Path| {
-                        merge::make(old.as_ref(), source, &etc, aside, &tick)
+                        merge::make(old.as_ref(), source, &etc, aside, Path::new(VAR), &tick)
                     };
                     self.cover("etc", &etc, &etc, *slot, plan, var_state, &make)?;
                 }
@@ -208,6 +212,13 @@ impl Boot {
             }
             result => result?,
         };
+        if kind == "etc" {
+            let shown = lowers[..lowers.len() - 1].iter().map(PathBuf::as_path);
+            let uppers: Vec<&Path> = std::iter::once(&*upper.upper).chain(shown).collect();
+            if let Err(error) = updated::settle(&uppers, Path::new(VAR)) {
+                console::warn(&format!("{error:#}; systemd does not heed it at this update"));
+            }
+        }
         Overlay { lower: lowers, upper: upper.upper, work: upper.work }.mount(target)
     }
 }

@@ -28,10 +28,12 @@ const BY_HAND: &str = "\
     chmod 640 /etc/systemd/network/50-wg0.netdev && \
     install -o dnsmasq -m 600 /dev/null /var/lib/misc/of-dnsmasq && \
     su ann -c 'echo mine > ~/note' && echo mine > /root/note && mkdir /srv/data /opt/app && \
-    printf '#!/bin/sh\\necho mine\\n' > /usr/local/bin/own && chmod +x /usr/local/bin/own && sync";
+    printf '#!/bin/sh\\necho mine\\n' > /usr/local/bin/own && chmod +x /usr/local/bin/own && \
+    mkdir /opt/app/lib && cp /usr/lib/x86_64-linux-gnu/libz.so.1 /opt/app/lib && \
+    echo /opt/app/lib > /etc/ld.so.conf.d/app.conf && ldconfig && sync";
 
 /// What holds after the update: a name for the message, and a command.
-const AFTER: [(&str, &str); 18] = [
+const AFTER: [(&str, &str); 19] = [
     ("the user is there, with the password", "getent shadow ann | grep -q '^ann:\\$'"),
     ("the user is in the group", "id -nG ann | grep -qw adm"),
     (
@@ -66,6 +68,10 @@ const AFTER: [(&str, &str); 18] = [
     (
         "the new image's file in /usr/local is there",
         "test $(cat /usr/local/share/of-the-image) = 2.0.0",
+    ),
+    (
+        "the cache of libraries heeds the person's folder",
+        "systemctl is-active ldconfig && ldconfig -p | grep /opt/app/lib/libz.so.1",
     ),
     ("the hypervisor's key is there", "grep -q '^ssh-ed25519 AAAA' /root/.ssh/authorized_keys"),
 ];
@@ -105,7 +111,7 @@ fn an_update_keeps_what_a_person_changed_in_etc_and_brings_what_is_new() -> Resu
     let status = vm.json("daruma status --json", 60)?;
     ensure!(status["version"] == "2.0.0" && status["state"] == "committed", "{status}");
     let etc = vm.json("daruma etc status --json", 60)?;
-    // Until the reboot the system has written to its own /etc: .updated and .pwd.lock.
+    // Until the reboot the system has written to its own /etc: .pwd.lock.
     ensure!(etc["merge"] == planned, "the boot did {} and the plan was {planned}", etc["merge"]);
     let text = vm.run("daruma etc status", 60)?.success()?;
     println!("{text}");

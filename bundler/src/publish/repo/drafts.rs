@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use bundle::channel::{Kind, Later, Role, Roles, Root, Signed};
 use bundle::{Keyring, PublicKey, SecretKey};
 
-use crate::bundling::system::trusted::ROOT;
+use crate::bundling::system::device::trusted::ROOT;
 use crate::publish::repo::place::replace;
 use crate::publish::repo::repository::{DRAFT, Repository, days, now};
 

@@ -12,4 +12,4 @@ pub use drafts::{Change, RoleKey, RoleKeyId, RoleThreshold, finish, show, sign};
 pub use publish::{Offer, Published, Stage};
 pub use repository::{DRAFT, Repository, now};
 
-pub use crate::bundling::system::trusted::{ROOT, Trusted};
+pub use crate::bundling::system::device::trusted::{ROOT, Trusted};

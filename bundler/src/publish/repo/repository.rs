@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use bundle::ChannelName;
 use bundle::channel::{Channel, Root, Timestamp};
 
-use crate::bundling::system::trusted::ROOT;
+use crate::bundling::system::device::trusted::ROOT;
 
 /// The root document that is being made and signed. Devices do not read it.
 pub const DRAFT: &str = "next.root.json";

@@ -3,7 +3,8 @@
 //! `tree` copies them.
 //!
 //! This happens once per system: `lib/daruma/var-filled` holds the root hash of that system. So a
-//! file that a person deleted stays deleted until an update brings a new image.
+//! file that a person deleted stays deleted until an update brings a new image. What the image has
+//! computed from its own content replaces what an older one has.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -11,7 +12,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::root::cover::updated;
 use crate::root::tree::{self, TreeCopy};
+
+/// What an image has computed from its own content, if it has the first of them.
+const COMPUTED: [&str; 2] = [updated::STAMP, "lib/systemd/catalog/database"];
 
 /// Copies to `var` what only `image` (the image's /var) has.
 ///
@@ -30,6 +35,7 @@ pub(crate) fn fill(image: &Path, var: &Path, root_hash: &str, tick: &dyn Fn()) -
         .with_context(|| format!("creating {}", aside.display()))?;
     let mut missing = Vec::new();
     find_missing(image, var, &mut missing)?;
+    find_computed(image, var, &mut missing)?;
     let mut copy = TreeCopy::new(tick);
     let copies: Vec<PathBuf> =
         (0..missing.len()).map(|number| aside.join(number.to_string())).collect();
@@ -58,6 +64,20 @@ fn find_missing(image: &Path, var: &Path, missing: &mut Vec<(PathBuf, PathBuf)>)
             missing.push((from, to));
         } else if entry.file_type()?.is_dir() && fs::symlink_metadata(&to)?.is_dir() {
             find_missing(&from, &to, missing)?;
+        }
+    }
+    Ok(())
+}
+
+/// Finds what the image has computed and /var has too. Adds pairs like [`find_missing`].
+fn find_computed(image: &Path, var: &Path, missing: &mut Vec<(PathBuf, PathBuf)>) -> Result<()> {
+    if !tree::exists(&image.join(COMPUTED[0]))? {
+        return Ok(());
+    }
+    for path in COMPUTED {
+        let (from, to) = (image.join(path), var.join(path));
+        if tree::exists(&from)? && fs::symlink_metadata(&to).is_ok_and(|old| !old.is_dir()) {
+            missing.push((from, to));
         }
     }
     Ok(())
@@ -127,6 +147,31 @@ mod tests {
         assert!(!file.exists());
         fill_once(dir.path(), "v2");
         assert!(file.exists());
+    }
+
+    #[test]
+    fn what_the_image_has_computed_replaces_what_an_older_one_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, var) = (image(dir.path()), dir.path().join("var"));
+        let (stamp, database) = (".updated", "lib/systemd/catalog/database");
+        for (root, text) in [(&image, "new"), (&var, "old")] {
+            fs::create_dir_all(root.join("lib/systemd/catalog")).unwrap();
+            fs::write(root.join(database), text).unwrap();
+        }
+        let read = |path: &str| fs::read_to_string(var.join(path)).unwrap();
+        // The image says nothing of it: systemd compares the times.
+        fs::write(var.join(stamp), "old").unwrap();
+        fill_once(dir.path(), "v1");
+        assert_eq!((read(stamp).as_str(), read(database).as_str()), ("old", "old"));
+        fs::write(image.join(stamp), "new").unwrap();
+        fill_once(dir.path(), "v2");
+        assert_eq!((read(stamp).as_str(), read(database).as_str()), ("new", "new"));
+        let time = |root: &Path| fs::metadata(root.join(stamp)).unwrap().modified().unwrap();
+        assert_eq!(time(&var), time(&image));
+        // What this system writes later stays.
+        fs::write(var.join(database), "mine").unwrap();
+        fill_once(dir.path(), "v2");
+        assert_eq!(read(database), "mine");
     }
 
     #[test]

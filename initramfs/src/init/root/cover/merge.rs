@@ -14,6 +14,7 @@ use etc_merge::{AccountKind, Marks, Policy, Sides, Unchanged};
 
 use crate::kernel::console;
 use crate::root::cover::old_image::{OldImage, OldSlot};
+use crate::root::cover::updated;
 use crate::root::cover::upper::Source;
 use crate::root::owners;
 
@@ -25,8 +26,8 @@ const POLICY: &str = "usr/lib/daruma/etc.conf";
 /// takes so long.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Makes `aside/upper` and `aside/merge.json`. `theirs` is the /etc of the new image. `tick` feeds
-/// the watchdog.
+/// Makes `aside/upper` and `aside/merge.json`. `theirs` is the /etc of the new image, and `var` is
+/// /var. `tick` feeds the watchdog.
 ///
 /// # Errors
 /// `aside` cannot be written.
@@ -35,6 +36,7 @@ pub(crate) fn make(
     source: &Source<'_>,
     theirs: &Path,
     aside: &Path,
+    var: &Path,
     tick: &dyn Fn(),
 ) -> Result<()> {
     let opened = match (old, source.identity) {
@@ -90,6 +92,10 @@ pub(crate) fn make(
                 change their owner, or build with --previous",
             account.name, account.new, account.old
         ));
+    }
+    // Without a merge, the accounts and the cache of libraries are those of the old system.
+    if report.fallback.is_some() {
+        updated::hide(&aside.join("upper"), var)?;
     }
     let text = serde_json::to_vec(&report).context("writing the report of the merge")?;
     let path = aside.join(REPORT);

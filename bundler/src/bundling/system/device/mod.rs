@@ -2,46 +2,50 @@
 //! trusted keys.
 //!
 //! `make build` builds the agent. The units and settings lie in `agent/dist`.
+//! Read `programs`, which finds the programs, and `trusted`, which has the keys.
 
-use std::path::{Path, PathBuf};
+mod programs;
+pub mod trusted;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 
-use crate::bundling::system::trusted::Trusted;
+use crate::bundling::system::device::trusted::Trusted;
 use crate::bundling::tree::{Kind, Tree};
 use crate::host::cache::hex;
+
+pub use programs::DevicePrograms;
 
 /// The root document that the device starts with.
 const ROOT: &str = "etc/daruma/root.json";
 /// Files of the agent: path, content. A file that the recipe's overlay has put there stays.
 const FILES: &[(&str, &str)] =
-    &[("etc/daruma/daruma.toml", include_str!("../../../../agent/dist/daruma.toml"))];
+    &[("etc/daruma/daruma.toml", include_str!("../../../../../agent/dist/daruma.toml"))];
 /// The units that must work where a device has no baseline yet, one a line.
 const HEALTH_UNITS: &str = "usr/lib/daruma/health-units";
 /// For a mount that is daruma-init's, from the first process to the last.
-const INITRAMFS_MOUNT: &str = include_str!("../../../../agent/dist/initramfs-mount.conf");
+const INITRAMFS_MOUNT: &str = include_str!("../../../../../agent/dist/initramfs-mount.conf");
 /// More files, for systems with systemd.
 const SYSTEMD_FILES: &[(&str, &str)] = &[
     (
         "usr/lib/systemd/system/daruma.service",
-        include_str!("../../../../agent/dist/daruma.service"),
+        include_str!("../../../../../agent/dist/daruma.service"),
     ),
     (
         "usr/lib/systemd/system/daruma-trial-deadline.service",
-        include_str!("../../../../agent/dist/daruma-trial-deadline.service"),
+        include_str!("../../../../../agent/dist/daruma-trial-deadline.service"),
     ),
     (
         "usr/lib/systemd/system/daruma-trial-deadline.timer",
-        include_str!("../../../../agent/dist/daruma-trial-deadline.timer"),
+        include_str!("../../../../../agent/dist/daruma-trial-deadline.timer"),
     ),
     (
         "usr/lib/systemd/system-preset/90-daruma.preset",
-        include_str!("../../../../agent/dist/90-daruma.preset"),
+        include_str!("../../../../../agent/dist/90-daruma.preset"),
     ),
     (
         "usr/lib/systemd/system.conf.d/daruma.conf",
-        include_str!("../../../../agent/dist/system.conf.d/daruma.conf"),
+        include_str!("../../../../../agent/dist/system.conf.d/daruma.conf"),
     ),
     ("usr/lib/systemd/system/var.mount.d/daruma.conf", INITRAMFS_MOUNT),
     ("usr/lib/systemd/system/etc.mount.d/daruma.conf", INITRAMFS_MOUNT),
@@ -55,57 +59,6 @@ const SYSTEMD_LINKS: &[(&str, &str)] = &[
         "../daruma-trial-deadline.timer",
     ),
 ];
-
-/// The programs that run on the device.
-#[derive(Debug)]
-pub struct DevicePrograms {
-    /// `daruma` for the root filesystem.
-    pub agent: Vec<u8>,
-    /// `daruma-init` for the initramfs, a static program.
-    pub init: Vec<u8>,
-    /// `daruma` for the recovery archive, a static program.
-    pub recovery_agent: Vec<u8>,
-}
-
-/// The names of the programs' files, in the order of the fields.
-const PROGRAMS: [&str; 3] = ["daruma", "daruma-init", "daruma-static"];
-
-impl DevicePrograms {
-    /// Reads the programs from `dir`. Without `dir`, reads them from this program's own folder, or
-    /// from `../lib/daruma` of an installation.
-    ///
-    /// # Errors
-    /// The programs are missing; the message says where this function looked and how to build them.
-    pub fn find(dir: Option<&Path>) -> Result<Self> {
-        let dirs: Vec<PathBuf> = match dir {
-            Some(dir) => vec![dir.to_owned()],
-            None => {
-                let own = std::env::current_exe().context("finding this program's own folder")?;
-                let own = own.parent().unwrap_or(Path::new(".")).to_owned();
-                vec![own.clone(), own.join("../lib/daruma")]
-            }
-        };
-        let Some(dir) =
-            dirs.iter().find(|dir| PROGRAMS.iter().all(|name| dir.join(name).is_file()))
-        else {
-            let looked: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-            bail!(
-                "the device programs {} are not in {}; build them with `make build` and name \
-                    their folder with \
-                 --device-programs",
-                PROGRAMS.join(", "),
-                looked.join(" or ")
-            );
-        };
-        let read = |name: &str| {
-            let path = dir.join(name);
-            std::fs::read(&path)
-                .with_context(|| format!("reading the device program {}", path.display()))
-        };
-        let [agent, init, recovery_agent] = PROGRAMS.map(read);
-        Ok(Self { agent: agent?, init: init?, recovery_agent: recovery_agent? })
-    }
-}
 
 /// Adds the agent, its files and the keys that the device will trust.
 ///
