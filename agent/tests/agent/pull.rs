@@ -93,7 +93,7 @@ fn a_bundle_on_a_web_server_is_streamed_into_the_slot() {
     assert!(made.is_in_slot_b(&bench));
     assert_eq!(bench.boot(), Some(Slot::B));
     let asked = server.asked();
-    assert_eq!(asked[0].header("range"), Some("bytes=-131072"));
+    assert_eq!(asked[0].header("range"), Some("bytes=-65536"));
     assert_eq!(asked[PAYLOAD].header("if-range"), Some("\"one\""));
     assert!(asked.iter().all(|asked| asked.header("accept-encoding") == Some("identity")));
     assert_eq!(asked.last().unwrap().connection, 0, "the connection is not kept");
@@ -145,7 +145,7 @@ fn a_killed_install_fetches_only_what_is_missing() {
     install(&bench, &second).succeeded();
     assert!(made.is_in_slot_b(&bench));
     // boot.img, too, has no journal except the slot. All of it is there.
-    let most = file.len() - made.boot.len() - kept + 131_072;
+    let most = file.len() - made.boot.len() - kept + 65_536;
     assert!(second.sent() <= most as u64, "{} > {most}", second.sent());
 }
 
@@ -175,7 +175,7 @@ fn an_install_killed_anywhere_has_fetched_little_in_vain() {
         assert!(made.is_in_slot_b(&bench));
         // Each run fetches the tail. The figure includes bytes that the server's kernel had taken
         // and not sent.
-        let in_vain = (first + second.sent()).saturating_sub(file.len() as u64 + 131_072);
+        let in_vain = (first + second.sent()).saturating_sub(file.len() as u64 + 65_536);
         println!("killed at block {block}: {in_vain} bytes fetched in vain");
         // The limit covers a chunk of 128 KiB that is not whole yet, and pieces that wait for the
         // disk. It also covers the bytes in the kernels of both ends.
@@ -403,7 +403,7 @@ fn a_busy_server_is_asked_again_when_it_says() {
         0 => Answer::of("503 Service Unavailable").with("Retry-After", "1"),
         _ => Answer::honest(asked, file),
     });
-    assert_eq!(asked[1].header("range"), Some("bytes=-131072"));
+    assert_eq!(asked[1].header("range"), Some("bytes=-65536"));
     assert!(began.elapsed().as_secs_f64() >= 1.0);
     refused(
         |_, _| Answer::of("503 Service Unavailable").with("Retry-After", "86400"),
@@ -471,8 +471,8 @@ fn an_install_that_would_fetch_too_much_is_refused_before_the_slot_is_touched() 
     let server = Server::honest(file.to_vec());
     install(&bench, &server).refused(27, "byte-budget of [pull] allows 2.00 MB");
     assert!(before == bench.untouchables());
-    assert!(server.sent() <= 131_072);
-    bench.config(&format!("{QUICK}byte-budget = {}\n", file.len() + 131_072));
+    assert!(server.sent() <= 65_536);
+    bench.config(&format!("{QUICK}byte-budget = {}\n", file.len() + 65_536));
     install(&bench, &server).succeeded();
     assert!(made.is_in_slot_b(&bench));
 }

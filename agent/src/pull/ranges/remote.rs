@@ -22,8 +22,8 @@ use crate::pull::ranges::transfer::Transfer;
 use crate::pull::trouble::Trouble;
 
 /// Bytes of a bundle's end in the first request, if nobody knows how long the tail is. A tail of
-/// 3,500 chunks fits. The rest of a longer one is asked for.
-const TAIL: u64 = 128 << 10;
+/// 1,750 chunks fits. The rest of a longer one is asked for.
+const TAIL: u64 = 64 << 10;
 /// Most requests that an install plans.
 const MOST_SPANS: usize = 100;
 
