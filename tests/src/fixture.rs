@@ -203,7 +203,9 @@ impl Fixture {
         let name = format!("{prefix}{}", short(&key.finalize()));
         let dir = self.keep(&name, |dir| {
             let (bundle, disk) = (dir.join("bundle.daruma"), dir.join("disk.raw"));
-            let (recipe, keyring) = (self.repo(recipe), self.key("keyring"));
+            // An older program does not know all keys of today's recipe.
+            self.sources_of_commit(commit, "tests/recipes", dir)?;
+            let (recipe, keyring) = (dir.join(recipe), self.key("keyring"));
             let bundler = programs.join("daruma-bundler");
             run(Command::new(&bundler).arg("bundle").arg(&recipe).args([
                 "--rootfs",
@@ -230,6 +232,22 @@ impl Fixture {
         Ok(dir.join("disk.raw"))
     }
 
+    /// Unpacks what is at `path` in that commit of this repo into `dir`.
+    fn sources_of_commit(&self, commit: &str, path: &str, dir: &Path) -> Result<()> {
+        let archive = dir.join("sources.tar");
+        let git = |words: &[&str]| {
+            let mut git = Command::new("git");
+            run(git.arg("-C").arg(&self.repo).args(words))
+        };
+        let take = ["archive", "-o", path_str(&archive)?, commit, path];
+        // A shallow clone has no such commit: its origin has.
+        git(&take)
+            .or_else(|_| git(&["fetch", "--quiet", "--unshallow"]).and_then(|()| git(&take)))
+            .context("the tests need the repo's history")?;
+        run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(dir))?;
+        Ok(fs::remove_file(archive)?)
+    }
+
     /// Returns the folder of the programs that `make build` makes from the sources of `commit`.
     ///
     /// # Errors
@@ -238,17 +256,7 @@ impl Fixture {
         self.keep(&format!("programs-of-{commit}"), |dir| {
             let sources = dir.join("sources");
             fs::create_dir(&sources)?;
-            let archive = dir.join("sources.tar");
-            let git = |words: &[&str]| {
-                let mut git = Command::new("git");
-                run(git.arg("-C").arg(&self.repo).args(words))
-            };
-            let take = ["archive", "-o", path_str(&archive)?, commit];
-            // A shallow clone has no such commit: its origin has.
-            git(&take)
-                .or_else(|_| git(&["fetch", "--quiet", "--unshallow"]).and_then(|()| git(&take)))
-                .context("the tests need the repo's history")?;
-            run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&sources))?;
+            self.sources_of_commit(commit, ".", &sources)?;
             // The build uses today's target folder, so crates that both need are built once. `make
             // build` uses the same folder for today's sources.
             let target = self.repo("target");
@@ -275,8 +283,7 @@ impl Fixture {
             ] {
                 fs::copy(target.join(built), dir.join(name))?;
             }
-            fs::remove_dir_all(&sources)?;
-            Ok(fs::remove_file(&archive)?)
+            Ok(fs::remove_dir_all(&sources)?)
         })
     }
 
