@@ -92,6 +92,9 @@ impl Server {
         let _ = fs::remove_file(&log);
         let address = SocketAddr::new(place.address, free_port()?);
         let limit = rate.map(|rate| format!("limit_rate {rate};")).unwrap_or_default();
+        // nginx counts what it has handed to its kernel. With a small buffer there, that is what
+        // the client's kernel has taken, however slow the client is.
+        let buffer = if rate.is_some() { " sndbuf=32k" } else { "" };
         let (root, at, log_at) = (root.display(), dir.display(), log.display());
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
@@ -101,7 +104,7 @@ impl Server {
             "daemon off;\nmaster_process off;\n{user}\npid {at}/pid;\nerror_log \
                 {at}/error.log;\nevents {{}}\n\
              http {{\nlog_format requests '$uri $status $bytes_sent \"$http_range\"';\n{temporary}\
-             access_log {log_at} requests;\nserver {{\nlisten {address};\nroot {root};\n\
+             access_log {log_at} requests;\nserver {{\nlisten {address}{buffer};\nroot {root};\n\
              autoindex off;\n\
              default_type application/octet-stream;\n{limit}\n}}\n}}\n"
         );
